@@ -1,0 +1,3 @@
+//! Engine.IO (placeholder of the skeleton).
+pub mod packet;
+pub mod v3;

@@ -1,0 +1,64 @@
+//! Ids that cannot be guessed: session ids, socket ids, private ids of recovery.
+//!
+//! 120 random bits, written as 20 characters of the URL-safe base64 alphabet. Guessable session ids were
+//! CVE-2017-16031. The cores below `server` know no randomness (rule R6): where ids come from is handed in.
+
+use std::{fmt, str};
+
+/// The alphabet of base64url (RFC 4648, section 5).
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// An id of 20 characters `[A-Za-z0-9_-]`. Its `Debug` form is cut after six: who knows a whole session id
+/// can speak for that session, so no log ever has one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id([u8; 20]);
+
+impl Id {
+    /// Reads an id that a peer presents; `None` if it cannot be one.
+    pub fn parse(text: &str) -> Option<Id> {
+        let bytes: [u8; 20] = text.as_bytes().try_into().ok()?;
+        bytes.iter().all(|byte| ALPHABET.contains(byte)).then_some(Id(bytes))
+    }
+
+    /// All 20 characters.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).expect("an id is made of ALPHABET only")
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}…", &self.as_str()[..6])
+    }
+}
+
+/// Where ids come from.
+pub enum Ids {
+    /// The operating system.
+    System,
+    /// A counter: the same sequence for the same start. For tests that must be replayable, never for a server.
+    Seeded(u64),
+}
+
+impl Ids {
+    /// A fresh id. Panics if the operating system has no randomness to give: nothing safe could follow.
+    pub fn fresh(&mut self) -> Id {
+        let mut bytes = [0; 15];
+        match self {
+            Ids::System => getrandom::fill(&mut bytes).expect("the operating system gives random bytes"),
+            Ids::Seeded(counter) => {
+                *counter += 1;
+                bytes[..8].copy_from_slice(&counter.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
+                bytes[8..].copy_from_slice(&counter.to_be_bytes()[1..]);
+            }
+        }
+        let mut text = [0; 20];
+        for (three, four) in bytes.chunks_exact(3).zip(text.chunks_exact_mut(4)) {
+            let bits = u32::from(three[0]) << 16 | u32::from(three[1]) << 8 | u32::from(three[2]);
+            for (place, character) in four.iter_mut().enumerate() {
+                *character = ALPHABET[(bits >> (18 - 6 * place)) as usize & 63];
+            }
+        }
+        Id(text)
+    }
+}

@@ -1,0 +1,2 @@
+//! Socket.IO (placeholder of the skeleton).
+pub mod packet;

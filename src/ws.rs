@@ -1,0 +1,2 @@
+//! (placeholder of the skeleton)
+pub use tungstenite::Utf8Bytes as Text;

@@ -1,0 +1,1 @@
+//! Live tests: a real server, real sockets.

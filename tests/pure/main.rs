@@ -1,0 +1,8 @@
+//! Pure tests: every core, literal bytes in, events and outputs compared.
+mod config;
+mod engineio_packet;
+mod engineio_v3;
+mod http;
+mod slab;
+mod socketio_packet;
+mod ws;
