@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { join, launch, line, lines, open, say, shows, TRANSPORTS } from '../lib/browser.mjs';
+import { below } from '../lib/proxy.mjs';
 import { start } from '../lib/server.mjs';
 
 const options = { timeout: 60_000 };
@@ -116,6 +117,35 @@ for (const transports of ['polling, then WebSocket', 'polling only']) {
     }
   });
 }
+
+test('the page works below a sub-path', options, async (t) => {
+  const server = await start(t);
+  const url = await below(t, '/team/chat', server.url);
+  const browser = await launch(t);
+  const ada = await open(browser, url);
+  await join(ada, 'Ada');
+  const bob = await open(browser, url);
+  await join(bob, 'Bob');
+  await say(bob, 'hello');
+  await line(ada, 'Bob hello');
+  assert.deepEqual([...ada.requests], ['polling', 'websocket']);
+  assert.deepEqual(ada.complaints, []);
+});
+
+// The public example's server, which the reference is, refuses nothing.
+const judges = !process.env.SALON_BIN?.endsWith('reference.mjs');
+test('what the server refuses is said on the page', { ...options, skip: !judges }, async (t) => {
+  const server = await start(t, { env: { SALON_MAX_NAME: '5', SALON_MAX_TEXT: '20' } });
+  const browser = await launch(t);
+  const ada = await open(browser, server.url);
+  await ada.getByLabel('What is your name?').fill('Augusta');
+  await ada.getByRole('button', { name: 'Join the chat' }).click();
+  await ada.locator('#trouble:not(:empty)').waitFor();
+  await join(ada, 'Ada');
+  assert.deepEqual(await lines(ada), ['Welcome, Ada!']);
+  await say(ada, 'x'.repeat(21));
+  await ada.locator('#log .bad').getByText('Your message was not sent: ').waitFor();
+});
 
 test('the page is guarded by its policy', options, async (t) => {
   const server = await start(t);
