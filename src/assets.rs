@@ -1,6 +1,9 @@
 //! The page and the official client, embedded: `static/build.rs` reads, compresses and tags the files at build time.
 //! At run time a path is compared with a fixed list, so there is no file system to escape into and nothing to compress.
 
+use crate::http::Response;
+use bytes::Bytes;
+
 /// One file of the page.
 pub struct Asset {
     /// Path in the URL, as it must be sent: no dot segments, no percent-encoding.
@@ -38,6 +41,26 @@ impl Asset {
     /// The encoding for a client that does or does not accept gzip.
     pub fn copy(&self, gzip: bool) -> &Copy {
         self.gzip.as_ref().filter(|_| gzip).unwrap_or(&self.plain)
+    }
+
+    /// The answer to a GET (or HEAD) of this file.
+    pub fn answer(&'static self, if_none_match: Option<&[u8]>, gzip: bool) -> Response {
+        let copy = self.copy(gzip);
+        let known = if_none_match.is_some_and(|tags| matches(tags, copy.etag));
+        // A 304 repeats what the 200 would say of caching (RFC 9110 15.4.5).
+        let response = Response::new(if known { 304 } else { 200 })
+            .header("ETag", copy.etag)
+            .header("Cache-Control", "no-cache")
+            .header("Vary", "Accept-Encoding");
+        if known {
+            return response;
+        }
+        let response = if gzip && self.gzip.is_some() { response.header("Content-Encoding", "gzip") } else { response };
+        let response = if self.page { response.header("Content-Security-Policy", POLICY) } else { response };
+        response
+            .content_type(self.content_type)
+            .header("X-Content-Type-Options", "nosniff")
+            .body(Bytes::from_static(copy.bytes))
     }
 }
 

@@ -8,7 +8,6 @@
 //! it out; no client of ours reads it, and it would cost 37 bytes in every poll), no ranges, no compression
 //! negotiation beyond gzip.
 
-
 use bytes::Bytes;
 use std::borrow::Cow;
 
@@ -115,9 +114,9 @@ impl<'a> Head<'a> {
             let coding = parts.next().unwrap_or_default();
             // Zero in whatever form (0, 0.0, 0.000) means "not this one".
             let refused = parts.any(|part| {
-                part.strip_prefix(b"q=").or(part.strip_prefix(b"Q=")).is_some_and(|weight| {
-                    !weight.is_empty() && weight.iter().all(|byte| matches!(byte, b'0' | b'.'))
-                })
+                part.strip_prefix(b"q=")
+                    .or(part.strip_prefix(b"Q="))
+                    .is_some_and(|weight| !weight.is_empty() && weight.iter().all(|byte| matches!(byte, b'0' | b'.')))
             });
             if coding.eq_ignore_ascii_case(b"gzip") {
                 return !refused;
@@ -374,9 +373,9 @@ fn split_target(target: &str, method: Method) -> Result<(Option<&str>, &str), Er
     if target.starts_with('/') || target == "*" && method == Method::Options {
         return Ok((None, target));
     }
-    let scheme = target.find("://").filter(|end| {
-        target[..*end].eq_ignore_ascii_case("http") || target[..*end].eq_ignore_ascii_case("https")
-    });
+    let scheme = target
+        .find("://")
+        .filter(|end| target[..*end].eq_ignore_ascii_case("http") || target[..*end].eq_ignore_ascii_case("https"));
     let Some(end) = scheme else { return Err(bad("a request target of unknown form")) };
     let rest = &target[end + 3..];
     let split = rest.find(['/', '?']).unwrap_or(rest.len());

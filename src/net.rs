@@ -316,6 +316,16 @@ impl Net {
         Some(id)
     }
 
+    /// All connections.
+    pub fn keys(&self) -> Vec<ConnId> {
+        self.connections.keys()
+    }
+
+    /// Whether new connections are taken.
+    pub fn listens(&self) -> bool {
+        self.listener.is_some()
+    }
+
     /// How many connections there are.
     pub fn len(&self) -> usize {
         self.connections.len()
@@ -376,6 +386,11 @@ impl Net {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.input = input;
         }
+    }
+
+    /// How many bytes of an incomplete message are kept.
+    pub fn kept(&self, id: ConnId) -> usize {
+        self.connections.get(id).map_or(0, |connection| connection.input.len())
     }
 
     /// Whether the peer has closed its side.
@@ -467,10 +482,17 @@ impl Net {
     /// Counts bytes that a finished connection still sends; too many, and it is doomed.
     pub fn throw_away(&mut self, id: ConnId, count: usize) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let left = connection.lingering.get_or_insert(LINGER_BYTES);
+        let Some(left) = &mut connection.lingering else { return };
         match left.checked_sub(count) {
             Some(rest) => *left = rest,
             None => self.doom(id),
+        }
+    }
+
+    /// A finished connection was closed by the peer too: nothing more to wait for, once all is written.
+    pub fn peer_ended(&mut self, id: ConnId) {
+        if self.connections.get(id).is_some_and(|connection| connection.lingering.is_some()) {
+            self.doom(id);
         }
     }
 
@@ -516,9 +538,10 @@ impl Net {
                     moved = true;
                     self.counters.bytes_out += written as u64;
                     connection.sent += written;
-                    while let Some(length) = self.pool.iter(&connection.outbox).next().map(Bytes::len)
-                        && connection.sent >= length
-                    {
+                    while let Some(length) = self.pool.front(&connection.outbox).map(Bytes::len) {
+                        if connection.sent < length {
+                            break;
+                        }
                         self.pool.pop(&mut connection.outbox);
                         connection.sent -= length;
                     }

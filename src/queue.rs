@@ -104,6 +104,11 @@ impl Pool {
         })
     }
 
+    /// The oldest entry of `queue`.
+    pub fn front(&self, queue: &Queue) -> Option<&Bytes> {
+        self.entries.get(queue.first as usize).map(|entry| &entry.bytes)
+    }
+
     /// Takes the oldest entry out of `queue`.
     pub fn pop(&mut self, queue: &mut Queue) -> Option<Bytes> {
         let index = queue.first;

@@ -59,6 +59,8 @@ struct Http {
     exchange: Option<Box<Exchange>>,
     /// Reading stopped because enough pipelined bytes wait behind the request.
     paused: bool,
+    /// The deadline for a head is set: more bytes of it do not move it.
+    begun: bool,
 }
 
 /// A request between its head and its answer.
@@ -141,11 +143,7 @@ impl<A: App> Server<A> {
             app,
             speaks: Beside::default(),
             decoder: ws::Decoder::default(),
-            http_limits: http::Limits {
-                head: config.max_head,
-                headers: config.max_headers,
-                body: config.max_payload,
-            },
+            http_limits: http::Limits { head: config.max_head, headers: config.max_headers, body: config.max_payload },
             ws_limits: ws::Limits { message: config.max_payload, fragments: config.max_fragments },
             now,
             resume: Vec::new(),
@@ -231,7 +229,7 @@ impl<A: App> Server<A> {
         let mut accepted = mem::take(&mut self.accepted);
         self.net.accept(self.now, &mut accepted);
         for id in accepted.drain(..) {
-            self.speaks.insert(id, Speaks::Http(Http::default()));
+            self.speaks.insert(id, Speaks::Http(Http { begun: true, ..Http::default() }));
             self.net.set_phase(id, Some(self.now + self.config.head_timeout));
             // The first bytes are often there already; without a read now they would cost a wake-up.
             self.readable(id, false);
@@ -334,7 +332,7 @@ impl<A: App> Server<A> {
         let (count, event) = match http.parser.next(bytes, &self.http_limits) {
             Ok(Some(step)) => step,
             Ok(None) => {
-                if http.exchange.is_none() && !bytes.is_empty() && !self.net.input_timed(id) {
+                if http.exchange.is_none() && !bytes.is_empty() && !mem::replace(&mut http.begun, true) {
                     self.net.set_phase(id, Some(self.now + self.config.head_timeout));
                 }
                 return None;
@@ -441,16 +439,15 @@ impl<A: App> Server<A> {
                 None => allowed,
             });
         }
-        if head.path == ENGINE_PATH {
-            return self.engine.request(id, head);
+        let plain = self.app.plain_path() == Some(head.path);
+        if plain || head.path == ENGINE_PATH {
+            return self.engine.request(id, head, plain);
         }
         let Some(asset) = assets::find(head.path) else {
             return Next::Answer(Response::new(404).content_type("text/plain").body("not found".into()));
         };
         Next::Answer(match head.method {
-            Method::Get | Method::Head => {
-                assets::answer(asset, head.header("If-None-Match"), head.accepts_gzip())
-            }
+            Method::Get | Method::Head => asset.answer(head.header("If-None-Match"), head.accepts_gzip()),
             Method::Options => Response::new(204).header("Allow", "GET, HEAD, OPTIONS"),
             Method::Other => Response::new(501).close(),
             _ => Response::new(405).header("Allow", "GET, HEAD, OPTIONS"),
@@ -545,6 +542,9 @@ impl<A: App> Server<A> {
         if !keep_alive {
             return self.net.finish(id);
         }
+        if let Some(Speaks::Http(http)) = self.speaks.get_mut(id) {
+            http.begun = false;
+        }
         self.net.set_phase(id, Some(self.now + self.config.idle_timeout));
         self.resume.push(id);
     }
@@ -617,6 +617,7 @@ impl<A: App> Server<A> {
                     cx.invalid(socket, error);
                 }
             }
+            Up::Plain(session, data) => self.app.plain_message(&mut self.engine, session, data),
             Up::Disconnected(socket, reason) => {
                 let mut cx = Cx { io: &mut self.io, engine: &mut self.engine };
                 self.app.disconnected(&mut cx, socket, reason);

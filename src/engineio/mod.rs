@@ -18,8 +18,8 @@ use crate::{
 };
 use bytes::Bytes;
 use packet::{Data, Encoded, Packet};
-use session::{Out, Poll, Session, Turn};
 pub use session::{Dialect, Farewell};
+use session::{Out, Poll, Session, Turn};
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
@@ -245,6 +245,16 @@ impl Engine {
         Some(self.sessions.get(id)?.sid)
     }
 
+    /// What the client of a session speaks.
+    pub fn dialect(&self, id: SessionId) -> Option<Dialect> {
+        Some(self.sessions.get(id)?.dialect)
+    }
+
+    /// Whether the messages of a session are not Socket.IO.
+    pub fn is_plain(&self, id: SessionId) -> bool {
+        self.sessions.get(id).is_some_and(|session| session.plain)
+    }
+
     /// The next event for those above.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.out.events.pop_front()
@@ -279,16 +289,17 @@ impl Engine {
         Some(result)
     }
 
-    /// The head of a request for the Engine.IO path. `conn` is the connection it came on.
-    pub fn request(&mut self, conn: ConnId, head: &Head) -> Next {
+    /// The head of a request for a path of Engine.IO. `conn` is the connection it came on; `plain`: sessions that
+    /// begin here do not carry Socket.IO.
+    pub fn request(&mut self, conn: ConnId, head: &Head, plain: bool) -> Next {
         let upgrade = ws::is_upgrade(head);
-        self.judge(conn, head, upgrade).unwrap_or_else(|refusal| {
+        self.judge(conn, head, upgrade, plain).unwrap_or_else(|refusal| {
             self.counters.refused[refusal as usize] += 1;
             Next::Answer(refusal.response(upgrade))
         })
     }
 
-    fn judge(&mut self, conn: ConnId, head: &Head, upgrade: bool) -> Result<Next, Refusal> {
+    fn judge(&mut self, conn: ConnId, head: &Head, upgrade: bool, plain: bool) -> Result<Next, Refusal> {
         let parameter = |name| http::parameter(head.query, name);
         // A parameter that is given twice is as good as unknown: which one would count?
         let websocket = match parameter("transport").map_err(|_| Refusal::UnknownTransport)?.as_deref() {
@@ -323,7 +334,11 @@ impl Engine {
                     Some("2") => Dialect::Old { version: v3::Version::V2, base64 },
                     _ => return Err(Refusal::UnsupportedProtocol),
                 };
-                Ok(self.handshake(conn, head, websocket, dialect, jsonp))
+                let next = self.handshake(conn, head, websocket, dialect, jsonp);
+                if let Next::Wait(id) | Next::WebSocket(id, _) = next {
+                    self.with(id, |session, _| session.plain = plain);
+                }
+                Ok(next)
             }
             Some(id) if websocket => match ws::accept(head) {
                 Err(response) => Ok(Next::Answer(response)),
@@ -440,11 +455,6 @@ impl Engine {
         });
     }
 
-    /// The bytes on a WebSocket broke its protocol; `code` says how.
-    pub fn broken(&mut self, conn: ConnId, id: SessionId, code: u16) {
-        self.with(id, |session, turn| session.broken(conn, code, turn));
-    }
-
     /// A connection that was given to session `id` is no more.
     pub fn lost(&mut self, conn: ConnId, id: SessionId) {
         self.with(id, |session, turn| session.lost(conn, turn));
@@ -490,7 +500,9 @@ impl Engine {
             });
             let Some(Some((poll, dialect))) = found else { continue };
             let payload = match &last {
-                Some((same, like, payload)) if poll.jsonp.is_none() && *like == dialect && identical(same, &packets) => {
+                Some((same, like, payload))
+                    if poll.jsonp.is_none() && *like == dialect && identical(same, &packets) =>
+                {
                     payload.clone()
                 }
                 _ => {

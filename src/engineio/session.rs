@@ -26,7 +26,7 @@
 
 use super::{
     Event, Output, Payload, Reason, Settings,
-    packet::{self, Data, Encoded, Packet},
+    packet::{self, Encoded, Packet},
     v3,
 };
 use crate::{
@@ -121,6 +121,8 @@ pub(super) struct Session {
     pub timer: Deadline,
     /// The client takes more than 16 packets in one payload.
     pub many: bool,
+    /// Its messages are not Socket.IO.
+    pub plain: bool,
     carrier: Carrier,
     /// The connection whose POST is under way.
     post: Option<ConnId>,
@@ -158,6 +160,7 @@ impl Session {
             dialect,
             timer: Deadline::default(),
             many,
+            plain: false,
             carrier,
             post: None,
             queue: Queue::default(),
@@ -169,24 +172,9 @@ impl Session {
         }
     }
 
-    /// Whether messages still go in and out.
-    pub fn is_open(&self) -> bool {
-        !self.ended
-    }
-
     /// Whether nothing is left to be done, so that the session can be forgotten.
     pub fn is_gone(&self) -> bool {
         self.gone
-    }
-
-    /// Whether the session is on polling (with or without a probe).
-    pub fn is_polling(&self) -> bool {
-        matches!(self.carrier, Carrier::Polling { .. })
-    }
-
-    /// Whether a WebSocket is probing.
-    pub fn is_probing(&self) -> bool {
-        matches!(self.carrier, Carrier::Polling { probe: Some(_), .. })
     }
 
     /// When [`Session::expire`] wants to be called.
@@ -253,9 +241,7 @@ impl Session {
     }
 
     /// A packet that came in a WebSocket frame, on whatever connection.
-    pub fn frame(
-        &mut self,
-        conn: ConnId, packet: Packet, turn: &mut Turn) {
+    pub fn frame(&mut self, conn: ConnId, packet: Packet, turn: &mut Turn) {
         match &mut self.carrier {
             Carrier::WebSocket(own) if *own == conn => self.packet(packet, turn),
             Carrier::Polling { poll, probe: Some(probe) } if probe.conn == conn => match packet {
@@ -377,9 +363,11 @@ impl Session {
         let most = if self.many { usize::MAX } else { FEW_PACKETS };
         let mut bytes = 0;
         while packets.len() < most
-            && let Some(length) = turn.out.pool.iter(&self.queue).next().map(Bytes::len)
-            && (packets.is_empty() || bytes + length < max_bytes)
+            && let Some(length) = turn.out.pool.front(&self.queue).map(Bytes::len)
         {
+            if !packets.is_empty() && bytes + length > max_bytes {
+                break;
+            }
             bytes += length + 1;
             packets.extend(turn.out.pool.pop(&mut self.queue));
         }
@@ -403,6 +391,14 @@ impl Session {
             && let Some(probe) = probe.take()
         {
             out.outputs.push_back(Output::Close(probe.conn));
+        }
+    }
+
+    /// What came on a WebSocket is not the protocol: of a probe only that ends, else the session.
+    pub fn broken(&mut self, conn: ConnId, code: u16, turn: &mut Turn) {
+        match &self.carrier {
+            Carrier::WebSocket(own) if *own == conn => self.end(Reason::ParseError, Farewell::Close(code), turn),
+            _ => self.drop_probe(turn.out),
         }
     }
 
@@ -453,9 +449,7 @@ impl Session {
     }
 
     /// Ends the session, once, and tells those above.
-    pub fn end(
-        &mut self,
-        reason: Reason, farewell: Farewell, turn: &mut Turn) {
+    pub fn end(&mut self, reason: Reason, farewell: Farewell, turn: &mut Turn) {
         if mem::replace(&mut self.ended, true) {
             return;
         }

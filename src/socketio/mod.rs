@@ -61,6 +61,14 @@ pub trait App {
 
     /// The socket is gone; nothing more comes from it or reaches it.
     fn disconnected(&mut self, _cx: &mut Cx, _socket: SocketKey, _reason: Reason) {}
+
+    /// A second path, where sessions carry messages of their own instead of Socket.IO.
+    fn plain_path(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// A message of such a session.
+    fn plain_message(&mut self, _engine: &mut Engine, _session: SessionId, _data: Data) {}
 }
 
 /// Why a socket is gone.
@@ -106,7 +114,7 @@ impl Incoming {
     pub fn read<R>(&self, act: impl FnOnce(&Event) -> R) -> Result<R, Invalid> {
         let elements = packet::elements(self.data())?;
         let (name, args) = elements.split_first().ok_or(Invalid("an event without a name"))?;
-        let name = packet::string(name).ok_or(Invalid("the name of an event is not a string"))?;
+        let name = packet::event_name(name)?;
         Ok(act(&Event { name: &name, args, attachments: &self.attachments, ack: self.id }))
     }
 
@@ -128,6 +136,8 @@ pub enum Up {
     Ack(SocketKey, u64, Option<Incoming>),
     /// A socket is gone.
     Disconnected(SocketKey, Reason),
+    /// A message of a session that carries no Socket.IO.
+    Plain(SessionId, Data),
 }
 
 /// To whom a broadcast goes.
@@ -240,6 +250,7 @@ impl Io {
     /// Takes an event of a session; what comes of it for the application is returned.
     pub fn handle(&mut self, event: engineio::Event, engine: &mut Engine) -> Option<Up> {
         match event {
+            engineio::Event::Opened(id) if engine.is_plain(id) => None,
             engineio::Event::Opened(id) => {
                 let mut client = Client::default();
                 self.timers.set(id, &mut client.deadline, engine.now() + self.settings.connect_timeout);
@@ -258,6 +269,7 @@ impl Io {
                 }
                 None
             }
+            engineio::Event::Message(id, data) if engine.is_plain(id) => Some(Up::Plain(id, data)),
             engineio::Event::Message(id, data) => {
                 let up = match data {
                     Data::Text(text) => self.text(id, text, engine),
@@ -287,9 +299,11 @@ impl Io {
         let Packet { kind, namespace, id: number, attachments, data } = packet::decode(&text, &self.settings.packets)?;
         self.counters.received += 1;
         let index = self.namespaces.iter().position(|name| *name == namespace).map(|index| index as u16);
-        let socket = client.sockets.iter().copied().find(|key| {
-            self.sockets.get(*key).is_some_and(|socket| Some(socket.namespace) == index)
-        });
+        let socket = client
+            .sockets
+            .iter()
+            .copied()
+            .find(|key| self.sockets.get(*key).is_some_and(|socket| Some(socket.namespace) == index));
         let start = text.len() - data.len();
         let range = start..text.len();
         match (kind, index, socket) {
@@ -479,6 +493,13 @@ impl Cx<'_> {
     /// The namespace of a socket, as an index into [`App::namespaces`].
     pub fn namespace(&self, socket: SocketKey) -> Option<u16> {
         Some(self.io.sockets.get(socket)?.namespace)
+    }
+
+    /// Closes the session of a socket, whose packet cannot be.
+    pub fn invalid(&mut self, socket: SocketKey, error: Invalid) {
+        if let Some(session) = self.io.sockets.get(socket).map(|socket| socket.session) {
+            self.io.invalid(session, error.0, self.engine);
+        }
     }
 
     /// Sends an event to one socket. `args` serializes as an array: `(one,)`, `(one, two)`, `[&raw]`.
