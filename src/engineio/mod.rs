@@ -342,10 +342,14 @@ impl Engine {
             }
             Some(id) if websocket => match ws::accept(head) {
                 Err(response) => Ok(Next::Answer(response)),
-                Ok(response) => match self.with(id, |session, turn| session.probe(conn, turn)) {
-                    Some(true) => Ok(Next::WebSocket(id, response)),
-                    _ => Err(Refusal::BadRequest),
-                },
+                Ok(response) => {
+                    // One probe at a time, and none after the upgrade. As in the reference, the second
+                    // WebSocket is let in and closed, so that its client sees no HTTP error.
+                    if self.with(id, |session, turn| session.probe(conn, turn)) != Some(true) {
+                        self.out.outputs.push_back(Output::Close(conn));
+                    }
+                    Ok(Next::WebSocket(id, response))
+                }
             },
             Some(id) if head.method == Method::Get => {
                 match self.with(id, |session, turn| session.poll(Poll { conn, jsonp }, turn)) {

@@ -463,12 +463,14 @@ impl Session {
                 turn.out.outputs.push_back(Output::Close(*conn));
                 self.gone = true;
             }
-            (Carrier::Polling { .. }, Farewell::Close(_)) => {
+            // Who is parked gets the farewell now. Who is not gets it with the next GET, but only if we wished to
+            // end: after an error or a time-out the reference knows the session no more, and answers 400.
+            (Carrier::Polling { poll, .. }, Farewell::Close(_)) if poll.is_some() || reason == Reason::ServerClose => {
                 turn.out.pool.push(&mut self.queue, packet::CLOSE);
                 self.heartbeat = turn.now + turn.settings.ping_timeout;
                 self.mark_ready(turn);
             }
-            (Carrier::Polling { .. }, Farewell::None) => {
+            (Carrier::Polling { .. }, _) => {
                 turn.out.pool.clear(&mut self.queue);
                 self.answer_noop(turn.out);
                 self.gone = true;
