@@ -5,8 +5,9 @@ use crate::swarm::{
     Swarm,
     Transport::{Polling, WebSocket},
 };
-use crate::visitor::{self, Visitor};
+use crate::visitor::{self, Readers, Visitor};
 use std::fs;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// What a row is to reach.
@@ -305,32 +306,33 @@ fn senders(lab: &Lab) -> Result {
     Ok(outcome)
 }
 
-/// One visit after the other.
-fn repeat(lab: &Lab, key: &'static str, visit: fn(std::net::SocketAddr) -> std::result::Result<(), String>) -> Result {
+/// So many connections at a time.
+const CROWD: usize = 16;
+
+fn repeat(lab: &Lab, key: &'static str, visit: fn(SocketAddr, usize) -> std::result::Result<(), String>) -> Result {
     let server = lab.server()?;
-    let (warm, count) = lab.pick((100, 2000), (10, 100));
-    let visits = |count| (0..count).try_for_each(|_| visit(server.address));
-    visits(warm)?;
-    let cpu = server.cpu()?;
-    visits(count)?;
-    // The last ones are still being buried.
-    std::thread::sleep(Duration::from_millis(20));
-    Ok(Outcome { figures: vec![(key, micros(server.cpu()? - cpu, count))], faults: Vec::new() })
+    each_crowd(lab, &server, key, lab.pick(2000, 160), || visit(server.address, CROWD))
 }
 
 fn page(lab: &Lab) -> Result {
     let server = lab.server()?;
-    let (warm, count) = lab.pick((500, 20_000), (10, 500));
-    let mut visitor = Visitor::connect(server.address)?;
-    let request = visitor::get("/", true);
-    let mut visits = |count| {
-        (0..count).try_for_each(|_| {
-            visitor.send(&request)?;
-            visitor.answer(200).map(drop)
-        })
-    };
-    visits(warm)?;
+    let mut readers = Readers::new(server.address, CROWD)?;
+    each_crowd(lab, &server, "page", lab.pick(40_000, 800), || readers.read())
+}
+
+/// CPU time per visitor, after some that only warm up.
+fn each_crowd(
+    lab: &Lab,
+    server: &Server,
+    key: &'static str,
+    count: usize,
+    mut visit: impl FnMut() -> std::result::Result<(), String>,
+) -> Result {
+    (0..lab.pick(10, 1)).try_for_each(|_| visit())?;
     let cpu = server.cpu()?;
-    visits(count)?;
-    Ok(Outcome { figures: vec![("page", micros(server.cpu()? - cpu, count))], faults: Vec::new() })
+    (0..count / CROWD).try_for_each(|_| visit())?;
+    // The last ones are still being buried.
+    std::thread::sleep(Duration::from_millis(20));
+    let visits = count / CROWD * CROWD;
+    Ok(Outcome { figures: vec![(key, micros(server.cpu()? - cpu, visits as u64))], faults: Vec::new() })
 }

@@ -352,15 +352,14 @@ impl Swarm {
         self.flush(id);
     }
 
-    /// One sender says `count` things, in one write as far as the kernel takes it.
+    /// One sender says `count` things, each in a write of its own, as clients do.
     pub fn say(&mut self, sender: usize, count: usize) {
-        let mut frames = Vec::new();
         for _ in 0..count {
             let sent = &mut self.seen.check.sent[sender];
-            frames.extend(wire::client_frame(wire::TEXT, wire::said(sender, sent.len()).as_bytes()));
+            let frame = wire::client_frame(wire::TEXT, wire::said(sender, sent.len()).as_bytes());
             sent.push((Instant::now(), 0));
+            self.send(sender, &frame);
         }
-        self.send(sender, &frames);
     }
 
     /// Messages of this sender that somebody still lacks.

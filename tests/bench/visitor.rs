@@ -24,16 +24,16 @@ impl Visitor {
         self.stream.write_all(bytes).map_err(|error| format!("write: {error}"))
     }
 
-    fn more(&mut self) -> Result<()> {
+    /// Reads once; false if the server has closed.
+    fn more(&mut self) -> Result<bool> {
         let mut chunk = [0; 16 * 1024];
-        match self.stream.read(&mut chunk) {
-            Ok(0) => Err("the server closed".into()),
-            Ok(count) => {
-                self.input.extend(&chunk[..count]);
-                Ok(())
-            }
-            Err(error) => Err(format!("read: {error}")),
-        }
+        let count = self.stream.read(&mut chunk).map_err(|error| format!("read: {error}"))?;
+        self.input.extend(&chunk[..count]);
+        Ok(count > 0)
+    }
+
+    fn need_more(&mut self) -> Result<()> {
+        if self.more()? { Ok(()) } else { Err("the server closed".into()) }
     }
 
     /// The next answer; it must have this status.
@@ -48,7 +48,7 @@ impl Visitor {
                     Err(format!("{} instead of {status}: {}", answer.status, body()))
                 };
             }
-            self.more()?;
+            self.need_more()?;
         }
     }
 
@@ -63,7 +63,7 @@ impl Visitor {
                     Err(format!("`{}` instead of `{start}`", String::from_utf8_lossy(&payload)))
                 };
             }
-            self.more()?;
+            self.need_more()?;
         }
     }
 
@@ -71,9 +71,8 @@ impl Visitor {
         self.send(&wire::client_frame(wire::TEXT, packet.as_bytes()))
     }
 
-    /// Says goodbye and waits until the server has said so, too, or has hung up.
-    pub fn close(mut self) -> Result<()> {
-        self.send(&wire::client_frame(wire::CLOSE, &1000u16.to_be_bytes()))?;
+    /// Waits until the server has said goodbye, too, or has hung up.
+    fn goodbye(&mut self) -> Result<()> {
         loop {
             while let Some(frame) = wire::frame(&self.input) {
                 if frame.opcode == wire::CLOSE {
@@ -81,10 +80,8 @@ impl Visitor {
                 }
                 self.input.drain(..frame.payload.end);
             }
-            match self.more() {
-                Err(why) if why.starts_with("read: Resource") => return Err("no close within 5 s".into()),
-                Err(_) => return Ok(()),
-                Ok(()) => {}
+            if !self.more()? {
+                return Ok(());
             }
         }
     }
@@ -99,36 +96,72 @@ pub fn get(path: &str, accept_gzip: bool) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A session by WebSocket alone, from the first byte to the last.
-pub fn websocket(address: SocketAddr) -> Result<()> {
-    let mut visitor = Visitor::connect(address)?;
-    visitor.send(&wire::upgrade_request(None))?;
-    visitor.answer(101)?;
-    visitor.expect("0{")?;
-    visitor.text("40")?;
-    visitor.expect("40")?;
-    visitor.close()
+// The visits. A crowd walks in step, as a server that is busy finds several with something to say whenever it looks.
+
+fn crowd(address: SocketAddr, count: usize) -> Result<Vec<Visitor>> {
+    (0..count).map(|_| Visitor::connect(address)).collect()
 }
 
-/// A session that starts with polling and moves to a WebSocket, as the official client does by default.
-pub fn upgrade(address: SocketAddr) -> Result<()> {
-    let mut polling = Visitor::connect(address)?;
-    polling.send(&wire::polling_request(None, None))?;
-    let open = polling.answer(200)?;
-    let open: serde_json::Value = serde_json::from_slice(open.get(1..).unwrap_or(b"")).unwrap_or_default();
-    let sid = open["sid"].as_str().ok_or("no sid")?;
-    let (get, post) = (wire::polling_request(Some(sid), None), wire::polling_request(Some(sid), Some("40")));
-    polling.send(&post)?;
-    polling.answer(200)?;
-    polling.send(&get)?;
-    polling.answer(200)?;
-    polling.send(&get)?;
-    let mut websocket = Visitor::connect(address)?;
-    websocket.send(&wire::upgrade_request(Some(sid)))?;
-    websocket.answer(101)?;
-    websocket.text("2probe")?;
-    websocket.expect("3probe")?;
-    polling.answer(200)?;
-    websocket.text("5")?;
-    websocket.close()
+fn each<T>(crowd: &mut [Visitor], act: impl FnMut(&mut Visitor) -> Result<T>) -> Result<Vec<T>> {
+    crowd.iter_mut().map(act).collect()
+}
+
+fn close(crowd: &mut [Visitor]) -> Result<()> {
+    let goodbye = wire::client_frame(wire::CLOSE, &1000u16.to_be_bytes());
+    each(crowd, |visitor| visitor.send(&goodbye))?;
+    each(crowd, Visitor::goodbye).map(drop)
+}
+
+/// Sessions by WebSocket alone, from the first byte to the last.
+pub fn websocket(address: SocketAddr, count: usize) -> Result<()> {
+    let mut crowd = crowd(address, count)?;
+    each(&mut crowd, |visitor| visitor.send(&wire::upgrade_request(None)))?;
+    each(&mut crowd, |visitor| visitor.answer(101))?;
+    each(&mut crowd, |visitor| visitor.expect("0{"))?;
+    each(&mut crowd, |visitor| visitor.text("40"))?;
+    each(&mut crowd, |visitor| visitor.expect("40"))?;
+    close(&mut crowd)
+}
+
+/// Sessions that start with polling and move to a WebSocket, as the official client does by default.
+pub fn upgrade(address: SocketAddr, count: usize) -> Result<()> {
+    let mut polling = crowd(address, count)?;
+    each(&mut polling, |visitor| visitor.send(&wire::polling_request(None, None)))?;
+    let sids = each(&mut polling, |visitor| {
+        let open = visitor.answer(200)?;
+        let open: serde_json::Value = serde_json::from_slice(open.get(1..).unwrap_or(b"")).unwrap_or_default();
+        open["sid"].as_str().map(String::from).ok_or("no sid".into())
+    })?;
+    let send = |crowd: &mut [Visitor], request: &dyn Fn(&str) -> Vec<u8>| {
+        crowd.iter_mut().zip(&sids).try_for_each(|(visitor, sid)| visitor.send(&request(sid)))
+    };
+    send(&mut polling, &|sid| wire::polling_request(Some(sid), Some("40")))?;
+    each(&mut polling, |visitor| visitor.answer(200))?;
+    send(&mut polling, &|sid| wire::polling_request(Some(sid), None))?;
+    each(&mut polling, |visitor| visitor.answer(200))?;
+    send(&mut polling, &|sid| wire::polling_request(Some(sid), None))?;
+    let mut websocket = crowd(address, count)?;
+    send(&mut websocket, &|sid| wire::upgrade_request(Some(sid)))?;
+    each(&mut websocket, |visitor| visitor.answer(101))?;
+    each(&mut websocket, |visitor| visitor.text("2probe"))?;
+    each(&mut websocket, |visitor| visitor.expect("3probe"))?;
+    // The parked GET comes back with a noop; then the client seals the upgrade.
+    each(&mut polling, |visitor| visitor.answer(200))?;
+    each(&mut websocket, |visitor| visitor.text("5"))?;
+    close(&mut websocket)
+}
+
+/// `GET /` on connections that stay.
+pub struct Readers(Vec<Visitor>);
+
+impl Readers {
+    pub fn new(address: SocketAddr, count: usize) -> Result<Readers> {
+        crowd(address, count).map(Readers)
+    }
+
+    pub fn read(&mut self) -> Result<()> {
+        let request = get("/", true);
+        each(&mut self.0, |visitor| visitor.send(&request))?;
+        each(&mut self.0, |visitor| visitor.answer(200)).map(drop)
+    }
 }
