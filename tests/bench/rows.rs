@@ -1,0 +1,338 @@
+//! What is measured: the rows of the table, and the tests that fill them.
+
+use crate::process::{Server, Spec};
+use crate::swarm::{
+    Swarm,
+    Transport::{Polling, WebSocket},
+};
+use crate::visitor::{self, Readers, Visitor};
+use std::fs;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// What a row is to reach.
+pub enum Goal {
+    None,
+    AtMost(f64),
+    /// So many times the figure of that column.
+    Times(f64, &'static str),
+}
+
+pub struct Row {
+    pub key: &'static str,
+    pub title: &'static str,
+    pub decimals: usize,
+    pub goal: Goal,
+}
+
+const fn row(key: &'static str, title: &'static str, decimals: usize, goal: Goal) -> Row {
+    Row { key, title, decimals, goal }
+}
+
+/// In every row less is better.
+pub const ROWS: &[Row] = &[
+    row("start", "start to first HTTP answer, ms", 1, Goal::Times(1.3, "limit")),
+    row("size", "executable, MiB", 2, Goal::AtMost(3.0)),
+    row("resident", "resident memory at start, MiB", 1, Goal::AtMost(3.5)),
+    row("idle-ws-bytes", "bytes per idle WebSocket session (10,000)", 0, Goal::AtMost(1024.0)),
+    row("idle-poll-bytes", "bytes per idle polling session (1,000)", 0, Goal::AtMost(1536.0)),
+    row("idle-cpu", "10,000 idle sessions, 30 s, one ping each: CPU ms", 0, Goal::Times(1.3, "limit")),
+    row("idle-wakeups", "... wake-ups", 0, Goal::None),
+    row("idle-timer", "... of these by a timer", 0, Goal::None),
+    row("idle-bytes", "... of these by bytes", 0, Goal::None),
+    row("paced-cpu", "fan-out to 1,000, paced (10/s): CPU us per delivery", 2, Goal::Times(1.25, "limit")),
+    row("paced-p50", "... latency p50, ms", 2, Goal::Times(1.25, "limit")),
+    row("paced-p99", "... latency p99, ms", 2, Goal::Times(1.25, "limit")),
+    row("burst", "fan-out to 1,000, burst of 200: CPU us per delivery", 3, Goal::Times(3.0, "limit-batch")),
+    row("senders", "10 senders x 2,000 to 100, burst: CPU us per delivery", 3, Goal::Times(5.0, "limit-batch")),
+    row("poll-paced", "polling fan-out to 500, paced: CPU us per delivery", 2, Goal::Times(0.6, "socketioxide")),
+    row("poll-burst", "polling fan-out to 500, burst of 200: CPU us per delivery", 2, Goal::Times(0.5, "socketioxide")),
+    row("connect", "WebSocket connect and close: CPU us", 1, Goal::Times(1.3, "limit")),
+    row("upgrade", "polling, upgrade, close: CPU us", 1, Goal::Times(0.7, "socketioxide")),
+    row("page", "GET / (keep-alive): CPU us", 2, Goal::Times(1.5, "limit")),
+];
+
+/// Figures by key of the row, and what went wrong beside them.
+#[derive(Default)]
+pub struct Outcome {
+    pub figures: Vec<(&'static str, f64)>,
+    pub faults: Vec<String>,
+}
+
+type Result = std::result::Result<Outcome, String>;
+
+/// Where a test runs.
+pub struct Lab<'a> {
+    pub spec: &'a Spec,
+    pub cores: Option<(usize, usize)>,
+    /// Small and short, to see that all works; the figures mean nothing.
+    pub quick: bool,
+}
+
+pub struct Test {
+    pub name: &'static str,
+    /// The floors that can take part.
+    pub floors: &'static [&'static str],
+    /// At most so many tries; for the long ones.
+    pub tries: usize,
+    /// Descriptors that each side needs.
+    pub descriptors: u64,
+    pub run: fn(&Lab) -> Result,
+}
+
+const fn test(name: &'static str, floors: &'static [&'static str], run: fn(&Lab) -> Result) -> Test {
+    Test { name, floors, tries: usize::MAX, descriptors: 1100, run }
+}
+
+const LIMIT: &[&str] = &["limit"];
+const BOTH: &[&str] = &["limit", "limit-batch"];
+
+pub const TESTS: &[Test] = &[
+    test("start", LIMIT, start),
+    Test { tries: 2, descriptors: 10_100, ..test("idle-ws", LIMIT, idle_websocket) },
+    test("idle-poll", &[], idle_polling),
+    test("paced", BOTH, |lab| fan_out_paced(lab, false)),
+    test("burst", BOTH, |lab| fan_out_burst(lab, false)),
+    test("senders", BOTH, senders),
+    test("poll-paced", &[], |lab| fan_out_paced(lab, true)),
+    test("poll-burst", &[], |lab| fan_out_burst(lab, true)),
+    test("connect", LIMIT, |lab| repeat(lab, "connect", visitor::websocket)),
+    test("upgrade", &[], |lab| repeat(lab, "upgrade", visitor::upgrade)),
+    test("page", LIMIT, page),
+];
+
+impl Lab<'_> {
+    fn pick<T>(&self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+
+    /// One ping per session fits into the idle test's window, and none into the others.
+    fn interval(&self) -> Duration {
+        self.pick(Duration::from_secs(25), Duration::from_secs(3))
+    }
+
+    /// A fresh server that has just answered for the first time.
+    fn server(&self) -> std::result::Result<Server, String> {
+        let env = [("SALON_PING_INTERVAL", self.interval().as_millis().to_string())];
+        let mut server = Server::start(self.spec, &env, self.cores)?;
+        let start = Instant::now();
+        loop {
+            // Until it listens, the loopback refuses at once.
+            if let Ok(mut visitor) = Visitor::connect(server.address) {
+                visitor.send(&visitor::get("/", true))?;
+                visitor.answer(200)?;
+                return Ok(server);
+            }
+            if server.ended() {
+                return Err("the server ended at once (BENCH_VERBOSE=1 shows what it says)".into());
+            }
+            if start.elapsed() > Duration::from_secs(10) {
+                return Err("no answer within 10 s of the start".into());
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    crate::report::middle(&values)
+}
+
+fn micros(time: Duration, count: u64) -> f64 {
+    time.as_nanos() as f64 / 1000.0 / count.max(1) as f64
+}
+
+fn finish(swarm: &Swarm, figures: Vec<(&'static str, f64)>) -> Result {
+    Ok(Outcome { figures, faults: swarm.faults().into_iter().collect() })
+}
+
+fn start(lab: &Lab) -> Result {
+    let mut times = Vec::new();
+    let mut resident = Vec::new();
+    for _ in 0..lab.pick(7, 2) {
+        let start = Instant::now();
+        let server = lab.server()?;
+        times.push(start.elapsed().as_secs_f64() * 1000.0);
+        std::thread::sleep(Duration::from_millis(50));
+        resident.push(server.resident()? as f64 / 1048576.0);
+    }
+    let mut figures = vec![("start", median(times)), ("resident", median(resident))];
+    // Of an interpreter the size says nothing, and the floors are a part of the bench.
+    let command = &lab.spec.command[0];
+    if command.contains('/') && !LIMIT.contains(&lab.spec.name.as_str()) {
+        let size = fs::metadata(command).map_err(|error| error.to_string())?.len();
+        figures.push(("size", size as f64 / 1048576.0));
+    }
+    Ok(Outcome { figures, faults: Vec::new() })
+}
+
+/// Sessions that are there before memory is measured, so that what all share is not counted as a session's.
+const WARM: usize = 20;
+
+fn idle_websocket(lab: &Lab) -> Result {
+    let (count, window) = lab.pick((10_000, 30), (1000, 4));
+    let server = lab.server()?;
+    let mut swarm = Swarm::new(server.address)?;
+    swarm.join(WebSocket, WARM)?;
+    swarm.idle(Duration::from_millis(200))?;
+    let empty = server.resident()?;
+    swarm.join(WebSocket, count - WARM)?;
+    swarm.idle(Duration::from_millis(500))?;
+    let bytes = server.resident()?.saturating_sub(empty) as f64 / (count - WARM) as f64;
+    if swarm.seen.pings > 0 {
+        return Err("the sessions took longer to come up than one ping interval".into());
+    }
+    let causes = wakeup_causes(&server);
+    let (cpu, wakeups) = (server.cpu()?, server.wakeups()?);
+    swarm.idle(Duration::from_secs(window))?;
+    let (cpu, wakeups) = (server.cpu()? - cpu, server.wakeups()? - wakeups);
+    let mut figures =
+        vec![("idle-ws-bytes", bytes), ("idle-cpu", cpu.as_secs_f64() * 1000.0), ("idle-wakeups", wakeups as f64)];
+    if let (Some(before), Some(after)) = (causes, wakeup_causes(&server)) {
+        figures.extend([("idle-timer", after.0 - before.0), ("idle-bytes", after.1 - before.1)]);
+    }
+    let mut outcome = finish(&swarm, figures)?;
+    let odd = swarm.pinged_other_than(1);
+    if odd > 0 {
+        outcome.faults.push(format!("{odd} sessions did not get exactly one ping"));
+    }
+    Ok(outcome)
+}
+
+/// Wake-ups by a timer and by bytes, where a server counts them on its /metrics page.
+fn wakeup_causes(server: &Server) -> Option<(f64, f64)> {
+    let mut visitor = Visitor::connect(server.address).ok()?;
+    visitor.send(&visitor::get("/metrics", false)).ok()?;
+    let page = String::from_utf8(visitor.answer(200).ok()?).ok()?;
+    let count = |cause| {
+        let name = format!("salon_wakeups_total{{cause=\"{cause}\"}} ");
+        page.lines().find_map(|line| line.strip_prefix(&name))?.trim().parse().ok()
+    };
+    Some((count("timer")?, count("bytes")?))
+}
+
+fn idle_polling(lab: &Lab) -> Result {
+    let count = lab.pick(1000, 200);
+    let server = lab.server()?;
+    let mut swarm = Swarm::new(server.address)?;
+    swarm.join(Polling, WARM)?;
+    swarm.idle(Duration::from_millis(200))?;
+    let empty = server.resident()?;
+    swarm.join(Polling, count)?;
+    swarm.idle(Duration::from_millis(500))?;
+    let bytes = server.resident()?.saturating_sub(empty) as f64 / count as f64;
+    finish(&swarm, vec![("idle-poll-bytes", bytes)])
+}
+
+/// A room of listeners and one who speaks, over WebSocket; some words have been said, so that all code is warm.
+fn room(server: &Server, polling: bool, listeners: usize, senders: usize) -> std::result::Result<Swarm, String> {
+    let mut swarm = Swarm::new(server.address)?;
+    swarm.join(if polling { Polling } else { WebSocket }, listeners)?;
+    swarm.join(WebSocket, senders)?;
+    swarm.appoint(senders)?;
+    for _ in 0..5 {
+        swarm.say(0, 1);
+        swarm.finish()?;
+    }
+    Ok(swarm)
+}
+
+fn fan_out_paced(lab: &Lab, polling: bool) -> Result {
+    let server = lab.server()?;
+    let listeners = lab.pick(if polling { 500 } else { 1000 }, 100);
+    let mut swarm = room(&server, polling, listeners, 1)?;
+    swarm.latencies();
+    let (heard, cpu) = (swarm.heard(), server.cpu()?);
+    for _ in 0..lab.pick(50, 10) {
+        swarm.say(0, 1);
+        swarm.idle(Duration::from_millis(100))?;
+    }
+    swarm.finish()?;
+    let cpu = micros(server.cpu()? - cpu, swarm.heard() - heard);
+    let mut latencies = swarm.latencies();
+    latencies.sort_unstable();
+    let percentile = |percent: usize| match latencies.len() {
+        0 => f64::NAN,
+        count => f64::from(latencies[(count - 1) * percent / 100]) / 1000.0,
+    };
+    let (key, p50, p99) = if polling { ("poll-paced", "", "") } else { ("paced-cpu", "paced-p50", "paced-p99") };
+    finish(&swarm, vec![(key, cpu), (p50, percentile(50)), (p99, percentile(99))])
+}
+
+fn fan_out_burst(lab: &Lab, polling: bool) -> Result {
+    let server = lab.server()?;
+    let listeners = lab.pick(if polling { 500 } else { 1000 }, 100);
+    let mut swarm = room(&server, polling, listeners, 1)?;
+    let (heard, mut cpu) = (swarm.heard(), Duration::ZERO);
+    for _ in 0..3 {
+        // Pollers that have just been answered come back first.
+        swarm.idle(Duration::from_millis(200))?;
+        let before = server.cpu()?;
+        swarm.say(0, 200);
+        swarm.finish()?;
+        cpu += server.cpu()? - before;
+    }
+    let key = if polling { "poll-burst" } else { "burst" };
+    finish(&swarm, vec![(key, micros(cpu, swarm.heard() - heard))])
+}
+
+/// Ten of a hundred members speak at once, each at most `WINDOW` messages ahead of its slowest listener.
+fn senders(lab: &Lab) -> Result {
+    const WINDOW: usize = 200;
+    let (senders, messages) = (10, lab.pick(2000, 400));
+    let server = lab.server()?;
+    let mut swarm = room(&server, false, 90, senders)?;
+    let (heard, cpu, start) = (swarm.heard(), server.cpu()?, Instant::now());
+    let mut left = vec![messages; senders];
+    while left.iter().any(|&left| left > 0) {
+        for (sender, left) in left.iter_mut().enumerate() {
+            let count = (*left).min(WINDOW - swarm.open(sender));
+            if count >= (*left).min(WINDOW / 2) && count > 0 {
+                swarm.say(sender, count);
+                *left -= count;
+            }
+        }
+        if !swarm.listen(start)? {
+            break;
+        }
+    }
+    swarm.finish()?;
+    let cpu = micros(server.cpu()? - cpu, swarm.heard() - heard);
+    let mut outcome = finish(&swarm, vec![("senders", cpu)])?;
+    if left.iter().any(|&left| left > 0) {
+        outcome.faults.push("senders waited in vain".into());
+    }
+    Ok(outcome)
+}
+
+/// So many connections at a time.
+const CROWD: usize = 16;
+
+fn repeat(lab: &Lab, key: &'static str, visit: fn(SocketAddr, usize) -> std::result::Result<(), String>) -> Result {
+    let server = lab.server()?;
+    each_crowd(lab, &server, key, lab.pick(2000, 160), || visit(server.address, CROWD))
+}
+
+fn page(lab: &Lab) -> Result {
+    let server = lab.server()?;
+    let mut readers = Readers::new(server.address, CROWD)?;
+    each_crowd(lab, &server, "page", lab.pick(40_000, 800), || readers.read())
+}
+
+/// CPU time per visitor, after some that only warm up.
+fn each_crowd(
+    lab: &Lab,
+    server: &Server,
+    key: &'static str,
+    count: usize,
+    mut visit: impl FnMut() -> std::result::Result<(), String>,
+) -> Result {
+    (0..lab.pick(10, 1)).try_for_each(|_| visit())?;
+    let cpu = server.cpu()?;
+    (0..count / CROWD).try_for_each(|_| visit())?;
+    // The last ones are still being buried.
+    std::thread::sleep(Duration::from_millis(20));
+    let visits = count / CROWD * CROWD;
+    Ok(Outcome { figures: vec![(key, micros(server.cpu()? - cpu, visits as u64))], faults: Vec::new() })
+}
