@@ -27,6 +27,15 @@ pub struct Copy {
 pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                           base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
 
+/// On every answer. `no-cache` means: keep it, but ask each time, which costs one 304. `same-origin` tells other sites
+/// nothing of where the chat is; stricter, `no-referrer` would make browsers send beacons with `Origin: null`.
+const COMMON: [(&str, &str); 4] = [
+    ("Cache-Control", "no-cache"),
+    ("Vary", "Accept-Encoding"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "same-origin"),
+];
+
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
 /// The asset at this path (without query), byte for byte; `/` is the page.
@@ -39,6 +48,35 @@ impl Asset {
     pub fn copy(&self, gzip: bool) -> &Copy {
         self.gzip.as_ref().filter(|_| gzip).unwrap_or(&self.plain)
     }
+}
+
+/// What a GET or HEAD is answered.
+pub struct Answer {
+    /// 200, or 304 if the client's copy is still good.
+    pub status: u16,
+    /// Content-Type; a 304 has none.
+    pub content_type: Option<&'static str>,
+    /// The other header lines; Content-Length is left to the encoder.
+    pub headers: Vec<(&'static str, &'static str)>,
+    /// The body of a GET; empty in a 304.
+    pub body: &'static [u8],
+}
+
+/// Answers a GET or HEAD of this asset. `if_none_match` is the header's value, `gzip` whether the client accepts it.
+pub fn answer(asset: &Asset, if_none_match: Option<&[u8]>, gzip: bool) -> Answer {
+    let copy = asset.copy(gzip);
+    let mut headers = vec![("ETag", copy.etag)];
+    headers.extend(COMMON);
+    if asset.page {
+        headers.push(("Content-Security-Policy", POLICY));
+    }
+    if if_none_match.is_some_and(|list| matches(list, copy.etag)) {
+        return Answer { status: 304, content_type: None, headers, body: b"" };
+    }
+    if !std::ptr::eq(copy, &asset.plain) {
+        headers.push(("Content-Encoding", "gzip"));
+    }
+    Answer { status: 200, content_type: Some(asset.content_type), headers, body: copy.bytes }
 }
 
 /// Whether an If-None-Match names this entity tag, so that the answer is 304: a list compared weakly, or `*`
