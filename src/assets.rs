@@ -1,6 +1,10 @@
 //! The page and the official client, embedded: `static/build.rs` reads, compresses and tags the files at build time.
 //! At run time a path is compared with a fixed list, so there is no file system to escape into and nothing to compress.
 
+use bytes::Bytes;
+
+use crate::http::Response;
+
 /// One file of the page.
 pub struct Asset {
     /// Path in the URL, as it must be sent: no dot segments, no percent-encoding.
@@ -48,35 +52,21 @@ impl Asset {
     pub fn copy(&self, gzip: bool) -> &Copy {
         self.gzip.as_ref().filter(|_| gzip).unwrap_or(&self.plain)
     }
-}
 
-/// What a GET or HEAD is answered.
-pub struct Answer {
-    /// 200, or 304 if the client's copy is still good.
-    pub status: u16,
-    /// Content-Type; a 304 has none.
-    pub content_type: Option<&'static str>,
-    /// The other header lines; Content-Length is left to the encoder.
-    pub headers: Vec<(&'static str, &'static str)>,
-    /// The body of a GET; empty in a 304.
-    pub body: &'static [u8],
-}
-
-/// Answers a GET or HEAD of this asset. `if_none_match` is the header's value, `gzip` whether the client accepts it.
-pub fn answer(asset: &Asset, if_none_match: Option<&[u8]>, gzip: bool) -> Answer {
-    let copy = asset.copy(gzip);
-    let mut headers = vec![("ETag", copy.etag)];
-    headers.extend(COMMON);
-    if asset.page {
-        headers.push(("Content-Security-Policy", POLICY));
+    /// The answer to a GET or HEAD of this file. `if_none_match` is that header's value, `gzip` whether it is accepted.
+    pub fn answer(&self, if_none_match: Option<&[u8]>, gzip: bool) -> Response {
+        let copy = self.copy(gzip);
+        let fresh = if_none_match.is_some_and(|list| matches(list, copy.etag));
+        let response = Response::new(if fresh { 304 } else { 200 }).header("ETag", copy.etag);
+        let response = COMMON.iter().fold(response, |response, (name, value)| response.header(name, value));
+        let response = if self.page { response.header("Content-Security-Policy", POLICY) } else { response };
+        if fresh {
+            return response;
+        }
+        let packed = gzip && self.gzip.is_some();
+        let response = if packed { response.header("Content-Encoding", "gzip") } else { response };
+        response.content_type(self.content_type).body(Bytes::from_static(copy.bytes))
     }
-    if if_none_match.is_some_and(|list| matches(list, copy.etag)) {
-        return Answer { status: 304, content_type: None, headers, body: b"" };
-    }
-    if !std::ptr::eq(copy, &asset.plain) {
-        headers.push(("Content-Encoding", "gzip"));
-    }
-    Answer { status: 200, content_type: Some(asset.content_type), headers, body: copy.bytes }
 }
 
 /// Whether an If-None-Match names this entity tag, so that the answer is 304: a list compared weakly, or `*`
