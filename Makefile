@@ -9,7 +9,7 @@ STEP = @tests/run
 # Programs of the system administrator count too: nginx and haproxy live there.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test system clean bench need-build need-test
+.PHONY: build run test system clean need-build need-test
 build: need-build static/node_modules/.package-lock.json
 	cargo build --release --locked
 
