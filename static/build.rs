@@ -95,7 +95,7 @@ fn row(out: &Path, url: &str, file: &Path, plain: &[u8]) -> String {
     format!("Asset {{ path: {url:?}, content_type: {content_type:?}, page: {page}, plain: {plain}, gzip: {gzip} }},\n")
 }
 
-/// The two encodings differ byte by byte, hence (RFC 9110 8.8.3.3) also in their ETags: each is a hash of its own bytes.
+/// The two encodings differ byte by byte, so (RFC 9110 8.8.3.3) they have two ETags: each a hash of its own bytes.
 fn copy(file: &Path, bytes: &[u8]) -> String {
     let mut hash = DefaultHasher::new(); // fixed keys: the same bytes, the same tag
     hash.write(bytes);

@@ -1,5 +1,5 @@
 //! The embedded page: what is there, how it is compressed, when a client's copy is still good.
-use salon::assets::{ASSETS, find, matches};
+use salon::assets::{ASSETS, POLICY, find, matches};
 
 #[test]
 fn paths_are_compared_byte_by_byte() {
@@ -95,4 +95,31 @@ fn if_none_match() {
         assert!(!matches(bad.as_bytes(), r#""a""#), "{bad}");
     }
     assert!(matches(b"\"\xff\", \"a\"", r#""a""#), "tags may hold any byte above the controls");
+}
+
+#[test]
+fn answers() {
+    let page = find("/").expect("the page");
+    let client = find("/socket.io/socket.io.min.js").expect("the client");
+    for (asset, gzip) in [(page, false), (page, true), (client, false), (client, true)] {
+        let copy = asset.copy(gzip);
+        let common = format!(
+            "ETag: {}\r\nCache-Control: no-cache\r\nVary: Accept-Encoding\r\nX-Content-Type-Options: nosniff\r\n\
+             Referrer-Policy: same-origin\r\n{}",
+            copy.etag,
+            if asset.page { format!("Content-Security-Policy: {POLICY}\r\n") } else { String::new() },
+        );
+        let encoding = if gzip { "Content-Encoding: gzip\r\n" } else { "" };
+        let (kind, length) = (asset.content_type, copy.bytes.len());
+        let full =
+            format!("HTTP/1.1 200 OK\r\n{common}{encoding}Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
+        for if_none_match in [None, Some(&b"\"another\""[..]), Some(asset.copy(!gzip).etag.as_bytes())] {
+            let (head, body) = asset.answer(if_none_match, gzip).encode("", false, true, false);
+            assert_eq!(str::from_utf8(&head), Ok(&full[..]));
+            assert_eq!(body, copy.bytes);
+        }
+        let (head, body) = asset.answer(Some(copy.etag.as_bytes()), gzip).encode("", false, true, false);
+        assert_eq!(str::from_utf8(&head), Ok(&format!("HTTP/1.1 304 Not Modified\r\n{common}\r\n")[..]));
+        assert_eq!(body, "");
+    }
 }
