@@ -133,6 +133,7 @@ impl<'a> Head<'a> {
 }
 
 /// What the parser has found.
+#[allow(clippy::large_enum_variant, reason = "it lives on the stack; a box would be an allocation per request")]
 pub enum Event<'a> {
     /// A request begins.
     Head(Head<'a>),

@@ -613,11 +613,11 @@ fn encode_event(
         // The array of the arguments goes on where the name has begun one.
         let start = out.len();
         write_json(out, args);
-        match &out[start..] {
-            b"[]" => out.truncate(start + 1),
-            _ => {}
+        if out[start..] == *b"[]" {
+            out.remove(start);
+        } else {
+            out[start] = b',';
         }
-        out[start] = if out.len() == start + 1 { b']' } else { b',' };
     });
     std::iter::once(head).chain(attachments.iter().cloned().map(Encoded::binary)).collect()
 }
