@@ -12,20 +12,13 @@
 //! long, and a post without a name are refused: nothing is relayed, the ack callback gets `{error}`.
 
 use crate::{
-    slab::{Beside, Socket as SocketKind, SocketKey},
+    config::Config,
+    slab::SocketKey,
     socketio::{App, Cx, Event, Reason, To, packet},
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
-
-/// The part of `config` that concerns the chat.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// Unicode scalar values in a name.
-    pub max_name: usize,
-    /// UTF-8 bytes in a text.
-    pub max_text: usize,
-}
+use std::collections::HashMap;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -58,53 +51,40 @@ struct Refused {
 
 /// Who is here, by name.
 pub struct Chat {
-    settings: Settings,
+    config: Config,
     /// The names as they were sent, to be sent on as the same bytes (rule R11).
-    users: Beside<SocketKind, Box<RawValue>>,
-    /// How many users have a name.
-    count: usize,
+    users: HashMap<SocketKey, Box<RawValue>>,
     /// Events refused since the start.
     pub refused: u64,
 }
 
 impl Chat {
     /// An empty room.
-    pub fn new(settings: Settings) -> Chat {
-        Chat { settings, users: Beside::default(), count: 0, refused: 0 }
-    }
-
-    /// How many users have a name.
-    pub fn len(&self) -> usize {
-        self.count
-    }
-
-    /// Whether nobody has a name.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
+    pub fn new(config: Config) -> Chat {
+        Chat { config, users: HashMap::new(), refused: 0 }
     }
 
     fn add_user(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
-        if self.users.get(socket).is_some() {
+        if self.users.get(&socket).is_some() {
             return Ok(());
         }
-        let raw = text_of(event, |name| name.chars().count() <= self.settings.max_name)?;
+        let raw = text_of(event, |name| name.chars().count() <= self.config.max_name)?;
         self.users.insert(socket, raw.to_owned());
-        self.count += 1;
-        cx.emit(socket, "login", &(Login { num_users: self.count },), &[]);
-        let joined = Presence { username: raw, num_users: self.count };
+        cx.emit(socket, "login", &(Login { num_users: self.users.len() },), &[]);
+        let joined = Presence { username: raw, num_users: self.users.len() };
         cx.broadcast(&others(&[socket]), "user joined", &(joined,), &[]);
         Ok(())
     }
 
     fn new_message(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
-        let username = self.users.get(socket).ok_or("not logged in: send `add user` first")?;
-        let message = text_of(event, |text| text.len() <= self.settings.max_text)?;
+        let username = self.users.get(&socket).ok_or("not logged in: send `add user` first")?;
+        let message = text_of(event, |text| text.len() <= self.config.max_text)?;
         cx.broadcast(&others(&[socket]), "new message", &(Message { username, message },), &[]);
         Ok(())
     }
 
     fn typing(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) {
-        if let Some(username) = self.users.get(socket) {
+        if let Some(username) = self.users.get(&socket) {
             cx.broadcast(&others(&[socket]), event.name, &(Typing { username },), &[]);
         }
     }
@@ -131,9 +111,8 @@ impl App for Chat {
     }
 
     fn disconnected(&mut self, cx: &mut Cx, socket: SocketKey, _reason: Reason) {
-        if let Some(username) = self.users.remove(socket) {
-            self.count -= 1;
-            let left = Presence { username: &username, num_users: self.count };
+        if let Some(username) = self.users.remove(&socket) {
+            let left = Presence { username: &username, num_users: self.users.len() };
             cx.broadcast(&others(&[]), "user left", &(left,), &[]);
         }
     }

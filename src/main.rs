@@ -1,7 +1,7 @@
 //! Arguments and environment in, server out.
 
 use salon::{
-    chat::{self, Chat},
+    chat::Chat,
     config::{self, Action, Config},
     logger,
 };
@@ -24,6 +24,5 @@ fn main() -> ExitCode {
         }
     };
     logger::start(config.log);
-    let chat = Chat::new(chat::Settings { max_name: config.max_name, max_text: config.max_text });
-    salon::start(config, chat)
+    salon::start(config.clone(), Chat::new(config))
 }

@@ -10,8 +10,9 @@
 //! `WouldBlock` (R3); after a short write it is written on to `WouldBlock`, or Windows never reports it again.
 
 use crate::{
+    config::Config,
     queue::{Pool, Queue},
-    slab::{ConnId, Slab},
+    slab::{Conn, ConnId, Slab},
     timers::{Deadline, Timers},
 };
 use bytes::Bytes;
@@ -42,37 +43,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 * 1024;
 
-/// The limits of `config` that concern sockets.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Connections at one time.
-    pub connections: usize,
-    /// Queued bytes at which a connection is evicted at once.
-    pub queue: usize,
-    /// Queued bytes that a connection may have for `soft_time` only.
-    pub soft_queue: usize,
-    /// See `soft_queue`.
-    pub soft_time: Duration,
-    /// How long a write may stand still.
-    pub stall: Duration,
-}
-
-/// What one readiness event says.
+/// What is ready.
 #[derive(Clone, Copy, Debug)]
 pub enum Wake {
-    /// Somebody wants to connect.
     Listener,
-    /// The process got a signal.
     Signals,
-    /// A connection can be read or written; `hung_up`: the peer will send nothing more.
+    /// `hung_up`: the peer will send nothing more.
     Connection {
-        /// Which one.
         id: ConnId,
-        /// There are bytes, an end or an error to be read.
         readable: bool,
-        /// The kernel takes bytes again.
         writable: bool,
-        /// The peer has closed its side, or both.
         hung_up: bool,
     },
 }
@@ -80,83 +60,73 @@ pub enum Wake {
 /// What a read has brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fill {
-    /// So many bytes.
     Bytes(usize),
-    /// Nothing more for now.
     Drained,
     /// The peer has closed its side.
     End,
-    /// The connection is broken (and marked as dead) or unknown.
+    /// The connection is unknown, or broken and marked as dead.
     Dead,
 }
 
-/// How many connections came to which end, and how many bytes passed; only ever counted up.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
-    /// Connections accepted.
-    pub accepted: u64,
-    /// Connections closed because their outbox was above the hard limit.
-    pub evicted_hard: u64,
-    /// Connections closed because their outbox stayed above the soft limit, or did not move at all.
-    pub evicted_slow: u64,
-    /// Times that accept stopped at the limit of connections or of descriptors.
-    pub accept_stopped: u64,
-    /// Bytes written.
-    pub bytes_out: u64,
-    /// Bytes read.
-    pub bytes_in: u64,
-}
-
-struct Connection {
+/// One TCP connection; `P` is what `server` keeps beside it.
+pub struct Connection<P> {
+    pub protocol: P,
     stream: TcpStream,
-    peer: IpAddr,
+    /// The peer's address, as the kernel has it.
+    pub peer: IpAddr,
     /// Bytes of an incomplete message; empty, without a buffer, on an idle connection.
-    input: Vec<u8>,
+    pub input: Vec<u8>,
     outbox: Queue,
     /// Bytes of the first entry of `outbox` that the kernel already has.
     sent: usize,
-    /// The deadline that `server` has set for the phase the connection is in.
+    /// The deadline that `server` has set for the phase the connection is in; our own once it lingers.
     phase: Deadline,
     /// When a write that does not move ends the connection.
     stall: Deadline,
-    /// `stall` was set because of the soft limit, and a little progress does not move it.
+    /// `stall` is that of the soft limit, which a little progress does not move.
     soft: bool,
     dirty: bool,
     unread: bool,
     /// The peer has sent its last byte.
-    ended: bool,
-    /// To be closed when the outbox is empty.
-    finishing: bool,
-    /// Our side is shut down; so many more bytes are read and thrown away.
+    pub ended: bool,
+    /// To be closed when the outbox is empty; what it still sends is thrown away.
+    pub finishing: bool,
+    /// Our side is shut down; so many bytes more are thrown away.
     lingering: Option<usize>,
     dead: bool,
 }
 
+impl<P> Connection<P> {
+    /// Bytes queued and not yet with the kernel.
+    pub fn queued(&self) -> usize {
+        self.outbox.bytes() - self.sent
+    }
+}
+
 /// All sockets of the process.
-pub struct Net {
+pub struct Net<P> {
+    config: Config,
     poll: Poll,
     events: Events,
     listener: Option<TcpListener>,
-    /// Whether accept may have something; false only after it has said `WouldBlock`.
+    /// Accept may have something: it has not said `WouldBlock` since the last edge.
     backlog: bool,
     /// Until when accept rests after EMFILE.
     accept_pause: Option<Instant>,
-    connections: Slab<crate::slab::Conn, Connection>,
+    connections: Slab<Conn, Connection<P>>,
     pool: Pool,
     dirty: Vec<ConnId>,
     doomed: Vec<ConnId>,
     unread: Vec<ConnId>,
     phases: Timers<ConnId>,
     stalls: Timers<ConnId>,
-    limits: Limits,
-    /// What has happened since the start.
-    pub counters: Counters,
 }
 
-impl Net {
+impl<P: Default> Net<P> {
     /// No sockets yet. Fails only if the operating system gives no selector.
-    pub fn new(limits: Limits) -> io::Result<Net> {
+    pub fn new(config: Config) -> io::Result<Net<P>> {
         Ok(Net {
+            config,
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             listener: None,
@@ -169,15 +139,14 @@ impl Net {
             unread: Vec::new(),
             phases: Timers::default(),
             stalls: Timers::default(),
-            limits,
-            counters: Counters::default(),
         })
     }
 
-    /// Starts to listen; `host` `None` means all addresses of both IP versions where the system can do that
-    /// with one socket, else all of IPv4. Returns the address, with the real port if `port` was 0.
-    pub fn listen(&mut self, host: Option<IpAddr>, port: u16) -> io::Result<SocketAddr> {
-        let listener = match host {
+    /// Starts to listen where `config` says, by default on all addresses of both IP versions where the system
+    /// can do that with one socket, else of IPv4. Returns the address, with the real port if that was 0.
+    pub fn listen(&mut self) -> io::Result<SocketAddr> {
+        let port = self.config.port;
+        let listener = match self.config.host {
             Some(host) => bind(SocketAddr::new(host, port))?,
             None => match bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
                 Err(error) if error.kind() != ErrorKind::AddrInUse && error.kind() != ErrorKind::PermissionDenied => {
@@ -197,7 +166,6 @@ impl Net {
     pub fn stop_listening(&mut self) {
         self.listener = None;
         self.backlog = false;
-        self.accept_pause = None;
     }
 
     /// Registers a source of signals with the loop.
@@ -208,11 +176,9 @@ impl Net {
     /// Sleeps until something is ready or `deadline` (seen from `now`) is reached; `None`: for ever. Not at all
     /// if bytes were left unread or connections not accepted in the last turn.
     pub fn wait(&mut self, now: Instant, deadline: Option<Instant>) -> io::Result<()> {
-        let accept = self.backlog && self.accept_pause.is_none() && self.has_room();
         let timeout = match deadline {
-            _ if accept || !self.unread.is_empty() => Some(Duration::ZERO),
-            Some(deadline) => Some(deadline.saturating_duration_since(now)),
-            None => None,
+            _ if self.can_accept() || !self.unread.is_empty() => Some(Duration::ZERO),
+            deadline => deadline.map(|deadline| deadline.saturating_duration_since(now)),
         };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
@@ -236,7 +202,7 @@ impl Net {
             });
         }
         self.events.clear();
-        if self.backlog && self.accept_pause.is_none() && self.has_room() {
+        if self.can_accept() {
             wakes.push(Wake::Listener);
         }
         for id in self.unread.drain(..) {
@@ -247,42 +213,30 @@ impl Net {
         }
     }
 
-    /// Whether the limit of connections allows one more.
-    fn has_room(&self) -> bool {
-        self.connections.len() < self.limits.connections
+    /// Whether an accept was left to be done, and may be.
+    fn can_accept(&self) -> bool {
+        self.backlog && self.accept_pause.is_none() && self.connections.len() < self.config.max_connections
     }
 
-    /// Accepts what is waiting, up to a bound per turn; each new connection is appended to `accepted`.
-    pub fn accept(&mut self, now: Instant, accepted: &mut Vec<ConnId>) {
+    /// Accepts what is waiting, up to a bound per turn.
+    pub fn accept(&mut self, now: Instant) -> Vec<ConnId> {
+        let mut accepted = Vec::new();
         self.backlog = true;
         for _ in 0..ACCEPTS_PER_TURN {
-            if !self.has_room() {
-                self.counters.accept_stopped += 1;
-                return;
-            }
-            let Some(listener) = &self.listener else { return };
+            let Some(listener) = self.listener.as_ref().filter(|_| self.can_accept()) else { break };
             match listener.accept() {
-                Ok((stream, peer)) => {
-                    self.accept_pause = None;
-                    if let Some(id) = self.adopt(stream, peer.ip()) {
-                        accepted.push(id);
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.backlog = false;
-                    return;
-                }
+                Ok((stream, peer)) => accepted.extend(self.adopt(stream, peer.ip())),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.backlog = false,
                 // The peer gave up while it was waiting, or a signal came: the next one may be fine.
                 Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
                 // EMFILE, ENFILE, ENOBUFS, ENOMEM: there is nothing to accept with.
                 Err(error) => {
                     log::warn!("cannot accept connections for now: {error}");
-                    self.counters.accept_stopped += 1;
                     self.accept_pause = Some(now + ACCEPT_PAUSE);
-                    return;
                 }
             }
         }
+        accepted
     }
 
     /// Takes a new socket in; `None` if it died at once.
@@ -290,6 +244,7 @@ impl Net {
         // Fails only on a socket that is dead already; reading it will tell.
         let _ = stream.set_nodelay(true);
         let id = self.connections.insert(Connection {
+            protocol: P::default(),
             stream,
             peer,
             input: Vec::new(),
@@ -312,51 +267,36 @@ impl Net {
             self.connections.remove(id);
             return None;
         }
-        self.counters.accepted += 1;
         Some(id)
     }
 
-    /// All connections.
+    /// One of them.
+    pub fn get(&self, id: ConnId) -> Option<&Connection<P>> {
+        self.connections.get(id)
+    }
+
+    /// One of them, to be changed.
+    pub fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection<P>> {
+        self.connections.get_mut(id)
+    }
+
+    /// All of them.
     pub fn keys(&self) -> Vec<ConnId> {
         self.connections.keys()
     }
 
-    /// Whether new connections are taken.
-    pub fn listens(&self) -> bool {
-        self.listener.is_some()
-    }
-
-    /// How many connections there are.
-    pub fn len(&self) -> usize {
-        self.connections.len()
-    }
-
-    /// Whether there is no connection.
-    pub fn is_empty(&self) -> bool {
-        self.connections.is_empty()
-    }
-
-    /// The peer's address, as the kernel has it.
-    pub fn peer(&self, id: ConnId) -> Option<IpAddr> {
-        Some(self.connections.get(id)?.peer)
-    }
-
     /// Reads once into `buffer`.
     pub fn read(&mut self, id: ConnId, buffer: &mut [u8]) -> Fill {
-        let Some(connection) = self.connections.get_mut(id) else { return Fill::Dead };
-        if connection.dead {
+        let Some(connection) = self.connections.get_mut(id).filter(|connection| !connection.dead) else {
             return Fill::Dead;
-        }
+        };
         loop {
             match read(&mut connection.stream, buffer) {
                 Ok(0) => {
                     connection.ended = true;
                     return Fill::End;
                 }
-                Ok(count) => {
-                    self.counters.bytes_in += count as u64;
-                    return Fill::Bytes(count);
-                }
+                Ok(count) => return Fill::Bytes(count),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Fill::Drained,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => {
@@ -376,38 +316,6 @@ impl Net {
         }
     }
 
-    /// Takes out what is left of the input.
-    pub fn take_input(&mut self, id: ConnId) -> Vec<u8> {
-        self.connections.get_mut(id).map(|connection| mem::take(&mut connection.input)).unwrap_or_default()
-    }
-
-    /// Keeps the bytes of an incomplete message until more arrive.
-    pub fn keep_input(&mut self, id: ConnId, input: Vec<u8>) {
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.input = input;
-        }
-    }
-
-    /// How many bytes of an incomplete message are kept.
-    pub fn kept(&self, id: ConnId) -> usize {
-        self.connections.get(id).map_or(0, |connection| connection.input.len())
-    }
-
-    /// Whether the peer has closed its side.
-    pub fn ended(&self, id: ConnId) -> bool {
-        self.connections.get(id).is_none_or(|connection| connection.ended)
-    }
-
-    /// Whether the connection only waits for its end: what it still reads is thrown away.
-    pub fn finishing(&self, id: ConnId) -> bool {
-        self.connections.get(id).is_none_or(|connection| connection.finishing || connection.dead)
-    }
-
-    /// Bytes queued for this connection and not yet with the kernel.
-    pub fn queued(&self, id: ConnId) -> usize {
-        self.connections.get(id).map_or(0, |connection| connection.outbox.bytes() - connection.sent)
-    }
-
     /// Queues bytes; they leave at the end of the turn. Above the hard limit the connection is doomed.
     pub fn push(&mut self, id: ConnId, bytes: Bytes) {
         let Some(connection) = self.connections.get_mut(id) else { return };
@@ -415,10 +323,17 @@ impl Net {
             return;
         }
         self.pool.push(&mut connection.outbox, bytes);
-        if connection.outbox.bytes() - connection.sent > self.limits.queue {
-            self.counters.evicted_hard += 1;
+        if connection.queued() > self.config.max_queue {
             self.doom(id);
-        } else if !mem::replace(&mut connection.dirty, true) {
+        } else {
+            self.mark_dirty(id);
+        }
+    }
+
+    fn mark_dirty(&mut self, id: ConnId) {
+        if let Some(connection) = self.connections.get_mut(id)
+            && !mem::replace(&mut connection.dirty, true)
+        {
             self.dirty.push(id);
         }
     }
@@ -429,9 +344,7 @@ impl Net {
         connection.finishing = true;
         connection.input = Vec::new();
         // The flush at the end of the turn finds the outbox empty, and goes on from there.
-        if !mem::replace(&mut connection.dirty, true) {
-            self.dirty.push(id);
-        }
+        self.mark_dirty(id);
     }
 
     /// The connection ends at the end of this turn, whatever is queued.
@@ -457,7 +370,6 @@ impl Net {
     /// A connection whose phase has reached its deadline; one that only lingered is doomed here.
     pub fn pop_phase(&mut self, now: Instant) -> Option<ConnId> {
         while let Some((_, id)) = self.stalls.pop_due(now) {
-            self.counters.evicted_slow += 1;
             self.doom(id);
         }
         if self.accept_pause.is_some_and(|until| until <= now) {
@@ -498,23 +410,21 @@ impl Net {
 
     /// The kernel takes bytes of this connection again.
     pub fn writable(&mut self, id: ConnId) {
-        if let Some(connection) = self.connections.get_mut(id)
-            && !connection.outbox.is_empty()
-            && !mem::replace(&mut connection.dirty, true)
-        {
-            self.dirty.push(id);
+        if self.get(id).is_some_and(|connection| !connection.outbox.is_empty()) {
+            self.mark_dirty(id);
         }
     }
 
     /// Writes what was queued in this turn: one vectored write per connection, more only if one does not
-    /// hold it all. Connections whose outbox fell below half of the hard limit are appended to `drained`.
-    pub fn flush(&mut self, now: Instant, drained: &mut Vec<ConnId>) {
+    /// hold it all. A connection whose outbox falls below half of the hard limit is read again.
+    pub fn flush(&mut self, now: Instant) {
         let mut dirty = mem::take(&mut self.dirty);
         for id in dirty.drain(..) {
-            let before = self.queued(id);
+            let full = |net: &Self| net.get(id).is_some_and(|c| c.queued() > net.config.max_queue / 2);
+            let before = full(self);
             self.flush_one(id, now);
-            if before > self.limits.queue / 2 && self.queued(id) <= self.limits.queue / 2 {
-                drained.push(id);
+            if before && !full(self) {
+                self.remember_unread(id);
             }
         }
         // flush_one queues nothing, so the list is taken back with its capacity.
@@ -536,7 +446,6 @@ impl Net {
             match write(&mut connection.stream, &slices[..count]) {
                 Ok(written) => {
                     moved = true;
-                    self.counters.bytes_out += written as u64;
                     connection.sent += written;
                     while let Some(length) = self.pool.front(&connection.outbox).map(Bytes::len) {
                         if connection.sent < length {
@@ -548,13 +457,13 @@ impl Net {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let over = connection.outbox.bytes() - connection.sent > self.limits.soft_queue;
+                    let over = connection.queued() > self.config.soft_queue;
                     // A reader that is far behind has a fixed time to catch up; any other starts anew
                     // whenever it takes a byte.
                     if over && !connection.soft {
-                        self.stalls.set(id, &mut connection.stall, now + self.limits.soft_time);
+                        self.stalls.set(id, &mut connection.stall, now + self.config.soft_time);
                     } else if !over && (moved || connection.soft || connection.stall.at().is_none()) {
-                        self.stalls.set(id, &mut connection.stall, now + self.limits.stall);
+                        self.stalls.set(id, &mut connection.stall, now + self.config.write_timeout);
                     }
                     connection.soft = over;
                     return;
@@ -583,7 +492,7 @@ impl Net {
 
     /// Takes one dead connection out of the books and closes its socket; the caller tells those above.
     /// Every connection comes by here exactly once (rule R4).
-    pub fn bury(&mut self) -> Option<ConnId> {
+    pub fn bury(&mut self) -> Option<(ConnId, P)> {
         let id = self.doomed.pop()?;
         let mut connection = self.connections.remove(id).expect("a connection is doomed once and buried once");
         self.pool.clear(&mut connection.outbox);
@@ -591,7 +500,7 @@ impl Net {
         self.stalls.clear(id, &mut connection.stall);
         // A descriptor is free again.
         self.accept_pause = None;
-        Some(id)
+        Some((id, connection.protocol))
     }
 }
 

@@ -10,9 +10,10 @@ mod session;
 pub mod v3;
 
 use crate::{
+    config::Config,
     http::{self, Head, Method, Response},
     id::{Id, Ids},
-    slab::{ConnId, Session as SessionKind, SessionId, Slab},
+    slab::{self, ConnId, SessionId, Slab},
     timers::Timers,
     ws,
 };
@@ -20,31 +21,7 @@ use bytes::Bytes;
 use packet::{Data, Encoded, Packet};
 pub use session::{Dialect, Farewell};
 use session::{Out, Poll, Session, Turn};
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
-
-/// The part of `config` that concerns Engine.IO.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// From one ping to the next.
-    pub ping_interval: Duration,
-    /// How long a pong may take.
-    pub ping_timeout: Duration,
-    /// How long a WebSocket may probe.
-    pub upgrade_timeout: Duration,
-    /// Bytes of a message that we take, and of a polling payload in both directions.
-    pub max_payload: usize,
-    /// Bytes that may wait for the next GET of one client.
-    pub max_queue: usize,
-    /// Sessions at one time.
-    pub max_sessions: usize,
-    /// Whether clients may poll.
-    pub polling: bool,
-    /// Whether clients may use WebSockets.
-    pub websocket: bool,
-}
+use std::{collections::HashMap, time::Instant};
 
 /// Why a session has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +49,6 @@ pub enum Event {
     Opened(SessionId),
     /// The client sent a message.
     Message(SessionId, Data),
-    /// It has moved from polling to WebSocket.
-    Upgraded(SessionId),
     /// It has ended: the last event of its id.
     Closed(SessionId, Reason),
 }
@@ -173,21 +148,10 @@ impl Refusal {
     }
 }
 
-/// What was counted since the start.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
-    /// Sessions opened.
-    pub opened: u64,
-    /// Sessions that moved to WebSocket.
-    pub upgraded: u64,
-    /// Requests refused, by the code of [`Refusal`].
-    pub refused: [u64; 6],
-}
-
 /// All sessions.
 pub struct Engine {
-    settings: Settings,
-    sessions: Slab<SessionKind, Session>,
+    config: Config,
+    sessions: Slab<slab::Session, Session>,
     sids: HashMap<Id, SessionId>,
     timers: Timers<SessionId>,
     out: Out,
@@ -195,15 +159,13 @@ pub struct Engine {
     now: Instant,
     /// Used again by every payload.
     packets: Vec<Bytes>,
-    /// What has happened since the start.
-    pub counters: Counters,
 }
 
 impl Engine {
     /// No sessions yet; `ids` is where sids come from.
-    pub fn new(settings: Settings, ids: Ids, now: Instant) -> Engine {
+    pub fn new(config: Config, ids: Ids, now: Instant) -> Engine {
         Engine {
-            settings,
+            config,
             sessions: Slab::default(),
             sids: HashMap::new(),
             timers: Timers::default(),
@@ -211,7 +173,6 @@ impl Engine {
             ids,
             now,
             packets: Vec::new(),
-            counters: Counters::default(),
         }
     }
 
@@ -230,11 +191,6 @@ impl Engine {
         self.ids.fresh()
     }
 
-    /// How many sessions there are.
-    pub fn len(&self) -> usize {
-        self.sessions.len()
-    }
-
     /// Whether there is no session.
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty()
@@ -245,9 +201,9 @@ impl Engine {
         Some(self.sessions.get(id)?.sid)
     }
 
-    /// What the client of a session speaks.
-    pub fn dialect(&self, id: SessionId) -> Option<Dialect> {
-        Some(self.sessions.get(id)?.dialect)
+    /// Whether the client of a session speaks protocol 2 or 3.
+    pub fn is_old(&self, id: SessionId) -> bool {
+        self.sessions.get(id).is_some_and(|session| session.dialect != Dialect::V4)
     }
 
     /// Whether the messages of a session are not Socket.IO.
@@ -273,7 +229,7 @@ impl Engine {
     /// Runs one transition of a session, and draws the consequences for the books.
     fn with<R>(&mut self, id: SessionId, act: impl FnOnce(&mut Session, &mut Turn) -> R) -> Option<R> {
         let session = self.sessions.get_mut(id)?;
-        let mut turn = Turn { id, now: self.now, settings: &self.settings, out: &mut self.out };
+        let mut turn = Turn { id, now: self.now, config: &self.config, out: &mut self.out };
         let result = act(session, &mut turn);
         if session.is_gone() {
             self.timers.clear(id, &mut session.timer);
@@ -293,18 +249,15 @@ impl Engine {
     /// begin here do not carry Socket.IO.
     pub fn request(&mut self, conn: ConnId, head: &Head, plain: bool) -> Next {
         let upgrade = ws::is_upgrade(head);
-        self.judge(conn, head, upgrade, plain).unwrap_or_else(|refusal| {
-            self.counters.refused[refusal as usize] += 1;
-            Next::Answer(refusal.response(upgrade))
-        })
+        self.judge(conn, head, upgrade, plain).unwrap_or_else(|refusal| Next::Answer(refusal.response(upgrade)))
     }
 
     fn judge(&mut self, conn: ConnId, head: &Head, upgrade: bool, plain: bool) -> Result<Next, Refusal> {
         let parameter = |name| http::parameter(head.query, name);
         // A parameter that is given twice is as good as unknown: which one would count?
         let websocket = match parameter("transport").map_err(|_| Refusal::UnknownTransport)?.as_deref() {
-            Some("polling") if self.settings.polling => false,
-            Some("websocket") if self.settings.websocket => true,
+            Some("polling") if self.config.transports.polling => false,
+            Some("websocket") if self.config.transports.websocket => true,
             _ => return Err(Refusal::UnknownTransport),
         };
         let session = match parameter("sid").map_err(|_| Refusal::UnknownSid)?.as_deref() {
@@ -358,7 +311,7 @@ impl Engine {
                 }
             }
             Some(id) => {
-                if head.too_large(self.settings.max_payload) {
+                if head.too_large(self.config.max_payload) {
                     return Ok(Next::Answer(Response::new(413).close()));
                 }
                 match self.with(id, |session, turn| session.post(conn, turn)) {
@@ -371,33 +324,32 @@ impl Engine {
 
     /// A new session, on either transport.
     fn handshake(&mut self, conn: ConnId, head: &Head, websocket: bool, dialect: Dialect, jsonp: Option<u32>) -> Next {
-        if self.sessions.len() >= self.settings.max_sessions {
+        if self.sessions.len() >= self.config.max_connections {
             return Next::Answer(Response::new(503).header("Retry-After", "10").close());
         }
         let sid = self.ids.fresh();
-        let settings = &self.settings;
-        let upgrades = if settings.websocket && !websocket { "\"websocket\"" } else { "" };
+        let config = &self.config;
+        let upgrades = if config.transports.websocket && !websocket { "\"websocket\"" } else { "" };
         let open = format!(
             "0{{\"sid\":\"{}\",\"upgrades\":[{upgrades}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
             sid.as_str(),
-            settings.ping_interval.as_millis(),
-            settings.ping_timeout.as_millis(),
-            settings.max_payload
+            config.ping_interval.as_millis(),
+            config.ping_timeout.as_millis(),
+            config.max_payload
         );
         let open = Bytes::from(open);
         let (session, response) = if websocket {
             match ws::accept(head) {
-                Ok(response) => (Session::websocket(sid, dialect, conn, settings, self.now), Some(response)),
+                Ok(response) => (Session::websocket(sid, dialect, conn, config, self.now), Some(response)),
                 Err(response) => return Next::Answer(response),
             }
         } else {
             // Browsers take a payload of any length; python-engineio does not, and others may have limits too.
             let many = head.header("User-Agent").is_some_and(|agent| agent.starts_with(b"Mozilla/"));
-            (Session::polling(sid, dialect, many, settings, self.now), None)
+            (Session::polling(sid, dialect, many, config, self.now), None)
         };
         let id = self.sessions.insert(session);
         self.sids.insert(sid, id);
-        self.counters.opened += 1;
         self.out.events.push_back(Event::Opened(id));
         self.with(id, |_, _| ());
         match response {
@@ -417,7 +369,6 @@ impl Engine {
     pub fn body(&mut self, conn: ConnId, id: SessionId, body: Bytes, binary: bool, jsonp: bool) {
         let packets = match self.sessions.get(id).map(|session| session.dialect) {
             None => {
-                self.counters.refused[Refusal::UnknownSid as usize] += 1;
                 let response = Refusal::UnknownSid.response(false);
                 return self.out.outputs.push_back(Output::Answer(conn, response));
             }
@@ -438,7 +389,6 @@ impl Engine {
             Err(packet::Invalid(why)) => {
                 log::debug!("a payload cannot be read: {why}");
                 self.with(id, |session, turn| session.end(Reason::ParseError, Farewell::Close(1002), turn));
-                self.counters.refused[Refusal::BadRequest as usize] += 1;
                 Refusal::BadRequest.response(false)
             }
         };
@@ -467,7 +417,7 @@ impl Engine {
     /// Sends a message to one session.
     pub fn send(&mut self, id: SessionId, message: &Encoded) {
         let Some(session) = self.sessions.get_mut(id) else { return };
-        session.send(message, &mut Turn { id, now: self.now, settings: &self.settings, out: &mut self.out });
+        session.send(message, &mut Turn { id, now: self.now, config: &self.config, out: &mut self.out });
     }
 
     /// Ends a session; `Closed` rises later.
@@ -496,7 +446,7 @@ impl Engine {
         let mut packets = std::mem::take(&mut self.packets);
         let mut last: Option<(Vec<Bytes>, Dialect, Payload)> = None;
         for id in ready.drain(..) {
-            let max = self.settings.max_payload;
+            let max = self.config.max_payload;
             let found = self.with(id, |session, turn| {
                 let poll = session.take_ready(turn)?;
                 session.take_packets(max, &mut packets, turn);

@@ -25,11 +25,12 @@
 //! `Closed` rises in `end()` and nowhere else, so it rises once (rule R4).
 
 use super::{
-    Event, Output, Payload, Reason, Settings,
+    Event, Output, Payload, Reason,
     packet::{self, Encoded, Packet},
     v3,
 };
 use crate::{
+    config::Config,
     id::Id,
     queue::{Pool, Queue},
     slab::{ConnId, SessionId},
@@ -63,7 +64,7 @@ pub(super) struct Out {
 pub(super) struct Turn<'a> {
     pub id: SessionId,
     pub now: Instant,
-    pub settings: &'a Settings,
+    pub config: &'a Config,
     pub out: &'a mut Out,
 }
 
@@ -141,19 +142,19 @@ pub(super) struct Session {
 
 impl Session {
     /// A session that polls; the open packet is the answer to the request that made it.
-    pub fn polling(sid: Id, dialect: Dialect, many: bool, settings: &Settings, now: Instant) -> Session {
-        Session::new(sid, dialect, many, Carrier::Polling { poll: None, probe: None }, settings, now)
+    pub fn polling(sid: Id, dialect: Dialect, many: bool, config: &Config, now: Instant) -> Session {
+        Session::new(sid, dialect, many, Carrier::Polling { poll: None, probe: None }, config, now)
     }
 
     /// A session that starts on a WebSocket.
-    pub fn websocket(sid: Id, dialect: Dialect, conn: ConnId, settings: &Settings, now: Instant) -> Session {
-        Session::new(sid, dialect, false, Carrier::WebSocket(conn), settings, now)
+    pub fn websocket(sid: Id, dialect: Dialect, conn: ConnId, config: &Config, now: Instant) -> Session {
+        Session::new(sid, dialect, false, Carrier::WebSocket(conn), config, now)
     }
 
-    fn new(sid: Id, dialect: Dialect, many: bool, carrier: Carrier, settings: &Settings, now: Instant) -> Session {
+    fn new(sid: Id, dialect: Dialect, many: bool, carrier: Carrier, config: &Config, now: Instant) -> Session {
         let first = match dialect {
-            Dialect::V4 => settings.ping_interval,
-            Dialect::Old { .. } => settings.ping_interval + settings.ping_timeout,
+            Dialect::V4 => config.ping_interval,
+            Dialect::Old { .. } => config.ping_interval + config.ping_timeout,
         };
         Session {
             sid,
@@ -232,7 +233,7 @@ impl Session {
     pub fn probe(&mut self, conn: ConnId, turn: &Turn) -> bool {
         match &mut self.carrier {
             Carrier::Polling { probe: probe @ None, .. } if !self.ended => {
-                let deadline = turn.now + turn.settings.upgrade_timeout;
+                let deadline = turn.now + turn.config.upgrade_timeout;
                 *probe = Some(Box::new(Probe { conn, deadline, answered: false, noop_at: None }));
                 true
             }
@@ -264,7 +265,6 @@ impl Session {
     fn upgrade(&mut self, conn: ConnId, turn: &mut Turn) {
         self.answer_noop(turn.out);
         self.carrier = Carrier::WebSocket(conn);
-        turn.out.events.push_back(Event::Upgraded(turn.id));
         while let Some(packet) = turn.out.pool.pop(&mut self.queue) {
             let frame = match self.dialect {
                 Dialect::V4 => packet::packet_to_frame(&packet),
@@ -281,11 +281,11 @@ impl Session {
             // A pong nobody asked for changes nothing, however many there are.
             (Packet::Pong(_), Dialect::V4) => {
                 if mem::replace(&mut self.pinged, false) {
-                    self.heartbeat = turn.now + turn.settings.ping_interval;
+                    self.heartbeat = turn.now + turn.config.ping_interval;
                 }
             }
             (Packet::Ping(text), Dialect::Old { .. }) => {
-                self.heartbeat = turn.now + turn.settings.ping_interval + turn.settings.ping_timeout;
+                self.heartbeat = turn.now + turn.config.ping_interval + turn.config.ping_timeout;
                 self.control(packet::pong(&text), turn);
             }
             (Packet::Close, _) => self.end(Reason::ClientClose, Farewell::None, turn),
@@ -325,7 +325,7 @@ impl Session {
     }
 
     fn enqueue(&mut self, packet: Bytes, turn: &mut Turn) {
-        if self.queue.bytes() + packet.len() > turn.settings.max_queue {
+        if self.queue.bytes() + packet.len() > turn.config.max_queue {
             turn.out.pool.clear(&mut self.queue);
             self.end(Reason::Evicted, Farewell::Close(1008), turn);
             return;
@@ -441,7 +441,7 @@ impl Session {
             self.gone = true;
         } else if self.dialect == Dialect::V4 && !self.pinged {
             self.pinged = true;
-            self.heartbeat += turn.settings.ping_timeout;
+            self.heartbeat += turn.config.ping_timeout;
             self.control(packet::PING, turn);
         } else {
             self.end(Reason::PingTimeout, Farewell::Close(1001), turn);
@@ -467,7 +467,7 @@ impl Session {
             // end: after an error or a time-out the reference knows the session no more, and answers 400.
             (Carrier::Polling { poll, .. }, Farewell::Close(_)) if poll.is_some() || reason == Reason::ServerClose => {
                 turn.out.pool.push(&mut self.queue, packet::CLOSE);
-                self.heartbeat = turn.now + turn.settings.ping_timeout;
+                self.heartbeat = turn.now + turn.config.ping_timeout;
                 self.mark_ready(turn);
             }
             (Carrier::Polling { .. }, _) => {

@@ -1,17 +1,18 @@
-//! Socket.IO: messages of Engine.IO sessions in, events of sockets out; rooms and broadcasts.
+//! Socket.IO: messages of Engine.IO sessions in, events of sockets out; namespaces, rooms, acks, broadcasts.
 //!
-//! One session carries one socket per namespace. [`Io`] takes the [`engineio::Event`]s, keeps the books, and
-//! hands what concerns the application to `server` as an [`Up`]; the application answers with calls of [`Cx`],
-//! which only enqueue. What has no message behind it (a socket that is gone, an ack that never came) waits in
-//! a queue of its own until `server` asks for it, so that no call from above ever raises an event (rule R5).
+//! One session carries one socket per namespace. [`Io`] takes the events of the sessions, keeps the books and
+//! calls the application, whose answers are calls of [`Cx`]: these only enqueue. What has no message behind it
+//! (a socket that is gone, an ack that never came) waits in `late` until the calls are over, so that no call
+//! from above ever raises an event (rule R5).
 //! Source: docs/socket.io-protocol/ of the Socket.IO monorepo, v5-current.md, v4.md, v3.md.
 
 pub mod packet;
 
 use crate::{
-    engineio::{self, Dialect, Engine, Farewell, packet::Data, packet::Encoded},
+    config::Config,
+    engineio::{self, Engine, Event as EngineEvent, Farewell, packet::Data, packet::Encoded},
     id::Id,
-    slab::{Beside, Session as SessionKind, SessionId, Slab, Socket as SocketKind, SocketKey},
+    slab::{SessionId, Slab, SocketKey},
     timers::{Deadline, Timers},
     ws::Text,
 };
@@ -21,26 +22,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    ops::Range,
-    time::Duration,
+    time::{Duration, Instant},
 };
-
-/// The part of `config` that concerns Socket.IO.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// How long a session may live without a socket, from its start.
-    pub connect_timeout: Duration,
-    /// How long the attachments of a binary packet may take.
-    pub message_timeout: Duration,
-    /// Attachments of one packet, nesting of its arguments.
-    pub packets: packet::Limits,
-    /// Acks that one socket may owe us.
-    pub max_acks: usize,
-}
 
 /// What the application decides: the chat, or an app of the conformance tests.
 pub trait App {
-    /// The namespaces there are; a CONNECT to any other is refused.
+    /// The namespaces there are; a CONNECT to any other is refused. An older client is in the first by itself.
     fn namespaces(&self) -> &'static [&'static str] {
         &["/"]
     }
@@ -56,8 +43,8 @@ pub trait App {
     /// The client has emitted an event.
     fn event(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event);
 
-    /// The client has answered an event of [`Cx::emit_with_ack`]; `None`: not in time.
-    fn acknowledged(&mut self, _cx: &mut Cx, _socket: SocketKey, _ack: u64, _args: Option<&Event>) {}
+    /// The client has answered the event that [`Cx::emit_with_ack`] gave this number; `None`: not in time.
+    fn acknowledged(&mut self, _cx: &mut Cx, _socket: SocketKey, _number: u64, _answer: Option<&Event>) {}
 
     /// The socket is gone; nothing more comes from it or reaches it.
     fn disconnected(&mut self, _cx: &mut Cx, _socket: SocketKey, _reason: Reason) {}
@@ -74,18 +61,18 @@ pub trait App {
 /// Why a socket is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The client said goodbye to the namespace (`41`).
-    ClientDisconnect,
-    /// The application said so.
-    ServerDisconnect,
-    /// Its session has ended.
+    /// The client left the namespace (`41`).
+    Left,
+    /// The application ended it.
+    Ended,
+    /// Its session is closed.
     Session(engineio::Reason),
 }
 
 /// An event of a client, or its answer to one of ours.
 #[derive(Debug)]
 pub struct Event<'a> {
-    /// The name; empty in an answer.
+    /// Empty in an answer.
     pub name: &'a str,
     /// The arguments, as the bytes that came (rule R11).
     pub args: &'a [&'a RawValue],
@@ -93,51 +80,6 @@ pub struct Event<'a> {
     pub attachments: &'a [Bytes],
     /// The client wants an answer under this number.
     pub ack: Option<u64>,
-}
-
-/// A whole packet on its way to the application.
-#[derive(Debug)]
-pub struct Incoming {
-    text: Text,
-    data: Range<usize>,
-    id: Option<u64>,
-    attachments: Vec<Bytes>,
-}
-
-impl Incoming {
-    /// The JSON behind the head of the packet.
-    pub fn data(&self) -> &str {
-        &self.text[self.data.clone()]
-    }
-
-    /// Calls `act` with the event, or with the answer (an ack has no name).
-    pub fn read<R>(&self, act: impl FnOnce(&Event) -> R) -> Result<R, Invalid> {
-        let elements = packet::elements(self.data())?;
-        let (name, args) = elements.split_first().ok_or(Invalid("an event without a name"))?;
-        let name = packet::event_name(name)?;
-        Ok(act(&Event { name: &name, args, attachments: &self.attachments, ack: self.id }))
-    }
-
-    /// Calls `act` with the arguments of an answer.
-    pub fn read_answer<R>(&self, act: impl FnOnce(&Event) -> R) -> Result<R, Invalid> {
-        let args = packet::elements(self.data())?;
-        Ok(act(&Event { name: "", args: &args, attachments: &self.attachments, ack: None }))
-    }
-}
-
-/// What concerns the application.
-#[derive(Debug)]
-pub enum Up {
-    /// A client asks for a socket; answered with [`Io::admit`] or [`Io::refuse`].
-    Connect(SessionId, u16, Option<Incoming>),
-    /// An event.
-    Event(SocketKey, Incoming),
-    /// The answer to our event with that number; `None`: too late.
-    Ack(SocketKey, u64, Option<Incoming>),
-    /// A socket is gone.
-    Disconnected(SocketKey, Reason),
-    /// A message of a session that carries no Socket.IO.
-    Plain(SessionId, Data),
 }
 
 /// To whom a broadcast goes.
@@ -151,17 +93,10 @@ pub struct To<'a> {
     pub except: &'a [SocketKey],
 }
 
-/// What was counted since the start.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
-    /// Packets of clients that were understood.
-    pub received: u64,
-    /// Packets sent, counted once per recipient.
-    pub sent: u64,
-    /// Sessions closed because of a packet that cannot be.
-    pub invalid: u64,
-    /// Sessions closed because they never connected to a namespace.
-    pub silent: u64,
+/// What happened without a message of the client behind it.
+enum Late {
+    Disconnected(SocketKey, Reason),
+    NoAnswer(SocketKey, u64),
 }
 
 struct Socket {
@@ -175,9 +110,9 @@ struct Socket {
 
 /// A binary packet whose attachments are still coming.
 struct Partial {
-    kind: Kind,
+    text: Text,
     socket: SocketKey,
-    incoming: Incoming,
+    attachments: Vec<Bytes>,
     missing: usize,
 }
 
@@ -195,206 +130,209 @@ struct Client {
 
 /// All sockets, and the rooms they are in.
 pub struct Io {
-    settings: Settings,
+    config: Config,
+    limits: packet::Limits,
     namespaces: &'static [&'static str],
-    sockets: Slab<SocketKind, Socket>,
-    clients: Beside<SessionKind, Client>,
+    sockets: Slab<crate::slab::Socket, Socket>,
+    clients: HashMap<SessionId, Client>,
     rooms: HashMap<(u16, Box<str>), BTreeSet<SocketKey>>,
     timers: Timers<SessionId>,
     /// Answers we wait for.
     acks: BTreeMap<(SocketKey, u64), Deadline>,
     ack_timers: Timers<(SocketKey, u64)>,
-    /// What is to be told to the application and has no message behind it.
-    late: VecDeque<Up>,
-    /// What has happened since the start.
-    pub counters: Counters,
+    late: VecDeque<Late>,
 }
 
 impl Io {
     /// No sockets yet.
-    pub fn new(settings: Settings, namespaces: &'static [&'static str]) -> Io {
+    pub fn new(config: Config, namespaces: &'static [&'static str]) -> Io {
         Io {
-            settings,
+            limits: packet::Limits { attachments: config.max_attachments, depth: config.max_depth },
+            config,
             namespaces,
             sockets: Slab::default(),
-            clients: Beside::default(),
+            clients: HashMap::new(),
             rooms: HashMap::new(),
             timers: Timers::default(),
             acks: BTreeMap::new(),
             ack_timers: Timers::default(),
             late: VecDeque::new(),
-            counters: Counters::default(),
         }
     }
 
-    /// How many sockets there are.
-    pub fn len(&self) -> usize {
-        self.sockets.len()
-    }
-
-    /// Whether there is no socket.
-    pub fn is_empty(&self) -> bool {
-        self.sockets.is_empty()
-    }
-
     /// When [`Io::expire`] wants to be called.
-    pub fn next_deadline(&self) -> Option<std::time::Instant> {
+    pub fn next_deadline(&self) -> Option<Instant> {
         [self.timers.next(), self.ack_timers.next()].into_iter().flatten().min()
     }
 
-    /// What is due for the application without a message behind it.
-    pub fn poll_late(&mut self) -> Option<Up> {
-        self.late.pop_front()
-    }
-
-    /// Takes an event of a session; what comes of it for the application is returned.
-    pub fn handle(&mut self, event: engineio::Event, engine: &mut Engine) -> Option<Up> {
+    /// Takes an event of a session, and tells the application what comes of it.
+    pub fn handle(&mut self, event: EngineEvent, engine: &mut Engine, app: &mut impl App) {
         match event {
-            engineio::Event::Opened(id) if engine.is_plain(id) => None,
-            engineio::Event::Opened(id) => {
+            EngineEvent::Opened(id) => {
                 let mut client = Client::default();
-                self.timers.set(id, &mut client.deadline, engine.now() + self.settings.connect_timeout);
+                self.timers.set(id, &mut client.deadline, engine.now() + self.config.connect_timeout);
                 self.clients.insert(id, client);
-                // Older clients do not ask for `/`: it is theirs from the start.
-                let old = engine.dialect(id).is_some_and(|dialect| dialect != Dialect::V4);
-                let root = self.namespaces.iter().position(|name| *name == "/");
-                root.filter(|_| old).map(|root| Up::Connect(id, root as u16, None))
+                if engine.is_old(id) {
+                    self.connect(id, 0, None, engine, app);
+                }
             }
-            engineio::Event::Upgraded(_) => None,
-            engineio::Event::Closed(id, reason) => {
-                let mut client = self.clients.remove(id)?;
+            EngineEvent::Message(id, data) => {
+                let result = match data {
+                    Data::Text(text) => self.text(id, text, engine, app),
+                    Data::Binary(bytes) => self.attachment(id, bytes, engine, app),
+                };
+                if let Err(Invalid(why)) = result {
+                    log::debug!("session {:?} is closed: {why}", engine.sid(id));
+                    engine.close(id, engineio::Reason::ParseError, Farewell::Close(1002));
+                }
+            }
+            EngineEvent::Closed(id, reason) => {
+                let Some(mut client) = self.clients.remove(&id) else { return };
                 self.timers.clear(id, &mut client.deadline);
                 for socket in client.sockets {
                     self.remove(socket, Reason::Session(reason));
                 }
-                None
-            }
-            engineio::Event::Message(id, data) if engine.is_plain(id) => Some(Up::Plain(id, data)),
-            engineio::Event::Message(id, data) => {
-                let up = match data {
-                    Data::Text(text) => self.text(id, text, engine),
-                    Data::Binary(bytes) => self.attachment(id, bytes),
-                };
-                up.unwrap_or_else(|Invalid(why)| {
-                    self.invalid(id, why, engine);
-                    None
-                })
             }
         }
     }
 
-    /// Closes a session that sent a packet that cannot be.
-    pub fn invalid(&mut self, session: SessionId, why: &str, engine: &mut Engine) {
-        log::debug!("session {:?} is closed: {why}", engine.sid(session));
-        self.counters.invalid += 1;
-        engine.close(session, engineio::Reason::ParseError, Farewell::Close(1002));
+    /// Tells the application one thing that has no message behind it; `false` if there is none.
+    pub fn handle_late(&mut self, engine: &mut Engine, app: &mut impl App) -> bool {
+        let Some(late) = self.late.pop_front() else { return false };
+        let cx = &mut Cx { io: self, engine };
+        match late {
+            Late::Disconnected(socket, reason) => app.disconnected(cx, socket, reason),
+            Late::NoAnswer(socket, number) => app.acknowledged(cx, socket, number, None),
+        }
+        true
     }
 
-    fn text(&mut self, id: SessionId, text: Text, engine: &mut Engine) -> Result<Option<Up>, Invalid> {
-        let client = self.clients.get_mut(id).ok_or(Invalid("a message of a session that has ended"))?;
+    fn text(&mut self, id: SessionId, text: Text, engine: &mut Engine, app: &mut impl App) -> Result<(), Invalid> {
+        let Some(client) = self.clients.get_mut(&id) else { return Ok(()) };
         if client.partial.is_some() {
             return Err(Invalid("a packet before the last one had all its attachments"));
         }
-        let old = engine.dialect(id).is_some_and(|dialect| dialect != Dialect::V4);
-        let Packet { kind, namespace, id: number, attachments, data } = packet::decode(&text, &self.settings.packets)?;
-        self.counters.received += 1;
-        let index = self.namespaces.iter().position(|name| *name == namespace).map(|index| index as u16);
-        let socket = client
-            .sockets
-            .iter()
-            .copied()
-            .find(|key| self.sockets.get(*key).is_some_and(|socket| Some(socket.namespace) == index));
-        let start = text.len() - data.len();
-        let range = start..text.len();
-        match (kind, index, socket) {
-            (Kind::Connect, None, _) => {
-                self.refuse(id, namespace, "Invalid namespace", engine);
-                Ok(None)
+        let packet = packet::decode(&text, &self.limits)?;
+        let namespace = self.namespaces.iter().position(|name| *name == packet.namespace).map(|index| index as u16);
+        let of_namespace =
+            |key: &&SocketKey| self.sockets.get(**key).is_some_and(|socket| Some(socket.namespace) == namespace);
+        let socket = client.sockets.iter().find(of_namespace).copied();
+        match (packet.kind, namespace, socket) {
+            (Kind::Connect, None, _) => self.refuse(id, packet.namespace, "Invalid namespace", engine),
+            (Kind::Connect, Some(namespace), None) => {
+                let auth = match packet.data {
+                    "" => None,
+                    json => Some(serde_json::from_str(json).map_err(|_| Invalid("auth is not JSON"))?),
+                };
+                self.connect(id, namespace, auth, engine, app);
             }
-            (Kind::Connect, Some(index), None) => {
-                let auth = Incoming { text: text.clone(), data: range, id: None, attachments: Vec::new() };
-                Ok(Some(Up::Connect(id, index, Some(auth).filter(|auth| !old && !auth.data().is_empty()))))
-            }
-            // Older clients ask for `/` although it is theirs already.
-            (Kind::Connect, Some(0), Some(_)) if old => Ok(None),
-            (Kind::Connect | Kind::ConnectError, ..) => Err(Invalid("a packet that makes no sense in this state")),
-            (_, _, None) if client.known => Ok(None),
-            (_, _, None) => Err(Invalid("a packet before CONNECT")),
+            // Older clients may ask for what is theirs already.
+            (Kind::Connect, Some(0), Some(_)) if engine.is_old(id) => {}
+            (Kind::Connect | Kind::ConnectError, ..) => return Err(Invalid("a packet that makes no sense now")),
+            (_, _, None) if client.known => {}
+            (_, _, None) => return Err(Invalid("a packet before CONNECT")),
             (Kind::Disconnect, _, Some(socket)) => {
                 client.sockets.retain(|key| *key != socket);
-                self.remove(socket, Reason::ClientDisconnect);
-                Ok(None)
+                self.remove(socket, Reason::Left);
             }
-            (Kind::Event | Kind::Ack | Kind::BinaryEvent | Kind::BinaryAck, _, Some(socket)) => {
-                let incoming = Incoming { text: text.clone(), data: range, id: number, attachments: Vec::new() };
-                if attachments == 0 {
-                    return Ok(self.complete(kind, socket, incoming));
-                }
-                packet::placeholders(data, attachments)?;
-                client.partial = Some(Box::new(Partial { kind, socket, incoming, missing: attachments }));
-                self.timers.set(id, &mut client.deadline, engine.now() + self.settings.message_timeout);
-                Ok(None)
+            (_, _, Some(socket)) if packet.attachments == 0 => self.deliver(socket, &packet, &[], engine, app)?,
+            (_, _, Some(socket)) => {
+                packet::placeholders(packet.data, packet.attachments)?;
+                let missing = packet.attachments;
+                let attachments = Vec::with_capacity(missing);
+                client.partial = Some(Box::new(Partial { text, socket, attachments, missing }));
+                self.timers.set(id, &mut client.deadline, engine.now() + self.config.message_timeout);
             }
         }
+        Ok(())
     }
 
     /// A binary message: an attachment of the packet that came before.
-    fn attachment(&mut self, id: SessionId, bytes: Bytes) -> Result<Option<Up>, Invalid> {
-        let client = self.clients.get_mut(id).ok_or(Invalid("a message of a session that has ended"))?;
-        let partial = client.partial.as_mut().ok_or(Invalid("an attachment of nothing"))?;
-        partial.incoming.attachments.push(bytes);
-        partial.missing -= 1;
-        if partial.missing > 0 {
-            return Ok(None);
+    fn attachment(
+        &mut self,
+        id: SessionId,
+        bytes: Bytes,
+        engine: &mut Engine,
+        app: &mut impl App,
+    ) -> Result<(), Invalid> {
+        let Some(client) = self.clients.get_mut(&id) else { return Ok(()) };
+        let mut partial = client.partial.take().ok_or(Invalid("an attachment of nothing"))?;
+        partial.attachments.push(bytes);
+        if partial.attachments.len() < partial.missing {
+            client.partial = Some(partial);
+            return Ok(());
         }
         self.timers.clear(id, &mut client.deadline);
-        let Some(partial) = client.partial.take() else { return Ok(None) };
-        let Partial { kind, socket, incoming, .. } = *partial;
-        Ok(self.complete(kind, socket, incoming))
+        let packet = packet::decode(&partial.text, &self.limits)?;
+        self.deliver(partial.socket, &packet, &partial.attachments, engine, app)
     }
 
-    fn complete(&mut self, kind: Kind, socket: SocketKey, incoming: Incoming) -> Option<Up> {
-        if matches!(kind, Kind::Event | Kind::BinaryEvent) {
-            return Some(Up::Event(socket, incoming));
+    /// Hands a whole event or answer to the application.
+    fn deliver(
+        &mut self,
+        socket: SocketKey,
+        packet: &Packet,
+        attachments: &[Bytes],
+        engine: &mut Engine,
+        app: &mut impl App,
+    ) -> Result<(), Invalid> {
+        let elements = packet::elements(packet.data)?;
+        if let Kind::Event | Kind::BinaryEvent = packet.kind {
+            let (name, args) = elements.split_first().ok_or(Invalid("an event without a name"))?;
+            let name = &*packet::event_name(name)?;
+            let event = Event { name, args, attachments, ack: packet.id };
+            app.event(&mut Cx { io: self, engine }, socket, &event);
+        } else if let Some(number) = packet.id
+            && let Some(mut deadline) = self.acks.remove(&(socket, number))
+        {
+            // An answer that we do not wait for, or no longer, is nothing.
+            self.ack_timers.clear((socket, number), &mut deadline);
+            let answer = Event { name: "", args: &elements, attachments, ack: None };
+            app.acknowledged(&mut Cx { io: self, engine }, socket, number, Some(&answer));
         }
-        // An answer to a question that we did not ask, or to which the answer is no longer wanted, is nothing.
-        let number = incoming.id?;
-        let mut deadline = self.acks.remove(&(socket, number))?;
-        self.ack_timers.clear((socket, number), &mut deadline);
-        Some(Up::Ack(socket, number, Some(incoming)))
+        Ok(())
     }
 
-    /// Gives the client the socket it asked for, and tells it.
-    pub fn admit(&mut self, session: SessionId, namespace: u16, engine: &mut Engine) -> Option<SocketKey> {
-        let dialect = engine.dialect(session)?;
-        let client = self.clients.get_mut(session)?;
+    /// A client asks for a socket; the application decides, and the client is told.
+    fn connect(
+        &mut self,
+        session: SessionId,
+        namespace: u16,
+        auth: Option<&RawValue>,
+        engine: &mut Engine,
+        app: &mut impl App,
+    ) {
+        let name = self.namespaces[usize::from(namespace)];
+        if let Err(message) = app.admit(name, auth) {
+            return self.refuse(session, name, &message, engine);
+        }
+        let (Some(client), Some(sid)) = (self.clients.get_mut(&session), engine.sid(session)) else { return };
         self.timers.clear(session, &mut client.deadline);
         client.known = true;
-        // Clients of protocol 3 and 4 compute their id from the sid, so it is not theirs to be chosen.
-        let id = if dialect == Dialect::V4 { engine.fresh_id() } else { engine.sid(session)? };
-        let socket = Socket { id, session, namespace, next_ack: 0, rooms: Vec::new() };
-        let key = self.sockets.insert(socket);
+        // Older clients compute their id from the sid, so it is not ours to choose.
+        let old = engine.is_old(session);
+        let id = if old { sid } else { engine.fresh_id() };
+        let key = self.sockets.insert(Socket { id, session, namespace, next_ack: 0, rooms: Vec::new() });
         client.sockets.push(key);
-        let name = self.namespaces[usize::from(namespace)];
         let answer = Encoded::text(|out| {
             packet::write_head(out, Kind::Connect, 0, name, None);
-            if dialect == Dialect::V4 {
-                out.extend_from_slice(format!("{{\"sid\":\"{}\"}}", id.as_str()).as_bytes());
+            if !old {
+                out.extend([b"{\"sid\":\"", id.as_str().as_bytes(), b"\"}"].concat());
             }
         });
         engine.send(session, &answer);
-        Some(key)
+        app.connected(&mut Cx { io: self, engine }, key, auth);
     }
 
-    /// Refuses the socket the client asked for.
-    pub fn refuse(&mut self, session: SessionId, namespace: &str, message: &str, engine: &mut Engine) {
-        let old = engine.dialect(session).is_some_and(|dialect| dialect != Dialect::V4);
+    /// Refuses the socket the client asked for. Protocol 5 has an object where 3 and 4 had any value.
+    fn refuse(&mut self, session: SessionId, namespace: &str, message: &str, engine: &mut Engine) {
+        let old = engine.is_old(session);
         let answer = Encoded::text(|out| {
             packet::write_head(out, Kind::ConnectError, 0, namespace, None);
-            // Protocol 5 has an object here, where 3 and 4 had any value.
-            out.extend_from_slice(if old { b"" } else { b"{\"message\":" });
-            packet::write_string(out, message);
-            out.extend_from_slice(if old { b"" } else { b"}" });
+            match old {
+                true => write_json(out, &message),
+                false => write_json(out, &BTreeMap::from([("message", message)])),
+            }
         });
         engine.send(session, &answer);
     }
@@ -403,18 +341,16 @@ impl Io {
     fn remove(&mut self, key: SocketKey, reason: Reason) {
         let Some(socket) = self.sockets.remove(key) else { return };
         for room in socket.rooms {
-            self.forget_member(socket.namespace, room, key);
+            self.leave(key, socket.namespace, room);
         }
-        let numbers: Vec<u64> = self.acks.range((key, 0)..=(key, u64::MAX)).map(|((_, number), _)| *number).collect();
-        for number in numbers {
-            if let Some(mut deadline) = self.acks.remove(&(key, number)) {
-                self.ack_timers.clear((key, number), &mut deadline);
-            }
+        while let Some((&number, _)) = self.acks.range((key, 0)..=(key, u64::MAX)).next().map(|((_, n), d)| (n, d)) {
+            let mut deadline = self.acks.remove(&(key, number)).unwrap_or_default();
+            self.ack_timers.clear((key, number), &mut deadline);
         }
-        self.late.push_back(Up::Disconnected(key, reason));
+        self.late.push_back(Late::Disconnected(key, reason));
     }
 
-    fn forget_member(&mut self, namespace: u16, room: Box<str>, key: SocketKey) {
+    fn leave(&mut self, key: SocketKey, namespace: u16, room: Box<str>) {
         let place = (namespace, room);
         if let Some(members) = self.rooms.get_mut(&place) {
             members.remove(&key);
@@ -424,87 +360,60 @@ impl Io {
         }
     }
 
-    /// Closes sessions that did not connect in time, or whose attachments did not come; gives up on acks.
+    /// Closes sessions that did not connect, or whose attachments did not come; gives up on acks.
     pub fn expire(&mut self, engine: &mut Engine) {
         while let Some((_, id)) = self.timers.pop_due(engine.now()) {
-            let Some(client) = self.clients.get_mut(id) else { continue };
-            client.deadline = Deadline::default();
-            if client.partial.is_some() {
-                self.invalid(id, "attachments did not come in time", engine);
-            } else {
-                self.counters.silent += 1;
-                engine.close(id, engineio::Reason::ServerClose, Farewell::Close(1008));
-            }
+            engine.close(id, engineio::Reason::ServerClose, Farewell::Close(1008));
         }
         while let Some((_, (socket, number))) = self.ack_timers.pop_due(engine.now()) {
             self.acks.remove(&(socket, number));
-            self.late.push_back(Up::Ack(socket, number, None));
+            self.late.push_back(Late::NoAnswer(socket, number));
         }
     }
 
-    /// Sends to everybody `to` names. The message was encoded once; a recipient costs a reference to it.
+    /// Sends to everybody `to` names. The messages were encoded once; a recipient costs a reference to each.
     fn broadcast(&mut self, to: &To, messages: &[Encoded], engine: &mut Engine) {
         let mut deliver = |key: SocketKey, socket: &Socket| {
-            if !to.except.contains(&key) {
-                for message in messages {
-                    engine.send(socket.session, message);
-                }
-                self.counters.sent += 1;
+            if socket.namespace == to.namespace && !to.except.contains(&key) {
+                messages.iter().for_each(|message| engine.send(socket.session, message));
             }
         };
-        match to.rooms {
-            [] => {
-                for (key, socket) in self.sockets.iter().filter(|(_, socket)| socket.namespace == to.namespace) {
-                    deliver(key, socket);
-                }
-            }
-            rooms => {
-                // A set, because who is in two of the rooms gets it once.
-                let members: BTreeSet<SocketKey> = rooms
-                    .iter()
-                    .filter_map(|room| self.rooms.get(&(to.namespace, Box::from(*room))))
-                    .flatten()
-                    .copied()
-                    .collect();
-                for key in members {
-                    if let Some(socket) = self.sockets.get(key) {
-                        deliver(key, socket);
-                    }
-                }
-            }
+        if to.rooms.is_empty() {
+            return self.sockets.iter().for_each(|(key, socket)| deliver(key, socket));
+        }
+        // A set, because who is in two of the rooms gets it once.
+        let rooms = to.rooms.iter().filter_map(|room| self.rooms.get(&(to.namespace, Box::from(*room))));
+        for key in rooms.flatten().copied().collect::<BTreeSet<SocketKey>>() {
+            self.sockets.get(key).into_iter().for_each(|socket| deliver(key, socket));
         }
     }
 }
 
-/// What the application can do: its view of [`Io`] and of the sessions below.
+/// What the application can do. Arguments serialize as an array: `(one,)`, `(one, two)`, `[&raw]`.
 pub struct Cx<'a> {
-    /// Sockets and rooms.
-    pub io: &'a mut Io,
-    /// Sessions.
-    pub engine: &'a mut Engine,
+    io: &'a mut Io,
+    engine: &'a mut Engine,
 }
 
 impl Cx<'_> {
-    /// The id of a socket, as its client knows it.
-    pub fn id(&self, socket: SocketKey) -> Option<Id> {
-        Some(self.io.sockets.get(socket)?.id)
-    }
-
     /// The namespace of a socket, as an index into [`App::namespaces`].
     pub fn namespace(&self, socket: SocketKey) -> Option<u16> {
         Some(self.io.sockets.get(socket)?.namespace)
     }
 
-    /// Closes the session of a socket, whose packet cannot be.
-    pub fn invalid(&mut self, socket: SocketKey, error: Invalid) {
-        if let Some(session) = self.io.sockets.get(socket).map(|socket| socket.session) {
-            self.io.invalid(session, error.0, self.engine);
-        }
+    /// The id of a socket, as its client knows it.
+    pub fn id(&self, socket: SocketKey) -> Option<Id> {
+        Some(self.io.sockets.get(socket)?.id)
     }
 
-    /// Sends an event to one socket. `args` serializes as an array: `(one,)`, `(one, two)`, `[&raw]`.
+    /// Sends an event to one socket.
     pub fn emit(&mut self, socket: SocketKey, name: &str, args: &impl Serialize, attachments: &[Bytes]) {
-        self.emit_numbered(socket, name, args, attachments, None);
+        self.send(socket, Kind::Event, None, Some(name), args, attachments);
+    }
+
+    /// Answers an event that asked for it.
+    pub fn ack(&mut self, socket: SocketKey, number: u64, args: &impl Serialize, attachments: &[Bytes]) {
+        self.send(socket, Kind::Ack, Some(number), None, args, attachments);
     }
 
     /// Sends an event that asks for an answer within `timeout`; [`App::acknowledged`] is called with the number
@@ -516,56 +425,37 @@ impl Cx<'_> {
         args: &impl Serialize,
         timeout: Duration,
     ) -> Option<u64> {
-        let most = self.io.settings.max_acks;
-        let known = self.io.sockets.get_mut(socket)?;
-        if self.io.acks.range((socket, 0)..=(socket, u64::MAX)).count() >= most {
-            return None;
-        }
+        let owed = self.io.acks.range((socket, 0)..=(socket, u64::MAX)).count();
+        let known = self.io.sockets.get_mut(socket).filter(|_| owed < self.io.config.max_acks)?;
         let number = known.next_ack;
         known.next_ack += 1;
         let mut deadline = Deadline::default();
         self.io.ack_timers.set((socket, number), &mut deadline, self.engine.now() + timeout);
         self.io.acks.insert((socket, number), deadline);
-        self.emit_numbered(socket, name, args, &[], Some(number));
+        self.send(socket, Kind::Event, Some(number), Some(name), args, &[]);
         Some(number)
     }
 
-    fn emit_numbered(
+    fn send(
         &mut self,
         socket: SocketKey,
-        name: &str,
+        kind: Kind,
+        number: Option<u64>,
+        name: Option<&str>,
         args: &impl Serialize,
         attachments: &[Bytes],
-        number: Option<u64>,
     ) {
         let Some(known) = self.io.sockets.get(socket) else { return };
-        self.io.counters.sent += 1;
         let namespace = self.io.namespaces[usize::from(known.namespace)];
-        for message in encode_event(namespace, number, name, args, attachments) {
+        for message in encode(kind, namespace, number, name, args, attachments) {
             self.engine.send(known.session, &message);
-        }
-    }
-
-    /// Answers an event that asked for it.
-    pub fn ack(&mut self, socket: SocketKey, number: u64, args: &impl Serialize, attachments: &[Bytes]) {
-        let Some(known) = self.io.sockets.get(socket) else { return };
-        self.io.counters.sent += 1;
-        let namespace = self.io.namespaces[usize::from(known.namespace)];
-        let kind = if attachments.is_empty() { Kind::Ack } else { Kind::BinaryAck };
-        let head = Encoded::text(|out| {
-            packet::write_head(out, kind, attachments.len(), namespace, Some(number));
-            write_json(out, args);
-        });
-        self.engine.send(known.session, &head);
-        for attachment in attachments {
-            self.engine.send(known.session, &Encoded::binary(attachment.clone()));
         }
     }
 
     /// Sends an event to everybody `to` names.
     pub fn broadcast(&mut self, to: &To, name: &str, args: &impl Serialize, attachments: &[Bytes]) {
         let namespace = self.io.namespaces[usize::from(to.namespace)];
-        let messages = encode_event(namespace, None, name, args, attachments);
+        let messages = encode(Kind::Event, namespace, None, Some(name), args, attachments);
         self.io.broadcast(to, &messages, self.engine);
     }
 
@@ -580,9 +470,9 @@ impl Cx<'_> {
     /// Takes a socket out of a room.
     pub fn leave(&mut self, socket: SocketKey, room: &str) {
         let Some(known) = self.io.sockets.get_mut(socket) else { return };
-        let namespace = known.namespace;
         known.rooms.retain(|own| &**own != room);
-        self.io.forget_member(namespace, room.into(), socket);
+        let namespace = known.namespace;
+        self.io.leave(socket, namespace, room.into());
     }
 
     /// Ends a socket; the client is told. [`App::disconnected`] is called later.
@@ -590,26 +480,28 @@ impl Cx<'_> {
         let Some(known) = self.io.sockets.get(socket) else { return };
         let (session, namespace) = (known.session, self.io.namespaces[usize::from(known.namespace)]);
         self.engine.send(session, &Encoded::text(|out| packet::write_head(out, Kind::Disconnect, 0, namespace, None)));
-        if let Some(client) = self.io.clients.get_mut(session) {
+        if let Some(client) = self.io.clients.get_mut(&session) {
             client.sockets.retain(|key| *key != socket);
         }
-        self.io.remove(socket, Reason::ServerDisconnect);
+        self.io.remove(socket, Reason::Ended);
     }
 }
 
-/// An event as messages: the packet, then its attachments.
-fn encode_event(
+/// An event or an answer as messages: the packet, then its attachments.
+fn encode(
+    kind: Kind,
     namespace: &str,
     number: Option<u64>,
-    name: &str,
+    name: Option<&str>,
     args: &impl Serialize,
     attachments: &[Bytes],
 ) -> Vec<Encoded> {
-    let kind = if attachments.is_empty() { Kind::Event } else { Kind::BinaryEvent };
+    let kind = if attachments.is_empty() { kind } else { kind.binary() };
     let head = Encoded::text(|out| {
         packet::write_head(out, kind, attachments.len(), namespace, number);
+        let Some(name) = name else { return write_json(out, args) };
         out.push(b'[');
-        packet::write_string(out, name);
+        write_json(out, &name);
         // The array of the arguments goes on where the name has begun one.
         let start = out.len();
         write_json(out, args);

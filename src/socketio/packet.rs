@@ -41,6 +41,17 @@ pub enum Kind {
     BinaryAck = 6,
 }
 
+impl Kind {
+    /// The same with attachments.
+    pub fn binary(self) -> Kind {
+        match self {
+            Kind::Event => Kind::BinaryEvent,
+            Kind::Ack => Kind::BinaryAck,
+            other => other,
+        }
+    }
+}
+
 /// What a packet may be.
 #[derive(Clone, Debug)]
 pub struct Limits {
