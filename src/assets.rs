@@ -1,1 +1,89 @@
-//! (placeholder of the skeleton)
+//! The page and the official client, embedded: `static/build.rs` reads, compresses and tags the files at build time.
+//! At run time a path is compared with a fixed list, so there is no file system to escape into and nothing to compress.
+
+use crate::http::Response;
+use bytes::Bytes;
+
+/// One file of the page.
+pub struct Asset {
+    /// Path in the URL, as it must be sent: no dot segments, no percent-encoding.
+    pub path: &'static str,
+    /// Value of Content-Type.
+    pub content_type: &'static str,
+    /// An HTML page: its answers carry [`POLICY`].
+    pub page: bool,
+    /// As it is.
+    pub plain: Copy,
+    /// Compressed; absent where that does not pay.
+    pub gzip: Option<Copy>,
+}
+
+/// One encoding of a file.
+pub struct Copy {
+    /// Strong entity tag with its quotes, different for each encoding (RFC 9110 8.8.3.3).
+    pub etag: &'static str,
+    /// The bytes as they go into the body.
+    pub bytes: &'static [u8],
+}
+
+/// Content-Security-Policy of the page: its own files and its own server, nothing else, and no script inside the HTML.
+pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                          base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
+
+include!(concat!(env!("OUT_DIR"), "/assets.rs"));
+
+/// The asset at this path (without query), byte for byte; `/` is the page.
+pub fn find(path: &str) -> Option<&'static Asset> {
+    ASSETS.iter().find(|asset| asset.path == path)
+}
+
+impl Asset {
+    /// The encoding for a client that does or does not accept gzip.
+    pub fn copy(&self, gzip: bool) -> &Copy {
+        self.gzip.as_ref().filter(|_| gzip).unwrap_or(&self.plain)
+    }
+
+    /// The answer to a GET (or HEAD) of this file.
+    pub fn answer(&'static self, if_none_match: Option<&[u8]>, gzip: bool) -> Response {
+        let copy = self.copy(gzip);
+        let known = if_none_match.is_some_and(|tags| matches(tags, copy.etag));
+        // A 304 repeats what the 200 would say of caching (RFC 9110 15.4.5).
+        let response = Response::new(if known { 304 } else { 200 })
+            .header("ETag", copy.etag)
+            .header("Cache-Control", "no-cache")
+            .header("Vary", "Accept-Encoding");
+        if known {
+            return response;
+        }
+        let response = if gzip && self.gzip.is_some() { response.header("Content-Encoding", "gzip") } else { response };
+        let response = if self.page { response.header("Content-Security-Policy", POLICY) } else { response };
+        response
+            .content_type(self.content_type)
+            .header("X-Content-Type-Options", "nosniff")
+            .body(Bytes::from_static(copy.bytes))
+    }
+}
+
+/// Whether an If-None-Match names this entity tag, so that the answer is 304: a list compared weakly, or `*`
+/// (RFC 9110 13.1.2). Opaque tags may hold commas, so the list is walked quote by quote; what follows a syntax error
+/// is not looked at, which costs a transfer and no more.
+pub fn matches(if_none_match: &[u8], etag: &str) -> bool {
+    if if_none_match.trim_ascii() == b"*" {
+        return true;
+    }
+    let mut rest = if_none_match;
+    loop {
+        while let [b' ' | b'\t' | b',', tail @ ..] = rest {
+            rest = tail;
+        }
+        rest = rest.strip_prefix(b"W/").unwrap_or(rest);
+        let Some(end) = rest.iter().skip(1).position(|&byte| byte == b'"').filter(|_| rest[0] == b'"') else {
+            return false;
+        };
+        let (tag, tail) = rest.split_at(end + 2);
+        if tag == etag.as_bytes() {
+            return true;
+        }
+        rest = tail;
+    }
+}

@@ -1,1 +1,588 @@
-//! (placeholder of the skeleton)
+//! HTTP/1.1 requests in, responses out (RFC 9112, RFC 9110): what a chat server needs, and strictly.
+//!
+//! [`Parser`] keeps no bytes: the caller shows it the unconsumed input and is told how much of it is done with.
+//! The head is raised before the body, so that a request can be judged before its body is read. httparse
+//! knows the grammar of heads; what it lets through and a proxy might read differently is refused here
+//! (request smuggling, RFC 9112 section 11.2): bare LF, folded lines, two lengths, unknown codings.
+//! Not done: trailers are dropped, `Date` is not sent (RFC 9110 6.6.1 lets only a server without a clock leave
+//! it out; no client of ours reads it, and it would cost 37 bytes in every poll), no ranges, no compression
+//! negotiation beyond gzip.
+
+use bytes::Bytes;
+use std::borrow::Cow;
+
+/// Header fields a head may have at most; `config` may ask for less.
+pub const MAX_HEADERS: usize = 64;
+
+/// What a peer may send.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of the request line and the header fields; also of the chunk lines and trailers of one body.
+    pub head: usize,
+    /// Number of header fields.
+    pub headers: usize,
+    /// Bytes of a body.
+    pub body: usize,
+}
+
+/// The methods of RFC 9110 and PATCH; all else is `Other`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// GET
+    Get,
+    /// HEAD
+    Head,
+    /// POST
+    Post,
+    /// OPTIONS
+    Options,
+    /// PUT, PATCH, DELETE, TRACE: known, and nothing here takes them.
+    Known,
+    /// Not known, or CONNECT.
+    Other,
+}
+
+/// How the end of the body is found (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    None,
+    /// So many bytes.
+    Length(u64),
+    /// Chunks.
+    Chunked,
+}
+
+/// A request that cannot be served: the answer, after which the connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// The status of the answer.
+    pub status: u16,
+    /// What was wrong, in a few words.
+    pub reason: &'static str,
+}
+
+const fn bad(reason: &'static str) -> Error {
+    Error { status: 400, reason }
+}
+
+/// A request head, borrowed from the input.
+pub struct Head<'a> {
+    /// The method.
+    pub method: Method,
+    /// The path as it was sent, without the query; `*` of `OPTIONS *`. Visible ASCII only.
+    pub path: &'a str,
+    /// What follows the first `?`, as it was sent. Visible ASCII only.
+    pub query: &'a str,
+    /// The 0 of HTTP/1.0 or the 1 of HTTP/1.1.
+    pub minor: u8,
+    /// The connection may serve another request afterwards.
+    pub keep_alive: bool,
+    /// The authority: of the target if that has one, else the Host field; empty if there is none.
+    pub host: &'a [u8],
+    /// How the end of the body is found.
+    pub framing: Framing,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub expect_continue: bool,
+    headers: [httparse::Header<'a>; MAX_HEADERS],
+    count: usize,
+}
+
+impl<'a> Head<'a> {
+    /// The values of all header fields of that name, in order.
+    pub fn headers(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let fields = self.headers[..self.count].iter();
+        fields.filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+    }
+
+    /// The value of the first header field of that name.
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers(name).next()
+    }
+
+    /// Whether a list-valued field (RFC 9110 section 5.6.1) has that member; letter case does not count.
+    pub fn has_token(&self, name: &str, token: &str) -> bool {
+        let mut members = self.headers(name).flat_map(|value| value.split(|byte| *byte == b','));
+        members.any(|member| member.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    }
+
+    /// Whether a compressed answer is welcome (RFC 9110 section 12.5.3).
+    pub fn accepts_gzip(&self) -> bool {
+        let mut any = false;
+        for member in self.headers("Accept-Encoding").flat_map(|value| value.split(|byte| *byte == b',')) {
+            let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+            let coding = parts.next().unwrap_or_default();
+            // Zero in whatever form (0, 0.0, 0.000) means "not this one".
+            let refused = parts.any(|part| {
+                part.strip_prefix(b"q=")
+                    .or(part.strip_prefix(b"Q="))
+                    .is_some_and(|weight| !weight.is_empty() && weight.iter().all(|byte| matches!(byte, b'0' | b'.')))
+            });
+            if coding.eq_ignore_ascii_case(b"gzip") {
+                return !refused;
+            }
+            any |= coding == b"*" && !refused;
+        }
+        any
+    }
+
+    /// Whether the body is known to be larger than `limit` bytes.
+    pub fn too_large(&self, limit: usize) -> bool {
+        matches!(self.framing, Framing::Length(length) if length > limit as u64)
+    }
+}
+
+/// What the parser has found.
+pub enum Event<'a> {
+    /// A request begins.
+    Head(Head<'a>),
+    /// Bytes of its body.
+    Data(&'a [u8]),
+    /// It is complete; the next one may follow.
+    End,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// In the head; so many bytes have been searched for its end.
+    Head(usize),
+    /// So many bytes of the body are to come.
+    Body(u64),
+    ChunkLine,
+    Chunk(u64),
+    ChunkEnd,
+    Trailers,
+    End,
+}
+
+/// Where one connection stands between its first byte and its last.
+#[derive(Debug)]
+pub struct Parser {
+    state: State,
+    /// Bytes of the chunked body so far, and of the lines around its chunks.
+    body: usize,
+    lines: usize,
+}
+
+impl Default for Parser {
+    fn default() -> Self {
+        Parser { state: State::Head(0), body: 0, lines: 0 }
+    }
+}
+
+impl Parser {
+    /// The next event at the start of `input`, and the bytes it takes; `None` if more must arrive first. Then
+    /// the caller shows the same bytes again with more behind them.
+    pub fn next<'a>(&mut self, input: &'a [u8], limits: &Limits) -> Result<Option<(usize, Event<'a>)>, Error> {
+        let mut at = 0;
+        loop {
+            let rest = &input[at..];
+            match self.state {
+                State::Head(searched) => return self.head(searched, input, limits),
+                State::Body(0) => self.state = State::End,
+                State::Body(left) | State::Chunk(left) => {
+                    if rest.is_empty() {
+                        return Ok((at > 0).then_some((at, Event::Data(rest))));
+                    }
+                    let take = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+                    let left = left - take as u64;
+                    self.state = match self.state {
+                        State::Body(_) => State::Body(left),
+                        _ if left == 0 => State::ChunkEnd,
+                        _ => State::Chunk(left),
+                    };
+                    return Ok(Some((at + take, Event::Data(&rest[..take]))));
+                }
+                State::ChunkEnd => {
+                    let Some(end) = rest.get(..2) else { return waiting(at) };
+                    if end != b"\r\n" {
+                        return Err(bad("chunk data is longer than its size"));
+                    }
+                    at += 2;
+                    self.state = State::ChunkLine;
+                }
+                State::ChunkLine => {
+                    let Some(line) = self.line(rest, limits)? else { return waiting(at) };
+                    at += line.len() + 2;
+                    let size = chunk_size(line)?;
+                    self.body = usize::try_from(size)
+                        .ok()
+                        .and_then(|size| self.body.checked_add(size))
+                        .filter(|body| *body <= limits.body)
+                        .ok_or(Error { status: 413, reason: "body too large" })?;
+                    self.state = if size == 0 { State::Trailers } else { State::Chunk(size) };
+                }
+                State::Trailers => {
+                    let Some(line) = self.line(rest, limits)? else { return waiting(at) };
+                    at += line.len() + 2;
+                    if line.is_empty() {
+                        self.state = State::End;
+                    }
+                }
+                State::End => {
+                    *self = Parser::default();
+                    return Ok(Some((at, Event::End)));
+                }
+            }
+        }
+    }
+
+    /// A line of a chunked body, without its CRLF. All of them together are limited as a head is.
+    fn line<'a>(&mut self, rest: &'a [u8], limits: &Limits) -> Result<Option<&'a [u8]>, Error> {
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        let length = end.map_or(rest.len(), |end| end + 1);
+        if self.lines + length > limits.head {
+            return Err(Error { status: 431, reason: "chunk extensions or trailers too large" });
+        }
+        let Some(end) = end else { return Ok(None) };
+        self.lines += length;
+        match rest[..end].strip_suffix(b"\r") {
+            Some(line) if !line.contains(&b'\r') => Ok(Some(line)),
+            _ => Err(bad("a line of a chunked body does not end in CRLF")),
+        }
+    }
+
+    fn head<'a>(
+        &mut self,
+        searched: usize,
+        input: &'a [u8],
+        limits: &Limits,
+    ) -> Result<Option<(usize, Event<'a>)>, Error> {
+        // An empty line before the request line is tolerated (RFC 9112 section 2.2), one.
+        let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
+        let Some(end) = head_end(input, start, searched)? else {
+            if input.len() > limits.head {
+                return Err(Error { status: 431, reason: "request head too large" });
+            }
+            self.state = State::Head(input.len());
+            return Ok(None);
+        };
+        if end > limits.head {
+            return Err(Error { status: 431, reason: "request head too large" });
+        }
+        let head = parse_head(&input[start..end], limits)?;
+        self.state = match head.framing {
+            Framing::None => State::End,
+            Framing::Length(length) => State::Body(length),
+            Framing::Chunked => State::ChunkLine,
+        };
+        Ok(Some((end, Event::Head(head))))
+    }
+}
+
+/// Nothing to report yet but the lines that were read: they are done with.
+fn waiting<'a>(at: usize) -> Result<Option<(usize, Event<'a>)>, Error> {
+    Ok((at > 0).then_some((at, Event::Data(&[]))))
+}
+
+/// Looks for the empty line behind a head, from where the last look ended. Every line must end in CRLF; a bare
+/// LF or CR is where two parsers may disagree (RFC 9112 section 2.2 lets a server refuse them).
+fn head_end(input: &[u8], start: usize, searched: usize) -> Result<Option<usize>, Error> {
+    let from = searched.max(start);
+    for (at, byte) in input.iter().enumerate().skip(from) {
+        match byte {
+            b'\n' if at == 0 || input[at - 1] != b'\r' => return Err(bad("a line does not end in CRLF")),
+            b'\n' if at >= start + 3 && input[at - 3..at] == *b"\r\n\r" => return Ok(Some(at + 1)),
+            b'\n' if at == start + 1 => return Err(bad("an empty request line")),
+            b'\n' => {}
+            _ if at > 0 && input[at - 1] == b'\r' => return Err(bad("a bare CR")),
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+fn parse_head<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Head<'a>, Error> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    match request.parse(bytes) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) => return Err(bad("a malformed request head")),
+        Err(httparse::Error::TooManyHeaders) => return Err(Error { status: 431, reason: "too many header fields" }),
+        Err(httparse::Error::Version) => return Err(version_error(bytes)),
+        Err(_) => return Err(bad("a malformed request head")),
+    }
+    let count = request.headers.len();
+    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
+        return Err(bad("a malformed request line"));
+    };
+    if count > limits.headers {
+        return Err(Error { status: 431, reason: "too many header fields" });
+    }
+    if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        return Err(bad("a character that no request target has"));
+    }
+    let method = match method {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        "POST" => Method::Post,
+        "OPTIONS" => Method::Options,
+        "PUT" | "PATCH" | "DELETE" | "TRACE" => Method::Known,
+        // Its target is an authority, and what follows would be a tunnel.
+        "CONNECT" => return Err(Error { status: 501, reason: "CONNECT is not served" }),
+        _ => Method::Other,
+    };
+    let (authority, target) = split_target(target, method)?;
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut head = Head {
+        method,
+        path,
+        query,
+        minor,
+        keep_alive: false,
+        host: &[],
+        framing: Framing::None,
+        expect_continue: false,
+        headers,
+        count,
+    };
+    let mut hosts = head.headers("Host");
+    let host = hosts.next();
+    if hosts.next().is_some() || host.is_none() && minor == 1 {
+        return Err(bad("not exactly one Host"));
+    }
+    drop(hosts);
+    head.host = authority.map(str::as_bytes).or(host).unwrap_or_default();
+    let is_host = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
+    if !host.unwrap_or_default().iter().all(is_host) || !head.host.iter().all(is_host) {
+        return Err(bad("a character that no Host has"));
+    }
+    head.framing = framing(&head)?;
+    head.expect_continue = minor == 1 && head.has_token("Expect", "100-continue");
+    head.keep_alive = if minor == 1 {
+        !head.has_token("Connection", "close")
+    } else {
+        head.has_token("Connection", "keep-alive") && !head.has_token("Connection", "close")
+    };
+    Ok(head)
+}
+
+/// A version that is none of ours is 505, something that is no version at all 400.
+fn version_error(bytes: &[u8]) -> Error {
+    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    match line.rsplit(|byte| *byte == b' ').next().unwrap_or_default() {
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+            Error { status: 505, reason: "only HTTP/1.0 and HTTP/1.1 are spoken here" }
+        }
+        _ => bad("a malformed request line"),
+    }
+}
+
+/// Authority (of the absolute form) and the rest (RFC 9112 section 3.2).
+fn split_target(target: &str, method: Method) -> Result<(Option<&str>, &str), Error> {
+    if target.starts_with('/') || target == "*" && method == Method::Options {
+        return Ok((None, target));
+    }
+    let scheme = target
+        .find("://")
+        .filter(|end| target[..*end].eq_ignore_ascii_case("http") || target[..*end].eq_ignore_ascii_case("https"));
+    let Some(end) = scheme else { return Err(bad("a request target of unknown form")) };
+    let rest = &target[end + 3..];
+    let split = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(split);
+    if authority.is_empty() || path.starts_with('?') {
+        return Err(bad("a request target of unknown form"));
+    }
+    Ok((Some(authority), if path.is_empty() { "/" } else { path }))
+}
+
+/// RFC 9112 section 6.3, as strictly as it allows.
+fn framing(head: &Head) -> Result<Framing, Error> {
+    let mut lengths = head.headers("Content-Length");
+    let mut codings = head.headers("Transfer-Encoding");
+    let (length, coding) = (lengths.next(), codings.next());
+    if lengths.next().is_some() || length.is_some() && coding.is_some() {
+        return Err(bad("two lengths of one body"));
+    }
+    match (length, coding) {
+        (None, None) => Ok(Framing::None),
+        (Some(digits), _) => {
+            if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+                return Err(bad("Content-Length is not a number"));
+            }
+            let number = str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+            Ok(match number.ok_or(bad("Content-Length is too large"))? {
+                0 => Framing::None,
+                length => Framing::Length(length),
+            })
+        }
+        (None, Some(_)) if head.minor == 0 => Err(bad("Transfer-Encoding in HTTP/1.0")),
+        (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => match codings.next() {
+            None => Ok(Framing::Chunked),
+            Some(_) => Err(bad("two Transfer-Encodings")),
+        },
+        (None, Some(coding)) if coding.to_ascii_lowercase().windows(7).any(|part| part == b"chunked") => {
+            Err(bad("Transfer-Encoding is more than chunked"))
+        }
+        _ => Err(Error { status: 501, reason: "a transfer coding that is not known" }),
+    }
+}
+
+/// RFC 9112 section 7.1; extensions are skipped.
+fn chunk_size(line: &[u8]) -> Result<u64, Error> {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let rest = line[digits..].trim_ascii_start();
+    let number = str::from_utf8(&line[..digits]).ok().filter(|text| text.len() <= 16);
+    match number.and_then(|text| u64::from_str_radix(text, 16).ok()) {
+        Some(size) if rest.is_empty() && rest.len() == line.len() - digits || rest.starts_with(b";") => Ok(size),
+        _ => Err(bad("a malformed chunk size")),
+    }
+}
+
+/// A query has a parameter twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Duplicate;
+
+/// The decoded value of a query parameter; bytes that are no UTF-8 become U+FFFD.
+pub fn parameter<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, str>>, Duplicate> {
+    let mut values = query.split('&').filter_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (key == name).then_some(value)
+    });
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => Ok(Some(decode(value))),
+        (Some(_), Some(_)) => Err(Duplicate),
+    }
+}
+
+/// Undoes the encoding of form values (URL standard, section 5.1): `+` and `%XX`.
+pub fn decode(value: &str) -> Cow<'_, str> {
+    if !value.contains(['%', '+']) {
+        return value.into();
+    }
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let code = tail.get(..2).filter(|code| code.iter().all(u8::is_ascii_hexdigit));
+        let code = code.and_then(|code| u8::from_str_radix(str::from_utf8(code).ok()?, 16).ok());
+        (rest, _) = match (first, code) {
+            (b'%', Some(code)) => (&tail[2..], bytes.push(code)),
+            (b'+', _) => (tail, bytes.push(b' ')),
+            _ => (tail, bytes.push(*first)),
+        };
+    }
+    String::from_utf8_lossy(&bytes).into_owned().into()
+}
+
+/// Whether host and port of an Origin (RFC 6454) are those of a Host. Where a port is missing it is 80 or 443:
+/// behind a proxy that ends TLS the scheme is not known here.
+pub fn same_origin(origin: &[u8], host: &[u8]) -> bool {
+    let (Ok(origin), Ok(host)) = (str::from_utf8(origin), str::from_utf8(host)) else { return false };
+    let (default, origin) = match (origin.strip_prefix("http://"), origin.strip_prefix("https://")) {
+        (Some(rest), _) => ("80", rest),
+        (_, Some(rest)) => ("443", rest),
+        _ => return false,
+    };
+    let (name, port) = split_port(origin);
+    let (own_name, own_port) = split_port(host);
+    !name.is_empty()
+        && name.eq_ignore_ascii_case(own_name)
+        && match own_port {
+            Some(own) => port.unwrap_or(default) == own,
+            None => matches!(port.unwrap_or(default), "80" | "443"),
+        }
+}
+
+/// Host and port; the colons of an IPv6 address in brackets are not before a port.
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
+    }
+}
+
+/// An answer, before it is known on which connection it goes out.
+#[derive(Debug)]
+pub struct Response {
+    status: u16,
+    /// Header lines, each with its CRLF.
+    lines: String,
+    body: Bytes,
+    close: bool,
+}
+
+impl Response {
+    /// An answer without a body.
+    pub fn new(status: u16) -> Response {
+        Response { status, lines: String::new(), body: Bytes::new(), close: false }
+    }
+
+    /// Adds a header field. A value with control characters would be read as lines of its own; it is left out.
+    pub fn header(mut self, name: &str, value: &str) -> Response {
+        if !value.bytes().any(|byte| byte.is_ascii_control()) {
+            self.lines.extend([name, ": ", value, "\r\n"]);
+        }
+        self
+    }
+
+    /// Adds Content-Type.
+    pub fn content_type(self, value: &str) -> Response {
+        self.header("Content-Type", value)
+    }
+
+    /// Sets the body.
+    pub fn body(mut self, body: Bytes) -> Response {
+        self.body = body;
+        self
+    }
+
+    /// The connection is closed after this answer.
+    pub fn close(mut self) -> Response {
+        self.close = true;
+        self
+    }
+
+    /// Whether the connection is closed after this answer.
+    pub fn closes(&self) -> bool {
+        self.close
+    }
+
+    /// The status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Head and body as they go out. `more` is header lines of this connection, `head_only` the answer to
+    /// HEAD, `old` to HTTP/1.0, which wants to be told that the connection is kept.
+    pub fn encode(self, more: &str, head_only: bool, keep_alive: bool, old: bool) -> (Bytes, Bytes) {
+        let connection = match (keep_alive, old) {
+            (false, _) => "Connection: close\r\n",
+            (true, true) => "Connection: keep-alive\r\n",
+            (true, false) => "",
+        };
+        // RFC 9112 section 6.3 and RFC 9110 section 8.6: these have no body, and no length of one.
+        let length = match self.status {
+            100..=199 | 204 | 304 => String::new(),
+            _ => format!("Content-Length: {}\r\n", self.body.len()),
+        };
+        let reason = reason(self.status);
+        let head = format!("HTTP/1.1 {} {reason}\r\n{}{length}{more}{connection}\r\n", self.status, self.lines);
+        (head.into(), if head_only { Bytes::new() } else { self.body })
+    }
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        304 => "Not Modified",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        417 => "Expectation Failed",
+        426 => "Upgrade Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}

@@ -227,3 +227,61 @@ impl<K, T> Slab<K, T> {
         self.iter().map(|(key, _)| key).collect()
     }
 }
+
+/// What another part of the program knows about the values of a [`Slab`]: at most one `T` per key, found by
+/// index, without hashing.
+pub struct Beside<K, T> {
+    slots: Vec<Option<(Key<K>, T)>>,
+}
+
+impl<K, T> Default for Beside<K, T> {
+    fn default() -> Self {
+        Beside { slots: Vec::new() }
+    }
+}
+
+impl<K, T> Beside<K, T> {
+    /// Keeps `value` under `key`; a value of an earlier key in the same slot is dropped.
+    pub fn insert(&mut self, key: Key<K>, value: T) {
+        if self.slots.len() <= key.index() {
+            self.slots.resize_with(key.index() + 1, || None);
+        }
+        self.slots[key.index()] = Some((key, value));
+    }
+
+    /// The value under `key`.
+    pub fn get(&self, key: Key<K>) -> Option<&T> {
+        match self.slots.get(key.index())? {
+            Some((own, value)) if *own == key => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The value under `key`.
+    pub fn get_mut(&mut self, key: Key<K>) -> Option<&mut T> {
+        match self.slots.get_mut(key.index())? {
+            Some((own, value)) if *own == key => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Takes the value under `key`.
+    pub fn remove(&mut self, key: Key<K>) -> Option<T> {
+        self.get(key)?;
+        let (_, value) = self.slots[key.index()].take()?;
+        if self.slots.len() == key.index() + 1 {
+            while let Some(None) = self.slots.last() {
+                self.slots.pop();
+            }
+            if self.slots.len() * 4 <= self.slots.capacity() {
+                self.slots.shrink_to(self.slots.len() * 2);
+            }
+        }
+        Some(value)
+    }
+
+    /// All keys and values, by slot.
+    pub fn iter(&self) -> impl Iterator<Item = (Key<K>, &T)> {
+        self.slots.iter().flatten().map(|(key, value)| (*key, value))
+    }
+}

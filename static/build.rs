@@ -1,1 +1,103 @@
-fn main() {}
+//! Embeds the page and the official client: each file gets its type, its ETag and a compressed copy at build time,
+//! so that the server needs neither a file system nor a compressor. Writes `$OUT_DIR/assets.rs`, which `src/assets.rs`
+//! includes. Run by cargo at the top of the repository.
+
+use std::hash::{DefaultHasher, Hasher};
+use std::path::{Path, PathBuf};
+use std::{env, fs, io::Write};
+
+const CLIENT: &str = "static/node_modules/socket.io-client";
+
+/// Path in the URL, file. Socket.IO servers answer the client's paths too, so a page written for any of them finds it.
+/// The client's source maps stay out: they are twice as large as all the rest.
+const FILES: [(&str, &str); 7] = [
+    ("/", "static/index.html"),
+    ("/style.css", "static/style.css"),
+    ("/main.js", "static/main.js"),
+    ("/icon.svg", "static/icon.svg"),
+    ("/socket.io/socket.io.min.js", "static/node_modules/socket.io-client/dist/socket.io.min.js"),
+    ("/socket.io/socket.io.js", "static/node_modules/socket.io-client/dist/socket.io.js"),
+    ("/socket.io/socket.io.esm.min.js", "static/node_modules/socket.io-client/dist/socket.io.esm.min.js"),
+];
+
+/// The packages whose code is in the client's bundle; all of them ask that their licence goes with it.
+const LICENCES: [&str; 7] = [
+    "socket.io-client",
+    "socket.io-parser",
+    "engine.io-client",
+    "engine.io-parser",
+    "@socket.io/component-emitter",
+    "debug",
+    "ms",
+];
+
+fn main() {
+    println!("cargo::rerun-if-changed=static/build.rs");
+    if !Path::new(CLIENT).join("dist").is_dir() {
+        // Watched although missing, so that cargo looks again after the next `make build`.
+        println!("cargo::rerun-if-changed={CLIENT}");
+        println!("cargo::error=the Socket.IO client is not in static/node_modules: run `make build`, which fetches it");
+        return;
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let mut table = String::from("pub static ASSETS: &[Asset] = &[\n");
+    for (url, file) in FILES {
+        table += &row(&out, url, file.as_ref(), &read(file.as_ref()));
+    }
+    let mut licences = String::new();
+    for package in LICENCES {
+        let text = licence(&Path::new("static/node_modules").join(package));
+        licences += &format!("{package}\n\n{}\n\n\n", String::from_utf8_lossy(&text).trim());
+    }
+    let file = out.join("LICENSE");
+    fs::write(&file, &licences).expect("OUT_DIR is writable");
+    table += &row(&out, "/socket.io/LICENSE", &file, licences.as_bytes());
+    fs::write(out.join("assets.rs"), table + "];\n").expect("OUT_DIR is writable");
+}
+
+fn read(file: &Path) -> Vec<u8> {
+    println!("cargo::rerun-if-changed={}", file.display());
+    fs::read(file).unwrap_or_else(|error| {
+        println!("cargo::error={}: {error}; `make build` fetches what is not in the repository", file.display());
+        std::process::exit(0) // cargo fails the build with the line above and without a backtrace
+    })
+}
+
+/// The licence file of a package, whatever its name's ending is.
+fn licence(package: &Path) -> Vec<u8> {
+    let names = ["LICENSE", "LICENSE.md", "license.md"];
+    let found = names.iter().map(|name| package.join(name)).find(|file| file.is_file());
+    read(&found.unwrap_or_else(|| package.join("LICENSE")))
+}
+
+/// One `Asset` of the table; its compressed copy, where that is smaller, goes to OUT_DIR.
+fn row(out: &Path, url: &str, file: &Path, plain: &[u8]) -> String {
+    let content_type = match file.extension().and_then(|ending| ending.to_str()) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        _ => "text/plain; charset=utf-8",
+    };
+    // GzBuilder without a time or a name: the same input gives the same bytes.
+    let mut encoder = flate2::GzBuilder::new().write(Vec::new(), flate2::Compression::best());
+    encoder.write_all(plain).expect("a Vec takes everything");
+    let packed = encoder.finish().expect("a Vec takes everything");
+    let mut gzip = String::from("None");
+    if packed.len() < plain.len() {
+        let name = out.join(format!("{}.gz", url.replace('/', "_")));
+        fs::write(&name, &packed).expect("OUT_DIR is writable");
+        gzip = format!("Some({})", copy(&name, &packed));
+    }
+    let file = fs::canonicalize(file).expect("it was read a moment ago");
+    let plain = copy(&file, plain);
+    let page = content_type.starts_with("text/html");
+    format!("Asset {{ path: {url:?}, content_type: {content_type:?}, page: {page}, plain: {plain}, gzip: {gzip} }},\n")
+}
+
+/// The two encodings differ byte by byte, hence (RFC 9110 8.8.3.3) also in their ETags: each is a hash of its own bytes.
+fn copy(file: &Path, bytes: &[u8]) -> String {
+    let mut hash = DefaultHasher::new(); // fixed keys: the same bytes, the same tag
+    hash.write(bytes);
+    format!("Copy {{ etag: \"\\\"{:016x}\\\"\", bytes: include_bytes!({file:?}) }}", hash.finish())
+}

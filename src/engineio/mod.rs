@@ -1,3 +1,533 @@
-//! Engine.IO (placeholder of the skeleton).
+//! Engine.IO: HTTP requests and WebSocket frames in, sessions with messages out.
+//!
+//! [`Engine`] owns all sessions, finds them by sid, and knows neither sockets nor a clock: it is told what
+//! happened and leaves [`Event`]s for `socketio` above and [`Output`]s for `net` below in two queues, which
+//! `server` empties. Calls from above (`send`, `close`) only enqueue.
+//! Source: docs/engine.io-protocol/ of the Socket.IO monorepo, v4-current.md and v3.md.
+
 pub mod packet;
+mod session;
 pub mod v3;
+
+use crate::{
+    http::{self, Head, Method, Response},
+    id::{Id, Ids},
+    slab::{ConnId, Session as SessionKind, SessionId, Slab},
+    timers::Timers,
+    ws,
+};
+use bytes::Bytes;
+use packet::{Data, Encoded, Packet};
+pub use session::{Dialect, Farewell};
+use session::{Out, Poll, Session, Turn};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+/// The part of `config` that concerns Engine.IO.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// From one ping to the next.
+    pub ping_interval: Duration,
+    /// How long a pong may take.
+    pub ping_timeout: Duration,
+    /// How long a WebSocket may probe.
+    pub upgrade_timeout: Duration,
+    /// Bytes of a message that we take, and of a polling payload in both directions.
+    pub max_payload: usize,
+    /// Bytes that may wait for the next GET of one client.
+    pub max_queue: usize,
+    /// Sessions at one time.
+    pub max_sessions: usize,
+    /// Whether clients may poll.
+    pub polling: bool,
+    /// Whether clients may use WebSockets.
+    pub websocket: bool,
+}
+
+/// Why a session has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The client said so: packet `1`.
+    ClientClose,
+    /// Its connection is gone.
+    TransportClose,
+    /// It used the transport in a way that cannot be: overlapping requests.
+    TransportError,
+    /// It did not answer a ping, or (protocol 3) did not ping.
+    PingTimeout,
+    /// It sent what cannot be understood.
+    ParseError,
+    /// More was queued for it than `max_queue`.
+    Evicted,
+    /// We closed it.
+    ServerClose,
+}
+
+/// What happened to a session.
+#[derive(Debug)]
+pub enum Event {
+    /// It is there; messages can be sent.
+    Opened(SessionId),
+    /// The client sent a message.
+    Message(SessionId, Data),
+    /// It has moved from polling to WebSocket.
+    Upgraded(SessionId),
+    /// It has ended: the last event of its id.
+    Closed(SessionId, Reason),
+}
+
+/// What is to be done with a connection.
+#[derive(Debug)]
+pub enum Output {
+    /// Answer its request.
+    Answer(ConnId, Response),
+    /// Answer its request with a payload.
+    Payload(ConnId, Payload),
+    /// Send a ready WebSocket frame.
+    Frame(ConnId, Bytes),
+    /// Close it when all that was queued has left.
+    Close(ConnId),
+    /// Close it without a word.
+    Abort(ConnId),
+}
+
+/// The body of an answer to a GET, and its type; the same for all clients that get the same packets.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    /// The body.
+    pub body: Bytes,
+    /// The value of Content-Type.
+    pub content_type: &'static str,
+}
+
+impl Payload {
+    fn new(packets: &[Bytes], dialect: Dialect, jsonp: Option<u32>) -> Payload {
+        let (body, content_type) = match dialect {
+            Dialect::V4 => (packet::payload(packets), "text/plain; charset=UTF-8"),
+            Dialect::Old { version, base64 } => v3::payload(packets, version, base64),
+        };
+        match jsonp {
+            Some(callback) => {
+                Payload { body: v3::jsonp(callback, &body).into(), content_type: "text/javascript; charset=UTF-8" }
+            }
+            None => Payload { body: body.into(), content_type },
+        }
+    }
+}
+
+/// What `server` does after it has shown a request head to [`Engine::request`].
+#[derive(Debug)]
+pub enum Next {
+    /// Answers at once.
+    Answer(Response),
+    /// Waits for an [`Output`]; the connection belongs to the session meanwhile.
+    Wait(SessionId),
+    /// Reads the body and brings it to [`Engine::body`].
+    Body(SessionId),
+    /// Sends these bytes (a 101 response); what follows are WebSocket frames.
+    WebSocket(SessionId, Bytes),
+}
+
+/// The errors of the reference: code and message, sent as JSON with status 400 (403 for `Forbidden`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// `transport` is missing, unknown, not allowed here or given twice.
+    UnknownTransport = 0,
+    /// There is no such session (any more).
+    UnknownSid = 1,
+    /// A method that is neither GET nor POST, or a handshake that is not a GET.
+    BadMethod = 2,
+    /// Anything else.
+    BadRequest = 3,
+    /// The origin is not allowed.
+    Forbidden = 4,
+    /// `EIO` is missing or not a version we speak.
+    UnsupportedProtocol = 5,
+}
+
+impl Refusal {
+    /// The reference's words.
+    pub fn message(self) -> &'static str {
+        match self {
+            Refusal::UnknownTransport => "Transport unknown",
+            Refusal::UnknownSid => "Session ID unknown",
+            Refusal::BadMethod => "Bad handshake method",
+            Refusal::BadRequest => "Bad request",
+            Refusal::Forbidden => "Forbidden",
+            Refusal::UnsupportedProtocol => "Unsupported protocol version",
+        }
+    }
+
+    /// The answer to an ordinary request, or (`upgrade`) to one that wanted a WebSocket: there the reference
+    /// sends the plain message.
+    pub fn response(self, upgrade: bool) -> Response {
+        let status = if self == Refusal::Forbidden { 403 } else { 400 };
+        let message = self.message();
+        if upgrade {
+            return Response::new(status).content_type("text/html").body(message.into()).close();
+        }
+        let body = format!("{{\"code\":{},\"message\":\"{message}\"}}", self as u8);
+        Response::new(status).content_type("application/json").header("Cache-Control", "no-store").body(body.into())
+    }
+}
+
+/// What was counted since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Sessions opened.
+    pub opened: u64,
+    /// Sessions that moved to WebSocket.
+    pub upgraded: u64,
+    /// Requests refused, by the code of [`Refusal`].
+    pub refused: [u64; 6],
+}
+
+/// All sessions.
+pub struct Engine {
+    settings: Settings,
+    sessions: Slab<SessionKind, Session>,
+    sids: HashMap<Id, SessionId>,
+    timers: Timers<SessionId>,
+    out: Out,
+    ids: Ids,
+    now: Instant,
+    /// Used again by every payload.
+    packets: Vec<Bytes>,
+    /// What has happened since the start.
+    pub counters: Counters,
+}
+
+impl Engine {
+    /// No sessions yet; `ids` is where sids come from.
+    pub fn new(settings: Settings, ids: Ids, now: Instant) -> Engine {
+        Engine {
+            settings,
+            sessions: Slab::default(),
+            sids: HashMap::new(),
+            timers: Timers::default(),
+            out: Out::default(),
+            ids,
+            now,
+            packets: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// A turn begins: all that is called in it happens at `now`.
+    pub fn set_now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// The time of the turn.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// A fresh id, for sockets and whatever else must not be guessed.
+    pub fn fresh_id(&mut self) -> Id {
+        self.ids.fresh()
+    }
+
+    /// How many sessions there are.
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether there is no session.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// The sid of a session.
+    pub fn sid(&self, id: SessionId) -> Option<Id> {
+        Some(self.sessions.get(id)?.sid)
+    }
+
+    /// What the client of a session speaks.
+    pub fn dialect(&self, id: SessionId) -> Option<Dialect> {
+        Some(self.sessions.get(id)?.dialect)
+    }
+
+    /// Whether the messages of a session are not Socket.IO.
+    pub fn is_plain(&self, id: SessionId) -> bool {
+        self.sessions.get(id).is_some_and(|session| session.plain)
+    }
+
+    /// The next event for those above.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.out.events.pop_front()
+    }
+
+    /// The next thing to do below.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.outputs.pop_front()
+    }
+
+    /// When [`Engine::expire`] wants to be called.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Runs one transition of a session, and draws the consequences for the books.
+    fn with<R>(&mut self, id: SessionId, act: impl FnOnce(&mut Session, &mut Turn) -> R) -> Option<R> {
+        let session = self.sessions.get_mut(id)?;
+        let mut turn = Turn { id, now: self.now, settings: &self.settings, out: &mut self.out };
+        let result = act(session, &mut turn);
+        if session.is_gone() {
+            self.timers.clear(id, &mut session.timer);
+            self.sids.remove(&session.sid);
+            self.sessions.remove(id);
+            if self.sessions.is_empty() {
+                self.sids.shrink_to_fit();
+            }
+        } else {
+            let due = session.due();
+            self.timers.set(id, &mut session.timer, due);
+        }
+        Some(result)
+    }
+
+    /// The head of a request for a path of Engine.IO. `conn` is the connection it came on; `plain`: sessions that
+    /// begin here do not carry Socket.IO.
+    pub fn request(&mut self, conn: ConnId, head: &Head, plain: bool) -> Next {
+        let upgrade = ws::is_upgrade(head);
+        self.judge(conn, head, upgrade, plain).unwrap_or_else(|refusal| {
+            self.counters.refused[refusal as usize] += 1;
+            Next::Answer(refusal.response(upgrade))
+        })
+    }
+
+    fn judge(&mut self, conn: ConnId, head: &Head, upgrade: bool, plain: bool) -> Result<Next, Refusal> {
+        let parameter = |name| http::parameter(head.query, name);
+        // A parameter that is given twice is as good as unknown: which one would count?
+        let websocket = match parameter("transport").map_err(|_| Refusal::UnknownTransport)?.as_deref() {
+            Some("polling") if self.settings.polling => false,
+            Some("websocket") if self.settings.websocket => true,
+            _ => return Err(Refusal::UnknownTransport),
+        };
+        let session = match parameter("sid").map_err(|_| Refusal::UnknownSid)?.as_deref() {
+            Some(sid) => {
+                let id = Id::parse(sid).and_then(|sid| self.sids.get(&sid).copied());
+                Some(id.ok_or(Refusal::UnknownSid)?)
+            }
+            None => None,
+        };
+        if !matches!(head.method, Method::Get | Method::Post) || session.is_none() && head.method != Method::Get {
+            return Err(Refusal::BadMethod);
+        }
+        if websocket != upgrade || websocket && head.method != Method::Get {
+            return Err(Refusal::BadRequest);
+        }
+        let jsonp = match parameter("j").map_err(|_| Refusal::BadRequest)?.as_deref() {
+            Some(number) => Some(v3::callback(number).ok_or(Refusal::BadRequest)?),
+            None => None,
+        };
+        match session {
+            None => {
+                let base64 = jsonp.is_some() || parameter("b64").is_ok_and(|value| value.as_deref() == Some("1"));
+                let version = parameter("EIO").map_err(|_| Refusal::UnsupportedProtocol)?;
+                let dialect = match version.as_deref() {
+                    Some("4") => Dialect::V4,
+                    Some("3") => Dialect::Old { version: v3::Version::V3, base64 },
+                    Some("2") => Dialect::Old { version: v3::Version::V2, base64 },
+                    _ => return Err(Refusal::UnsupportedProtocol),
+                };
+                let next = self.handshake(conn, head, websocket, dialect, jsonp);
+                if let Next::Wait(id) | Next::WebSocket(id, _) = next {
+                    self.with(id, |session, _| session.plain = plain);
+                }
+                Ok(next)
+            }
+            Some(id) if websocket => match ws::accept(head) {
+                Err(response) => Ok(Next::Answer(response)),
+                Ok(response) => {
+                    // One probe at a time, and none after the upgrade. As in the reference, the second
+                    // WebSocket is let in and closed, so that its client sees no HTTP error.
+                    if self.with(id, |session, turn| session.probe(conn, turn)) != Some(true) {
+                        self.out.outputs.push_back(Output::Close(conn));
+                    }
+                    Ok(Next::WebSocket(id, response))
+                }
+            },
+            Some(id) if head.method == Method::Get => {
+                match self.with(id, |session, turn| session.poll(Poll { conn, jsonp }, turn)) {
+                    Some(true) => Ok(Next::Wait(id)),
+                    _ => Err(Refusal::BadRequest),
+                }
+            }
+            Some(id) => {
+                if head.too_large(self.settings.max_payload) {
+                    return Ok(Next::Answer(Response::new(413).close()));
+                }
+                match self.with(id, |session, turn| session.post(conn, turn)) {
+                    Some(true) => Ok(Next::Body(id)),
+                    _ => Err(Refusal::BadRequest),
+                }
+            }
+        }
+    }
+
+    /// A new session, on either transport.
+    fn handshake(&mut self, conn: ConnId, head: &Head, websocket: bool, dialect: Dialect, jsonp: Option<u32>) -> Next {
+        if self.sessions.len() >= self.settings.max_sessions {
+            return Next::Answer(Response::new(503).header("Retry-After", "10").close());
+        }
+        let sid = self.ids.fresh();
+        let settings = &self.settings;
+        let upgrades = if settings.websocket && !websocket { "\"websocket\"" } else { "" };
+        let open = format!(
+            "0{{\"sid\":\"{}\",\"upgrades\":[{upgrades}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
+            sid.as_str(),
+            settings.ping_interval.as_millis(),
+            settings.ping_timeout.as_millis(),
+            settings.max_payload
+        );
+        let open = Bytes::from(open);
+        let (session, response) = if websocket {
+            match ws::accept(head) {
+                Ok(response) => (Session::websocket(sid, dialect, conn, settings, self.now), Some(response)),
+                Err(response) => return Next::Answer(response),
+            }
+        } else {
+            // Browsers take a payload of any length; python-engineio does not, and others may have limits too.
+            let many = head.header("User-Agent").is_some_and(|agent| agent.starts_with(b"Mozilla/"));
+            (Session::polling(sid, dialect, many, settings, self.now), None)
+        };
+        let id = self.sessions.insert(session);
+        self.sids.insert(sid, id);
+        self.counters.opened += 1;
+        self.out.events.push_back(Event::Opened(id));
+        self.with(id, |_, _| ());
+        match response {
+            Some(response) => {
+                self.out.outputs.push_back(Output::Frame(conn, packet::packet_to_frame(&open)));
+                Next::WebSocket(id, response)
+            }
+            None => {
+                self.out.outputs.push_back(Output::Payload(conn, Payload::new(&[open], dialect, jsonp)));
+                Next::Wait(id)
+            }
+        }
+    }
+
+    /// The whole body of a POST that [`Engine::request`] has asked for. `binary`: it was declared
+    /// `application/octet-stream`; `jsonp`: it is the form that an old client posts through an iframe.
+    pub fn body(&mut self, conn: ConnId, id: SessionId, body: Bytes, binary: bool, jsonp: bool) {
+        let packets = match self.sessions.get(id).map(|session| session.dialect) {
+            None => {
+                self.counters.refused[Refusal::UnknownSid as usize] += 1;
+                let response = Refusal::UnknownSid.response(false);
+                return self.out.outputs.push_back(Output::Answer(conn, response));
+            }
+            Some(Dialect::V4) if binary => Err(packet::Invalid("a binary body in protocol 4")),
+            Some(Dialect::V4) if jsonp => v3::jsonp_body(&body).and_then(packet::decode_payload),
+            Some(Dialect::V4) => packet::decode_payload(body),
+            Some(Dialect::Old { version, .. }) if jsonp => {
+                v3::jsonp_body(&body).and_then(|body| v3::decode_payload(body, false, version))
+            }
+            Some(Dialect::Old { version, .. }) => v3::decode_payload(body, binary, version),
+        };
+        let response = match packets {
+            Ok(packets) => {
+                self.with(id, |session, turn| session.posted(packets, turn));
+                // The type is the reference's; an iframe of an old client wants it so.
+                Response::new(200).content_type("text/html").header("Cache-Control", "no-store").body("ok".into())
+            }
+            Err(packet::Invalid(why)) => {
+                log::debug!("a payload cannot be read: {why}");
+                self.with(id, |session, turn| session.end(Reason::ParseError, Farewell::Close(1002), turn));
+                self.counters.refused[Refusal::BadRequest as usize] += 1;
+                Refusal::BadRequest.response(false)
+            }
+        };
+        self.out.outputs.push_back(Output::Answer(conn, response));
+    }
+
+    /// A message came on a WebSocket that [`Engine::request`] has let in for session `id`.
+    pub fn frame(&mut self, conn: ConnId, id: SessionId, data: Data) {
+        let decoded = match (self.sessions.get(id).map(|session| session.dialect), data) {
+            (None, _) => return self.out.outputs.push_back(Output::Close(conn)),
+            (Some(Dialect::V4), Data::Text(text)) => packet::decode(text),
+            (Some(Dialect::V4), data @ Data::Binary(_)) => Ok(Packet::Message(data)),
+            (Some(Dialect::Old { version, .. }), data) => v3::decode_frame(data, version),
+        };
+        self.with(id, |session, turn| match decoded {
+            Ok(packet) => session.frame(conn, packet, turn),
+            Err(packet::Invalid(_)) => session.broken(conn, 1002, turn),
+        });
+    }
+
+    /// A connection that was given to session `id` is no more.
+    pub fn lost(&mut self, conn: ConnId, id: SessionId) {
+        self.with(id, |session, turn| session.lost(conn, turn));
+    }
+
+    /// Sends a message to one session.
+    pub fn send(&mut self, id: SessionId, message: &Encoded) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.send(message, &mut Turn { id, now: self.now, settings: &self.settings, out: &mut self.out });
+    }
+
+    /// Ends a session; `Closed` rises later.
+    pub fn close(&mut self, id: SessionId, reason: Reason, farewell: Farewell) {
+        self.with(id, |session, turn| session.end(reason, farewell, turn));
+    }
+
+    /// Ends all sessions: WebSockets with close code 1001, polling with packet `1`.
+    pub fn close_all(&mut self) {
+        for id in self.sessions.keys() {
+            self.close(id, Reason::ServerClose, Farewell::Close(1001));
+        }
+    }
+
+    /// Runs what is due.
+    pub fn expire(&mut self) {
+        while let Some((_, id)) = self.timers.pop_due(self.now) {
+            self.with(id, |session, turn| session.expire(turn));
+        }
+    }
+
+    /// The end of the turn: answers the GETs that have something to carry. Clients that get the same packets
+    /// get the same body; it is made once.
+    pub fn flush(&mut self) {
+        let mut ready = std::mem::take(&mut self.out.ready);
+        let mut packets = std::mem::take(&mut self.packets);
+        let mut last: Option<(Vec<Bytes>, Dialect, Payload)> = None;
+        for id in ready.drain(..) {
+            let max = self.settings.max_payload;
+            let found = self.with(id, |session, turn| {
+                let poll = session.take_ready(turn)?;
+                session.take_packets(max, &mut packets, turn);
+                Some((poll, session.dialect))
+            });
+            let Some(Some((poll, dialect))) = found else { continue };
+            let payload = match &last {
+                Some((same, like, payload))
+                    if poll.jsonp.is_none() && *like == dialect && identical(same, &packets) =>
+                {
+                    payload.clone()
+                }
+                _ => {
+                    let payload = Payload::new(&packets, dialect, poll.jsonp);
+                    if poll.jsonp.is_none() {
+                        last = Some((packets.clone(), dialect, payload.clone()));
+                    }
+                    payload
+                }
+            };
+            self.out.outputs.push_back(Output::Payload(poll.conn, payload));
+        }
+        packets.clear();
+        self.packets = packets;
+        // Transitions list no session anew while the list is walked: a GET that is answered is not parked.
+        self.out.ready = ready;
+    }
+}
+
+/// Whether these are the same packets: the same allocations, so no byte is compared.
+fn identical(one: &[Bytes], other: &[Bytes]) -> bool {
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(one, other)| one.as_ptr() == other.as_ptr() && one.len() == other.len())
+}

@@ -1,4 +1,5 @@
 //! Pure tests: every core, literal bytes in, events and outputs compared.
+mod assets;
 mod config;
 mod engineio_packet;
 mod engineio_v3;

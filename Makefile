@@ -1,0 +1,58 @@
+# make build: target/release/salon. make run: http://localhost:3000. make test: everything that verifies it.
+
+# Debian packages the tests need; each is named like the program it brings. SYSTEM= skips the check.
+SYSTEM = chromium
+# Directories of Node tests, one group each.
+GROUPS = $(sort $(dir $(wildcard tests/*/*.test.mjs)))
+NPM = npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
+STEP = @tests/run
+# Programs of the system administrator count too: nginx and haproxy live there.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.PHONY: build run test system clean bench need-build need-test
+build: need-build static/node_modules/.package-lock.json
+	cargo build --release --locked
+
+run: build
+	target/release/salon
+
+# Two cargo profiles only: test (which builds target/debug/salon too) and release.
+test: need-test system static/node_modules/.package-lock.json tests/node_modules/.package-lock.json
+	$(STEP) 'cargo fmt' - cargo fmt --check
+	$(STEP) 'cargo clippy' - cargo clippy --all-targets --locked -- -D warnings
+	$(STEP) 'cargo test' '^test result' cargo test --locked
+	@for group in $(GROUPS); do \
+		tests/run "node --test $$group" '^# (tests|pass|fail) ' \
+			node --test --test-reporter=tap $$group*.test.mjs || exit; \
+	done
+
+# npm leaves this file behind; it is older than the lock exactly when the lock has changed since.
+%/node_modules/.package-lock.json: %/package-lock.json
+	@cd $* && $(NPM) >/dev/null && touch node_modules/.package-lock.json
+	@echo 'ok: npm ci in $*'
+
+# Rust's and Node's own tools: named, never installed.
+need-build:
+	@$(call need,cargo node npm,install Rust (https://rustup.rs) and Node.js with npm)
+need-test: need-build
+	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || \
+		{ echo 'missing: rustfmt or clippy; rustup component add rustfmt clippy' >&2; exit 1; }
+
+# As root on Debian what is missing is installed, elsewhere it is named.
+APT = DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
+system:
+	@missing=$(call missing,$(SYSTEM)); [ -z "$$missing" ] && exit; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		tests/run "apt-get install$$missing" - \
+			sh -c '$(APT) update && $(APT) install -y --no-install-recommends "$$@"' sh $$missing; \
+	else \
+		echo "missing:$$missing; install these programs (Debian packages of the same names)" >&2; exit 1; \
+	fi
+
+clean:
+	cargo clean
+	rm -rf static/node_modules tests/node_modules tests/out
+
+# $(call missing,PROGRAMS): those that are not there. $(call need,PROGRAMS,ADVICE): fails if there are any.
+missing = $$(for program in $(1); do command -v $$program >/dev/null || printf ' %s' $$program; done)
+need = missing=$(call missing,$(1)); [ -z "$$missing" ] || { echo "missing:$$missing; $(2)" >&2; exit 1; }

@@ -1,0 +1,480 @@
+//! One Engine.IO session: all transitions between its states are in this file.
+//!
+//! ```text
+//!   handshake over polling                      handshake over WebSocket
+//!            |                                             |
+//!            v          upgrade request, 101               |
+//!        Polling  ---------------------------->  Polling + Probe
+//!            ^      probe fails, 10 s, closed        |     |
+//!            +---------------------------------------+     |
+//!            |              `2probe`, `3probe`, `5`  |     v
+//!            |                                       +-> WebSocket
+//!            |  end(): ping timeout, close, error          |
+//!            v                                             v
+//!        ended: the farewell waits for a GET --------->  gone
+//! ```
+//!
+//! - Polling: a GET without anything to carry is parked; what gathers in one turn leaves in one payload
+//!   ([`Session::take_payload`], at the end of the turn).
+//! - Probe: messages go on over polling until `5`. The GET that is parked when `2probe` comes is ended with a
+//!   noop at once; each later one after 100 ms, because a client asks again until `3probe` has reached it, and
+//!   an answer at once would make it spin; one still parked at `5` ends with the `5`.
+//! - Heartbeat: in protocol 4 we ping and wait for the pong, in protocol 3 the client pings. Deadlines count from
+//!   the scheduled time, not from when the ping left. It never pauses, not for a probe either.
+//!
+//! `Closed` rises in `end()` and nowhere else, so it rises once (rule R4).
+
+use super::{
+    Event, Output, Payload, Reason, Settings,
+    packet::{self, Encoded, Packet},
+    v3,
+};
+use crate::{
+    id::Id,
+    queue::{Pool, Queue},
+    slab::{ConnId, SessionId},
+    timers::Deadline,
+    ws,
+};
+use bytes::Bytes;
+use std::{
+    collections::VecDeque,
+    mem,
+    time::{Duration, Instant},
+};
+
+/// How long a GET waits for its noop while the upgrade is probed (the reference looks every 100 ms).
+const NOOP_DELAY: Duration = Duration::from_millis(100);
+/// Packets in one payload for clients that may be python-engineio, which refuses more.
+const FEW_PACKETS: usize = 16;
+
+/// What a session leaves for those above and below, in the order in which it came about.
+#[derive(Default)]
+pub(super) struct Out {
+    pub events: VecDeque<Event>,
+    pub outputs: VecDeque<Output>,
+    /// The entries of all polling queues.
+    pub pool: Pool,
+    /// Sessions whose parked GET may have something to carry at the end of the turn.
+    pub ready: Vec<SessionId>,
+}
+
+/// What every transition needs to know, and where it leaves its effects.
+pub(super) struct Turn<'a> {
+    pub id: SessionId,
+    pub now: Instant,
+    pub settings: &'a Settings,
+    pub out: &'a mut Out,
+}
+
+/// Which protocol revision and which encodings the client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// `EIO=4`.
+    V4,
+    /// `EIO=3` or `EIO=2`; `base64`: the client cannot take binary payloads.
+    Old {
+        /// Which of the two.
+        version: v3::Version,
+        /// `b64=1` or JSONP.
+        base64: bool,
+    },
+}
+
+/// A GET that waits for packets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Poll {
+    pub conn: ConnId,
+    /// The callback number of a JSONP request.
+    pub jsonp: Option<u32>,
+}
+
+/// A WebSocket that may take over from polling.
+struct Probe {
+    conn: ConnId,
+    /// When it must have come to `5`.
+    deadline: Instant,
+    /// `2probe` has been answered.
+    answered: bool,
+    /// When the parked GET is to be ended.
+    noop_at: Option<Instant>,
+}
+
+enum Carrier {
+    Polling { poll: Option<Poll>, probe: Option<Box<Probe>> },
+    WebSocket(ConnId),
+}
+
+/// How the client is told that its session has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// Not at all: the transport is broken or the client knows. A parked GET is ended with a noop.
+    None,
+    /// Packet `1` over polling, a close frame with this code over WebSocket.
+    Close(u16),
+}
+
+/// One session.
+pub(super) struct Session {
+    pub sid: Id,
+    pub dialect: Dialect,
+    pub timer: Deadline,
+    /// The client takes more than 16 packets in one payload.
+    pub many: bool,
+    /// Its messages are not Socket.IO.
+    pub plain: bool,
+    carrier: Carrier,
+    /// The connection whose POST is under way.
+    post: Option<ConnId>,
+    /// Packets that wait for a GET.
+    queue: Queue,
+    /// Stands in `Out::ready`.
+    ready: bool,
+    /// Protocol 4: the ping has been sent and not been answered.
+    pinged: bool,
+    /// When to ping, or when to give up waiting for a pong (4) or a ping (3); of an ended session, when to
+    /// give up waiting for the GET that takes the farewell.
+    heartbeat: Instant,
+    ended: bool,
+    gone: bool,
+}
+
+impl Session {
+    /// A session that polls; the open packet is the answer to the request that made it.
+    pub fn polling(sid: Id, dialect: Dialect, many: bool, settings: &Settings, now: Instant) -> Session {
+        Session::new(sid, dialect, many, Carrier::Polling { poll: None, probe: None }, settings, now)
+    }
+
+    /// A session that starts on a WebSocket.
+    pub fn websocket(sid: Id, dialect: Dialect, conn: ConnId, settings: &Settings, now: Instant) -> Session {
+        Session::new(sid, dialect, false, Carrier::WebSocket(conn), settings, now)
+    }
+
+    fn new(sid: Id, dialect: Dialect, many: bool, carrier: Carrier, settings: &Settings, now: Instant) -> Session {
+        let first = match dialect {
+            Dialect::V4 => settings.ping_interval,
+            Dialect::Old { .. } => settings.ping_interval + settings.ping_timeout,
+        };
+        Session {
+            sid,
+            dialect,
+            timer: Deadline::default(),
+            many,
+            plain: false,
+            carrier,
+            post: None,
+            queue: Queue::default(),
+            ready: false,
+            pinged: false,
+            heartbeat: now + first,
+            ended: false,
+            gone: false,
+        }
+    }
+
+    /// Whether nothing is left to be done, so that the session can be forgotten.
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// When [`Session::expire`] wants to be called.
+    pub fn due(&self) -> Instant {
+        match &self.carrier {
+            Carrier::Polling { probe: Some(probe), .. } => {
+                probe.noop_at.unwrap_or(probe.deadline).min(probe.deadline).min(self.heartbeat)
+            }
+            _ => self.heartbeat,
+        }
+    }
+
+    /// A GET. Returns whether it is parked; if not, it is refused, and the session has ended because there
+    /// was another one already: that one ends with `1`, as in the reference.
+    pub fn poll(&mut self, new: Poll, turn: &mut Turn) -> bool {
+        let Carrier::Polling { poll, probe } = &mut self.carrier else { return false };
+        if poll.is_some() {
+            self.end(Reason::TransportError, Farewell::Close(1008), turn);
+            return false;
+        }
+        *poll = Some(new);
+        if let Some(probe) = probe
+            && probe.answered
+        {
+            probe.noop_at = Some(turn.now + NOOP_DELAY);
+        }
+        self.mark_ready(turn);
+        true
+    }
+
+    /// The head of a POST. Returns whether its body is wanted; if not, there was another one under way: that
+    /// connection is dropped without an answer, as in the reference, and the session has ended.
+    pub fn post(&mut self, conn: ConnId, turn: &mut Turn) -> bool {
+        if let Some(first) = self.post {
+            turn.out.outputs.push_back(Output::Abort(first));
+            self.end(Reason::TransportError, Farewell::Close(1008), turn);
+            return false;
+        }
+        self.post = Some(conn);
+        true
+    }
+
+    /// The packets of a POST, in order; nothing that follows the end of the session counts.
+    pub fn posted(&mut self, packets: Vec<Packet>, turn: &mut Turn) {
+        self.post = None;
+        for packet in packets {
+            if self.ended {
+                return;
+            }
+            self.packet(packet, turn);
+        }
+    }
+
+    /// A WebSocket wants to take over. Returns whether it may: one probe at a time, and none once upgraded.
+    pub fn probe(&mut self, conn: ConnId, turn: &Turn) -> bool {
+        match &mut self.carrier {
+            Carrier::Polling { probe: probe @ None, .. } if !self.ended => {
+                let deadline = turn.now + turn.settings.upgrade_timeout;
+                *probe = Some(Box::new(Probe { conn, deadline, answered: false, noop_at: None }));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A packet that came in a WebSocket frame, on whatever connection.
+    pub fn frame(&mut self, conn: ConnId, packet: Packet, turn: &mut Turn) {
+        match &mut self.carrier {
+            Carrier::WebSocket(own) if *own == conn => self.packet(packet, turn),
+            Carrier::Polling { poll, probe: Some(probe) } if probe.conn == conn => match packet {
+                Packet::Ping(text) if &*text == "probe" && !probe.answered => {
+                    probe.answered = true;
+                    if poll.is_some() {
+                        probe.noop_at = Some(turn.now);
+                        self.mark_ready(turn);
+                    }
+                    turn.out.outputs.push_back(Output::Frame(conn, packet::PONG_PROBE_FRAME));
+                }
+                Packet::Upgrade if probe.answered => self.upgrade(conn, turn),
+                _ => self.drop_probe(turn.out),
+            },
+            _ => turn.out.outputs.push_back(Output::Close(conn)),
+        }
+    }
+
+    /// `5`: from here on everything goes over the WebSocket, first of all what polling has not carried.
+    fn upgrade(&mut self, conn: ConnId, turn: &mut Turn) {
+        self.answer_noop(turn.out);
+        self.carrier = Carrier::WebSocket(conn);
+        turn.out.events.push_back(Event::Upgraded(turn.id));
+        while let Some(packet) = turn.out.pool.pop(&mut self.queue) {
+            let frame = match self.dialect {
+                Dialect::V4 => packet::packet_to_frame(&packet),
+                Dialect::Old { .. } => v3::packet_to_frame(&packet),
+            };
+            turn.out.outputs.push_back(Output::Frame(conn, frame));
+        }
+    }
+
+    /// A packet on the transport that counts.
+    fn packet(&mut self, packet: Packet, turn: &mut Turn) {
+        match (packet, self.dialect) {
+            (Packet::Message(data), _) => turn.out.events.push_back(Event::Message(turn.id, data)),
+            // A pong nobody asked for changes nothing, however many there are.
+            (Packet::Pong(_), Dialect::V4) => {
+                if mem::replace(&mut self.pinged, false) {
+                    self.heartbeat = turn.now + turn.settings.ping_interval;
+                }
+            }
+            (Packet::Ping(text), Dialect::Old { .. }) => {
+                self.heartbeat = turn.now + turn.settings.ping_interval + turn.settings.ping_timeout;
+                self.control(packet::pong(&text), turn);
+            }
+            (Packet::Close, _) => self.end(Reason::ClientClose, Farewell::None, turn),
+            (Packet::Noop | Packet::Upgrade, _) => {}
+            // A heartbeat in the wrong direction, or a second handshake.
+            _ => self.end(Reason::ParseError, Farewell::Close(1002), turn),
+        }
+    }
+
+    /// Sends a message: over WebSocket into the outbox of the connection, over polling into the queue.
+    pub fn send(&mut self, message: &Encoded, turn: &mut Turn) {
+        if self.ended {
+            return;
+        }
+        match (&self.carrier, self.dialect) {
+            (Carrier::WebSocket(conn), Dialect::V4) => {
+                turn.out.outputs.push_back(Output::Frame(*conn, message.frame()));
+            }
+            (Carrier::WebSocket(conn), Dialect::Old { version, .. }) => {
+                turn.out.outputs.push_back(Output::Frame(*conn, v3::frame(message, version)));
+            }
+            (Carrier::Polling { .. }, Dialect::V4) => self.enqueue(message.packet(), turn),
+            (Carrier::Polling { .. }, Dialect::Old { version, .. }) => {
+                self.enqueue(v3::packet(message, version), turn);
+            }
+        }
+    }
+
+    /// Sends a packet that is not a message and pure ASCII: a ping or a pong.
+    fn control(&mut self, packet: Bytes, turn: &mut Turn) {
+        match self.carrier {
+            Carrier::WebSocket(conn) => {
+                turn.out.outputs.push_back(Output::Frame(conn, packet::packet_to_frame(&packet)));
+            }
+            Carrier::Polling { .. } => self.enqueue(packet, turn),
+        }
+    }
+
+    fn enqueue(&mut self, packet: Bytes, turn: &mut Turn) {
+        if self.queue.bytes() + packet.len() > turn.settings.max_queue {
+            turn.out.pool.clear(&mut self.queue);
+            self.end(Reason::Evicted, Farewell::Close(1008), turn);
+            return;
+        }
+        turn.out.pool.push(&mut self.queue, packet);
+        self.mark_ready(turn);
+    }
+
+    fn mark_ready(&mut self, turn: &mut Turn) {
+        if matches!(self.carrier, Carrier::Polling { poll: Some(_), .. }) && !mem::replace(&mut self.ready, true) {
+            turn.out.ready.push(turn.id);
+        }
+    }
+
+    /// The end of the turn: the GET that is to be answered now, if there is one. With an empty queue only a
+    /// noop that is due ends it.
+    pub fn take_ready(&mut self, turn: &mut Turn) -> Option<Poll> {
+        self.ready = false;
+        let Carrier::Polling { poll, probe } = &mut self.carrier else { return None };
+        let parked = (*poll)?;
+        if !self.queue.is_empty() {
+            *poll = None;
+            return Some(parked);
+        }
+        if probe.as_ref().is_some_and(|probe| probe.noop_at.is_some_and(|at| at <= turn.now)) {
+            self.answer_noop(turn.out);
+        }
+        None
+    }
+
+    /// Takes as many packets as one payload may have: 16 unless the client takes more, and no more bytes than
+    /// `max_bytes` (but always one packet). `None` if the queue is empty.
+    pub fn take_packets(&mut self, max_bytes: usize, packets: &mut Vec<Bytes>, turn: &mut Turn) {
+        packets.clear();
+        let most = if self.many { usize::MAX } else { FEW_PACKETS };
+        let mut bytes = 0;
+        while packets.len() < most
+            && let Some(length) = turn.out.pool.front(&self.queue).map(Bytes::len)
+        {
+            if !packets.is_empty() && bytes + length > max_bytes {
+                break;
+            }
+            bytes += length + 1;
+            packets.extend(turn.out.pool.pop(&mut self.queue));
+        }
+        if self.ended && self.queue.is_empty() {
+            self.gone = true;
+        }
+    }
+
+    /// Ends the parked GET with a noop.
+    fn answer_noop(&mut self, out: &mut Out) {
+        if let Carrier::Polling { poll, .. } = &mut self.carrier
+            && let Some(poll) = poll.take()
+        {
+            out.outputs.push_back(Output::Payload(poll.conn, Payload::new(&[packet::NOOP], self.dialect, poll.jsonp)));
+        }
+    }
+
+    /// The probe has failed; polling goes on as if it had never been.
+    fn drop_probe(&mut self, out: &mut Out) {
+        if let Carrier::Polling { probe, .. } = &mut self.carrier
+            && let Some(probe) = probe.take()
+        {
+            out.outputs.push_back(Output::Close(probe.conn));
+        }
+    }
+
+    /// What came on a WebSocket is not the protocol: of a probe only that ends, else the session.
+    pub fn broken(&mut self, conn: ConnId, code: u16, turn: &mut Turn) {
+        match &self.carrier {
+            Carrier::WebSocket(own) if *own == conn => self.end(Reason::ParseError, Farewell::Close(code), turn),
+            _ => self.drop_probe(turn.out),
+        }
+    }
+
+    /// A connection that belonged to this session is no more. A GET that is cancelled ends the session, a
+    /// probe does not.
+    pub fn lost(&mut self, conn: ConnId, turn: &mut Turn) {
+        let fatal = match &mut self.carrier {
+            Carrier::WebSocket(own) => *own == conn,
+            Carrier::Polling { poll, probe } => {
+                if probe.as_ref().is_some_and(|probe| probe.conn == conn) {
+                    *probe = None;
+                }
+                let polled = poll.is_some_and(|poll| poll.conn == conn);
+                if polled {
+                    *poll = None;
+                }
+                polled || self.post == Some(conn)
+            }
+        };
+        if fatal {
+            self.end(Reason::TransportClose, Farewell::None, turn);
+        }
+    }
+
+    /// Time has passed.
+    pub fn expire(&mut self, turn: &mut Turn) {
+        if let Carrier::Polling { probe: Some(probe), .. } = &mut self.carrier {
+            if probe.deadline <= turn.now {
+                self.drop_probe(turn.out);
+            } else if probe.noop_at.is_some_and(|at| at <= turn.now) {
+                probe.noop_at = None;
+                self.answer_noop(turn.out);
+            }
+        }
+        if self.heartbeat > turn.now {
+            return;
+        }
+        if self.ended {
+            turn.out.pool.clear(&mut self.queue);
+            self.gone = true;
+        } else if self.dialect == Dialect::V4 && !self.pinged {
+            self.pinged = true;
+            self.heartbeat += turn.settings.ping_timeout;
+            self.control(packet::PING, turn);
+        } else {
+            self.end(Reason::PingTimeout, Farewell::Close(1001), turn);
+        }
+    }
+
+    /// Ends the session, once, and tells those above.
+    pub fn end(&mut self, reason: Reason, farewell: Farewell, turn: &mut Turn) {
+        if mem::replace(&mut self.ended, true) {
+            return;
+        }
+        turn.out.events.push_back(Event::Closed(turn.id, reason));
+        self.drop_probe(turn.out);
+        match (&self.carrier, farewell) {
+            (Carrier::WebSocket(conn), _) => {
+                if let Farewell::Close(code) = farewell {
+                    turn.out.outputs.push_back(Output::Frame(*conn, ws::close_frame(code, "")));
+                }
+                turn.out.outputs.push_back(Output::Close(*conn));
+                self.gone = true;
+            }
+            // Who is parked gets the farewell now. Who is not gets it with the next GET, but only if we wished to
+            // end: after an error or a time-out the reference knows the session no more, and answers 400.
+            (Carrier::Polling { poll, .. }, Farewell::Close(_)) if poll.is_some() || reason == Reason::ServerClose => {
+                turn.out.pool.push(&mut self.queue, packet::CLOSE);
+                self.heartbeat = turn.now + turn.settings.ping_timeout;
+                self.mark_ready(turn);
+            }
+            (Carrier::Polling { .. }, _) => {
+                turn.out.pool.clear(&mut self.queue);
+                self.answer_noop(turn.out);
+                self.gone = true;
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+// Starts the server under test on a free port and makes sure that it ends with the test that started it.
+// SALON_BIN names the program (default: target/debug/salon); one that ends in .mjs is run by node,
+// for instance SALON_BIN=tests/lib/reference.mjs, the official server with the same chat.
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import net from 'node:net';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const HOST = '127.0.0.1';
+const READY = 10_000; // ms within which a server accepts connections
+const top = fileURLToPath(new URL('../..', import.meta.url));
+
+// On Linux the kernel ends the server when this process dies, however it dies; elsewhere the exit handler does what it can.
+const leash = spawnSync('setpriv', ['--pdeathsig', 'KILL', 'true']).status === 0 ? ['setpriv', '--pdeathsig', 'KILL'] : [];
+const running = new Set();
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(1));
+
+/** A port nobody listens on at this moment. */
+export async function freePort() {
+  const probe = net.createServer().listen(0, HOST);
+  await once(probe, 'listening');
+  const { port } = probe.address();
+  probe.close();
+  await once(probe, 'close');
+  return port;
+}
+
+/**
+ * Starts a server for test `t` and waits until it accepts connections.
+ * @param options `port` (default: a free one), `args` (flags), `env` (added to the environment), `bin`.
+ * @returns `{ port, url, child, log(), kill(signal) }`; `kill` waits for the end and gives `[code, signal]`.
+ */
+export async function start(t, { port, args = [], env = {}, bin = process.env.SALON_BIN ?? 'target/debug/salon' } = {}) {
+  port ??= await freePort();
+  const program = path.resolve(top, bin);
+  const command = [...leash, ...(program.endsWith('.mjs') ? [process.execPath] : []), program, ...args];
+  const child = spawn(command[0], command.slice(1), {
+    env: { ...process.env, PORT: String(port), HOST, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  running.add(child);
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text));
+  let failure;
+  child.on('error', (error) => (failure = error));
+  const ended = new Promise((resolve) => {
+    child.on('close', (code, signal) => resolve([code, signal]));
+  }).finally(() => running.delete(child));
+  const server = {
+    port,
+    url: `http://${HOST}:${port}`,
+    child,
+    log: () => output,
+    kill(signal = 'SIGTERM') {
+      child.kill(signal);
+      return ended;
+    },
+  };
+  t.after(() => server.kill('SIGKILL'));
+
+  const deadline = Date.now() + READY;
+  while (!(await accepts(port))) {
+    if (failure || child.exitCode !== null || child.signalCode !== null || Date.now() > deadline) {
+      await server.kill('SIGKILL');
+      throw new Error(`${bin} does not accept connections on port ${port}: ${failure ?? ''}\n${output}`);
+    }
+  }
+  return server;
+}
+
+/** One attempt to connect; a refused one takes 10 ms. */
+function accepts(port) {
+  return new Promise((resolve) => {
+    const socket = net.connect(port, HOST);
+    socket.on('connect', () => resolve(true) || socket.destroy());
+    socket.on('error', () => setTimeout(resolve, 10, false));
+  });
+}

@@ -1,0 +1,98 @@
+//! The embedded page: what is there, how it is compressed, when a client's copy is still good.
+use salon::assets::{ASSETS, find, matches};
+
+#[test]
+fn paths_are_compared_byte_by_byte() {
+    for path in ["/", "/style.css", "/main.js", "/icon.svg", "/socket.io/socket.io.min.js", "/socket.io/LICENSE"] {
+        assert_eq!(find(path).expect(path).path, path);
+    }
+    for path in ["", "//", "/.", "/../Cargo.toml", "/%6dain.js", "/main.js/", "/MAIN.JS", "/build.rs", "/socket.io/"] {
+        assert!(find(path).is_none(), "{path}");
+    }
+}
+
+#[test]
+fn types_and_page() {
+    let types = [
+        ("/", "text/html; charset=utf-8"),
+        ("/style.css", "text/css; charset=utf-8"),
+        ("/icon.svg", "image/svg+xml"),
+        ("/socket.io/socket.io.js", "text/javascript; charset=utf-8"),
+        ("/socket.io/LICENSE", "text/plain; charset=utf-8"),
+    ];
+    for (path, content_type) in types {
+        assert_eq!(find(path).expect(path).content_type, content_type);
+    }
+    assert!(ASSETS.iter().all(|asset| asset.page == (asset.path == "/")));
+}
+
+/// Unpacks with the same crate that packed; the browser tests show that Chromium can read it too.
+#[test]
+fn compressed_copies_are_the_same_file() {
+    use std::io::Read;
+    for asset in ASSETS {
+        let Some(gzip) = &asset.gzip else { continue };
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(gzip.bytes).read_to_end(&mut plain).expect(asset.path);
+        assert_eq!(plain, asset.plain.bytes, "{}", asset.path);
+        assert!(gzip.bytes.len() < plain.len());
+        assert_eq!(gzip.bytes[4..8], [0; 4], "no time in it: the same input gives the same binary");
+    }
+    let client = find("/socket.io/socket.io.min.js").expect("the client");
+    assert!(client.copy(true).bytes.len() * 2 < client.copy(false).bytes.len());
+}
+
+#[test]
+fn entity_tags_are_strong_and_differ_per_encoding() {
+    let mut tags: Vec<&str> = ASSETS.iter().flat_map(|asset| [asset.copy(true).etag, asset.plain.etag]).collect();
+    assert!(tags.iter().all(|tag| tag.len() == 18 && tag.starts_with('"') && tag.ends_with('"')));
+    let packed = ASSETS.iter().filter(|asset| asset.gzip.is_some()).count();
+    tags.sort();
+    tags.dedup();
+    assert_eq!(tags.len(), ASSETS.len() + packed);
+}
+
+#[test]
+fn the_client_goes_with_its_licences() {
+    let text = std::str::from_utf8(find("/socket.io/LICENSE").expect("there").plain.bytes).expect("UTF-8");
+    assert!(text.contains("Permission is hereby granted") && text.contains("engine.io-parser"));
+}
+
+#[test]
+fn if_none_match() {
+    for good in [
+        r#""a""#,
+        r#"W/"a""#,
+        "*",
+        " * ",
+        r#""b", "a""#,
+        r#""b","a""#,
+        r#" ,, "b" ,W/"a" "#,
+        r#""x,y", "a""#,
+        r#"W/"b", W/"a", "c""#,
+    ] {
+        assert!(matches(good.as_bytes(), r#""a""#), "{good}");
+    }
+    for bad in [
+        "",
+        " ",
+        ",",
+        "a",
+        r#"""#,
+        r#""""#,
+        r#""a"#,
+        r#"a""#,
+        r#""b""#,
+        r#"w/"a""#,
+        "W/",
+        "W/*",
+        r#""A""#,
+        r#""b, "a""#,
+        r#"x "a""#,
+        r#"'a'"#,
+        r#""a "#,
+    ] {
+        assert!(!matches(bad.as_bytes(), r#""a""#), "{bad}");
+    }
+    assert!(matches(b"\"\xff\", \"a\"", r#""a""#), "tags may hold any byte above the controls");
+}
