@@ -74,7 +74,10 @@ fn command() -> Result<bool, String> {
     let (table, whole) = report::run(&plan)?;
     print!("{table}");
     if let Some(out) = out {
-        std::fs::write(&out, &table).map_err(|error| format!("{out}: {error}"))?;
+        let directory = std::path::Path::new(&out).parent().unwrap_or(std::path::Path::new(""));
+        std::fs::create_dir_all(directory)
+            .and_then(|()| std::fs::write(&out, &table))
+            .map_err(|error| format!("{out}: {error}"))?;
     }
     Ok(whole)
 }

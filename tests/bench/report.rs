@@ -63,7 +63,7 @@ pub fn run(plan: &Plan) -> Result<(String, bool), String> {
                     eprint!("FAILED: {why}");
                     Default::default()
                 });
-                for (key, value) in outcome.figures.iter().filter(|(key, _)| !key.is_empty()) {
+                for (key, value) in &outcome.figures {
                     eprint!(" {key} {value:.3}");
                     let tries = results.figures.entry((key, index)).or_default();
                     tries.resize(attempt, f64::NAN);
