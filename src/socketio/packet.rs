@@ -153,10 +153,12 @@ fn tokens(json: &str) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || {
         rest = rest.trim_ascii_start();
         let bytes = rest.as_bytes();
+        let ends =
+            |byte: &u8| matches!(byte, b'[' | b']' | b'{' | b'}' | b':' | b',' | b'"' | b' ' | b'\t' | b'\r' | b'\n');
         let end = match bytes.first()? {
             b'"' => string_end(bytes),
-            b'[' | b']' | b'{' | b'}' | b':' | b',' => 1,
-            _ => bytes.iter().position(|byte| b" \t\r\n[]{}:,\"".contains(byte)).unwrap_or(bytes.len()),
+            first if ends(first) => 1,
+            _ => bytes.iter().position(ends).unwrap_or(bytes.len()),
         };
         let (token, tail) = rest.split_at(end);
         rest = tail;
