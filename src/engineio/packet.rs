@@ -1,23 +1,29 @@
-//! Engine.IO packets of protocol 4: `<type><data>`, joined by 0x1e in polling payloads.
-//! Source: docs/engine.io-protocol/v4-current.md.
+//! Engine.IO packets of protocol 4: a type, then data. A WebSocket frame carries one; a polling payload carries
+//! several with 0x1e between them, binary ones in base64.
+//! Source: docs/engine.io-protocol/v4-current.md, "Packet encoding".
 //!
 //! [`Encoded`] is a message on its way to many: each wire form is made once, however many recipients there are.
 
 use crate::ws::{self, Opcode, Text};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use std::cell::OnceCell;
 
-/// Between two packets of a payload.
+/// Between two packets of a payload. JSON has no such byte: in its strings it is written `\u001e`.
 const SEPARATOR: u8 = 0x1e;
-/// Polling packets that never change.
+/// Room for a message of ordinary length, so that the vector it is written to need not grow.
+const ORDINARY: usize = 256;
+
+/// A ping for polling.
 pub const PING: Bytes = Bytes::from_static(b"2");
-/// See [`PING`].
-pub const NOOP: Bytes = Bytes::from_static(b"6");
-/// See [`PING`].
-pub const CLOSE: Bytes = Bytes::from_static(b"1");
-/// The answer to a probe, as a ready frame.
+/// A ping as a ready WebSocket frame.
+pub const PING_FRAME: Bytes = Bytes::from_static(b"\x81\x012");
+/// The answer to a probe as a ready WebSocket frame.
 pub const PONG_PROBE_FRAME: Bytes = Bytes::from_static(b"\x81\x063probe");
+/// What ends a GET that must not wait any longer.
+pub const NOOP: Bytes = Bytes::from_static(b"6");
+/// The end of the session, for polling.
+pub const CLOSE: Bytes = Bytes::from_static(b"1");
 
 /// What a message carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,22 +34,22 @@ pub enum Data {
     Binary(Bytes),
 }
 
-/// A packet of a client.
+/// A packet of a client. Where the protocol gives the data no meaning they are dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet {
     /// `0`: only servers open.
     Open,
-    /// `1`
+    /// `1`: the session ends.
     Close,
     /// `2`, with `probe` during an upgrade.
     Ping(Text),
-    /// `3`
+    /// `3`, the answer to a ping.
     Pong(Text),
     /// `4`
     Message(Data),
-    /// `5`
+    /// `5`: the WebSocket takes over.
     Upgrade,
-    /// `6`
+    /// `6`: nothing.
     Noop,
 }
 
@@ -51,35 +57,38 @@ pub enum Packet {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid(pub &'static str);
 
-/// Reads a text packet.
+/// Reads the packet of a WebSocket text frame. (A binary frame is the message itself.) Base64 is taken here as
+/// well, although the text has it in payloads only: the official client with `forceBase64` sends it so.
 pub fn decode(text: Text) -> Result<Packet, Invalid> {
-    let rest = || Text::try_from(Bytes::from(text.clone()).slice(1..)).map_err(|_| Invalid("not UTF-8"));
-    match text.as_bytes().first() {
-        Some(b'0') => Ok(Packet::Open),
-        Some(b'1') => Ok(Packet::Close),
-        Some(b'2') => Ok(Packet::Ping(rest()?)),
-        Some(b'3') => Ok(Packet::Pong(rest()?)),
-        Some(b'4') => Ok(Packet::Message(Data::Text(rest()?))),
-        Some(b'5') => Ok(Packet::Upgrade),
-        Some(b'6') => Ok(Packet::Noop),
-        _ => Err(Invalid("a packet of unknown type")),
-    }
+    decode_bytes(text.into())
 }
 
-/// Reads a polling payload: all of it or nothing.
+/// Reads a polling payload: all of it or nothing, in one pass.
 pub fn decode_payload(body: Bytes) -> Result<Vec<Packet>, Invalid> {
-    body.split(|byte| *byte == SEPARATOR)
-        .map(|part| match part.strip_prefix(b"b") {
-            Some(base64) => {
-                let bytes = STANDARD.decode(base64).map_err(|_| Invalid("a binary packet is not base64"))?;
-                Ok(Packet::Message(Data::Binary(bytes.into())))
-            }
-            None => {
-                let text = Text::try_from(body.slice_ref(part)).map_err(|_| Invalid("a packet is not UTF-8"))?;
-                decode(text)
-            }
-        })
-        .collect()
+    body.split(|byte| *byte == SEPARATOR).map(|packet| decode_bytes(body.slice_ref(packet))).collect()
+}
+
+fn decode_bytes(mut packet: Bytes) -> Result<Packet, Invalid> {
+    let kind = *packet.first().ok_or(Invalid("an empty packet"))?;
+    packet.advance(1);
+    let text = |bytes| Text::try_from(bytes).map_err(|_| Invalid("a packet is not UTF-8"));
+    Ok(match kind {
+        b'0' => Packet::Open,
+        b'1' => Packet::Close,
+        b'2' => Packet::Ping(text(packet)?),
+        b'3' => Packet::Pong(text(packet)?),
+        b'4' => Packet::Message(Data::Text(text(packet)?)),
+        b'5' => Packet::Upgrade,
+        b'6' => Packet::Noop,
+        b'b' => decode_base64(&packet)?,
+        _ => return Err(Invalid("a packet of unknown type")),
+    })
+}
+
+/// Reads a binary message as payloads carry it, without what marks it there.
+pub(super) fn decode_base64(base64: &[u8]) -> Result<Packet, Invalid> {
+    let bytes = STANDARD.decode(base64).map_err(|_| Invalid("a binary packet is not base64"))?;
+    Ok(Packet::Message(Data::Binary(bytes.into())))
 }
 
 /// Joins packets to a payload.
@@ -92,7 +101,7 @@ pub fn pong(text: &str) -> Bytes {
     ["3", text].concat().into()
 }
 
-/// The frame of a packet that was meant for polling.
+/// The frame of a packet that was meant for polling, when an upgrade has come before the next GET.
 pub fn packet_to_frame(packet: &Bytes) -> Bytes {
     match packet.strip_prefix(b"b").map(|base64| STANDARD.decode(base64)) {
         Some(Ok(bytes)) => ws::frame(Opcode::Binary, &bytes),
@@ -100,46 +109,64 @@ pub fn packet_to_frame(packet: &Bytes) -> Bytes {
     }
 }
 
-/// A message for any number of sessions.
-#[derive(Debug)]
-pub struct Encoded {
-    /// The server frame of protocol 4, and where its payload starts.
+/// A WebSocket frame from which the payload can be had alone: one allocation for both transports.
+#[derive(Clone, Debug)]
+pub(super) struct Framed {
     frame: Bytes,
-    payload: usize,
-    text: bool,
-    /// Binary as a polling packet; made when the first polling session gets it.
-    base64: OnceCell<Bytes>,
-    /// What sessions of older protocols get; see `v3`.
-    pub(super) old: OnceCell<Box<super::v3::Forms>>,
+    head: usize,
 }
 
-impl Encoded {
-    /// A text message; `write` appends it to a vector that has room in front. One allocation holds the frame,
-    /// and behind its head the packet.
-    pub fn text(write: impl FnOnce(&mut Vec<u8>)) -> Encoded {
-        let mut buffer = Vec::with_capacity(256);
+impl Framed {
+    /// `write` appends the payload, of about `length` bytes, to a vector with room for the head in front.
+    pub fn new(opcode: Opcode, length: usize, write: impl FnOnce(&mut Vec<u8>)) -> Framed {
+        let mut buffer = Vec::with_capacity(ws::MAX_HEAD + length);
         buffer.extend_from_slice(&[0; ws::MAX_HEAD]);
-        buffer.push(b'4');
         write(&mut buffer);
-        Encoded::framed(Opcode::Text, buffer)
-    }
-
-    /// A binary message.
-    pub fn binary(data: Bytes) -> Encoded {
-        Encoded::framed(Opcode::Binary, [&[0; ws::MAX_HEAD], &data[..]].concat())
-    }
-
-    fn framed(opcode: Opcode, mut buffer: Vec<u8>) -> Encoded {
         let length = buffer.len() - ws::MAX_HEAD;
         let room = buffer.first_chunk_mut().expect("the buffer begins with room for the head");
         let start = ws::frame_head(opcode, length, room);
-        Encoded {
-            frame: Bytes::from(buffer).slice(start..),
-            payload: ws::MAX_HEAD - start,
-            text: opcode == Opcode::Text,
-            base64: OnceCell::new(),
-            old: OnceCell::new(),
-        }
+        Framed { frame: Bytes::from(buffer).slice(start..), head: ws::MAX_HEAD - start }
+    }
+
+    /// The whole.
+    pub fn frame(&self) -> Bytes {
+        self.frame.clone()
+    }
+
+    /// What follows the head of the frame.
+    pub fn payload(&self) -> Bytes {
+        self.frame.slice(self.head..)
+    }
+}
+
+/// A message for any number of sessions.
+#[derive(Debug)]
+pub struct Encoded {
+    framed: Framed,
+    text: bool,
+    /// Binary as a polling packet; made when the first polling session gets it.
+    base64: OnceCell<Bytes>,
+    /// What sessions of older protocols get; made by `v3` when the first of them gets the message.
+    old: OnceCell<Framed>,
+}
+
+impl Encoded {
+    /// A text message; `write` appends its UTF-8, without the packet type, to a vector that has room in front.
+    pub fn text(write: impl FnOnce(&mut Vec<u8>)) -> Encoded {
+        let framed = Framed::new(Opcode::Text, ORDINARY, |out| {
+            out.push(b'4');
+            write(out);
+        });
+        Encoded::new(framed, true)
+    }
+
+    /// A binary message, copied once to stand behind the head of its frame.
+    pub fn binary(data: Bytes) -> Encoded {
+        Encoded::new(Framed::new(Opcode::Binary, data.len(), |out| out.extend_from_slice(&data)), false)
+    }
+
+    fn new(framed: Framed, text: bool) -> Encoded {
+        Encoded { framed, text, base64: OnceCell::new(), old: OnceCell::new() }
     }
 
     /// Whether it is text.
@@ -148,20 +175,25 @@ impl Encoded {
     }
 
     /// The message itself: without frame head and packet type.
-    pub fn data(&self) -> Bytes {
-        self.frame.slice(self.payload + usize::from(self.text)..)
+    pub fn data(&self) -> &[u8] {
+        &self.framed.frame[self.framed.head + usize::from(self.text)..]
     }
 
     /// As a WebSocket frame of protocol 4.
     pub fn frame(&self) -> Bytes {
-        self.frame.clone()
+        self.framed.frame()
     }
 
     /// As a polling packet of protocol 4.
     pub fn packet(&self) -> Bytes {
         if self.text {
-            return self.frame.slice(self.payload..);
+            return self.framed.payload();
         }
         self.base64.get_or_init(|| format!("b{}", STANDARD.encode(self.data())).into()).clone()
+    }
+
+    /// Its form for older protocols, which `encode` makes of this one the first time.
+    pub(super) fn old(&self, encode: impl FnOnce(&Framed) -> Framed) -> &Framed {
+        self.old.get_or_init(|| encode(&self.framed))
     }
 }

@@ -1,7 +1,36 @@
-//! What older clients speak (placeholder until the codec lands).
+//! What older clients speak: `EIO=3` (Socket.IO 1.1 to 2.x) and `EIO=2` (1.0). The only file that knows their
+//! encodings. Source: docs/engine.io-protocol/v3.md, "Encoding" and "JSONP".
+//!
+//! ```text
+//! WebSocket       text frame: type data              binary frame: 04 data
+//! text payload    length ":" type data ...           length ":" "b4" base64 ...
+//! binary payload  00 digits ff type data ...         01 digits ff 04 data ...
+//! ```
+//!
+//! A length in a text payload counts UTF-16 code units, as the JavaScript clients do (the protocol text says
+//! characters); in a binary payload it counts bytes, and its digits are the bytes 0 to 9.
+//!
+//! Clients 1.x encode text as UTF-8 once more before it is sent as UTF-8: 1.0 wherever the transport does so
+//! itself (WebSocket and text payloads), 1.1 to 1.7 in text payloads. 2.x does not, and calls itself `EIO=3` as
+//! well, so nothing tells them apart. Hence in what we send everything beyond ASCII becomes a JSON escape, which
+//! is right for all of them; and what comes in is decoded once more if that is possible at all (see [`undouble`]).
+//!
+//! A packet in the queue of a polling session is what a WebSocket frame would carry: a binary one begins with the
+//! byte 04, all others with a digit. So the framing of a payload can be chosen when it is made.
 
-use super::packet::{Encoded, Invalid, Packet};
-use bytes::Bytes;
+use super::packet::{self, Data, Encoded, Framed, Invalid, Packet};
+use crate::{
+    http,
+    ws::{self, Opcode, Text},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::{Buf, Bytes};
+use std::{io::Write, str::FromStr};
+
+/// The type of a message in front of binary data: a byte, where text has the digit.
+const MESSAGE: u8 = 4;
+/// Ends the digits of a length in a binary payload.
+const END_OF_LENGTH: u8 = 0xff;
 
 /// Which older protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,34 +41,218 @@ pub enum Version {
     V2,
 }
 
-/// The old wire forms of a message.
-#[derive(Debug)]
-pub struct Forms;
+// Outgoing.
 
-pub fn callback(number: &str) -> Option<u32> {
-    number.parse().ok()
+/// A message as a WebSocket frame.
+pub fn frame(message: &Encoded, version: Version) -> Bytes {
+    // EIO=3 does not encode text twice here, so it gets what everybody gets.
+    if version == Version::V3 && message.is_text() { message.frame() } else { old_form(message).frame() }
 }
-pub fn jsonp(_callback: u32, _body: &[u8]) -> Vec<u8> {
-    Vec::new()
-}
-pub fn jsonp_body(_body: &[u8]) -> Result<Bytes, Invalid> {
-    Err(Invalid("not served yet"))
-}
-pub fn payload(_packets: &[Bytes], _version: Version, _base64: bool) -> (Vec<u8>, &'static str) {
-    (Vec::new(), "text/plain; charset=UTF-8")
-}
-pub fn decode_payload(_body: Bytes, _binary: bool, _version: Version) -> Result<Vec<Packet>, Invalid> {
-    Err(Invalid("not served yet"))
-}
-pub fn decode_frame(_data: super::packet::Data, _version: Version) -> Result<Packet, Invalid> {
-    Err(Invalid("not served yet"))
-}
-pub fn frame(message: &Encoded, _version: Version) -> Bytes {
-    message.frame()
-}
+
+/// A message as a packet for [`payload`]; the same for both versions.
 pub fn packet(message: &Encoded, _version: Version) -> Bytes {
-    message.packet()
+    old_form(message).payload()
 }
+
+/// The frame of a packet that was meant for polling, when an upgrade has come before the next GET.
 pub fn packet_to_frame(packet: &Bytes) -> Bytes {
-    super::packet::packet_to_frame(packet)
+    let opcode = if binary_data(packet).is_some() { Opcode::Binary } else { Opcode::Text };
+    ws::frame(opcode, packet)
+}
+
+fn old_form(message: &Encoded) -> &Framed {
+    message.old(|current| {
+        let data = message.data();
+        match message.is_text() {
+            true if data.is_ascii() => current.clone(),
+            true => Framed::new(Opcode::Text, data.len() * 2, |out| {
+                out.push(b'4');
+                escape(&String::from_utf8_lossy(data), out);
+            }),
+            false => Framed::new(Opcode::Binary, 1 + data.len(), |out| {
+                out.push(MESSAGE);
+                out.extend_from_slice(data);
+            }),
+        }
+    })
+}
+
+/// The data of a queued packet, if it is binary.
+fn binary_data(packet: &[u8]) -> Option<&[u8]> {
+    packet.strip_prefix(&[MESSAGE])
+}
+
+/// Makes a payload: its body, and the value of Content-Type. `base64`: the client has asked for text (`b64=1`, or
+/// JSONP). Otherwise binary framing is used when a packet is binary, and for `EIO=2` always: over XHR those
+/// clients read nothing else, not even the handshake.
+pub fn payload(packets: &[Bytes], version: Version, base64: bool) -> (Vec<u8>, &'static str) {
+    let mut body = Vec::new();
+    if !base64 && (version == Version::V2 || packets.iter().any(|packet| binary_data(packet).is_some())) {
+        for packet in packets {
+            body.push(u8::from(binary_data(packet).is_some()));
+            body.extend(packet.len().to_string().bytes().map(|digit| digit - b'0'));
+            body.push(END_OF_LENGTH);
+            body.extend_from_slice(packet);
+        }
+        return (body, "application/octet-stream");
+    }
+    for packet in packets {
+        match binary_data(packet) {
+            Some(data) => {
+                let data = STANDARD.encode(data);
+                body.extend_from_slice(format!("{}:b4{data}", data.len() + 2).as_bytes());
+            }
+            None => {
+                body.extend_from_slice(format!("{}:", utf16_length(packet)).as_bytes());
+                body.extend_from_slice(packet);
+            }
+        }
+    }
+    (body, "text/plain; charset=UTF-8")
+}
+
+/// UTF-16 code units of UTF-8: one for the first byte of each character, and one more if it has four bytes.
+fn utf16_length(text: &[u8]) -> usize {
+    text.iter().map(|byte| usize::from(byte & 0xc0 != 0x80) + usize::from(*byte >= 0xf0)).sum()
+}
+
+/// Writes JSON with everything beyond ASCII as `\uXXXX`. Only strings are touched: what is not in quotes, such as
+/// a message that is no JSON, has no escapes.
+fn escape(json: &str, out: &mut Vec<u8>) {
+    let (mut quoted, mut escaped) = (false, false);
+    for character in json.chars() {
+        if quoted && !character.is_ascii() {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}").expect("writing to memory does not fail");
+            }
+        } else {
+            out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        quoted ^= character == '"' && !escaped;
+        escaped = character == '\\' && quoted && !escaped;
+    }
+}
+
+/// The number of a JSONP callback, which stands in the answer and so must be digits.
+pub fn callback(number: &str) -> Option<u32> {
+    digits(number)
+}
+
+/// A number without sign, which `parse` alone would take.
+fn digits<T: FromStr>(text: &str) -> Option<T> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+/// A payload as a call of JSONP callback `callback`, of any protocol: pure ASCII, because U+2028 and U+2029 once
+/// ended a line inside a JavaScript string, and without `<`, so that nothing reads as HTML.
+pub fn jsonp(callback: u32, body: &[u8]) -> Vec<u8> {
+    let quoted = serde_json::Value::from(String::from_utf8_lossy(body)).to_string().replace('<', "\\u003c");
+    let mut script = format!("___eio[{callback}](").into_bytes();
+    escape(&quoted, &mut script);
+    script.extend_from_slice(b");");
+    script
+}
+
+// Incoming.
+
+/// The payload in the form that JSONP clients of any protocol post: field `d`. Browsers treat line ends in forms
+/// each in their own way, so `\n` stands for one, and a backslash before an `n` is doubled.
+pub fn jsonp_body(body: &[u8]) -> Result<Bytes, Invalid> {
+    let form = str::from_utf8(body).map_err(|_| Invalid("a form is not UTF-8"))?;
+    let Ok(Some(payload)) = http::parameter(form, "d") else { return Err(Invalid("a form without one field d")) };
+    let parts: Vec<String> = payload.split(r"\\n").map(|part| part.replace(r"\n", "\n")).collect();
+    Ok(parts.join(r"\n").into())
+}
+
+/// Reads what came in a WebSocket frame.
+pub fn decode_frame(data: Data, version: Version) -> Result<Packet, Invalid> {
+    match data {
+        Data::Binary(bytes) => decode_binary(bytes),
+        Data::Text(text) if version == Version::V2 => decode_text(undouble(text)),
+        Data::Text(text) => decode_text(text),
+    }
+}
+
+/// Reads a polling payload, all of it or nothing, in one pass; `binary`: it was declared `application/octet-stream`.
+/// The same for both versions.
+pub fn decode_payload(body: Bytes, binary: bool, _version: Version) -> Result<Vec<Packet>, Invalid> {
+    if binary { decode_binary_payload(body) } else { decode_text_payload(body) }
+}
+
+fn decode_text_payload(body: Bytes) -> Result<Vec<Packet>, Invalid> {
+    let mut rest = str::from_utf8(&body).map_err(|_| Invalid("a payload is not UTF-8"))?;
+    let mut packets = Vec::new();
+    loop {
+        let (length, tail) = rest.split_once(':').ok_or(Invalid("a payload without a length"))?;
+        let length = digits(length).ok_or(Invalid("a length is no number"))?;
+        let end = utf16_end(tail, length).ok_or(Invalid("a length does not fit the payload"))?;
+        let packet = Text::try_from(body.slice_ref(&tail.as_bytes()[..end])).expect("a part of a str, cut as one");
+        packets.push(decode_text(undouble(packet))?);
+        rest = &tail[end..];
+        if rest.is_empty() {
+            return Ok(packets);
+        }
+    }
+}
+
+/// Where the first `units` UTF-16 code units of `text` end; `None` if it is shorter or a character lies across.
+fn utf16_end(text: &str, mut units: usize) -> Option<usize> {
+    for (index, character) in text.char_indices() {
+        if units == 0 {
+            return Some(index);
+        }
+        units = units.checked_sub(character.len_utf16())?;
+    }
+    (units == 0).then_some(text.len())
+}
+
+fn decode_binary_payload(mut rest: Bytes) -> Result<Vec<Packet>, Invalid> {
+    let mut packets = Vec::new();
+    loop {
+        let end = rest.iter().position(|byte| *byte == END_OF_LENGTH).ok_or(Invalid("a payload without a length"))?;
+        let [kind, digits @ ..] = &*rest.split_to(end) else { return Err(Invalid("a packet without a kind")) };
+        rest.advance(1);
+        let length = digits.iter().try_fold(0usize, |length, digit| match digit {
+            0..=9 => length.checked_mul(10)?.checked_add(usize::from(*digit)),
+            _ => None,
+        });
+        let length = length.filter(|length| !digits.is_empty() && *length <= rest.len());
+        let packet = rest.split_to(length.ok_or(Invalid("a length does not fit the payload"))?);
+        packets.push(match kind {
+            // Here clients 1.x put the bytes of their own UTF-8, so it was encoded once only.
+            0 => decode_text(Text::try_from(packet).map_err(|_| Invalid("a packet is not UTF-8"))?)?,
+            1 => decode_binary(packet)?,
+            _ => return Err(Invalid("a packet neither text nor binary")),
+        });
+        if rest.is_empty() {
+            return Ok(packets);
+        }
+    }
+}
+
+/// Reads a text packet; base64 is marked by a `b` in front of the type.
+fn decode_text(text: Text) -> Result<Packet, Invalid> {
+    match text.strip_prefix('b') {
+        Some(rest) => packet::decode_base64(rest.strip_prefix('4').ok_or(Invalid("not a message"))?.as_bytes()),
+        None => packet::decode(text),
+    }
+}
+
+/// Reads a binary packet. The protocol would allow other types; only messages have a use for bytes.
+fn decode_binary(mut packet: Bytes) -> Result<Packet, Invalid> {
+    if packet.first() != Some(&MESSAGE) {
+        return Err(Invalid("a binary packet that is not a message"));
+    }
+    packet.advance(1);
+    Ok(Packet::Message(Data::Binary(packet)))
+}
+
+/// Undoes the second UTF-8 encoding of clients 1.x: if all characters are below U+0100, they may be bytes, and if
+/// these are valid UTF-8, they are. Text that was not encoded twice and still looks so is very rare.
+fn undouble(text: Text) -> Text {
+    if text.is_ascii() {
+        return text;
+    }
+    let bytes: Option<Vec<u8>> = text.chars().map(|character| u8::try_from(character).ok()).collect();
+    bytes.and_then(|bytes| String::from_utf8(bytes).ok()).map_or(text, Text::from)
 }

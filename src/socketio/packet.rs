@@ -1,25 +1,25 @@
-//! Socket.IO packets, protocol 5 (and 3 and 4, which have the same grammar):
+//! Socket.IO packets of protocol 5, and of 3 and 4, which have the same grammar:
 //!
 //! ```text
 //! packet      = type [attachments "-"] [namespace ","] [ack id] [JSON]
 //! type        = "0" CONNECT | "1" DISCONNECT | "2" EVENT | "3" ACK | "4" CONNECT_ERROR | "5" BINARY_EVENT | "6" BINARY_ACK
 //! attachments = digits, only of 5 and 6: so many binary messages follow
-//! namespace   = "/" and anything up to a comma; missing means "/"
+//! namespace   = "/" and anything up to a comma or the end; missing means "/"
 //! ack id      = digits: the sender wants an answer (2, 5), or this is it (3, 6)
-//! JSON        = 2, 5: [name, args...]; 3, 6: [args...]; 0: object; 4: object (in protocol 3 and 4 any value)
+//! JSON        = 2, 5: [name, args...]; 3, 6: [args...]; 0: object or nothing; 1: nothing; 4: object or string
 //! ```
 //!
-//! Source: docs/socket.io-protocol/v5-current.md. Arguments stay the bytes that came (rule R11); serde_json
-//! skips a `RawValue` without a limit of depth, so brackets are counted here first.
+//! Source: docs/socket.io-protocol/v5-current.md, "Packet encoding". Arguments stay the bytes that came (rule R11):
+//! here JSON is checked and cut into pieces, but only names and what the application asks for are decoded.
 
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, Visitor};
 use serde_json::value::RawValue;
 use std::{borrow::Cow, fmt, io::Write};
 
-/// Names that mean something else to clients (the reference's list).
+/// Names that clients and servers use for events of their own; the reference refuses them as well.
 const RESERVED: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
-/// Ack ids above this are no exact numbers in JavaScript.
+/// Above this, numbers in JavaScript are not exact, and an answer would carry another id than the question.
 const MAX_ACK: u64 = (1 << 53) - 1;
 
 /// The type of a packet.
@@ -72,7 +72,7 @@ pub struct Packet<'a> {
     pub id: Option<u64>,
     /// How many binary messages follow.
     pub attachments: usize,
-    /// The JSON, not yet checked but for its depth.
+    /// The JSON: valid, not too deep, and of the shape that `kind` asks for; empty if there is none.
     pub data: &'a str,
 }
 
@@ -80,7 +80,7 @@ pub struct Packet<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid(pub &'static str);
 
-/// Reads a packet.
+/// Reads a packet. What it returns is wholly checked, but for the placeholders of attachments.
 pub fn decode<'a>(text: &'a str, limits: &Limits) -> Result<Packet<'a>, Invalid> {
     let kind = match text.as_bytes().first() {
         Some(b'0') => Kind::Connect,
@@ -95,62 +95,98 @@ pub fn decode<'a>(text: &'a str, limits: &Limits) -> Result<Packet<'a>, Invalid>
     let mut rest = &text[1..];
     let mut attachments = 0;
     if matches!(kind, Kind::BinaryEvent | Kind::BinaryAck) {
-        let (number, tail) = digits(rest);
+        let (number, tail) = split_digits(rest);
         rest = tail.strip_prefix('-').ok_or(Invalid("the number of attachments is missing"))?;
-        attachments = match number.parse() {
-            Ok(number) if number <= limits.attachments => number,
-            _ => return Err(Invalid("too many attachments")),
-        };
+        let number = number.parse().ok().filter(|number| *number <= limits.attachments);
+        attachments = number.ok_or(Invalid("no number of attachments, or too many"))?;
     }
     let mut namespace = "/";
     if rest.starts_with('/') {
         (namespace, rest) = rest.split_once(',').unwrap_or((rest, ""));
+        // Clients of protocol 3 and 4 put a query there; salon has no use for it.
         namespace = namespace.split_once('?').map_or(namespace, |(name, _)| name);
     }
-    let (number, data) = digits(rest);
+    let (number, data) = split_digits(rest);
     let id = match number.parse() {
         _ if number.is_empty() => None,
         Ok(id) if id <= MAX_ACK => Some(id),
-        _ => return Err(Invalid("an ack id that no number can hold")),
+        _ => return Err(Invalid("an ack id that is no exact number")),
     };
     check_depth(data, limits.depth)?;
-    let fits = match kind {
-        Kind::Connect => data.is_empty() || data.starts_with('{'),
-        Kind::Disconnect => data.is_empty(),
-        Kind::ConnectError => data.starts_with(['{', '"']),
-        Kind::Event | Kind::BinaryEvent => data.starts_with('['),
-        Kind::Ack | Kind::BinaryAck => data.starts_with('[') && id.is_some(),
-    };
-    if !fits {
-        return Err(Invalid("a payload that this type of packet does not have"));
+    check_shape(kind, data)?;
+    if id.is_none() && matches!(kind, Kind::Ack | Kind::BinaryAck) {
+        return Err(Invalid("an answer to nothing"));
     }
     Ok(Packet { kind, namespace, id, attachments, data })
 }
 
-fn digits(text: &str) -> (&str, &str) {
+fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.bytes().take_while(u8::is_ascii_digit).count())
 }
 
-/// Counts brackets outside of strings.
+/// Counts brackets. serde_json skips a `RawValue` however deep it is, but those it is relayed to may recurse.
 fn check_depth(json: &str, limit: usize) -> Result<(), Invalid> {
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'[' | b'{' => {
-                depth += 1;
-                if depth > limit {
-                    return Err(Invalid("nested too deeply"));
-                }
-            }
-            b']' | b'}' => depth = depth.saturating_sub(1),
+    let mut depth = 0usize;
+    for token in tokens(json) {
+        match token {
+            "[" | "{" if depth == limit => return Err(Invalid("nested too deeply")),
+            "[" | "{" => depth += 1,
+            "]" | "}" => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
     Ok(())
+}
+
+/// Checks that this is JSON of the shape that `kind` asks for.
+fn check_shape(kind: Kind, data: &str) -> Result<(), Invalid> {
+    let fits = match kind {
+        Kind::Event | Kind::BinaryEvent => {
+            event_name(elements(data)?.first().ok_or(Invalid("an event without a name"))?)?;
+            true
+        }
+        Kind::Ack | Kind::BinaryAck => elements(data).is_ok(),
+        Kind::Connect => data.is_empty() || starts_with(data, &['{']),
+        Kind::ConnectError => starts_with(data, &['{', '"']),
+        Kind::Disconnect => data.is_empty(),
+    };
+    if fits { Ok(()) } else { Err(Invalid("data that this type of packet does not have")) }
+}
+
+fn starts_with(json: &str, any: &[char]) -> bool {
+    serde_json::from_str::<&RawValue>(json).is_ok_and(|raw| raw.get().starts_with(any))
+}
+
+/// Cuts JSON into brackets, colons, commas, strings and other values, without judging it: text that is no JSON
+/// falls into pieces as well.
+fn tokens(json: &str) -> impl Iterator<Item = &str> {
+    let mut rest = json;
+    std::iter::from_fn(move || {
+        rest = rest.trim_ascii_start();
+        let bytes = rest.as_bytes();
+        let ends =
+            |byte: &u8| matches!(byte, b'[' | b']' | b'{' | b'}' | b':' | b',' | b'"' | b' ' | b'\t' | b'\r' | b'\n');
+        let end = match bytes.first()? {
+            b'"' => string_end(bytes),
+            first if ends(first) => 1,
+            _ => bytes.iter().position(ends).unwrap_or(bytes.len()),
+        };
+        let (token, tail) = rest.split_at(end);
+        rest = tail;
+        Some(token)
+    })
+}
+
+/// Where the string that `bytes` begin with ends: after the first quote without a backslash that counts.
+fn string_end(bytes: &[u8]) -> usize {
+    let mut escaped = false;
+    let mut inner = bytes.iter().skip(1);
+    let length = inner.position(|byte| {
+        let quote = *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        quote
+    });
+    length.map_or(bytes.len(), |length| length + 2)
 }
 
 /// The elements of a JSON array, as they came.
@@ -158,101 +194,87 @@ pub fn elements(array: &str) -> Result<Vec<&RawValue>, Invalid> {
     serde_json::from_str(array).map_err(|_| Invalid("not a JSON array"))
 }
 
-/// The text of a JSON string; a lone surrogate, as in an emoji cut in half, becomes U+FFFD. `None` if it is not
-/// a string.
-pub fn string(raw: &RawValue) -> Option<String> {
-    // An array would be read as bytes too.
-    if !raw.get().starts_with('"') {
-        return None;
-    }
-    serde_json::from_str(raw.get()).ok().map(|Lossy(text)| text)
-}
-
-/// A JSON string, decoded without judging surrogates.
-struct Lossy(String);
-
-impl<'de> serde::Deserialize<'de> for Lossy {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bytes;
-        impl Visitor<'_> for Bytes {
-            type Value = Lossy;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Lossy, E> {
-                Ok(Lossy(String::from_utf8_lossy(bytes).into_owned()))
-            }
-        }
-        deserializer.deserialize_bytes(Bytes)
-    }
-}
-
 /// The name of an event: a string, or a number as the reference allows.
 pub fn event_name(raw: &RawValue) -> Result<Cow<'_, str>, Invalid> {
-    let name = match raw.get().as_bytes()[0] {
-        b'-' | b'0'..=b'9' => Cow::Borrowed(raw.get()),
-        _ => Cow::Owned(string(raw).ok_or(Invalid("the name of an event is not a string"))?),
+    let name = match raw.get().starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        true => Cow::Borrowed(raw.get()),
+        false => string(raw).ok_or(Invalid("the name of an event is not a string"))?,
     };
     if RESERVED.contains(&&*name) { Err(Invalid("a reserved name")) } else { Ok(name) }
 }
 
-/// Checks the placeholders of a binary packet: `{"_placeholder":true,"num":N}` with N a number of an attachment,
-/// and each attachment named.
+/// The text of a JSON string, borrowed if nothing in it is escaped; `None` if it is not a string. A lone surrogate,
+/// as in an emoji cut in half, becomes U+FFFD.
+pub fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
+    unquote(raw.get())
+}
+
+fn unquote(json: &str) -> Option<Cow<'_, str>> {
+    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+    if !inner.contains('\\') {
+        return Some(inner.into());
+    }
+    // As bytes, because serde_json refuses to make a `String` of lone surrogates.
+    serde_json::Deserializer::from_str(json).deserialize_bytes(Lossy).ok().map(Cow::Owned)
+}
+
+/// Makes a string of UTF-8 in which surrogates may stand, three bytes each, of which the first is ED.
+struct Lossy;
+
+impl Visitor<'_> for Lossy {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<String, E> {
+        let mut text = String::with_capacity(bytes.len());
+        for chunk in bytes.utf8_chunks() {
+            text.push_str(chunk.valid());
+            if chunk.invalid().first() == Some(&0xed) {
+                text.push(char::REPLACEMENT_CHARACTER);
+            }
+        }
+        Ok(text)
+    }
+}
+
+/// Checks the placeholders in the data of a binary packet: `{"_placeholder":true,"num":N}`, where N is the index of
+/// an attachment, and each attachment has one. Clients that get a placeholder for nothing close the connection,
+/// so one that is spelt with escapes counts too. One pass, over data that [`decode`] has accepted.
 pub fn placeholders(data: &str, attachments: usize) -> Result<(), Invalid> {
+    /// An array or object that is open; of arrays nothing is known.
+    #[derive(Default)]
+    struct Open {
+        placeholder: bool,
+        number: Option<usize>,
+    }
     let mut seen = vec![false; attachments];
-    visit(serde_json::from_str(data).map_err(|_| Invalid("not JSON"))?, &mut seen)?;
-    if seen.iter().all(|seen| *seen) { Ok(()) } else { Err(Invalid("an attachment without a placeholder")) }
-}
-
-/// Walks through a value; `check_depth` has limited how deep this can go.
-fn visit(raw: &RawValue, seen: &mut [bool]) -> Result<(), Invalid> {
-    let fine = "a RawValue is valid JSON";
-    match raw.get().as_bytes()[0] {
-        b'[' => {
-            let elements: Vec<&RawValue> = serde_json::from_str(raw.get()).expect(fine);
-            elements.into_iter().try_for_each(|element| visit(element, seen))
-        }
-        b'{' => {
-            // Keys are compared as they were written: nobody escapes the letters of `_placeholder`.
-            let Members(members) = serde_json::from_str(raw.get()).expect(fine);
-            let member = |name| members.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.get());
-            if member("_placeholder") == Some("true") {
-                let number = member("num").and_then(|number| number.parse::<usize>().ok());
-                let place = number.and_then(|number| seen.get_mut(number));
-                *place.ok_or(Invalid("a placeholder for no attachment"))? = true;
-                return Ok(());
-            }
-            members.into_iter().try_for_each(|(_, value)| visit(value, seen))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The members of an object, in order; a map would refuse keys with lone surrogates.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> serde::Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Walk;
-        impl<'de> Visitor<'de> for Walk {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(Lossy(key)) = map.next_key()? {
-                    members.push((key, map.next_value()?));
+    let mut open: Vec<Open> = Vec::new();
+    let mut tokens = tokens(data).peekable();
+    while let Some(token) = tokens.next() {
+        match token {
+            "[" | "{" => open.push(Open::default()),
+            "]" | "}" => {
+                if let Some(Open { placeholder: true, number }) = open.pop() {
+                    let place = number.and_then(|number| seen.get_mut(number));
+                    *place.ok_or(Invalid("a placeholder for no attachment"))? = true;
                 }
-                Ok(Members(members))
             }
+            key if tokens.next_if_eq(&":").is_some() => {
+                let (Some(object), Some(value)) = (open.last_mut(), tokens.peek()) else { continue };
+                // If a key comes twice the last one counts, as in JavaScript.
+                match unquote(key).as_deref() {
+                    Some("_placeholder") => object.placeholder = *value == "true",
+                    Some("num") => object.number = value.parse().ok(),
+                    _ => {}
+                }
+            }
+            _ => {}
         }
-        deserializer.deserialize_map(Walk)
     }
+    if seen.iter().all(|seen| *seen) { Ok(()) } else { Err(Invalid("an attachment without a placeholder")) }
 }
 
 /// Writes all of a packet that comes before its JSON.
