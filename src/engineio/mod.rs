@@ -287,11 +287,7 @@ impl Engine {
                     Some("2") => Dialect::Old { version: v3::Version::V2, base64 },
                     _ => return Err(Refusal::UnsupportedProtocol),
                 };
-                let next = self.handshake(conn, head, websocket, dialect, jsonp);
-                if let Next::Wait(id) | Next::WebSocket(id, _) = next {
-                    self.with(id, |session, _| session.plain = plain);
-                }
-                Ok(next)
+                Ok(self.handshake(conn, head, websocket, dialect, jsonp, plain))
             }
             Some(id) if websocket => match ws::accept(head) {
                 Err(response) => Ok(Next::Answer(response)),
@@ -323,7 +319,15 @@ impl Engine {
     }
 
     /// A new session, on either transport.
-    fn handshake(&mut self, conn: ConnId, head: &Head, websocket: bool, dialect: Dialect, jsonp: Option<u32>) -> Next {
+    fn handshake(
+        &mut self,
+        conn: ConnId,
+        head: &Head,
+        websocket: bool,
+        dialect: Dialect,
+        jsonp: Option<u32>,
+        plain: bool,
+    ) -> Next {
         if self.sessions.len() >= self.config.max_connections {
             return Next::Answer(Response::new(503).header("Retry-After", "10").close());
         }
@@ -338,30 +342,30 @@ impl Engine {
             config.max_payload
         );
         let open = Bytes::from(open);
-        let (session, response) = if websocket {
-            match ws::accept(head) {
-                Ok(response) => (Session::websocket(sid, dialect, conn, config, self.now), Some(response)),
-                Err(response) => return Next::Answer(response),
-            }
-        } else {
-            // Browsers take a payload of any length; python-engineio does not, and others may have limits too.
-            let many = head.header("User-Agent").is_some_and(|agent| agent.starts_with(b"Mozilla/"));
-            (Session::polling(sid, dialect, many, config, self.now), None)
+        let response = match websocket.then(|| ws::accept(head)).transpose() {
+            Ok(response) => response,
+            Err(refusal) => return Next::Answer(refusal),
         };
+        // Browsers take a payload of any length; python-engineio does not, and others may have limits too.
+        let many = head.header("User-Agent").is_some_and(|agent| agent.starts_with(b"Mozilla/"));
+        let session = Session::new(sid, dialect, many, websocket.then_some(conn), config, self.now);
         let id = self.sessions.insert(session);
         self.sids.insert(sid, id);
-        self.out.events.push_back(Event::Opened(id));
-        self.with(id, |_, _| ());
-        match response {
-            Some(response) => {
-                self.out.outputs.push_back(Output::Frame(conn, packet::packet_to_frame(&open)));
-                Next::WebSocket(id, response)
+        self.with(id, |session, turn| {
+            session.plain = plain;
+            match response {
+                Some(response) => {
+                    session.open(open, turn);
+                    Next::WebSocket(id, response)
+                }
+                None => {
+                    turn.out.events.push_back(Event::Opened(id));
+                    turn.out.outputs.push_back(Output::Payload(conn, Payload::new(&[open], dialect, jsonp)));
+                    Next::Wait(id)
+                }
             }
-            None => {
-                self.out.outputs.push_back(Output::Payload(conn, Payload::new(&[open], dialect, jsonp)));
-                Next::Wait(id)
-            }
-        }
+        })
+        .expect("the session was inserted just now")
     }
 
     /// The whole body of a POST that [`Engine::request`] has asked for. `binary`: it was declared

@@ -46,6 +46,8 @@ use std::{
 
 /// How long a GET waits for its noop while the upgrade is probed (the reference looks every 100 ms).
 const NOOP_DELAY: Duration = Duration::from_millis(100);
+/// How long after the 101 an older client gets its open packet.
+const OPEN_DELAY: Duration = Duration::from_millis(20);
 /// Packets in one payload for clients that may be python-engineio, which refuses more.
 const FEW_PACKETS: usize = 16;
 
@@ -124,6 +126,8 @@ pub(super) struct Session {
     pub many: bool,
     /// Its messages are not Socket.IO.
     pub plain: bool,
+    /// The open packet, while the WebSocket of an older client waits for it.
+    opening: Option<Box<(Instant, Bytes)>>,
     carrier: Carrier,
     /// The connection whose POST is under way.
     post: Option<ConnId>,
@@ -141,17 +145,10 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session that polls; the open packet is the answer to the request that made it.
-    pub fn polling(sid: Id, dialect: Dialect, many: bool, config: &Config, now: Instant) -> Session {
-        Session::new(sid, dialect, many, Carrier::Polling { poll: None, probe: None }, config, now)
-    }
-
-    /// A session that starts on a WebSocket.
-    pub fn websocket(sid: Id, dialect: Dialect, conn: ConnId, config: &Config, now: Instant) -> Session {
-        Session::new(sid, dialect, false, Carrier::WebSocket(conn), config, now)
-    }
-
-    fn new(sid: Id, dialect: Dialect, many: bool, carrier: Carrier, config: &Config, now: Instant) -> Session {
+    /// A session that polls (the open packet is the answer to the request that made it), or that starts on the
+    /// WebSocket `conn`.
+    pub fn new(sid: Id, dialect: Dialect, many: bool, conn: Option<ConnId>, config: &Config, now: Instant) -> Session {
+        let carrier = conn.map_or(Carrier::Polling { poll: None, probe: None }, Carrier::WebSocket);
         let first = match dialect {
             Dialect::V4 => config.ping_interval,
             Dialect::Old { .. } => config.ping_interval + config.ping_timeout,
@@ -162,6 +159,7 @@ impl Session {
             timer: Deadline::default(),
             many,
             plain: false,
+            opening: None,
             carrier,
             post: None,
             queue: Queue::default(),
@@ -178,8 +176,25 @@ impl Session {
         self.gone
     }
 
+    /// Sends the open packet over WebSocket: at once, but to older clients a moment after the 101. They are used
+    /// to that from the reference, and some (the protocol's own test suite) miss what comes together with it.
+    pub fn open(&mut self, open: Bytes, turn: &mut Turn) {
+        match self.dialect {
+            Dialect::V4 => self.opened(open, turn),
+            Dialect::Old { .. } => self.opening = Some(Box::new((turn.now + OPEN_DELAY, open))),
+        }
+    }
+
+    fn opened(&mut self, open: Bytes, turn: &mut Turn) {
+        self.control(open, turn);
+        turn.out.events.push_back(Event::Opened(turn.id));
+    }
+
     /// When [`Session::expire`] wants to be called.
     pub fn due(&self) -> Instant {
+        if let Some(opening) = &self.opening {
+            return opening.0;
+        }
         match &self.carrier {
             Carrier::Polling { probe: Some(probe), .. } => {
                 probe.noop_at.unwrap_or(probe.deadline).min(probe.deadline).min(self.heartbeat)
@@ -243,6 +258,9 @@ impl Session {
 
     /// A packet that came in a WebSocket frame, on whatever connection.
     pub fn frame(&mut self, conn: ConnId, packet: Packet, turn: &mut Turn) {
+        if let Some(opening) = self.opening.take() {
+            self.opened(opening.1, turn);
+        }
         match &mut self.carrier {
             Carrier::WebSocket(own) if *own == conn => self.packet(packet, turn),
             Carrier::Polling { poll, probe: Some(probe) } if probe.conn == conn => match packet {
@@ -425,6 +443,9 @@ impl Session {
 
     /// Time has passed.
     pub fn expire(&mut self, turn: &mut Turn) {
+        if let Some(opening) = self.opening.take() {
+            self.opened(opening.1, turn);
+        }
         if let Carrier::Polling { probe: Some(probe), .. } = &mut self.carrier {
             if probe.deadline <= turn.now {
                 self.drop_probe(turn.out);
