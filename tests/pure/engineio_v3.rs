@@ -152,6 +152,9 @@ fn no_binary_payloads() {
     ] {
         assert!(decode_binary(bad).is_err(), "{bad:x?}");
     }
+    // 2^65 + 8: what is left of it when the multiplication wraps would fit.
+    let wrapped = [&b"\x00"[..], &b"36893488147419103240".map(|digit| digit - b'0'), b"\xff41234567"].concat();
+    assert!(decode_binary(wrapped).is_err());
     for byte in 10..=254 {
         assert!(decode_binary([0, byte, 0xff, b'4']).is_err());
         assert!(decode_binary([0, 0, byte, 0xff, b'4']).is_err());
