@@ -65,7 +65,7 @@ impl Chat {
     }
 
     fn add_user(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
-        if self.users.get(&socket).is_some() {
+        if self.users.contains_key(&socket) {
             return Ok(());
         }
         let raw = text_of(event, |name| name.chars().count() <= self.config.max_name)?;

@@ -287,10 +287,10 @@ impl<A: App> Server<A> {
             return None;
         }
         match (parser.next(bytes, &self.http_limits), exchange) {
-            (Ok(None), _) => return None,
+            (Ok(None), _) => None,
             (Ok(Some((count, http::Event::Head(head)))), _) => {
                 self.head(id, &head);
-                return Some(count);
+                Some(count)
             }
             (Ok(Some((count, http::Event::Data(data)))), exchange) => {
                 exchange.iter_mut().for_each(|exchange| exchange.body.extend_from_slice(data));

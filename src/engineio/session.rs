@@ -336,7 +336,8 @@ impl Session {
     fn control(&mut self, packet: Bytes, turn: &mut Turn) {
         match self.carrier {
             Carrier::WebSocket(conn) => {
-                turn.out.outputs.push_back(Output::Frame(conn, packet::packet_to_frame(&packet)));
+                let frame = if packet == packet::PING { packet::PING_FRAME } else { packet::packet_to_frame(&packet) };
+                turn.out.outputs.push_back(Output::Frame(conn, frame));
             }
             Carrier::Polling { .. } => self.enqueue(packet, turn),
         }
