@@ -8,6 +8,7 @@ pub mod config;
 pub mod engineio;
 pub mod http;
 pub mod id;
+pub mod kernel;
 pub mod logger;
 pub mod net;
 pub mod queue;

@@ -9,8 +9,11 @@
 //! to `WouldBlock` or the connection stands in `unread` (R2); a non-empty outbox is in `dirty` or has seen
 //! `WouldBlock` (R3); after a short write it is written on to `WouldBlock`, or Windows never reports it again.
 
+#[cfg(debug_assertions)]
+use crate::kernel::Pipe;
 use crate::{
     config::Config,
+    kernel::{Kernel, Stream},
     queue::{Pool, Queue},
     slab::{Conn, ConnId, Slab},
     timers::{Deadline, Timers},
@@ -21,9 +24,9 @@ use mio::{
     net::{TcpListener, TcpStream},
 };
 use std::{
-    io::{self, ErrorKind, IoSlice, Read, Write},
+    io::{self, ErrorKind, IoSlice},
     mem,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -71,7 +74,7 @@ pub enum Fill {
 /// One TCP connection; `P` is what `server` keeps beside it.
 pub struct Connection<P> {
     pub protocol: P,
-    stream: TcpStream,
+    stream: Stream,
     /// The peer's address, as the kernel has it.
     pub peer: IpAddr,
     /// Bytes of an incomplete message; empty, without a buffer, on an idle connection.
@@ -118,6 +121,9 @@ pub struct Net<P> {
     dirty: Vec<ConnId>,
     doomed: Vec<ConnId>,
     unread: Vec<ConnId>,
+    /// Written to in vain, without a real `WouldBlock`; only a test kernel does that.
+    retry: Vec<ConnId>,
+    kernel: Kernel,
     phases: Timers<ConnId>,
     stalls: Timers<ConnId>,
 }
@@ -137,6 +143,8 @@ impl<P: Default> Net<P> {
             dirty: Vec::new(),
             doomed: Vec::new(),
             unread: Vec::new(),
+            retry: Vec::new(),
+            kernel: Kernel::new(),
             phases: Timers::default(),
             stalls: Timers::default(),
         })
@@ -177,7 +185,7 @@ impl<P: Default> Net<P> {
     /// if bytes were left unread or connections not accepted in the last turn.
     pub fn wait(&mut self, now: Instant, deadline: Option<Instant>) -> io::Result<()> {
         let timeout = match deadline {
-            _ if self.can_accept() || !self.unread.is_empty() => Some(Duration::ZERO),
+            _ if self.can_accept() || !self.unread.is_empty() || !self.retry.is_empty() => Some(Duration::ZERO),
             deadline => deadline.map(|deadline| deadline.saturating_duration_since(now)),
         };
         match self.poll.poll(&mut self.events, timeout) {
@@ -204,6 +212,9 @@ impl<P: Default> Net<P> {
         self.events.clear();
         if self.can_accept() {
             wakes.push(Wake::Listener);
+        }
+        for id in self.retry.drain(..) {
+            wakes.push(Wake::Connection { id, readable: false, writable: true, hung_up: false });
         }
         for id in self.unread.drain(..) {
             if let Some(connection) = self.connections.get_mut(id) {
@@ -243,7 +254,17 @@ impl<P: Default> Net<P> {
     fn adopt(&mut self, stream: TcpStream, peer: IpAddr) -> Option<ConnId> {
         // Fails only on a socket that is dead already; reading it will tell.
         let _ = stream.set_nodelay(true);
-        let id = self.connections.insert(Connection {
+        let id = self.insert(Stream::Tcp(stream), peer);
+        let Stream::Tcp(stream) = &mut self.connections.get_mut(id)?.stream else { return None };
+        if self.poll.registry().register(stream, Token(id.pack()), Interest::READABLE | Interest::WRITABLE).is_err() {
+            self.connections.remove(id);
+            return None;
+        }
+        Some(id)
+    }
+
+    fn insert(&mut self, stream: Stream, peer: IpAddr) -> ConnId {
+        self.connections.insert(Connection {
             protocol: P::default(),
             stream,
             peer,
@@ -259,15 +280,22 @@ impl<P: Default> Net<P> {
             finishing: false,
             lingering: None,
             dead: false,
-        });
-        let connection = self.connections.get_mut(id).expect("it was inserted just now");
-        let token = Token(id.pack());
-        let interests = Interest::READABLE | Interest::WRITABLE;
-        if self.poll.registry().register(&mut connection.stream, token, interests).is_err() {
-            self.connections.remove(id);
-            return None;
+        })
+    }
+
+    /// A connection of the scripted world.
+    #[cfg(debug_assertions)]
+    pub fn connect_pipe(&mut self) -> ConnId {
+        self.insert(Stream::Pipe(Pipe::default()), Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// The pipe of such a connection.
+    #[cfg(debug_assertions)]
+    pub fn pipe(&mut self, id: ConnId) -> Option<&mut Pipe> {
+        match &mut self.connections.get_mut(id)?.stream {
+            Stream::Pipe(pipe) => Some(pipe),
+            Stream::Tcp(_) => None,
         }
-        Some(id)
     }
 
     /// One of them.
@@ -291,13 +319,18 @@ impl<P: Default> Net<P> {
             return Fill::Dead;
         };
         loop {
-            match read(&mut connection.stream, buffer) {
+            match self.kernel.read(&mut connection.stream, buffer) {
                 Ok(0) => {
                     connection.ended = true;
                     return Fill::End;
                 }
                 Ok(count) => return Fill::Bytes(count),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Fill::Drained,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if self.kernel.lied {
+                        self.remember_unread(id);
+                    }
+                    return Fill::Drained;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => {
                     self.doom(id);
@@ -443,7 +476,7 @@ impl<P: Default> Net<P> {
                 count += 1;
             }
             slices[0].advance(connection.sent);
-            match write(&mut connection.stream, &slices[..count]) {
+            match self.kernel.write(&mut connection.stream, &slices[..count]) {
                 Ok(written) => {
                     moved = true;
                     connection.sent += written;
@@ -457,6 +490,9 @@ impl<P: Default> Net<P> {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if self.kernel.lied {
+                        self.retry.push(id);
+                    }
                     let over = connection.queued() > self.config.soft_queue;
                     // A reader that is far behind has a fixed time to catch up; any other starts anew
                     // whenever it takes a byte.
@@ -481,7 +517,7 @@ impl<P: Default> Net<P> {
         self.stalls.clear(id, &mut connection.stall);
         if connection.finishing && connection.lingering.is_none() {
             // An error means that there is nobody left to be told.
-            let gone = connection.ended || connection.stream.shutdown(Shutdown::Write).is_err();
+            let gone = connection.ended || connection.stream.shut_down().is_err();
             connection.lingering = Some(LINGER_BYTES);
             self.phases.set(id, &mut connection.phase, now + LINGER);
             if gone {
@@ -518,19 +554,4 @@ fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
-}
-
-/// Every byte that comes in passes here.
-fn read(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    stream.read(buffer)
-}
-
-/// Every byte that goes out passes here.
-fn write(stream: &mut TcpStream, slices: &[IoSlice]) -> io::Result<usize> {
-    let written = match slices {
-        [one] => stream.write(one)?,
-        many => stream.write_vectored(many)?,
-    };
-    // No slice is empty, so nothing written means that nothing will be.
-    if written == 0 { Err(ErrorKind::WriteZero.into()) } else { Ok(written) }
 }
