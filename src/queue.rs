@@ -53,6 +53,15 @@ impl Default for Pool {
 }
 
 impl Pool {
+    /// Entries in all queues together.
+    pub fn len(&self) -> usize {
+        self.used
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
     pub fn push(&mut self, queue: &mut Queue, bytes: Bytes) {
         queue.bytes += bytes.len();
         let index = match self.free {

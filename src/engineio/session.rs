@@ -499,4 +499,14 @@ impl Session {
             }
         }
     }
+
+    /// Panics where a rule is broken; returns the length of the queue. For tests.
+    #[cfg(debug_assertions)]
+    pub fn check(&self, pool: &Pool, config: &Config) -> usize {
+        let parked = matches!(self.carrier, Carrier::Polling { poll: Some(_), .. });
+        assert!(!parked || self.queue.is_empty(), "a GET is parked although there is something to carry");
+        assert!(!parked || !self.ended, "a GET is parked at a session that has ended");
+        assert!(self.queue.bytes() <= config.max_queue + 1, "R7: the queue of a session");
+        pool.iter(&self.queue).count()
+    }
 }
