@@ -9,8 +9,6 @@
 //! to `WouldBlock` or the connection stands in `unread` (R2); a non-empty outbox is in `dirty` or has seen
 //! `WouldBlock` (R3); after a short write it is written on to `WouldBlock`, or Windows never reports it again.
 
-#[cfg(debug_assertions)]
-use crate::kernel::Pipe;
 use crate::{
     config::Config,
     kernel::{Kernel, Stream},
@@ -144,7 +142,7 @@ impl<P: Default> Net<P> {
             doomed: Vec::new(),
             unread: Vec::new(),
             retry: Vec::new(),
-            kernel: Kernel::new(),
+            kernel: Kernel::default(),
             phases: Timers::default(),
             stalls: Timers::default(),
         })
@@ -281,21 +279,6 @@ impl<P: Default> Net<P> {
             lingering: None,
             dead: false,
         })
-    }
-
-    /// A connection of the scripted world.
-    #[cfg(debug_assertions)]
-    pub fn connect_pipe(&mut self) -> ConnId {
-        self.insert(Stream::Pipe(Pipe::default()), Ipv4Addr::LOCALHOST.into())
-    }
-
-    /// The pipe of such a connection.
-    #[cfg(debug_assertions)]
-    pub fn pipe(&mut self, id: ConnId) -> Option<&mut Pipe> {
-        match &mut self.connections.get_mut(id)?.stream {
-            Stream::Pipe(pipe) => Some(pipe),
-            Stream::Tcp(_) => None,
-        }
     }
 
     /// One of them.
@@ -526,32 +509,6 @@ impl<P: Default> Net<P> {
         }
     }
 
-    /// Panics where a rule is broken that must hold between two turns. `paused`: what the connection sends has to
-    /// wait. For tests.
-    #[cfg(debug_assertions)]
-    pub fn check(&self, paused: impl Fn(ConnId) -> bool) {
-        assert!(self.dirty.is_empty() && self.doomed.is_empty(), "the turn is not settled");
-        let mut entries = 0;
-        for (id, connection) in self.connections.iter() {
-            if let Stream::Pipe(pipe) = &connection.stream {
-                let left = !pipe.incoming.is_empty() || pipe.reset;
-                assert!(!left || connection.unread || paused(id), "R2: {id:?} is readable and forgotten");
-            }
-            let waits = connection.stall.at().is_some();
-            assert!(connection.outbox.is_empty() || waits, "R3: the outbox of {id:?} is forgotten");
-            assert!(connection.queued() <= self.config.max_queue, "R7: the outbox of {id:?}");
-            assert!(connection.input.len() <= self.config.max_payload + 64 * 1024, "R7: the input of {id:?}");
-            assert!(!connection.input.is_empty() || connection.input.capacity() == 0, "R10: {id:?} owns a buffer");
-            entries += self.pool.iter(&connection.outbox).count();
-        }
-        assert_eq!(entries, self.pool.len(), "an entry of an outbox has no owner");
-        let count = |deadline: fn(&Connection<P>) -> Deadline| {
-            self.connections.iter().filter(|(_, connection)| deadline(connection).at().is_some()).count()
-        };
-        assert_eq!(self.phases.len(), count(|connection| connection.phase), "a phase timer has no owner");
-        assert_eq!(self.stalls.len(), count(|connection| connection.stall), "a stall timer has no owner");
-    }
-
     /// Takes one dead connection out of the books and closes its socket; the caller tells those above.
     /// Every connection comes by here exactly once (rule R4).
     pub fn bury(&mut self) -> Option<(ConnId, P)> {
@@ -581,3 +538,7 @@ fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
+
+#[cfg(debug_assertions)]
+#[path = "../tests/seams/net.rs"]
+mod check;

@@ -586,43 +586,6 @@ impl<A: App> Server<A> {
         }
     }
 
-    /// What a scripted world needs: connections without sockets, what is left to do, and the rules.
-    #[cfg(debug_assertions)]
-    pub fn connect_pipe(&mut self) -> ConnId {
-        let id = self.net.connect_pipe();
-        self.net.set_phase(id, Some(self.now + self.config.head_timeout));
-        id
-    }
-
-    /// The pipe of a connection, while it is there.
-    #[cfg(debug_assertions)]
-    pub fn pipe(&mut self, id: ConnId) -> Option<&mut crate::kernel::Pipe> {
-        self.net.pipe(id)
-    }
-
-    /// What was left to be done, for the next turn.
-    #[cfg(debug_assertions)]
-    pub fn left(&mut self) -> Vec<Wake> {
-        let mut wakes = Vec::new();
-        self.net.drain_events(&mut wakes);
-        wakes
-    }
-
-    /// Panics where a rule is broken that must hold between two turns.
-    #[cfg(debug_assertions)]
-    pub fn check(&self) {
-        self.net.check(|id| self.is_paused(id));
-        self.engine.check();
-        self.io.check();
-        assert!(self.resume.is_empty(), "the turn is not settled");
-    }
-
-    /// The application.
-    #[cfg(debug_assertions)]
-    pub fn app(&mut self) -> &mut A {
-        &mut self.app
-    }
-
     /// The session that a connection belongs to.
     fn session_of(&self, id: ConnId) -> Option<SessionId> {
         self.net.get(id)?.protocol.session()
@@ -695,3 +658,7 @@ mod signals {
         false
     }
 }
+
+#[cfg(debug_assertions)]
+#[path = "../tests/seams/server.rs"]
+mod check;

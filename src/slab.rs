@@ -5,13 +5,16 @@
 //! what mio carries as a token: 32 + 32 bits, on 32-bit targets 17 bits of index and 15 of generation.
 //! A slot whose generations are used up is retired and never filled again.
 
-use std::{cmp, fmt, hash, marker::PhantomData, mem};
+use std::{fmt, marker::PhantomData, mem};
 
 /// What a key names; never constructed, they only tell keys apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Conn {}
-/// An Engine.IO session.
+/// See [`Conn`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Session {}
-/// A Socket.IO socket: one client in one namespace.
+/// See [`Conn`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Socket {}
 
 /// Names a TCP connection in `net`.
@@ -36,20 +39,16 @@ pub const MAX_LEN: usize = ((1u64 << INDEX_BITS) - 1) as usize;
 const NONE: u32 = u32::MAX;
 
 /// Names a value in a [`Slab`]: an index and the generation of its slot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key<K> {
     index: u32,
     generation: u32,
     kind: PhantomData<fn() -> K>,
 }
 
-impl<K> Key<K> {
+impl<K: Copy> Key<K> {
     fn new(index: u32, generation: u32) -> Self {
         Key { index, generation, kind: PhantomData }
-    }
-
-    /// The slot, for tables that run parallel to a slab.
-    pub fn index(self) -> usize {
-        self.index as usize
     }
 
     /// The key as one number, for a mio token.
@@ -64,35 +63,7 @@ impl<K> Key<K> {
     }
 }
 
-// By hand, because a derive would ask the same of the marker `K`.
-impl<K> Clone for Key<K> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<K> Copy for Key<K> {}
-impl<K> PartialEq for Key<K> {
-    fn eq(&self, other: &Self) -> bool {
-        self.index == other.index && self.generation == other.generation
-    }
-}
-impl<K> Eq for Key<K> {}
-impl<K> PartialOrd for Key<K> {
-    fn partial_cmp(&self, other: &Self) -> Option<cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl<K> Ord for Key<K> {
-    fn cmp(&self, other: &Self) -> cmp::Ordering {
-        (self.index, self.generation).cmp(&(other.index, other.generation))
-    }
-}
-impl<K> hash::Hash for Key<K> {
-    fn hash<H: hash::Hasher>(&self, state: &mut H) {
-        (self.index, self.generation).hash(state);
-    }
-}
-impl<K> fmt::Debug for Key<K> {
+impl<K: Copy> fmt::Debug for Key<K> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{}.{}", self.index, self.generation)
     }
@@ -120,7 +91,7 @@ impl<K, T> Default for Slab<K, T> {
     }
 }
 
-impl<K, T> Slab<K, T> {
+impl<K: Copy, T> Slab<K, T> {
     pub fn len(&self) -> usize {
         self.len
     }
@@ -149,7 +120,7 @@ impl<K, T> Slab<K, T> {
 
     /// The value, if the key still names one.
     pub fn get(&self, key: Key<K>) -> Option<&T> {
-        match self.slots.get(key.index())? {
+        match self.slots.get(key.index as usize)? {
             Slot::Full { generation, value } if *generation == key.generation => Some(value),
             _ => None,
         }
@@ -157,7 +128,7 @@ impl<K, T> Slab<K, T> {
 
     /// The value, if the key still names one.
     pub fn get_mut(&mut self, key: Key<K>) -> Option<&mut T> {
-        match self.slots.get_mut(key.index())? {
+        match self.slots.get_mut(key.index as usize)? {
             Slot::Full { generation, value } if *generation == key.generation => Some(value),
             _ => None,
         }
@@ -168,7 +139,7 @@ impl<K, T> Slab<K, T> {
         self.get(key)?;
         let generation = key.generation + 1;
         let next = if generation == LAST_GENERATION { NONE } else { self.free };
-        let slot = mem::replace(&mut self.slots[key.index()], Slot::Free { generation, next });
+        let slot = mem::replace(&mut self.slots[key.index as usize], Slot::Free { generation, next });
         self.len -= 1;
         if generation != LAST_GENERATION {
             self.free = key.index;

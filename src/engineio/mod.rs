@@ -19,7 +19,7 @@ use crate::{
 };
 use bytes::Bytes;
 use packet::{Data, Encoded, Packet};
-pub use session::{Dialect, Farewell};
+pub use session::Dialect;
 use session::{Out, Poll, Session, Turn};
 use std::{collections::HashMap, time::Instant};
 
@@ -40,6 +40,18 @@ pub enum Reason {
     Evicted,
     /// We closed it.
     ServerClose,
+}
+
+impl Reason {
+    /// The code of the close frame (RFC 6455 section 7.4.1); `None` if there is nobody to be told.
+    fn close_code(self) -> Option<u16> {
+        match self {
+            Reason::ClientClose | Reason::TransportClose => None,
+            Reason::ServerClose | Reason::PingTimeout => Some(1001),
+            Reason::ParseError => Some(1002),
+            Reason::TransportError | Reason::Evicted => Some(1008),
+        }
+    }
 }
 
 /// What happened to a session.
@@ -231,7 +243,7 @@ impl Engine {
         let session = self.sessions.get_mut(id)?;
         let mut turn = Turn { id, now: self.now, config: &self.config, out: &mut self.out };
         let result = act(session, &mut turn);
-        if session.is_gone() {
+        if session.gone {
             self.timers.clear(id, &mut session.timer);
             self.sids.remove(&session.sid);
             self.sessions.remove(id);
@@ -392,7 +404,7 @@ impl Engine {
             }
             Err(packet::Invalid(why)) => {
                 log::debug!("a payload cannot be read: {why}");
-                self.with(id, |session, turn| session.end(Reason::ParseError, Farewell::Close(1002), turn));
+                self.with(id, |session, turn| session.end(Reason::ParseError, turn));
                 Refusal::BadRequest.response(false)
             }
         };
@@ -409,7 +421,7 @@ impl Engine {
         };
         self.with(id, |session, turn| match decoded {
             Ok(packet) => session.frame(conn, packet, turn),
-            Err(packet::Invalid(_)) => session.broken(conn, 1002, turn),
+            Err(packet::Invalid(_)) => session.broken(conn, turn),
         });
     }
 
@@ -425,14 +437,14 @@ impl Engine {
     }
 
     /// Ends a session; `Closed` rises later.
-    pub fn close(&mut self, id: SessionId, reason: Reason, farewell: Farewell) {
-        self.with(id, |session, turn| session.end(reason, farewell, turn));
+    pub fn close(&mut self, id: SessionId, reason: Reason) {
+        self.with(id, |session, turn| session.end(reason, turn));
     }
 
     /// Ends all sessions: WebSockets with close code 1001, polling with packet `1`.
     pub fn close_all(&mut self) {
         for id in self.sessions.keys() {
-            self.close(id, Reason::ServerClose, Farewell::Close(1001));
+            self.close(id, Reason::ServerClose);
         }
     }
 
@@ -441,21 +453,6 @@ impl Engine {
         while let Some((_, id)) = self.timers.pop_due(self.now) {
             self.with(id, |session, turn| session.expire(turn));
         }
-    }
-
-    /// Panics where a rule is broken that must hold between two turns. For tests.
-    #[cfg(debug_assertions)]
-    pub fn check(&self) {
-        assert!(self.out.events.is_empty() && self.out.outputs.is_empty(), "the turn is not settled");
-        assert_eq!(self.sids.len(), self.sessions.len());
-        assert_eq!(self.timers.len(), self.sessions.len(), "every session has its heartbeat");
-        let mut entries = 0;
-        for (id, session) in self.sessions.iter() {
-            assert_eq!(self.sids.get(&session.sid), Some(&id), "R1");
-            assert!(session.timer.at() <= Some(session.due()), "the timer of {id:?} is late");
-            entries += session.check(&self.out.pool, &self.config);
-        }
-        assert_eq!(entries, self.out.pool.len(), "a queued packet has no owner");
     }
 
     /// The end of the turn: answers the GETs that have something to carry. Clients that get the same packets
@@ -500,3 +497,7 @@ fn identical(one: &[Bytes], other: &[Bytes]) -> bool {
     one.len() == other.len()
         && one.iter().zip(other).all(|(one, other)| one.as_ptr() == other.as_ptr() && one.len() == other.len())
 }
+
+#[cfg(debug_assertions)]
+#[path = "../../tests/seams/engine.rs"]
+mod check;

@@ -108,15 +108,6 @@ enum Carrier {
     WebSocket(ConnId),
 }
 
-/// How the client is told that its session has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Farewell {
-    /// Not at all: the transport is broken or the client knows. A parked GET is ended with a noop.
-    None,
-    /// Packet `1` over polling, a close frame with this code over WebSocket.
-    Close(u16),
-}
-
 /// One session.
 pub(super) struct Session {
     pub sid: Id,
@@ -141,7 +132,8 @@ pub(super) struct Session {
     /// give up waiting for the GET that takes the farewell.
     heartbeat: Instant,
     ended: bool,
-    gone: bool,
+    /// Nothing is left to be done: the session can be forgotten.
+    pub gone: bool,
 }
 
 impl Session {
@@ -169,11 +161,6 @@ impl Session {
             ended: false,
             gone: false,
         }
-    }
-
-    /// Whether nothing is left to be done, so that the session can be forgotten.
-    pub fn is_gone(&self) -> bool {
-        self.gone
     }
 
     /// Sends the open packet over WebSocket: at once, but to older clients a moment after the 101. They are used
@@ -208,7 +195,7 @@ impl Session {
     pub fn poll(&mut self, new: Poll, turn: &mut Turn) -> bool {
         let Carrier::Polling { poll, probe } = &mut self.carrier else { return false };
         if poll.is_some() {
-            self.end(Reason::TransportError, Farewell::Close(1008), turn);
+            self.end(Reason::TransportError, turn);
             return false;
         }
         *poll = Some(new);
@@ -226,7 +213,7 @@ impl Session {
     pub fn post(&mut self, conn: ConnId, turn: &mut Turn) -> bool {
         if let Some(first) = self.post {
             turn.out.outputs.push_back(Output::Abort(first));
-            self.end(Reason::TransportError, Farewell::Close(1008), turn);
+            self.end(Reason::TransportError, turn);
             return false;
         }
         self.post = Some(conn);
@@ -306,10 +293,10 @@ impl Session {
                 self.heartbeat = turn.now + turn.config.ping_interval + turn.config.ping_timeout;
                 self.control(packet::pong(&text), turn);
             }
-            (Packet::Close, _) => self.end(Reason::ClientClose, Farewell::None, turn),
+            (Packet::Close, _) => self.end(Reason::ClientClose, turn),
             (Packet::Noop | Packet::Upgrade, _) => {}
             // A heartbeat in the wrong direction, or a second handshake.
-            _ => self.end(Reason::ParseError, Farewell::Close(1002), turn),
+            _ => self.end(Reason::ParseError, turn),
         }
     }
 
@@ -346,7 +333,7 @@ impl Session {
     fn enqueue(&mut self, packet: Bytes, turn: &mut Turn) {
         if self.queue.bytes() + packet.len() > turn.config.max_queue {
             turn.out.pool.clear(&mut self.queue);
-            self.end(Reason::Evicted, Farewell::Close(1008), turn);
+            self.end(Reason::Evicted, turn);
             return;
         }
         turn.out.pool.push(&mut self.queue, packet);
@@ -414,9 +401,9 @@ impl Session {
     }
 
     /// What came on a WebSocket is not the protocol: of a probe only that ends, else the session.
-    pub fn broken(&mut self, conn: ConnId, code: u16, turn: &mut Turn) {
+    pub fn broken(&mut self, conn: ConnId, turn: &mut Turn) {
         match &self.carrier {
-            Carrier::WebSocket(own) if *own == conn => self.end(Reason::ParseError, Farewell::Close(code), turn),
+            Carrier::WebSocket(own) if *own == conn => self.end(Reason::ParseError, turn),
             _ => self.drop_probe(turn.out),
         }
     }
@@ -438,7 +425,7 @@ impl Session {
             }
         };
         if fatal {
-            self.end(Reason::TransportClose, Farewell::None, turn);
+            self.end(Reason::TransportClose, turn);
         }
     }
 
@@ -466,28 +453,26 @@ impl Session {
             self.heartbeat += turn.config.ping_timeout;
             self.control(packet::PING, turn);
         } else {
-            self.end(Reason::PingTimeout, Farewell::Close(1001), turn);
+            self.end(Reason::PingTimeout, turn);
         }
     }
 
     /// Ends the session, once, and tells those above.
-    pub fn end(&mut self, reason: Reason, farewell: Farewell, turn: &mut Turn) {
+    pub fn end(&mut self, reason: Reason, turn: &mut Turn) {
         if mem::replace(&mut self.ended, true) {
             return;
         }
         turn.out.events.push_back(Event::Closed(turn.id, reason));
         self.drop_probe(turn.out);
-        match (&self.carrier, farewell) {
-            (Carrier::WebSocket(conn), _) => {
-                if let Farewell::Close(code) = farewell {
-                    turn.out.outputs.push_back(Output::Frame(*conn, ws::close_frame(code, "")));
-                }
-                turn.out.outputs.push_back(Output::Close(*conn));
+        match (&self.carrier, reason.close_code()) {
+            (Carrier::WebSocket(conn), code) => {
+                let frame = code.map(|code| Output::Frame(*conn, ws::close_frame(code, "")));
+                turn.out.outputs.extend(frame.into_iter().chain([Output::Close(*conn)]));
                 self.gone = true;
             }
             // Who is parked gets the farewell now. Who is not gets it with the next GET, but only if we wished to
             // end: after an error or a time-out the reference knows the session no more, and answers 400.
-            (Carrier::Polling { poll, .. }, Farewell::Close(_)) if poll.is_some() || reason == Reason::ServerClose => {
+            (Carrier::Polling { poll, .. }, Some(_)) if poll.is_some() || reason == Reason::ServerClose => {
                 turn.out.pool.push(&mut self.queue, packet::CLOSE);
                 self.heartbeat = turn.now + turn.config.ping_timeout;
                 self.mark_ready(turn);
@@ -499,14 +484,8 @@ impl Session {
             }
         }
     }
-
-    /// Panics where a rule is broken; returns the length of the queue. For tests.
-    #[cfg(debug_assertions)]
-    pub fn check(&self, pool: &Pool, config: &Config) -> usize {
-        let parked = matches!(self.carrier, Carrier::Polling { poll: Some(_), .. });
-        assert!(!parked || self.queue.is_empty(), "a GET is parked although there is something to carry");
-        assert!(!parked || !self.ended, "a GET is parked at a session that has ended");
-        assert!(self.queue.bytes() <= config.max_queue + 1, "R7: the queue of a session");
-        pool.iter(&self.queue).count()
-    }
 }
+
+#[cfg(debug_assertions)]
+#[path = "../../tests/seams/session.rs"]
+mod check;

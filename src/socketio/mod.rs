@@ -10,7 +10,7 @@ pub mod packet;
 
 use crate::{
     config::Config,
-    engineio::{self, Engine, Event as EngineEvent, Farewell, packet::Data, packet::Encoded},
+    engineio::{self, Engine, Event as EngineEvent, packet::Data, packet::Encoded},
     id::Id,
     slab::{SessionId, Slab, SocketKey},
     timers::{Deadline, Timers},
@@ -183,7 +183,7 @@ impl Io {
                 };
                 if let Err(Invalid(why)) = result {
                     log::debug!("session {:?} is closed: {why}", engine.sid(id));
-                    engine.close(id, engineio::Reason::ParseError, Farewell::Close(1002));
+                    engine.close(id, engineio::Reason::ParseError);
                 }
             }
             EngineEvent::Closed(id, reason) => {
@@ -363,37 +363,12 @@ impl Io {
     /// Closes sessions that did not connect, or whose attachments did not come; gives up on acks.
     pub fn expire(&mut self, engine: &mut Engine) {
         while let Some((_, id)) = self.timers.pop_due(engine.now()) {
-            engine.close(id, engineio::Reason::ServerClose, Farewell::Close(1008));
+            engine.close(id, engineio::Reason::ServerClose);
         }
         while let Some((_, (socket, number))) = self.ack_timers.pop_due(engine.now()) {
             self.acks.remove(&(socket, number));
             self.late.push_back(Late::NoAnswer(socket, number));
         }
-    }
-
-    /// Panics where a rule is broken that must hold between two turns. For tests.
-    #[cfg(debug_assertions)]
-    pub fn check(&self) {
-        assert!(self.late.is_empty(), "the turn is not settled");
-        let mut sockets = 0;
-        for (session, client) in &self.clients {
-            assert_eq!(client.deadline.at().is_some(), !client.known || client.partial.is_some(), "a deadline");
-            for key in &client.sockets {
-                assert_eq!(self.sockets.get(*key).map(|socket| socket.session), Some(*session), "R1");
-                sockets += 1;
-            }
-        }
-        assert_eq!(sockets, self.sockets.len(), "a socket has no client");
-        let members = self.rooms.iter().flat_map(|((namespace, room), members)| {
-            assert!(!members.is_empty(), "an empty room");
-            members.iter().map(move |key| (key, namespace, room))
-        });
-        for (key, namespace, room) in members {
-            let socket = self.sockets.get(*key).expect("a member of a room is there");
-            assert!(socket.namespace == *namespace && socket.rooms.contains(room));
-        }
-        assert_eq!(self.acks.len(), self.ack_timers.len());
-        assert!(self.acks.keys().all(|(socket, _)| self.sockets.get(*socket).is_some()), "an ack of a dead socket");
     }
 
     /// Sends to everybody `to` names. The messages were encoded once; a recipient costs a reference to each.
@@ -542,3 +517,7 @@ fn encode(
 fn write_json(out: &mut Vec<u8>, value: &impl Serialize) {
     serde_json::to_writer(out, value).expect("what the application sends has string keys and goes to memory");
 }
+
+#[cfg(debug_assertions)]
+#[path = "../../tests/seams/io.rs"]
+mod check;

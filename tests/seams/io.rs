@@ -1,0 +1,30 @@
+//! The rules that must hold between two turns, as far as `socketio` can break them; part of it in builds with
+//! debug assertions.
+
+use super::*;
+
+impl Io {
+    /// Panics where a rule is broken that must hold between two turns. For tests.
+    pub fn check(&self) {
+        assert!(self.late.is_empty(), "the turn is not settled");
+        let mut sockets = 0;
+        for (session, client) in &self.clients {
+            assert_eq!(client.deadline.at().is_some(), !client.known || client.partial.is_some(), "a deadline");
+            for key in &client.sockets {
+                assert_eq!(self.sockets.get(*key).map(|socket| socket.session), Some(*session), "R1");
+                sockets += 1;
+            }
+        }
+        assert_eq!(sockets, self.sockets.len(), "a socket has no client");
+        let members = self.rooms.iter().flat_map(|((namespace, room), members)| {
+            assert!(!members.is_empty(), "an empty room");
+            members.iter().map(move |key| (key, namespace, room))
+        });
+        for (key, namespace, room) in members {
+            let socket = self.sockets.get(*key).expect("a member of a room is there");
+            assert!(socket.namespace == *namespace && socket.rooms.contains(room));
+        }
+        assert_eq!(self.acks.len(), self.ack_timers.len());
+        assert!(self.acks.keys().all(|(socket, _)| self.sockets.get(*socket).is_some()), "an ack of a dead socket");
+    }
+}
