@@ -113,9 +113,7 @@ impl Config {
     /// Reads arguments (without the program's name) and environment; `self` has the defaults. An error is one
     /// line that names the option as it was given.
     pub fn load(
-        mut self,
-        args: impl IntoIterator<Item = OsString>,
-        env: impl Fn(&str) -> Option<OsString>,
+        mut self, args: impl IntoIterator<Item = OsString>, env: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Action, String> {
         let mut flags = BTreeMap::new();
         let mut parser = lexopt::Parser::from_args(args);

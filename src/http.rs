@@ -244,10 +244,7 @@ impl Parser {
     }
 
     fn head<'a>(
-        &mut self,
-        searched: usize,
-        input: &'a [u8],
-        limits: &Limits,
+        &mut self, searched: usize, input: &'a [u8], limits: &Limits,
     ) -> Result<Option<(usize, Event<'a>)>, Error> {
         // An empty line before the request line is tolerated (RFC 9112 section 2.2), one.
         let start = if input.starts_with(b"\r\n") { 2 } else { 0 };

@@ -190,10 +190,7 @@ impl Incoming {
     /// Then the caller shows the same bytes again with more behind them; nothing is allocated for what a head
     /// only claims.
     pub fn next(
-        &mut self,
-        decoder: &mut Decoder,
-        input: &[u8],
-        limits: &Limits,
+        &mut self, decoder: &mut Decoder, input: &[u8], limits: &Limits,
     ) -> Result<Option<(usize, Event)>, Failure> {
         let mut cursor = Cursor::new(input);
         let Some((head, length)) = FrameHeader::parse(&mut cursor).map_err(|_| protocol("an unknown opcode"))? else {

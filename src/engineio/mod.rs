@@ -332,13 +332,7 @@ impl Engine {
 
     /// A new session, on either transport.
     fn handshake(
-        &mut self,
-        conn: ConnId,
-        head: &Head,
-        websocket: bool,
-        dialect: Dialect,
-        jsonp: Option<u32>,
-        plain: bool,
+        &mut self, conn: ConnId, head: &Head, websocket: bool, dialect: Dialect, jsonp: Option<u32>, plain: bool,
     ) -> Next {
         if self.sessions.len() >= self.config.max_connections {
             return Next::Answer(Response::new(503).header("Retry-After", "10").close());

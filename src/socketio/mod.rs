@@ -249,11 +249,7 @@ impl Io {
 
     /// A binary message: an attachment of the packet that came before.
     fn attachment(
-        &mut self,
-        id: SessionId,
-        bytes: Bytes,
-        engine: &mut Engine,
-        app: &mut impl App,
+        &mut self, id: SessionId, bytes: Bytes, engine: &mut Engine, app: &mut impl App,
     ) -> Result<(), Invalid> {
         let Some(client) = self.clients.get_mut(&id) else { return Ok(()) };
         let mut partial = client.partial.take().ok_or(Invalid("an attachment of nothing"))?;
@@ -269,12 +265,7 @@ impl Io {
 
     /// Hands a whole event or answer to the application.
     fn deliver(
-        &mut self,
-        socket: SocketKey,
-        packet: &Packet,
-        attachments: &[Bytes],
-        engine: &mut Engine,
-        app: &mut impl App,
+        &mut self, socket: SocketKey, packet: &Packet, attachments: &[Bytes], engine: &mut Engine, app: &mut impl App,
     ) -> Result<(), Invalid> {
         let elements = packet::elements(packet.data)?;
         if let Kind::Event | Kind::BinaryEvent = packet.kind {
@@ -295,12 +286,7 @@ impl Io {
 
     /// A client asks for a socket; the application decides, and the client is told.
     fn connect(
-        &mut self,
-        session: SessionId,
-        namespace: u16,
-        auth: Option<&RawValue>,
-        engine: &mut Engine,
-        app: &mut impl App,
+        &mut self, session: SessionId, namespace: u16, auth: Option<&RawValue>, engine: &mut Engine, app: &mut impl App,
     ) {
         let name = self.namespaces[usize::from(namespace)];
         if let Err(message) = app.admit(name, auth) {
@@ -419,11 +405,7 @@ impl Cx<'_> {
     /// Sends an event that asks for an answer within `timeout`; [`App::acknowledged`] is called with the number
     /// returned. `None`: the socket is gone or owes too many answers already, and nothing was sent.
     pub fn emit_with_ack(
-        &mut self,
-        socket: SocketKey,
-        name: &str,
-        args: &impl Serialize,
-        timeout: Duration,
+        &mut self, socket: SocketKey, name: &str, args: &impl Serialize, timeout: Duration,
     ) -> Option<u64> {
         let owed = self.io.acks.range((socket, 0)..=(socket, u64::MAX)).count();
         let known = self.io.sockets.get_mut(socket).filter(|_| owed < self.io.config.max_acks)?;
@@ -437,12 +419,7 @@ impl Cx<'_> {
     }
 
     fn send(
-        &mut self,
-        socket: SocketKey,
-        kind: Kind,
-        number: Option<u64>,
-        name: Option<&str>,
-        args: &impl Serialize,
+        &mut self, socket: SocketKey, kind: Kind, number: Option<u64>, name: Option<&str>, args: &impl Serialize,
         attachments: &[Bytes],
     ) {
         let Some(known) = self.io.sockets.get(socket) else { return };
@@ -489,12 +466,7 @@ impl Cx<'_> {
 
 /// An event or an answer as messages: the packet, then its attachments.
 fn encode(
-    kind: Kind,
-    namespace: &str,
-    number: Option<u64>,
-    name: Option<&str>,
-    args: &impl Serialize,
-    attachments: &[Bytes],
+    kind: Kind, namespace: &str, number: Option<u64>, name: Option<&str>, args: &impl Serialize, attachments: &[Bytes],
 ) -> Vec<Encoded> {
     let kind = if attachments.is_empty() { kind } else { kind.binary() };
     let head = Encoded::text(|out| {

@@ -330,10 +330,7 @@ fn page(lab: &Lab) -> Result {
 
 /// CPU time per visitor, after some that only warm up.
 fn each_crowd(
-    lab: &Lab,
-    server: &Server,
-    key: &'static str,
-    count: usize,
+    lab: &Lab, server: &Server, key: &'static str, count: usize,
     mut visit: impl FnMut() -> std::result::Result<(), String>,
 ) -> Result {
     (0..lab.pick(10, 1)).try_for_each(|_| visit())?;

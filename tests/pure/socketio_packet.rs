@@ -14,10 +14,7 @@ fn decode(text: &str) -> Result<Packet<'_>, Invalid> {
 }
 
 fn packet(
-    kind: Kind,
-    namespace: &'static str,
-    id: Option<u64>,
-    data: &'static str,
+    kind: Kind, namespace: &'static str, id: Option<u64>, data: &'static str,
 ) -> Result<Packet<'static>, Invalid> {
     Ok(Packet { kind, namespace, id, attachments: 0, data })
 }
