@@ -1,8 +1,6 @@
 //! The page and the official client, embedded: `static/build.rs` reads, compresses and tags the files at build time.
 //! At run time a path is compared with a fixed list, so there is no file system to escape into and nothing to compress.
 
-use bytes::Bytes;
-
 use crate::http::Response;
 
 /// One file of the page.
@@ -65,7 +63,7 @@ impl Asset {
         }
         let packed = gzip && self.gzip.is_some();
         let response = if packed { response.header("Content-Encoding", "gzip") } else { response };
-        response.content_type(self.content_type).body(Bytes::from_static(copy.bytes))
+        response.body(self.content_type, copy.bytes)
     }
 }
 

@@ -4,9 +4,11 @@
 //! (`--ping-interval 25s`) wins over the environment (`SALON_PING_INTERVAL`), the environment over the default.
 //! Everything a peer can grow has its limit here (rule R7).
 
-use crate::http::MAX_HEADERS;
 use log::LevelFilter;
 use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, time::Duration};
+
+/// Header fields a head may have at most, whatever the option says: room for them is on the stack.
+pub const MAX_HEADERS: usize = 64;
 
 /// One option, as `--help` shows it.
 pub struct Opt {
@@ -47,6 +49,8 @@ options! {
         "origins whose pages may connect besides our own: a list, or * for all (then without cookies)";
     transports: Transports = "transports", "SALON_TRANSPORTS", "polling,websocket", transports,
         "what clients may use";
+    old_clients: bool = "old-clients", "SALON_OLD_CLIENTS", "yes", yes,
+        "serve EIO=2 and EIO=3, the protocols of Socket.IO 1.x and 2.x: yes or no";
     log: LevelFilter = "log", "SALON_LOG", "info", level, "off, error, warn, info, debug or trace";
     ping_interval: Duration = "ping-interval", "SALON_PING_INTERVAL", "25s", time, "from one heartbeat to the next";
     ping_timeout: Duration = "ping-timeout", "SALON_PING_TIMEOUT", "20s", time, "how long its answer may take";
@@ -236,6 +240,14 @@ fn origins(text: &str) -> Result<Origins, String> {
         _ => list().map(Origins::Listed).map_err(|()| {
             "a list of origins such as https://a.example:8443 (no path, no slash at the end), null, or *".into()
         }),
+    }
+}
+
+fn yes(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" | "true" | "1" => Ok(true),
+        "no" | "false" | "0" => Ok(false),
+        _ => Err("yes or no".into()),
     }
 }
 

@@ -8,57 +8,34 @@
 //! it out; no client of ours reads it, and it would cost 37 bytes in every poll), no ranges, no compression
 //! negotiation beyond gzip.
 
+use crate::config::{Config, MAX_HEADERS};
 use bytes::Bytes;
 use std::borrow::Cow;
 
-/// Header fields a head may have at most; `config` may ask for less.
-pub const MAX_HEADERS: usize = 64;
-
-/// What a peer may send.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Bytes of the request line and the header fields; also of the chunk lines and trailers of one body.
-    pub head: usize,
-    /// Number of header fields.
-    pub headers: usize,
-    /// Bytes of a body.
-    pub body: usize,
-}
-
-/// The methods of RFC 9110 and PATCH; all else is `Other`.
+/// The methods of RFC 9110 and PATCH; `Known`: nothing here takes it; `Other`: not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// GET
     Get,
-    /// HEAD
     Head,
-    /// POST
     Post,
-    /// OPTIONS
     Options,
-    /// PUT, PATCH, DELETE, TRACE: known, and nothing here takes them.
     Known,
-    /// Not known, or CONNECT.
     Other,
 }
 
-/// How the end of the body is found (RFC 9112 section 6.3).
+/// How the end of the body is found (RFC 9112 section 6.3). `None`: by the head, which announces no body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// There is none.
     None,
-    /// So many bytes.
     Length(u64),
-    /// Chunks.
     Chunked,
 }
 
 /// A request that cannot be served: the answer, after which the connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// The status of the answer.
     pub status: u16,
-    /// What was wrong, in a few words.
+    /// In a few words.
     pub reason: &'static str,
 }
 
@@ -106,24 +83,15 @@ impl<'a> Head<'a> {
         members.any(|member| member.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
     }
 
-    /// Whether a compressed answer is welcome (RFC 9110 section 12.5.3).
+    /// Whether a compressed answer is welcome (RFC 9110 section 12.5.3); a weight of zero says no.
     pub fn accepts_gzip(&self) -> bool {
-        let mut any = false;
-        for member in self.headers("Accept-Encoding").flat_map(|value| value.split(|byte| *byte == b',')) {
+        let mut members = self.headers("Accept-Encoding").flat_map(|value| value.split(|byte| *byte == b','));
+        members.any(|member| {
             let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-            let coding = parts.next().unwrap_or_default();
-            // Zero in whatever form (0, 0.0, 0.000) means "not this one".
-            let refused = parts.any(|part| {
-                part.strip_prefix(b"q=")
-                    .or(part.strip_prefix(b"Q="))
-                    .is_some_and(|weight| !weight.is_empty() && weight.iter().all(|byte| matches!(byte, b'0' | b'.')))
-            });
-            if coding.eq_ignore_ascii_case(b"gzip") {
-                return !refused;
-            }
-            any |= coding == b"*" && !refused;
-        }
-        any
+            let is_zero =
+                |weight: &[u8]| weight.starts_with(b"q=0") && !weight.iter().any(|byte| matches!(byte, b'1'..=b'9'));
+            parts.next().is_some_and(|coding| coding.eq_ignore_ascii_case(b"gzip")) && !parts.any(is_zero)
+        })
     }
 
     /// Whether the body is known to be larger than `limit` bytes.
@@ -174,12 +142,12 @@ impl Default for Parser {
 impl Parser {
     /// The next event at the start of `input`, and the bytes it takes; `None` if more must arrive first. Then
     /// the caller shows the same bytes again with more behind them.
-    pub fn next<'a>(&mut self, input: &'a [u8], limits: &Limits) -> Result<Option<(usize, Event<'a>)>, Error> {
+    pub fn next<'a>(&mut self, input: &'a [u8], config: &Config) -> Result<Option<(usize, Event<'a>)>, Error> {
         let mut at = 0;
         loop {
             let rest = &input[at..];
             match self.state {
-                State::Head(searched) => return self.head(searched, input, limits),
+                State::Head(searched) => return self.head(searched, input, config),
                 State::Body(0) => self.state = State::End,
                 State::Body(left) | State::Chunk(left) => {
                     if rest.is_empty() {
@@ -203,18 +171,18 @@ impl Parser {
                     self.state = State::ChunkLine;
                 }
                 State::ChunkLine => {
-                    let Some(line) = self.line(rest, limits)? else { return waiting(at) };
+                    let Some(line) = self.line(rest, config)? else { return waiting(at) };
                     at += line.len() + 2;
                     let size = chunk_size(line)?;
                     self.body = usize::try_from(size)
                         .ok()
                         .and_then(|size| self.body.checked_add(size))
-                        .filter(|body| *body <= limits.body)
+                        .filter(|body| *body <= config.max_payload)
                         .ok_or(Error { status: 413, reason: "body too large" })?;
                     self.state = if size == 0 { State::Trailers } else { State::Chunk(size) };
                 }
                 State::Trailers => {
-                    let Some(line) = self.line(rest, limits)? else { return waiting(at) };
+                    let Some(line) = self.line(rest, config)? else { return waiting(at) };
                     at += line.len() + 2;
                     if line.is_empty() {
                         self.state = State::End;
@@ -229,10 +197,10 @@ impl Parser {
     }
 
     /// A line of a chunked body, without its CRLF. All of them together are limited as a head is.
-    fn line<'a>(&mut self, rest: &'a [u8], limits: &Limits) -> Result<Option<&'a [u8]>, Error> {
+    fn line<'a>(&mut self, rest: &'a [u8], config: &Config) -> Result<Option<&'a [u8]>, Error> {
         let end = rest.iter().position(|byte| *byte == b'\n');
         let length = end.map_or(rest.len(), |end| end + 1);
-        if self.lines + length > limits.head {
+        if self.lines + length > config.max_head {
             return Err(Error { status: 431, reason: "chunk extensions or trailers too large" });
         }
         let Some(end) = end else { return Ok(None) };
@@ -244,21 +212,21 @@ impl Parser {
     }
 
     fn head<'a>(
-        &mut self, searched: usize, input: &'a [u8], limits: &Limits,
+        &mut self, searched: usize, input: &'a [u8], config: &Config,
     ) -> Result<Option<(usize, Event<'a>)>, Error> {
         // An empty line before the request line is tolerated (RFC 9112 section 2.2), one.
         let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
         let Some(end) = head_end(input, start, searched)? else {
-            if input.len() > limits.head {
+            if input.len() > config.max_head {
                 return Err(Error { status: 431, reason: "request head too large" });
             }
             self.state = State::Head(input.len());
             return Ok(None);
         };
-        if end > limits.head {
+        if end > config.max_head {
             return Err(Error { status: 431, reason: "request head too large" });
         }
-        let head = parse_head(&input[start..end], limits)?;
+        let head = parse_head(&input[start..end], config)?;
         self.state = match head.framing {
             Framing::None => State::End,
             Framing::Length(length) => State::Body(length),
@@ -276,35 +244,37 @@ fn waiting<'a>(at: usize) -> Result<Option<(usize, Event<'a>)>, Error> {
 /// Looks for the empty line behind a head, from where the last look ended. Every line must end in CRLF; a bare
 /// LF or CR is where two parsers may disagree (RFC 9112 section 2.2 lets a server refuse them).
 fn head_end(input: &[u8], start: usize, searched: usize) -> Result<Option<usize>, Error> {
-    let from = searched.max(start);
-    for (at, byte) in input.iter().enumerate().skip(from) {
-        match byte {
-            b'\n' if at == 0 || input[at - 1] != b'\r' => return Err(bad("a line does not end in CRLF")),
-            b'\n' if at >= start + 3 && input[at - 3..at] == *b"\r\n\r" => return Ok(Some(at + 1)),
+    for at in searched.max(start)..input.len() {
+        let after_cr = at > 0 && input[at - 1] == b'\r';
+        match input[at] {
+            b'\n' if !after_cr => return Err(bad("a line does not end in CRLF")),
             b'\n' if at == start + 1 => return Err(bad("an empty request line")),
+            b'\n' if at >= start + 3 && input[at - 2] == b'\n' => return Ok(Some(at + 1)),
             b'\n' => {}
-            _ if at > 0 && input[at - 1] == b'\r' => return Err(bad("a bare CR")),
+            _ if after_cr => return Err(bad("a bare CR")),
             _ => {}
         }
     }
     Ok(None)
 }
 
-fn parse_head<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Head<'a>, Error> {
+fn parse_head<'a>(bytes: &'a [u8], config: &Config) -> Result<Head<'a>, Error> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(bytes) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(bad("a malformed request head")),
         Err(httparse::Error::TooManyHeaders) => return Err(Error { status: 431, reason: "too many header fields" }),
-        Err(httparse::Error::Version) => return Err(version_error(bytes)),
+        Err(httparse::Error::Version) if bytes.windows(6).any(|part| part == b" HTTP/") => {
+            return Err(Error { status: 505, reason: "only HTTP/1.0 and HTTP/1.1 are spoken here" });
+        }
         Err(_) => return Err(bad("a malformed request head")),
     }
     let count = request.headers.len();
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(bad("a malformed request line"));
     };
-    if count > limits.headers {
+    if count > config.max_headers {
         return Err(Error { status: 431, reason: "too many header fields" });
     }
     if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
@@ -353,17 +323,6 @@ fn parse_head<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Head<'a>, Error> {
         head.has_token("Connection", "keep-alive") && !head.has_token("Connection", "close")
     };
     Ok(head)
-}
-
-/// A version that is none of ours is 505, something that is no version at all 400.
-fn version_error(bytes: &[u8]) -> Error {
-    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    match line.rsplit(|byte| *byte == b' ').next().unwrap_or_default() {
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
-            Error { status: 505, reason: "only HTTP/1.0 and HTTP/1.1 are spoken here" }
-        }
-        _ => bad("a malformed request line"),
-    }
 }
 
 /// Authority (of the absolute form) and the rest (RFC 9112 section 3.2).
@@ -431,36 +390,13 @@ fn chunk_size(line: &[u8]) -> Result<u64, Error> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Duplicate;
 
-/// The decoded value of a query parameter; bytes that are no UTF-8 become U+FFFD.
+/// The value of a parameter of a query or form; bytes that are no UTF-8 become U+FFFD.
 pub fn parameter<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, str>>, Duplicate> {
-    let mut values = query.split('&').filter_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (key == name).then_some(value)
-    });
+    let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
     match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(value), None) => Ok(Some(decode(value))),
-        (Some(_), Some(_)) => Err(Duplicate),
+        (first, None) => Ok(first.map(|(_, value)| value)),
+        _ => Err(Duplicate),
     }
-}
-
-/// Undoes the encoding of form values (URL standard, section 5.1): `+` and `%XX`.
-pub fn decode(value: &str) -> Cow<'_, str> {
-    if !value.contains(['%', '+']) {
-        return value.into();
-    }
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let code = tail.get(..2).filter(|code| code.iter().all(u8::is_ascii_hexdigit));
-        let code = code.and_then(|code| u8::from_str_radix(str::from_utf8(code).ok()?, 16).ok());
-        (rest, _) = match (first, code) {
-            (b'%', Some(code)) => (&tail[2..], bytes.push(code)),
-            (b'+', _) => (tail, bytes.push(b' ')),
-            _ => (tail, bytes.push(*first)),
-        };
-    }
-    String::from_utf8_lossy(&bytes).into_owned().into()
 }
 
 /// Whether host and port of an Origin (RFC 6454) are those of a Host. Where a port is missing it is 80 or 443:
@@ -482,6 +418,13 @@ pub fn same_origin(origin: &[u8], host: &[u8]) -> bool {
         }
 }
 
+/// Scheme and authority of an absolute URL: what its Origin would be.
+pub fn origin_of(url: &[u8]) -> &[u8] {
+    let authority = url.windows(3).position(|part| part == b"://").map_or(url.len(), |at| at + 3);
+    let length = url[authority..].iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
+    length.map_or(url, |length| &url[..authority + length])
+}
+
 /// Host and port; the colons of an IPv6 address in brackets are not before a port.
 fn split_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
@@ -493,11 +436,12 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
 /// An answer, before it is known on which connection it goes out.
 #[derive(Debug)]
 pub struct Response {
-    status: u16,
+    pub status: u16,
     /// Header lines, each with its CRLF.
     lines: String,
     body: Bytes,
-    close: bool,
+    /// The connection is closed afterwards.
+    pub close: bool,
 }
 
 impl Response {
@@ -514,31 +458,16 @@ impl Response {
         self
     }
 
-    /// Adds Content-Type.
-    pub fn content_type(self, value: &str) -> Response {
-        self.header("Content-Type", value)
-    }
-
-    /// Sets the body.
-    pub fn body(mut self, body: Bytes) -> Response {
-        self.body = body;
-        self
+    /// Sets the body, and says what it is.
+    pub fn body(mut self, content_type: &str, body: impl Into<Bytes>) -> Response {
+        self.body = body.into();
+        self.header("Content-Type", content_type)
     }
 
     /// The connection is closed after this answer.
     pub fn close(mut self) -> Response {
         self.close = true;
         self
-    }
-
-    /// Whether the connection is closed after this answer.
-    pub fn closes(&self) -> bool {
-        self.close
-    }
-
-    /// The status.
-    pub fn status(&self) -> u16 {
-        self.status
     }
 
     /// Head and body as they go out. `more` is header lines of this connection, `head_only` the answer to
@@ -565,7 +494,6 @@ fn reason(status: u16) -> &'static str {
         200 => "OK",
         204 => "No Content",
         304 => "Not Modified",
-        308 => "Permanent Redirect",
         400 => "Bad Request",
         403 => "Forbidden",
         404 => "Not Found",
@@ -573,11 +501,8 @@ fn reason(status: u16) -> &'static str {
         408 => "Request Timeout",
         411 => "Length Required",
         413 => "Content Too Large",
-        417 => "Expectation Failed",
         426 => "Upgrade Required",
-        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
         501 => "Not Implemented",
         503 => "Service Unavailable",
         505 => "HTTP Version Not Supported",

@@ -14,7 +14,7 @@
 use crate::{
     assets,
     config::{Config, Origins},
-    engineio::{Engine, Event, Next, Output, Payload, Refusal, packet::Data},
+    engineio::{Engine, Event, Next, Output, Refusal, packet::Data},
     http::{self, Framing, Head, Method, Response},
     id::Ids,
     logger::Quiet,
@@ -65,7 +65,7 @@ struct Exchange {
     /// All of the request has come.
     complete: bool,
     /// Header lines that let a listed origin read the answer.
-    cors: Option<Box<str>>,
+    cors: Box<str>,
     /// The session that the connection belongs to until it is answered.
     session: Option<SessionId>,
     /// The body of a POST, as far as it has come.
@@ -84,8 +84,6 @@ pub struct Server<A: App> {
     io: Io,
     app: A,
     decoder: ws::Decoder,
-    http_limits: http::Limits,
-    ws_limits: ws::Limits,
     /// The time of the turn.
     now: Instant,
     /// Connections that were answered: what they have sent behind is next.
@@ -106,8 +104,6 @@ impl<A: App> Server<A> {
             io: Io::new(config.clone(), app.namespaces()),
             app,
             decoder: ws::Decoder::default(),
-            http_limits: http::Limits { head: config.max_head, headers: config.max_headers, body: config.max_payload },
-            ws_limits: ws::Limits { message: config.max_payload, fragments: config.max_fragments as u32 },
             now,
             resume: Vec::new(),
             stopping: None,
@@ -286,7 +282,7 @@ impl<A: App> Server<A> {
         if exchange.as_ref().is_some_and(|exchange| exchange.complete) {
             return None;
         }
-        match (parser.next(bytes, &self.http_limits), exchange) {
+        match (parser.next(bytes, &self.config), exchange) {
             (Ok(None), _) => None,
             (Ok(Some((count, http::Event::Head(head)))), _) => {
                 self.head(id, &head);
@@ -318,7 +314,7 @@ impl<A: App> Server<A> {
     fn fail(&mut self, id: ConnId, error: http::Error) {
         log::debug!("{id:?}: {} {}", error.status, error.reason);
         let session = self.session_of(id);
-        self.respond(id, Response::new(error.status).content_type("text/plain").body(error.reason.into()).close());
+        self.respond(id, Response::new(error.status).body("text/plain", error.reason).close());
         if let Some(session) = session {
             self.engine.lost(id, session);
         }
@@ -333,7 +329,7 @@ impl<A: App> Server<A> {
             old: head.minor == 0,
             keep_alive: head.keep_alive && self.stopping.is_none(),
             complete: head.framing == Framing::None,
-            cors: None,
+            cors: Box::default(),
             session: None,
             body: Vec::new(),
             binary: content_type.starts_with(b"application/octet-stream"),
@@ -342,42 +338,34 @@ impl<A: App> Server<A> {
         let next = match self.judge_origin(head) {
             Err(refusal) => Next::Answer(refusal),
             Ok(cors) => {
+                let listed = !cors.is_empty();
                 exchange.cors = cors;
-                self.route(id, head, exchange.cors.is_some())
+                self.route(id, head, listed)
             }
         };
-        let mut answer = None;
-        let protocol = match next {
+        let Some(connection) = self.net.get_mut(id) else { return };
+        let Speaks::Http { exchange: slot, .. } = &mut connection.protocol else { return };
+        match next {
             Next::WebSocket(session, response) => {
+                connection.protocol = Speaks::WebSocket { session, incoming: ws::Incoming::default(), halfway: false };
                 self.net.push(id, response);
-                Speaks::WebSocket { session, incoming: ws::Incoming::default(), halfway: false }
             }
             Next::Answer(response) => {
-                answer = Some(response);
-                Speaks::Http { parser: http::Parser::default(), exchange: Some(exchange) }
+                *slot = Some(exchange);
+                self.respond(id, response);
             }
             Next::Wait(session) => {
                 exchange.session = Some(session);
-                Speaks::Http { parser: http::Parser::default(), exchange: Some(exchange) }
+                *slot = Some(exchange);
             }
             Next::Body(session) => {
                 exchange.session = Some(session);
+                *slot = Some(exchange);
                 if head.expect_continue {
                     self.net.push(id, Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
                 }
                 self.net.set_phase(id, Some(self.now + self.config.body_timeout));
-                Speaks::Http { parser: http::Parser::default(), exchange: Some(exchange) }
             }
-        };
-        if let Some(connection) = self.net.get_mut(id) {
-            match (&mut connection.protocol, protocol) {
-                // The parser goes on with the body.
-                (Speaks::Http { exchange, .. }, Speaks::Http { exchange: new, .. }) => *exchange = new,
-                (old, new) => *old = new,
-            }
-        }
-        if let Some(response) = answer {
-            self.respond(id, response);
         }
     }
 
@@ -400,7 +388,7 @@ impl<A: App> Server<A> {
         Next::Answer(match (assets::find(head.path), head.method) {
             (_, Method::Other) => Response::new(501).close(),
             (None, Method::Options) if head.path == "*" => allow(204),
-            (None, _) => Response::new(404).content_type("text/plain").body("not found".into()),
+            (None, _) => Response::new(404).body("text/plain", "not found"),
             (Some(asset), Method::Get | Method::Head) => {
                 asset.answer(head.header("If-None-Match"), head.accepts_gzip())
             }
@@ -409,20 +397,27 @@ impl<A: App> Server<A> {
         })
     }
 
-    /// Whether a page from elsewhere may talk to us. Returns the header lines a listed origin needs.
-    fn judge_origin(&mut self, head: &Head) -> Result<Option<Box<str>>, Response> {
-        let Some(origin) = head.header("Origin") else { return Ok(None) };
+    /// Whether a page from elsewhere may talk to us. Returns the header lines a listed origin needs. Requests
+    /// without Origin come from programs, not from pages; but a JSONP request is a script of a page and has none
+    /// either, so it has to show in another way where it comes from.
+    fn judge_origin(&mut self, head: &Head) -> Result<Box<str>, Response> {
+        let jsonp = || http::parameter(head.query, "j") != Ok(None) && assets::find(head.path).is_none();
+        let origin = match head.header("Origin") {
+            Some(origin) => origin,
+            None if !jsonp() || head.header("Sec-Fetch-Site") == Some(b"same-origin") => return Ok(Box::default()),
+            None => http::origin_of(head.header("Referer").unwrap_or_default()),
+        };
         let listed = match &self.config.origins {
-            Origins::Any => return Ok(Some("Access-Control-Allow-Origin: *\r\n".into())),
+            Origins::Any => return Ok("Access-Control-Allow-Origin: *\r\n".into()),
             Origins::Listed(origins) => origins.iter().find(|listed| listed.as_bytes() == origin),
             Origins::Same => None,
         };
         if let Some(listed) = listed {
             let more = "Vary: Origin\r\nAccess-Control-Allow-Credentials: true\r\n";
-            return Ok(Some(format!("Access-Control-Allow-Origin: {listed}\r\n{more}").into()));
+            return Ok(format!("Access-Control-Allow-Origin: {listed}\r\n{more}").into());
         }
         if http::same_origin(origin, head.host) {
-            return Ok(None);
+            return Ok(Box::default());
         }
         if let Some(more) = self.refused_origins.allow(self.now) {
             let (origin, host) = (String::from_utf8_lossy(origin), String::from_utf8_lossy(head.host));
@@ -437,13 +432,13 @@ impl<A: App> Server<A> {
             return None;
         };
         let session = *session;
-        match incoming.next(&mut self.decoder, bytes, &self.ws_limits) {
+        match incoming.next(&mut self.decoder, bytes, &self.config) {
             Ok(Some((count, event))) => {
                 match event {
                     ws::Event::Text(text) => self.engine.frame(id, session, Data::Text(text)),
                     ws::Event::Binary(bytes) => self.engine.frame(id, session, Data::Binary(bytes)),
                     ws::Event::Reply(frame) => self.net.push(id, frame),
-                    ws::Event::Close { reply } => self.close_websocket(id, session, reply),
+                    ws::Event::Close(reply) => self.close_websocket(id, session, reply),
                     ws::Event::Nothing => {}
                 }
                 Some(count)
@@ -475,13 +470,18 @@ impl<A: App> Server<A> {
         else {
             return;
         };
-        let exchange = exchange.take();
-        let exchange = exchange.as_deref();
-        let keep_alive =
-            !response.closes() && exchange.is_some_and(|exchange| exchange.complete && exchange.keep_alive);
-        let cors = exchange.and_then(|exchange| exchange.cors.as_deref()).unwrap_or_default();
-        let head_only = exchange.is_some_and(|exchange| exchange.head_only);
-        let (head, body) = response.encode(cors, head_only, keep_alive, exchange.is_some_and(|exchange| exchange.old));
+        let (head, body, keep_alive) = match exchange.take() {
+            Some(exchange) => {
+                let keep_alive = exchange.keep_alive && exchange.complete && !response.close;
+                let (head, body) = response.encode(&exchange.cors, exchange.head_only, keep_alive, exchange.old);
+                (head, body, keep_alive)
+            }
+            // What it was an answer to could not be read.
+            None => {
+                let (head, body) = response.encode("", false, false, false);
+                (head, body, false)
+            }
+        };
         self.net.push(id, head);
         self.net.push(id, body);
         if keep_alive {
@@ -492,19 +492,12 @@ impl<A: App> Server<A> {
         }
     }
 
-    /// Answers a GET of Engine.IO.
-    fn respond_payload(&mut self, id: ConnId, payload: Payload) {
-        let response = Response::new(200).content_type(payload.content_type);
-        self.respond(id, response.header("Cache-Control", "no-store").body(payload.body));
-    }
-
     /// Carries events up and calls down until nothing moves.
     fn pump(&mut self) {
         loop {
             while let Some(output) = self.engine.poll_output() {
                 match output {
                     Output::Frame(id, frame) => self.net.push(id, frame),
-                    Output::Payload(id, payload) => self.respond_payload(id, payload),
                     Output::Answer(id, response) => self.respond(id, response),
                     Output::Close(id) => self.net.finish(id),
                     Output::Abort(id) => self.net.doom(id),

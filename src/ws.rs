@@ -6,7 +6,10 @@
 //! serves all connections; a connection owns one only between a fragment and the last fragment of a message.
 //! Extensions and subprotocols are never agreed to: IIS cannot carry compressed frames.
 
-use crate::http::{Head, Method, Response};
+use crate::{
+    config::Config,
+    http::{Head, Method, Response},
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
@@ -14,7 +17,6 @@ use std::io::{self, Cursor, Read, Write};
 pub use tungstenite::Utf8Bytes as Text;
 use tungstenite::{
     Error, Message,
-    error::CapacityError,
     protocol::{
         Role, WebSocketConfig, WebSocketContext,
         frame::{
@@ -36,11 +38,8 @@ const CONTEXT_BUFFER: usize = 4 * 1024;
 /// Opcodes of our frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opcode {
-    /// UTF-8 text.
     Text = 1,
-    /// Bytes.
     Binary = 2,
-    /// The end, with a code.
     Close = 8,
 }
 
@@ -54,15 +53,15 @@ pub fn is_upgrade(head: &Head) -> bool {
 
 /// The whole 101 answer (RFC 6455 section 4.2.2), or the refusal.
 pub fn accept(head: &Head) -> Result<Bytes, Response> {
-    let refused = |status| Response::new(status).content_type("text/plain").close();
+    let refused = |status, why| Response::new(status).body("text/plain", why).close();
     if head.header("Sec-WebSocket-Version") != Some(b"13") {
-        let body = Bytes::from_static(b"WebSocket version 13 is spoken here");
-        return Err(refused(426).header("Sec-WebSocket-Version", "13").header("Upgrade", "websocket").body(body));
+        let refusal = refused(426, "WebSocket version 13 is spoken here");
+        return Err(refusal.header("Sec-WebSocket-Version", "13").header("Upgrade", "websocket"));
     }
     let mut keys = head.headers("Sec-WebSocket-Key");
     let key = match (keys.next(), keys.next()) {
         (Some(key), None) if STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16) => key,
-        _ => return Err(refused(400).body(Bytes::from_static(b"Sec-WebSocket-Key is not 16 bytes in base64"))),
+        _ => return Err(refused(400, "Sec-WebSocket-Key is not 16 bytes in base64")),
     };
     let answer = STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize());
     let head = format!(
@@ -106,15 +105,6 @@ pub fn close_frame(code: u16, reason: &str) -> Bytes {
     frame(Opcode::Close, &[&code.to_be_bytes(), reason.as_bytes()].concat())
 }
 
-/// What a client may send.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Bytes of a message.
-    pub message: usize,
-    /// Frames of a message; empty ones count.
-    pub fragments: u32,
-}
-
 /// What a whole frame has brought.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
@@ -122,13 +112,10 @@ pub enum Event {
     Text(Text),
     /// A binary message.
     Binary(Bytes),
-    /// A ping was answered with this frame.
+    /// A ping is answered with this frame.
     Reply(Bytes),
-    /// The client closes: this is the answer, and then the connection ends.
-    Close {
-        /// The close frame to send back.
-        reply: Bytes,
-    },
+    /// The client closes: this frame is the answer, and then the connection ends.
+    Close(Bytes),
     /// A fragment, or a pong.
     Nothing,
 }
@@ -136,95 +123,90 @@ pub enum Event {
 /// The client broke the protocol: a close frame with this code, and the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The code of RFC 6455 section 7.4.1.
+    /// See RFC 6455 section 7.4.1.
     pub code: u16,
     /// In a few words.
     pub reason: &'static str,
 }
 
-const fn protocol(reason: &'static str) -> Failure {
+fn protocol(reason: &'static str) -> Failure {
     Failure { code: 1002, reason }
 }
 
 /// The tungstenite context that all connections share which have no message open.
-pub struct Decoder {
-    shared: Box<WebSocketContext>,
-}
+pub struct Decoder(WebSocketContext);
 
 impl Default for Decoder {
     fn default() -> Self {
-        Decoder { shared: context() }
+        Decoder(context())
     }
 }
 
 /// A fresh context. Lengths are limited here, by frame heads, so its own limits are off.
-fn context() -> Box<WebSocketContext> {
+fn context() -> WebSocketContext {
     let config = WebSocketConfig::default()
         .read_buffer_size(CONTEXT_BUFFER)
         .write_buffer_size(0)
         .max_message_size(None)
         .max_frame_size(None);
-    Box::new(WebSocketContext::new(Role::Server, Some(config)))
+    WebSocketContext::new(Role::Server, Some(config))
 }
 
 /// A message between its first fragment and its last.
 struct Open {
-    context: Box<WebSocketContext>,
+    context: WebSocketContext,
     bytes: u64,
-    fragments: u32,
+    fragments: usize,
 }
 
-/// The incoming side of one connection.
+/// The incoming side of one connection: the fragmented message that is open, if there is one.
 #[derive(Default)]
-pub struct Incoming {
-    open: Option<Box<Open>>,
-}
+pub struct Incoming(Option<Box<Open>>);
 
 impl Incoming {
     /// Whether a fragmented message is open.
     pub fn in_message(&self) -> bool {
-        self.open.is_some()
+        self.0.is_some()
     }
 
     /// The next event at the start of `input`, and the bytes it takes; `None` if the frame is not whole yet.
     /// Then the caller shows the same bytes again with more behind them; nothing is allocated for what a head
     /// only claims.
     pub fn next(
-        &mut self, decoder: &mut Decoder, input: &[u8], limits: &Limits,
+        &mut self, decoder: &mut Decoder, input: &[u8], config: &Config,
     ) -> Result<Option<(usize, Event)>, Failure> {
         let mut cursor = Cursor::new(input);
         let Some((head, length)) = FrameHeader::parse(&mut cursor).map_err(|_| protocol("an unknown opcode"))? else {
             return Ok(None);
         };
         let head_length = cursor.position() as usize;
-        self.judge(&head, length, head_length, limits)?;
+        self.judge(&head, length, head_length, config)?;
         // Below the limit of a message, so it fits.
         let end = head_length + length as usize;
         let Some(whole) = input.get(..end) else { return Ok(None) };
-        let opens = matches!(head.opcode, OpCode::Data(_)) && !head.is_final;
-        if opens {
-            let open = self.open.get_or_insert_with(|| Box::new(Open { context: context(), bytes: 0, fragments: 0 }));
+        let is_data = matches!(head.opcode, OpCode::Data(_));
+        if is_data && !head.is_final {
+            let open = self.0.get_or_insert_with(|| Box::new(Open { context: context(), bytes: 0, fragments: 0 }));
             open.bytes += length;
             open.fragments += 1;
         }
-        let last = head.is_final && matches!(head.opcode, OpCode::Data(Data::Continue));
-        let context = match (&mut self.open, head.opcode) {
-            (Some(open), OpCode::Data(_)) => &mut open.context,
-            _ => &mut decoder.shared,
+        let event = match &mut self.0 {
+            Some(open) if is_data => feed(&mut open.context, whole),
+            _ => feed(&mut decoder.0, whole),
         };
-        let event = feed(context, whole);
-        if last {
-            self.open = None;
+        if is_data && head.is_final {
+            self.0 = None;
         }
-        if matches!(event, Err(_) | Ok(Event::Close { .. })) {
-            // Its state is of no more use to the others.
-            decoder.shared = context_again(&mut self.open);
+        if matches!(event, Err(_) | Ok(Event::Close(_))) {
+            // The state of a context after this is of no use to others.
+            *self = Incoming::default();
+            *decoder = Decoder::default();
         }
         event.map(|event| Some((end, event)))
     }
 
     /// What can be said of a frame by its head alone (RFC 6455 section 5).
-    fn judge(&self, head: &FrameHeader, length: u64, head_length: usize, limits: &Limits) -> Result<(), Failure> {
+    fn judge(&self, head: &FrameHeader, length: u64, head_length: usize, config: &Config) -> Result<(), Failure> {
         if head.rsv1 || head.rsv2 || head.rsv3 {
             return Err(protocol("a reserved bit is set"));
         }
@@ -239,38 +221,26 @@ impl Incoming {
         if head_length != minimal || length > i64::MAX as u64 {
             return Err(protocol("a length is not in its shortest form"));
         }
-        match (head.opcode, &self.open) {
-            (OpCode::Control(control), _) => {
-                if !head.is_final || length > MAX_CONTROL as u64 {
-                    return Err(protocol("a control frame is fragmented or too long"));
-                }
-                if control == Control::Close && length == 1 {
-                    return Err(protocol("half a close code"));
-                }
+        let too_big = Failure { code: 1009, reason: "message too big" };
+        match (head.opcode, &self.0) {
+            (OpCode::Control(_), _) if !head.is_final || length > MAX_CONTROL as u64 => {
+                Err(protocol("a control frame is fragmented or too long"))
             }
-            (OpCode::Data(Data::Continue), None) => return Err(protocol("a continuation of nothing")),
-            (OpCode::Data(Data::Continue), Some(open)) => {
-                if open.fragments >= limits.fragments {
-                    return Err(Failure { code: 1008, reason: "too many fragments" });
-                }
-                if open.bytes + length > limits.message as u64 {
-                    return Err(Failure { code: 1009, reason: "message too big" });
-                }
+            (OpCode::Control(Control::Close), _) if length == 1 => Err(protocol("half a close code")),
+            (OpCode::Control(_), _) => Ok(()),
+            (OpCode::Data(Data::Continue), None) => Err(protocol("a continuation of nothing")),
+            (OpCode::Data(Data::Continue), Some(open)) if open.fragments >= config.max_fragments => {
+                Err(Failure { code: 1008, reason: "too many fragments" })
             }
-            (OpCode::Data(_), Some(_)) => return Err(protocol("a message inside a message")),
-            (OpCode::Data(_), None) if length > limits.message as u64 => {
-                return Err(Failure { code: 1009, reason: "message too big" });
+            (OpCode::Data(Data::Continue), Some(open)) if open.bytes + length > config.max_payload as u64 => {
+                Err(too_big)
             }
-            (OpCode::Data(_), None) => {}
+            (OpCode::Data(Data::Continue), Some(_)) => Ok(()),
+            (OpCode::Data(_), Some(_)) => Err(protocol("a message inside a message")),
+            (OpCode::Data(_), None) if length > config.max_payload as u64 => Err(too_big),
+            (OpCode::Data(_), None) => Ok(()),
         }
-        Ok(())
     }
-}
-
-/// A fresh shared context; an open message dies with its connection.
-fn context_again(open: &mut Option<Box<Open>>) -> Box<WebSocketContext> {
-    *open = None;
-    context()
 }
 
 /// Shows one whole frame to tungstenite.
@@ -287,14 +257,11 @@ fn feed(context: &mut WebSocketContext, frame: &[u8]) -> Result<Event, Failure> 
         Ok(Message::Close(_)) => {
             // Says that the connection is closed, after it has written the answer.
             let _ = context.flush(&mut stream);
-            Ok(Event::Close { reply: stream.output.into() })
+            Ok(Event::Close(stream.output.into()))
         }
         Ok(_) => Ok(Event::Nothing),
         Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(Event::Nothing),
         Err(Error::Utf8(_)) => Err(Failure { code: 1007, reason: "text is not UTF-8" }),
-        Err(Error::Capacity(CapacityError::MessageTooLong { .. })) => {
-            Err(Failure { code: 1009, reason: "message too big" })
-        }
         Err(_) => Err(protocol("a frame breaks the protocol")),
     }
 }

@@ -11,17 +11,21 @@ pub mod v3;
 
 use crate::{
     config::Config,
-    http::{self, Head, Method, Response},
+    http::{self, Framing, Head, Method, Response},
     id::{Id, Ids},
     slab::{self, ConnId, SessionId, Slab},
     timers::Timers,
     ws,
 };
 use bytes::Bytes;
+use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 use packet::{Data, Encoded, Packet};
 pub use session::Dialect;
 use session::{Out, Poll, Session, Turn};
 use std::{collections::HashMap, time::Instant};
+
+/// Payloads above this are compressed for clients that accept it, as in the reference.
+const GZIP_FROM: usize = 1024;
 
 /// Why a session has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +74,6 @@ pub enum Event {
 pub enum Output {
     /// Answer its request.
     Answer(ConnId, Response),
-    /// Answer its request with a payload.
-    Payload(ConnId, Payload),
     /// Send a ready WebSocket frame.
     Frame(ConnId, Bytes),
     /// Close it when all that was queued has left.
@@ -80,27 +82,30 @@ pub enum Output {
     Abort(ConnId),
 }
 
-/// The body of an answer to a GET, and its type; the same for all clients that get the same packets.
+/// The body of an answer to a GET; the same for all clients that get the same packets.
 #[derive(Clone, Debug)]
-pub struct Payload {
-    /// The body.
-    pub body: Bytes,
-    /// The value of Content-Type.
-    pub content_type: &'static str,
+struct Payload {
+    body: Bytes,
+    content_type: &'static str,
+    gzip: bool,
 }
 
 impl Payload {
     fn new(packets: &[Bytes], dialect: Dialect, jsonp: Option<u32>) -> Payload {
-        let (body, content_type) = match dialect {
+        let (mut body, mut content_type) = match dialect {
             Dialect::V4 => (packet::payload(packets), "text/plain; charset=UTF-8"),
             Dialect::Old { version, base64 } => v3::payload(packets, version, base64),
         };
-        match jsonp {
-            Some(callback) => {
-                Payload { body: v3::jsonp(callback, &body).into(), content_type: "text/javascript; charset=UTF-8" }
-            }
-            None => Payload { body: body.into(), content_type },
+        if let Some(callback) = jsonp {
+            (body, content_type) = (v3::jsonp(callback, &body), "text/javascript; charset=UTF-8");
         }
+        Payload { body: body.into(), content_type, gzip: false }
+    }
+
+    fn response(&self) -> Response {
+        let response = Response::new(200).header("Cache-Control", "no-store");
+        let response = if self.gzip { response.header("Content-Encoding", "gzip") } else { response };
+        response.body(self.content_type, self.body.clone())
     }
 }
 
@@ -135,28 +140,22 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The reference's words.
-    pub fn message(self) -> &'static str {
-        match self {
-            Refusal::UnknownTransport => "Transport unknown",
-            Refusal::UnknownSid => "Session ID unknown",
-            Refusal::BadMethod => "Bad handshake method",
-            Refusal::BadRequest => "Bad request",
-            Refusal::Forbidden => "Forbidden",
-            Refusal::UnsupportedProtocol => "Unsupported protocol version",
-        }
-    }
-
     /// The answer to an ordinary request, or (`upgrade`) to one that wanted a WebSocket: there the reference
     /// sends the plain message.
     pub fn response(self, upgrade: bool) -> Response {
-        let status = if self == Refusal::Forbidden { 403 } else { 400 };
-        let message = self.message();
+        let (status, message) = match self {
+            Refusal::UnknownTransport => (400, "Transport unknown"),
+            Refusal::UnknownSid => (400, "Session ID unknown"),
+            Refusal::BadMethod => (400, "Bad handshake method"),
+            Refusal::BadRequest => (400, "Bad request"),
+            Refusal::Forbidden => (403, "Forbidden"),
+            Refusal::UnsupportedProtocol => (400, "Unsupported protocol version"),
+        };
+        let response = Response::new(status).header("Cache-Control", "no-store");
         if upgrade {
-            return Response::new(status).content_type("text/html").body(message.into()).close();
+            return response.body("text/html", message).close();
         }
-        let body = format!("{{\"code\":{},\"message\":\"{message}\"}}", self as u8);
-        Response::new(status).content_type("application/json").header("Cache-Control", "no-store").body(body.into())
+        response.body("application/json", format!("{{\"code\":{},\"message\":\"{message}\"}}", self as u8))
     }
 }
 
@@ -171,6 +170,8 @@ pub struct Engine {
     now: Instant,
     /// Used again by every payload.
     packets: Vec<Bytes>,
+    /// Made when the first payload is compressed.
+    gzip: Option<Compress>,
 }
 
 impl Engine {
@@ -185,6 +186,7 @@ impl Engine {
             ids,
             now,
             packets: Vec::new(),
+            gzip: None,
         }
     }
 
@@ -289,54 +291,53 @@ impl Engine {
             Some(number) => Some(v3::callback(number).ok_or(Refusal::BadRequest)?),
             None => None,
         };
-        match session {
-            None => {
-                let base64 = jsonp.is_some() || parameter("b64").is_ok_and(|value| value.as_deref() == Some("1"));
-                let version = parameter("EIO").map_err(|_| Refusal::UnsupportedProtocol)?;
-                let dialect = match version.as_deref() {
-                    Some("4") => Dialect::V4,
-                    Some("3") => Dialect::Old { version: v3::Version::V3, base64 },
-                    Some("2") => Dialect::Old { version: v3::Version::V2, base64 },
-                    _ => return Err(Refusal::UnsupportedProtocol),
-                };
-                Ok(self.handshake(conn, head, websocket, dialect, jsonp, plain))
+        let poll = Poll { conn, jsonp, gzip: head.accepts_gzip() };
+        let Some(id) = session else {
+            let base64 = jsonp.is_some() || parameter("b64").is_ok_and(|value| value.as_deref() == Some("1"));
+            let version = parameter("EIO").map_err(|_| Refusal::UnsupportedProtocol)?;
+            let dialect = match (version.as_deref(), self.config.old_clients) {
+                (Some("4"), _) => Dialect::V4,
+                (Some("3"), true) => Dialect::Old { version: v3::Version::V3, base64 },
+                (Some("2"), true) => Dialect::Old { version: v3::Version::V2, base64 },
+                _ => return Err(Refusal::UnsupportedProtocol),
+            };
+            return Ok(self.handshake(poll, head, websocket, dialect, plain).unwrap_or_else(Next::Answer));
+        };
+        if websocket {
+            let response = match ws::accept(head) {
+                Ok(response) => response,
+                Err(refusal) => return Ok(Next::Answer(refusal)),
+            };
+            // One probe at a time, and none after the upgrade. As in the reference, the second WebSocket is let
+            // in and closed, so that its client sees no HTTP error.
+            if self.with(id, |session, turn| session.probe(conn, turn)) != Some(true) {
+                self.out.outputs.push_back(Output::Close(conn));
             }
-            Some(id) if websocket => match ws::accept(head) {
-                Err(response) => Ok(Next::Answer(response)),
-                Ok(response) => {
-                    // One probe at a time, and none after the upgrade. As in the reference, the second
-                    // WebSocket is let in and closed, so that its client sees no HTTP error.
-                    if self.with(id, |session, turn| session.probe(conn, turn)) != Some(true) {
-                        self.out.outputs.push_back(Output::Close(conn));
-                    }
-                    Ok(Next::WebSocket(id, response))
-                }
-            },
-            Some(id) if head.method == Method::Get => {
-                match self.with(id, |session, turn| session.poll(Poll { conn, jsonp }, turn)) {
-                    Some(true) => Ok(Next::Wait(id)),
-                    _ => Err(Refusal::BadRequest),
-                }
-            }
-            Some(id) => {
-                if head.too_large(self.config.max_payload) {
-                    return Ok(Next::Answer(Response::new(413).close()));
-                }
-                match self.with(id, |session, turn| session.post(conn, turn)) {
-                    Some(true) => Ok(Next::Body(id)),
-                    _ => Err(Refusal::BadRequest),
-                }
-            }
+            return Ok(Next::WebSocket(id, response));
         }
+        if head.method == Method::Get {
+            let parked = self.with(id, |session, turn| session.poll(poll, turn));
+            return if parked == Some(true) { Ok(Next::Wait(id)) } else { Err(Refusal::BadRequest) };
+        }
+        match head.framing {
+            Framing::None if head.header("Content-Length").is_none() => return Ok(Next::Answer(Response::new(411))),
+            Framing::Length(length) if length > self.config.max_payload as u64 => {
+                return Ok(Next::Answer(Response::new(413).close()));
+            }
+            _ => {}
+        }
+        let wanted = self.with(id, |session, turn| session.post(conn, turn));
+        if wanted == Some(true) { Ok(Next::Body(id)) } else { Err(Refusal::BadRequest) }
     }
 
     /// A new session, on either transport.
     fn handshake(
-        &mut self, conn: ConnId, head: &Head, websocket: bool, dialect: Dialect, jsonp: Option<u32>, plain: bool,
-    ) -> Next {
+        &mut self, poll: Poll, head: &Head, websocket: bool, dialect: Dialect, plain: bool,
+    ) -> Result<Next, Response> {
         if self.sessions.len() >= self.config.max_connections {
-            return Next::Answer(Response::new(503).header("Retry-After", "10").close());
+            return Err(Response::new(503).header("Retry-After", "10").close());
         }
+        let accepted = if websocket { Some(ws::accept(head)?) } else { None };
         let sid = self.ids.fresh();
         let config = &self.config;
         let upgrades = if config.transports.websocket && !websocket { "\"websocket\"" } else { "" };
@@ -348,27 +349,19 @@ impl Engine {
             config.max_payload
         );
         let open = Bytes::from(open);
-        let response = match websocket.then(|| ws::accept(head)).transpose() {
-            Ok(response) => response,
-            Err(refusal) => return Next::Answer(refusal),
-        };
         // Browsers take a payload of any length; python-engineio does not, and others may have limits too.
         let many = head.header("User-Agent").is_some_and(|agent| agent.starts_with(b"Mozilla/"));
-        let session = Session::new(sid, dialect, many, websocket.then_some(conn), config, self.now);
+        let session = Session::new(sid, dialect, many, plain, websocket.then_some(poll.conn), config, self.now);
         let id = self.sessions.insert(session);
         self.sids.insert(sid, id);
-        self.with(id, |session, turn| {
-            session.plain = plain;
-            match response {
-                Some(response) => {
-                    session.open(open, turn);
-                    Next::WebSocket(id, response)
-                }
-                None => {
-                    turn.out.events.push_back(Event::Opened(id));
-                    turn.out.outputs.push_back(Output::Payload(conn, Payload::new(&[open], dialect, jsonp)));
-                    Next::Wait(id)
-                }
+        self.with(id, |session, turn| match accepted {
+            Some(response) => {
+                session.open(open, turn);
+                Ok(Next::WebSocket(id, response))
+            }
+            None => {
+                turn.out.events.push_back(Event::Opened(id));
+                Ok(Next::Answer(Payload::new(&[open], dialect, poll.jsonp).response()))
             }
         })
         .expect("the session was inserted just now")
@@ -394,7 +387,7 @@ impl Engine {
             Ok(packets) => {
                 self.with(id, |session, turn| session.posted(packets, turn));
                 // The type is the reference's; an iframe of an old client wants it so.
-                Response::new(200).content_type("text/html").header("Cache-Control", "no-store").body("ok".into())
+                Response::new(200).header("Cache-Control", "no-store").body("text/html", "ok")
             }
             Err(packet::Invalid(why)) => {
                 log::debug!("a payload cannot be read: {why}");
@@ -454,7 +447,8 @@ impl Engine {
     pub fn flush(&mut self) {
         let mut ready = std::mem::take(&mut self.out.ready);
         let mut packets = std::mem::take(&mut self.packets);
-        let mut last: Option<(Vec<Bytes>, Dialect, Payload)> = None;
+        // The last payload, as it is and compressed.
+        let mut made: [Option<(Vec<Bytes>, Dialect, Payload)>; 2] = [None, None];
         for id in ready.drain(..) {
             let max = self.config.max_payload;
             let found = self.with(id, |session, turn| {
@@ -463,27 +457,51 @@ impl Engine {
                 Some((poll, session.dialect))
             });
             let Some(Some((poll, dialect))) = found else { continue };
-            let payload = match &last {
+            let last = &mut made[usize::from(poll.gzip)];
+            let payload = match last {
                 Some((same, like, payload))
                     if poll.jsonp.is_none() && *like == dialect && identical(same, &packets) =>
                 {
                     payload.clone()
                 }
                 _ => {
-                    let payload = Payload::new(&packets, dialect, poll.jsonp);
-                    if poll.jsonp.is_none() {
-                        last = Some((packets.clone(), dialect, payload.clone()));
+                    let mut payload = Payload::new(&packets, dialect, poll.jsonp);
+                    if poll.gzip && payload.body.len() > GZIP_FROM {
+                        payload.body = gzip(
+                            self.gzip.get_or_insert_with(|| Compress::new(Compression::fast(), false)),
+                            &payload.body,
+                        );
+                        payload.gzip = true;
                     }
+                    *last = poll.jsonp.is_none().then(|| (packets.clone(), dialect, payload.clone()));
                     payload
                 }
             };
-            self.out.outputs.push_back(Output::Payload(poll.conn, payload));
+            self.out.outputs.push_back(Output::Answer(poll.conn, payload.response()));
         }
         packets.clear();
         self.packets = packets;
         // Transitions list no session anew while the list is walked: a GET that is answered is not parked.
         self.out.ready = ready;
     }
+}
+
+/// One gzip member (RFC 1952): a head without a name or a time, the compressed bytes, their checksum and length.
+fn gzip(compress: &mut Compress, bytes: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(bytes.len());
+    out.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
+    compress.reset();
+    let mut status = Status::Ok;
+    while status != Status::StreamEnd {
+        out.reserve(GZIP_FROM);
+        let rest = &bytes[compress.total_in() as usize..];
+        status = compress.compress_vec(rest, &mut out, FlushCompress::Finish).expect("memory can be compressed");
+    }
+    let mut sum = Crc::new();
+    sum.update(bytes);
+    out.extend_from_slice(&sum.sum().to_le_bytes());
+    out.extend_from_slice(&sum.amount().to_le_bytes());
+    out.into()
 }
 
 /// Whether these are the same packets: the same allocations, so no byte is compared.

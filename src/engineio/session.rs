@@ -90,6 +90,8 @@ pub(super) struct Poll {
     pub conn: ConnId,
     /// The callback number of a JSONP request.
     pub jsonp: Option<u32>,
+    /// A compressed answer is welcome.
+    pub gzip: bool,
 }
 
 /// A WebSocket that may take over from polling.
@@ -139,7 +141,9 @@ pub(super) struct Session {
 impl Session {
     /// A session that polls (the open packet is the answer to the request that made it), or that starts on the
     /// WebSocket `conn`.
-    pub fn new(sid: Id, dialect: Dialect, many: bool, conn: Option<ConnId>, config: &Config, now: Instant) -> Session {
+    pub fn new(
+        sid: Id, dialect: Dialect, many: bool, plain: bool, conn: Option<ConnId>, config: &Config, now: Instant,
+    ) -> Session {
         let carrier = conn.map_or(Carrier::Polling { poll: None, probe: None }, Carrier::WebSocket);
         let first = match dialect {
             Dialect::V4 => config.ping_interval,
@@ -150,7 +154,7 @@ impl Session {
             dialect,
             timer: Deadline::default(),
             many,
-            plain: false,
+            plain,
             opening: None,
             carrier,
             post: None,
@@ -387,7 +391,8 @@ impl Session {
         if let Carrier::Polling { poll, .. } = &mut self.carrier
             && let Some(poll) = poll.take()
         {
-            out.outputs.push_back(Output::Payload(poll.conn, Payload::new(&[packet::NOOP], self.dialect, poll.jsonp)));
+            let payload = Payload::new(&[packet::NOOP], self.dialect, poll.jsonp);
+            out.outputs.push_back(Output::Answer(poll.conn, payload.response()));
         }
     }
 

@@ -131,7 +131,6 @@ struct Client {
 /// All sockets, and the rooms they are in.
 pub struct Io {
     config: Config,
-    limits: packet::Limits,
     namespaces: &'static [&'static str],
     sockets: Slab<crate::slab::Socket, Socket>,
     clients: HashMap<SessionId, Client>,
@@ -147,7 +146,6 @@ impl Io {
     /// No sockets yet.
     pub fn new(config: Config, namespaces: &'static [&'static str]) -> Io {
         Io {
-            limits: packet::Limits { attachments: config.max_attachments, depth: config.max_depth },
             config,
             namespaces,
             sockets: Slab::default(),
@@ -212,7 +210,7 @@ impl Io {
         if client.partial.is_some() {
             return Err(Invalid("a packet before the last one had all its attachments"));
         }
-        let packet = packet::decode(&text, &self.limits)?;
+        let packet = packet::decode(&text, &self.config)?;
         let namespace = self.namespaces.iter().position(|name| *name == packet.namespace).map(|index| index as u16);
         let of_namespace =
             |key: &&SocketKey| self.sockets.get(**key).is_some_and(|socket| Some(socket.namespace) == namespace);
@@ -259,7 +257,7 @@ impl Io {
             return Ok(());
         }
         self.timers.clear(id, &mut client.deadline);
-        let packet = packet::decode(&partial.text, &self.limits)?;
+        let packet = packet::decode(&partial.text, &self.config)?;
         self.deliver(partial.socket, &packet, &partial.attachments, engine, app)
     }
 

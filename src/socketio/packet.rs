@@ -12,6 +12,7 @@
 //! Source: docs/socket.io-protocol/v5-current.md, "Packet encoding". Arguments stay the bytes that came (rule R11):
 //! here JSON is checked and cut into pieces, but only names and what the application asks for are decoded.
 
+use crate::config::Config;
 use serde::de::{Deserializer, Visitor};
 use serde_json::value::RawValue;
 use std::{borrow::Cow, fmt, io::Write};
@@ -52,15 +53,6 @@ impl Kind {
     }
 }
 
-/// What a packet may be.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Number of attachments.
-    pub attachments: usize,
-    /// Nesting of arrays and objects.
-    pub depth: usize,
-}
-
 /// A packet, borrowed from the message it came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {
@@ -81,7 +73,7 @@ pub struct Packet<'a> {
 pub struct Invalid(pub &'static str);
 
 /// Reads a packet. What it returns is wholly checked, but for the placeholders of attachments.
-pub fn decode<'a>(text: &'a str, limits: &Limits) -> Result<Packet<'a>, Invalid> {
+pub fn decode<'a>(text: &'a str, config: &Config) -> Result<Packet<'a>, Invalid> {
     let kind = match text.as_bytes().first() {
         Some(b'0') => Kind::Connect,
         Some(b'1') => Kind::Disconnect,
@@ -97,7 +89,7 @@ pub fn decode<'a>(text: &'a str, limits: &Limits) -> Result<Packet<'a>, Invalid>
     if matches!(kind, Kind::BinaryEvent | Kind::BinaryAck) {
         let (number, tail) = split_digits(rest);
         rest = tail.strip_prefix('-').ok_or(Invalid("the number of attachments is missing"))?;
-        let number = number.parse().ok().filter(|number| *number <= limits.attachments);
+        let number = number.parse().ok().filter(|number| *number <= config.max_attachments);
         attachments = number.ok_or(Invalid("no number of attachments, or too many"))?;
     }
     let mut namespace = "/";
@@ -112,7 +104,7 @@ pub fn decode<'a>(text: &'a str, limits: &Limits) -> Result<Packet<'a>, Invalid>
         Ok(id) if id <= MAX_ACK => Some(id),
         _ => return Err(Invalid("an ack id that is no exact number")),
     };
-    check_depth(data, limits.depth)?;
+    check_depth(data, config.max_depth)?;
     check_shape(kind, data)?;
     if id.is_none() && matches!(kind, Kind::Ack | Kind::BinaryAck) {
         return Err(Invalid("an answer to nothing"));
@@ -290,9 +282,4 @@ pub fn write_head(out: &mut Vec<u8>, kind: Kind, attachments: usize, namespace: 
     if let Some(id) = id {
         write!(out, "{id}").expect(fine);
     }
-}
-
-/// Writes a JSON string.
-pub fn write_string(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text).expect("a string is always JSON, and memory takes it");
 }
