@@ -11,11 +11,9 @@
 //! What the example does not do: judge what clients send. A name or text that is no string, is empty or too
 //! long, and a post without a name are refused: nothing is relayed, the ack callback gets `{error}`.
 
-use crate::{
-    config::Config,
-    slab::SocketKey,
-    socketio::{App, Cx, Event, Reason, To, packet},
-};
+use crate::config::Config;
+use crate::slab::SocketKey;
+use crate::socketio::{App, Cx, Event, Reason, To, packet};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::HashMap;

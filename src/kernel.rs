@@ -10,10 +10,8 @@
 pub mod seam;
 
 use mio::net::TcpStream;
-use std::{
-    io::{self, IoSlice, Read, Write},
-    net::Shutdown,
-};
+use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
 
 /// What a connection reads from and writes to.
 pub enum Stream {

@@ -1,10 +1,8 @@
 //! Log lines on standard error, and a brake for those that could be many.
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use std::{
-    io::{self, Write},
-    time::{Duration, Instant, SystemTime},
-};
+use std::io::{self, Write};
+use std::time::{Duration, Instant, SystemTime};
 
 /// One line of a kind in this time.
 const QUIET_TIME: Duration = Duration::from_secs(10);

@@ -1,10 +1,8 @@
 //! Arguments and environment in, server out.
 
-use salon::{
-    chat::Chat,
-    config::{self, Action, Config},
-    logger,
-};
+use salon::chat::Chat;
+use salon::config::{self, Action, Config};
+use salon::logger;
 use std::{env, process::ExitCode};
 
 fn main() -> ExitCode {

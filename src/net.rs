@@ -9,24 +9,18 @@
 //! to `WouldBlock` or the connection stands in `unread` (R2); a non-empty outbox is in `dirty` or has seen
 //! `WouldBlock` (R3); after a short write it is written on to `WouldBlock`, or Windows never reports it again.
 
-use crate::{
-    config::Config,
-    kernel::{Kernel, Stream},
-    queue::{Pool, Queue},
-    slab::{Conn, ConnId, Slab},
-    timers::{Deadline, Timers},
-};
+use crate::config::Config;
+use crate::kernel::{Kernel, Stream};
+use crate::queue::{Pool, Queue};
+use crate::slab::{Conn, ConnId, Slab};
+use crate::timers::{Deadline, Timers};
 use bytes::Bytes;
-use mio::{
-    Events, Interest, Poll, Token,
-    net::{TcpListener, TcpStream},
-};
-use std::{
-    io::{self, ErrorKind, IoSlice},
-    mem,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::{Duration, Instant},
-};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use std::io::{self, ErrorKind, IoSlice};
+use std::mem;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 /// Tokens beyond all packed keys.
 const LISTENER: Token = Token(usize::MAX);

@@ -11,24 +11,20 @@
 //! a timer that is much too late shows that the loop itself stood still (throttled CPU, suspended machine):
 //! then input goes first, or a pause would kill every session whose pong waits in the kernel.
 
-use crate::{
-    assets,
-    config::{Config, Origins},
-    engineio::{Engine, Event, Next, Output, Refusal, packet::Data},
-    http::{self, Framing, Head, Method, Response},
-    id::Ids,
-    logger::Quiet,
-    net::{Fill, Net, Wake},
-    slab::{ConnId, SessionId},
-    socketio::{App, Io},
-    ws,
-};
+use crate::config::{Config, Origins};
+use crate::engineio::packet::Data;
+use crate::engineio::{Engine, Event, Next, Output, Refusal};
+use crate::http::{self, Framing, Head, Method, Response};
+use crate::id::Ids;
+use crate::logger::Quiet;
+use crate::net::{Fill, Net, Wake};
+use crate::slab::{ConnId, SessionId};
+use crate::socketio::{App, Io};
+use crate::{assets, ws};
 use bytes::Bytes;
-use std::{
-    io, mem,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use std::{io, mem};
 
 /// The path of Engine.IO. Official clients use it unless told otherwise.
 const ENGINE_PATH: &str = "/socket.io/";

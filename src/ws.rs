@@ -6,25 +6,17 @@
 //! serves all connections; a connection owns one only between a fragment and the last fragment of a message.
 //! Extensions and subprotocols are never agreed to: IIS cannot carry compressed frames.
 
-use crate::{
-    config::Config,
-    http::{Head, Method, Response},
-};
+use crate::config::Config;
+use crate::http::{Head, Method, Response};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
 use std::io::{self, Cursor, Read, Write};
 pub use tungstenite::Utf8Bytes as Text;
-use tungstenite::{
-    Error, Message,
-    protocol::{
-        Role, WebSocketConfig, WebSocketContext,
-        frame::{
-            FrameHeader,
-            coding::{Control, Data, OpCode},
-        },
-    },
-};
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
+use tungstenite::{Error, Message};
 
 /// What makes a key an answer (RFC 6455 section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";

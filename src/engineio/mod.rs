@@ -9,14 +9,12 @@ pub mod packet;
 mod session;
 pub mod v3;
 
-use crate::{
-    config::Config,
-    http::{self, Framing, Head, Method, Response},
-    id::{Id, Ids},
-    slab::{self, ConnId, SessionId, Slab},
-    timers::Timers,
-    ws,
-};
+use crate::config::Config;
+use crate::http::{self, Framing, Head, Method, Response};
+use crate::id::{Id, Ids};
+use crate::slab::{self, ConnId, SessionId, Slab};
+use crate::timers::Timers;
+use crate::ws;
 use bytes::Bytes;
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 use packet::{Data, Encoded, Packet};

@@ -24,25 +24,18 @@
 //!
 //! `Closed` rises in `end()` and nowhere else, so it rises once (rule R4).
 
-use super::{
-    Event, Output, Payload, Reason,
-    packet::{self, Encoded, Packet},
-    v3,
-};
-use crate::{
-    config::Config,
-    id::Id,
-    queue::{Pool, Queue},
-    slab::{ConnId, SessionId},
-    timers::Deadline,
-    ws,
-};
+use super::packet::{self, Encoded, Packet};
+use super::{Event, Output, Payload, Reason, v3};
+use crate::config::Config;
+use crate::id::Id;
+use crate::queue::{Pool, Queue};
+use crate::slab::{ConnId, SessionId};
+use crate::timers::Deadline;
+use crate::ws;
 use bytes::Bytes;
-use std::{
-    collections::VecDeque,
-    mem,
-    time::{Duration, Instant},
-};
+use std::collections::VecDeque;
+use std::mem;
+use std::time::{Duration, Instant};
 
 /// How long a GET waits for its noop while the upgrade is probed (the reference looks every 100 ms).
 const NOOP_DELAY: Duration = Duration::from_millis(100);

@@ -19,10 +19,8 @@
 //! byte 04, all others with a digit. So the framing of a payload can be chosen when it is made.
 
 use super::packet::{self, Data, Encoded, Framed, Invalid, Packet};
-use crate::{
-    http,
-    ws::{self, Opcode, Text},
-};
+use crate::http;
+use crate::ws::{self, Opcode, Text};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Buf, Bytes};
 use std::{io::Write, str::FromStr};

@@ -8,22 +8,19 @@
 
 pub mod packet;
 
-use crate::{
-    config::Config,
-    engineio::{self, Engine, Event as EngineEvent, packet::Data, packet::Encoded},
-    id::Id,
-    slab::{SessionId, Slab, SocketKey},
-    timers::{Deadline, Timers},
-    ws::Text,
-};
+use crate::config::Config;
+use crate::engineio::packet::{Data, Encoded};
+use crate::engineio::{self, Engine, Event as EngineEvent};
+use crate::id::Id;
+use crate::slab::{SessionId, Slab, SocketKey};
+use crate::timers::{Deadline, Timers};
+use crate::ws::Text;
 use bytes::Bytes;
 use packet::{Invalid, Kind, Packet};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    time::{Duration, Instant},
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
 /// What the application decides: the chat, or an app of the conformance tests.
 pub trait App {
