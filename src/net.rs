@@ -56,11 +56,10 @@ pub enum Wake {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fill {
     Bytes(usize),
-    Drained,
+    /// No more for now; or the connection is broken, and marked as dead.
+    Nothing,
     /// The peer has closed its side.
     End,
-    /// The connection is unknown, or broken and marked as dead.
-    Dead,
 }
 
 /// One TCP connection; `P` is what `server` keeps beside it.
@@ -84,10 +83,10 @@ pub struct Connection<P> {
     unread: bool,
     /// The peer has sent its last byte.
     pub ended: bool,
-    /// To be closed when the outbox is empty; what it still sends is thrown away.
-    pub finishing: bool,
-    /// Our side is shut down; so many bytes more are thrown away.
-    lingering: Option<usize>,
+    /// To be closed when the outbox is empty; so many bytes more of the peer are thrown away.
+    finishing: Option<usize>,
+    /// Our side is shut down.
+    lingering: bool,
     dead: bool,
 }
 
@@ -95,6 +94,11 @@ impl<P> Connection<P> {
     /// Bytes queued and not yet with the kernel.
     pub fn queued(&self) -> usize {
         self.outbox.bytes() - self.sent
+    }
+
+    /// Whether it ends: nothing more can be sent, and what the peer sends is thrown away.
+    pub fn is_finishing(&self) -> bool {
+        self.finishing.is_some()
     }
 }
 
@@ -113,8 +117,6 @@ pub struct Net<P> {
     dirty: Vec<ConnId>,
     doomed: Vec<ConnId>,
     unread: Vec<ConnId>,
-    /// Written to in vain, without a real `WouldBlock`; only a test kernel does that.
-    retry: Vec<ConnId>,
     kernel: Kernel,
     phases: Timers<ConnId>,
     stalls: Timers<ConnId>,
@@ -135,7 +137,6 @@ impl<P: Default> Net<P> {
             dirty: Vec::new(),
             doomed: Vec::new(),
             unread: Vec::new(),
-            retry: Vec::new(),
             kernel: Kernel::default(),
             phases: Timers::default(),
             stalls: Timers::default(),
@@ -177,7 +178,7 @@ impl<P: Default> Net<P> {
     /// if bytes were left unread or connections not accepted in the last turn.
     pub fn wait(&mut self, now: Instant, deadline: Option<Instant>) -> io::Result<()> {
         let timeout = match deadline {
-            _ if self.can_accept() || !self.unread.is_empty() || !self.retry.is_empty() => Some(Duration::ZERO),
+            _ if self.can_accept() || !self.unread.is_empty() => Some(Duration::ZERO),
             deadline => deadline.map(|deadline| deadline.saturating_duration_since(now)),
         };
         match self.poll.poll(&mut self.events, timeout) {
@@ -205,13 +206,10 @@ impl<P: Default> Net<P> {
         if self.can_accept() {
             wakes.push(Wake::Listener);
         }
-        for id in self.retry.drain(..) {
-            wakes.push(Wake::Connection { id, readable: false, writable: true, hung_up: false });
-        }
         for id in self.unread.drain(..) {
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.unread = false;
-                wakes.push(Wake::Connection { id, readable: true, writable: false, hung_up: false });
+                wakes.push(Wake::Connection { id, readable: true, writable: true, hung_up: false });
             }
         }
     }
@@ -269,8 +267,8 @@ impl<P: Default> Net<P> {
             dirty: false,
             unread: false,
             ended: false,
-            finishing: false,
-            lingering: None,
+            finishing: None,
+            lingering: false,
             dead: false,
         })
     }
@@ -293,28 +291,34 @@ impl<P: Default> Net<P> {
     /// Reads once into `buffer`.
     pub fn read(&mut self, id: ConnId, buffer: &mut [u8]) -> Fill {
         let Some(connection) = self.connections.get_mut(id).filter(|connection| !connection.dead) else {
-            return Fill::Dead;
+            return Fill::Nothing;
         };
         loop {
             match self.kernel.read(&mut connection.stream, buffer) {
                 Ok(0) => {
                     connection.ended = true;
+                    if connection.lingering {
+                        self.doom(id);
+                    }
                     return Fill::End;
                 }
-                Ok(count) => return Fill::Bytes(count),
+                Ok(count) => match &mut connection.finishing {
+                    None => return Fill::Bytes(count),
+                    Some(left) if *left >= count => *left -= count,
+                    Some(_) => break,
+                },
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if self.kernel.lied {
                         self.remember_unread(id);
                     }
-                    return Fill::Drained;
+                    return Fill::Nothing;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.doom(id);
-                    return Fill::Dead;
-                }
+                Err(_) => break,
             }
         }
+        self.doom(id);
+        Fill::Nothing
     }
 
     /// Remembers that there is more to read than this turn has read.
@@ -329,7 +333,7 @@ impl<P: Default> Net<P> {
     /// Queues bytes; they leave at the end of the turn. Above the hard limit the connection is doomed.
     pub fn push(&mut self, id: ConnId, bytes: Bytes) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.dead || connection.finishing || bytes.is_empty() {
+        if connection.dead || connection.is_finishing() || bytes.is_empty() {
             return;
         }
         self.pool.push(&mut connection.outbox, bytes);
@@ -351,7 +355,7 @@ impl<P: Default> Net<P> {
     /// The connection ends when all that is queued has left.
     pub fn finish(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.finishing = true;
+        connection.finishing.get_or_insert(LINGER_BYTES);
         connection.input = Vec::new();
         // The flush at the end of the turn finds the outbox empty, and goes on from there.
         self.mark_dirty(id);
@@ -371,7 +375,7 @@ impl<P: Default> Net<P> {
         let Some(connection) = self.connections.get_mut(id) else { return };
         match at {
             // Once it only lingers, the deadline is ours.
-            _ if connection.lingering.is_some() => {}
+            _ if connection.lingering => {}
             Some(at) => self.phases.set(id, &mut connection.phase, at),
             None => self.phases.clear(id, &mut connection.phase),
         }
@@ -388,7 +392,7 @@ impl<P: Default> Net<P> {
         while let Some((_, id)) = self.phases.pop_due(now) {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             connection.phase = Deadline::default();
-            if connection.lingering.is_none() {
+            if !connection.lingering {
                 return Some(id);
             }
             self.doom(id);
@@ -399,23 +403,6 @@ impl<P: Default> Net<P> {
     /// The nearest deadline of any connection, or of accept.
     pub fn next_deadline(&self) -> Option<Instant> {
         [self.phases.next(), self.stalls.next(), self.accept_pause].into_iter().flatten().min()
-    }
-
-    /// Counts bytes that a finished connection still sends; too many, and it is doomed.
-    pub fn throw_away(&mut self, id: ConnId, count: usize) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        let Some(left) = &mut connection.lingering else { return };
-        match left.checked_sub(count) {
-            Some(rest) => *left = rest,
-            None => self.doom(id),
-        }
-    }
-
-    /// A finished connection was closed by the peer too: nothing more to wait for, once all is written.
-    pub fn peer_ended(&mut self, id: ConnId) {
-        if self.connections.get(id).is_some_and(|connection| connection.lingering.is_some()) {
-            self.doom(id);
-        }
     }
 
     /// The kernel takes bytes of this connection again.
@@ -467,8 +454,8 @@ impl<P: Default> Net<P> {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if self.kernel.lied {
-                        self.retry.push(id);
+                    if self.kernel.lied && !mem::replace(&mut connection.unread, true) {
+                        self.unread.push(id);
                     }
                     let over = connection.queued() > self.config.soft_queue;
                     // A reader that is far behind has a fixed time to catch up; any other starts anew
@@ -492,10 +479,9 @@ impl<P: Default> Net<P> {
         }
         connection.soft = false;
         self.stalls.clear(id, &mut connection.stall);
-        if connection.finishing && connection.lingering.is_none() {
+        if connection.is_finishing() && !mem::replace(&mut connection.lingering, true) {
             // An error means that there is nobody left to be told.
             let gone = connection.ended || connection.stream.shut_down().is_err();
-            connection.lingering = Some(LINGER_BYTES);
             self.phases.set(id, &mut connection.phase, now + LINGER);
             if gone {
                 self.doom(id);

@@ -195,7 +195,7 @@ impl<A: App> Server<A> {
             match fill {
                 Fill::Bytes(count) => self.receive(id, &scratch[..count]),
                 Fill::End => self.half_closed(id),
-                Fill::Drained | Fill::Dead => {}
+                Fill::Nothing => {}
             }
             self.scratch = scratch;
             if !matches!(fill, Fill::Bytes(_)) {
@@ -208,7 +208,7 @@ impl<A: App> Server<A> {
     /// Whether what the connection sends has to wait: enough is pipelined behind a request, or the peer does
     /// not read what we send.
     fn is_paused(&self, id: ConnId) -> bool {
-        self.net.get(id).filter(|connection| !connection.finishing).is_some_and(|connection| {
+        self.net.get(id).filter(|connection| !connection.is_finishing()).is_some_and(|connection| {
             match &connection.protocol {
                 Speaks::Http { exchange: Some(exchange), .. } if exchange.complete => {
                     connection.input.len() >= self.config.max_head
@@ -219,37 +219,31 @@ impl<A: App> Server<A> {
         })
     }
 
-    /// New bytes: parsed where they are, and kept only if they end in the middle of something.
+    /// New bytes (or none, once a request is answered) behind those that were kept: parsed where they are, and kept
+    /// only if they end in the middle of something.
     fn receive(&mut self, id: ConnId, new: &[u8]) {
         let Some(connection) = self.net.get_mut(id) else { return };
-        if connection.finishing {
-            return self.net.throw_away(id, new.len());
-        }
-        if !connection.input.is_empty() {
-            connection.input.extend_from_slice(new);
-            return self.consume_kept(id);
-        }
-        let used = self.consume(id, new);
-        if let Some(connection) = self.net.get_mut(id)
-            && used < new.len()
-        {
-            connection.input = new[used..].to_vec();
-            if let Speaks::Http { exchange: None, .. } = connection.protocol {
-                self.net.set_phase(id, Some(self.now + self.config.head_timeout));
-            }
-        }
-    }
-
-    /// Goes on with bytes that were kept.
-    fn consume_kept(&mut self, id: ConnId) {
-        let Some(connection) = self.net.get_mut(id) else { return };
         let mut kept = mem::take(&mut connection.input);
-        let used = self.consume(id, &kept);
-        if let Some(connection) = self.net.get_mut(id)
-            && used < kept.len()
-        {
+        let begins = kept.is_empty() || new.is_empty();
+        let used = if kept.is_empty() {
+            let used = self.consume(id, new);
+            kept.extend_from_slice(&new[used..]);
+            used
+        } else {
+            kept.extend_from_slice(new);
+            let used = self.consume(id, &kept);
             kept.drain(..used);
-            connection.input = kept;
+            used
+        };
+        if kept.is_empty() {
+            return;
+        }
+        let Some(connection) = self.net.get_mut(id) else { return };
+        connection.input = kept;
+        if let Speaks::Http { exchange: None, .. } = connection.protocol
+            && (begins || used > 0)
+        {
+            self.net.set_phase(id, Some(self.now + self.config.head_timeout));
         }
     }
 
@@ -257,7 +251,7 @@ impl<A: App> Server<A> {
     fn consume(&mut self, id: ConnId, bytes: &[u8]) -> usize {
         let mut used = 0;
         loop {
-            let Some(connection) = self.net.get(id).filter(|connection| !connection.finishing) else {
+            let Some(connection) = self.net.get(id).filter(|connection| !connection.is_finishing()) else {
                 return bytes.len();
             };
             let step = match connection.protocol {
@@ -539,7 +533,7 @@ impl<A: App> Server<A> {
             // It was paused.
             self.net.remember_unread(id);
         }
-        self.consume_kept(id);
+        self.receive(id, &[]);
         if ended {
             self.half_closed(id);
         }
@@ -553,7 +547,7 @@ impl<A: App> Server<A> {
         self.pump();
         let Some(connection) = self.net.get(id) else { return };
         match &connection.protocol {
-            _ if connection.finishing => self.net.peer_ended(id),
+            _ if connection.is_finishing() => {}
             // Answered, with more requests behind: settle goes on with them, and comes back here.
             Speaks::Http { exchange: None, .. } if self.resume.contains(&id) => {}
             // All requests are answered, and the answers still go out.
