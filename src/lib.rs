@@ -1,4 +1,36 @@
-//! salon: a Socket.IO chat server on one thread and one event loop.
+//! salon: a Socket.IO chat server on one thread and one event loop. This is the map.
+//!
+//! In reading order; a file imports only what stands above it:
+//!
+//! ```text
+//! config                    every option, its default, its reason
+//! slab queue timers id      values with keys that never lie, queues in one arena, deadlines, sids
+//! logger                    lines on standard error
+//! kernel net                every byte in and out; sockets, outboxes, deadlines of connections
+//! http assets ws            requests and answers; the embedded page; WebSocket frames
+//! engineio/packet v3        packets and payloads of protocol 4; those of older clients
+//! engineio/session mod      one session and all its transitions; all sessions, found by sid
+//! socketio/packet mod       packets of Socket.IO; namespaces, sockets, rooms, acks, broadcasts; trait App
+//! chat                      the application
+//! server main               the turn of the loop, and who speaks with whom
+//! ```
+//!
+//! Bytes and events go up, calls go down and only enqueue:
+//!
+//! ```text
+//!            net --bytes--> http, ws --requests, frames--> engineio --events--> socketio --events--> App
+//!  outbox <-- server <-- outputs ----------------------- engineio <--send----- socketio <--Cx------- App
+//! ```
+//!
+//! The rules, by the numbers that comments refer to:
+//!
+//! - R1 A key never names two things. R2 A readable edge is read to `WouldBlock`, or the connection is remembered.
+//! - R3 An outbox that is not empty is to be written this turn, or has seen `WouldBlock`. R4 Every `Opened` has one
+//!   `Closed`. R5 What goes down raises nothing before it returns.
+//! - R6 No clock, socket or randomness below `server`. R7 What a peer can grow has a limit in `config`. R8 Bytes of
+//!   peers never panic; `expect` says which invariant it stands on.
+//! - R9 Every answer has a Content-Length (but 1xx, 204, 304). R10 An idle connection owns no buffer. R11 Arguments
+//!   that are passed on leave as the bytes that came.
 
 #![forbid(unsafe_code)]
 
