@@ -8,10 +8,14 @@
 //! | `typing`, `stop typing` | the same to all others |
 //! | (disconnect of a named user) | `user left` to all others |
 //!
+//! `numUsers` is the number of named sockets that are connected, or whose connection broke less than `leave_grace` ago:
+//! a broken connection is not a goodbye. Who comes back later than that is announced again.
+//!
 //! What the example does not do: judge what clients send. A name or text that is no string, is empty or too
 //! long, and a post without a name are refused: nothing is relayed, the ack callback gets `{error}`.
 
 use crate::config::Config;
+use crate::engineio;
 use crate::slab::SocketKey;
 use crate::socketio::{App, Cx, Event, Reason, To, packet};
 use serde::Serialize;
@@ -47,11 +51,20 @@ struct Refused {
     error: &'static str,
 }
 
-/// Who is here, by name.
+/// A named socket.
+struct User {
+    /// As it was sent, to be sent on as the same bytes (rule R11).
+    name: Box<RawValue>,
+    /// Connected, or broken for less than the grace: what `numUsers` counts.
+    here: bool,
+}
+
+/// Who is here, by name. Who is not may come back, as long as their socket can be recovered.
 pub struct Chat {
     config: Config,
-    /// The names as they were sent, to be sent on as the same bytes (rule R11).
-    users: HashMap<SocketKey, Box<RawValue>>,
+    users: HashMap<SocketKey, User>,
+    /// Users that are here.
+    here: usize,
     /// Events refused since the start.
     pub refused: u64,
 }
@@ -59,7 +72,7 @@ pub struct Chat {
 impl Chat {
     /// An empty room.
     pub fn new(config: Config) -> Chat {
-        Chat { config, users: HashMap::new(), refused: 0 }
+        Chat { config, users: HashMap::new(), here: 0, refused: 0 }
     }
 
     fn add_user(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
@@ -67,23 +80,40 @@ impl Chat {
             return Ok(());
         }
         let raw = text_of(event, |name| name.chars().count() <= self.config.max_name)?;
-        self.users.insert(socket, raw.to_owned());
-        cx.emit(socket, "login", &(Login { num_users: self.users.len() },), &[]);
-        let joined = Presence { username: raw, num_users: self.users.len() };
-        cx.broadcast(&others(&[socket]), "user joined", &(joined,), &[]);
+        // Who could not be recovered, and is back under the same name before the grace was over, was never away.
+        let back = cx.predecessor(socket).filter(|old| {
+            self.users.get(old).is_some_and(|user| user.here && packet::string(&user.name) == packet::string(raw))
+        });
+        match back {
+            Some(old) => drop(self.users.remove(&old)),
+            None => self.here += 1,
+        }
+        self.users.insert(socket, User { name: raw.to_owned(), here: true });
+        cx.emit(socket, "login", &(Login { num_users: self.here },), &[]);
+        if back.is_none() {
+            self.tell(cx, socket, "user joined");
+        }
         Ok(())
     }
 
+    /// Tells all others that a user is here, or no longer.
+    fn tell(&self, cx: &mut Cx, socket: SocketKey, event: &str) {
+        if let Some(user) = self.users.get(&socket) {
+            let presence = Presence { username: &user.name, num_users: self.here };
+            cx.broadcast(&others(&[socket]), event, &(presence,), &[]);
+        }
+    }
+
     fn new_message(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
-        let username = self.users.get(&socket).ok_or("not logged in: send `add user` first")?;
+        let username = &self.users.get(&socket).ok_or("not logged in: send `add user` first")?.name;
         let message = text_of(event, |text| text.len() <= self.config.max_text)?;
         cx.broadcast(&others(&[socket]), "new message", &(Message { username, message },), &[]);
         Ok(())
     }
 
     fn typing(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) {
-        if let Some(username) = self.users.get(&socket) {
-            cx.broadcast(&others(&[socket]), event.name, &(Typing { username },), &[]);
+        if let Some(user) = self.users.get(&socket) {
+            cx.broadcast(&others(&[socket]), event.name, &(Typing { username: &user.name },), &[]);
         }
     }
 }
@@ -108,10 +138,29 @@ impl App for Chat {
         }
     }
 
-    fn disconnected(&mut self, cx: &mut Cx, socket: SocketKey, _reason: Reason) {
-        if let Some(username) = self.users.remove(&socket) {
-            let left = Presence { username: &username, num_users: self.users.len() };
-            cx.broadcast(&others(&[]), "user left", &(left,), &[]);
+    fn disconnected(&mut self, cx: &mut Cx, socket: SocketKey, reason: Reason) {
+        // Those whom a stopping server sends away will be back.
+        if reason != Reason::Session(engineio::Reason::ServerClose)
+            && let Some(user) = self.users.get_mut(&socket)
+        {
+            user.here = false;
+            self.here -= 1;
+            self.tell(cx, socket, "user left");
+        }
+    }
+
+    fn recovered(&mut self, cx: &mut Cx, socket: SocketKey) {
+        if let Some(user) = self.users.get_mut(&socket).filter(|user| !user.here) {
+            user.here = true;
+            self.here += 1;
+            cx.emit(socket, "login", &(Login { num_users: self.here },), &[]);
+            self.tell(cx, socket, "user joined");
+        }
+    }
+
+    fn forgotten(&mut self, socket: SocketKey) {
+        if self.users.remove(&socket).is_some_and(|user| user.here) {
+            self.here -= 1;
         }
     }
 }

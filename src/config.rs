@@ -51,6 +51,16 @@ options! {
         "what clients may use";
     old_clients: bool = "old-clients", "SALON_OLD_CLIENTS", "yes", yes,
         "serve EIO=2 and EIO=3, the protocols of Socket.IO 1.x and 2.x: yes or no";
+    recovery: Recovery = "recovery", "SALON_RECOVERY", "auto", recovery,
+        "connection state recovery: auto (JavaScript clients and those with ?recovery=1), always or off";
+    recovery_time: Duration = "recovery-time", "SALON_RECOVERY_TIME", "2m", time,
+        "how long after a broken connection a client can go on where it was";
+    recovery_packets: usize = "recovery-packets", "SALON_RECOVERY_PACKETS", "10000", size,
+        "packets kept for clients that come back";
+    recovery_bytes: usize = "recovery-bytes", "SALON_RECOVERY_BYTES", "2MiB", size,
+        "bytes of packets kept for clients that come back: half of --max-queue, so that they can be sent at once";
+    leave_grace: Duration = "leave-grace", "SALON_LEAVE_GRACE", "5s", time_or_none,
+        "how long a broken connection is no goodbye; 0: user left is announced at once";
     log: LevelFilter = "log", "SALON_LOG", "info", level, "off, error, warn, info, debug or trace";
     ping_interval: Duration = "ping-interval", "SALON_PING_INTERVAL", "25s", time, "from one heartbeat to the next";
     ping_timeout: Duration = "ping-timeout", "SALON_PING_TIMEOUT", "20s", time, "how long its answer may take";
@@ -95,6 +105,14 @@ options! {
 pub struct Transports {
     pub polling: bool,
     pub websocket: bool,
+}
+
+/// Who takes part in connection state recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    Auto,
+    Always,
+    Off,
 }
 
 /// Whose pages may talk to us, besides our own.
@@ -187,6 +205,10 @@ fn time(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn time_or_none(text: &str) -> Result<Duration, String> {
+    if text == "0" { Ok(Duration::ZERO) } else { time(text) }
+}
+
 /// A count, or bytes with a unit. Above a gigabyte it is a mistake; sums of a few must fit into 32 bits.
 fn size(text: &str) -> Result<usize, String> {
     let unit = match text.trim_start_matches(|c: char| c.is_ascii_digit()) {
@@ -225,6 +247,15 @@ fn transports(text: &str) -> Result<Transports, String> {
         }
     }
     Ok(transports)
+}
+
+fn recovery(text: &str) -> Result<Recovery, String> {
+    match text {
+        "auto" => Ok(Recovery::Auto),
+        "always" => Ok(Recovery::Always),
+        "off" => Ok(Recovery::Off),
+        _ => Err("auto, always or off".into()),
+    }
 }
 
 fn origins(text: &str) -> Result<Origins, String> {

@@ -16,6 +16,7 @@ const socket = io({ path: new URL('socket.io/', document.baseURI).pathname });
 let name = ''; // as asked for; empty until the form was sent
 let joined = false; // the server knows the name on this connection
 let wasJoined = false; // ... or knew it on an earlier one: this is a return
+let people = 0; // how many, as last heard
 let idle; // timer that ends our own typing; undefined while we do not type
 const typists = new Set();
 
@@ -52,7 +53,8 @@ function hue(author) {
   return hash % HUES;
 }
 
-function count(people) {
+function count(users) {
+  people = users;
   $('people').textContent = people === 1 ? '1 participant' : `${people} participants`;
 }
 
@@ -119,8 +121,9 @@ function setJoined(value) {
 // ---- what the server says
 
 socket.on('login', ({ numUsers }) => {
-  setJoined(true);
   count(numUsers);
+  if (joined) return; // recovered so late that the others had been told that we left
+  setJoined(true);
   if (wasJoined) return note('You are connected again.');
   wasJoined = true;
   $('entrance').hidden = true;
@@ -152,10 +155,16 @@ socket.on('typing', ({ username }) => {
 
 socket.on('stop typing', ({ username }) => forget(username));
 
-// The server knows nothing of an earlier connection: each one gives the name again.
+// After a short break the server still knows us, and sends what we have missed. Otherwise we give the name again.
 socket.on('connect', () => {
   $('trouble').textContent = '';
-  if (name) login();
+  if (socket.recovered && wasJoined) {
+    setJoined(true);
+    count(people);
+    note('You are connected again.');
+  } else if (name) {
+    login();
+  }
 });
 
 socket.on('connect_error', () => {

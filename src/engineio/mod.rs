@@ -9,7 +9,7 @@ pub mod packet;
 mod session;
 pub mod v3;
 
-use crate::config::Config;
+use crate::config::{Config, Recovery};
 use crate::http::{self, Framing, Head, Method, Response};
 use crate::id::{Id, Ids};
 use crate::slab::{self, ConnId, SessionId, Slab};
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 use packet::{Data, Encoded, Packet};
 pub use session::Dialect;
-use session::{Out, Poll, Session, Turn};
+use session::{Client, Out, Poll, Session, Turn};
 use std::{collections::HashMap, time::Instant};
 
 /// Payloads above this are compressed for clients that accept it, as in the reference.
@@ -215,12 +215,17 @@ impl Engine {
 
     /// Whether the client of a session speaks protocol 2 or 3.
     pub fn is_old(&self, id: SessionId) -> bool {
-        self.sessions.get(id).is_some_and(|session| session.dialect != Dialect::V4)
+        self.sessions.get(id).is_some_and(|session| session.client.dialect != Dialect::V4)
     }
 
     /// Whether the messages of a session are not Socket.IO.
     pub fn is_plain(&self, id: SessionId) -> bool {
-        self.sessions.get(id).is_some_and(|session| session.plain)
+        self.sessions.get(id).is_some_and(|session| session.client.plain)
+    }
+
+    /// Whether the client of a session takes part in connection state recovery.
+    pub fn recovers(&self, id: SessionId) -> bool {
+        self.sessions.get(id).is_some_and(|session| session.client.recovers)
     }
 
     /// The next event for those above.
@@ -299,7 +304,17 @@ impl Engine {
                 (Some("2"), true) => Dialect::Old { version: v3::Version::V2, base64 },
                 _ => return Err(Refusal::UnsupportedProtocol),
             };
-            return Ok(self.handshake(poll, head, websocket, dialect, plain).unwrap_or_else(Next::Answer));
+            // Browsers take a payload of any length; python-engineio does not, and others may have limits too.
+            let agent = head.header("User-Agent").unwrap_or_default();
+            let many = agent.starts_with(b"Mozilla/");
+            // The offset is an argument more, of which handlers die that do not expect it: only to clients that do.
+            let recovers = match (self.config.recovery, parameter("recovery").ok().flatten().as_deref()) {
+                (Recovery::Off, _) | (_, Some("0")) => false,
+                (Recovery::Always, _) | (_, Some("1")) => true,
+                (Recovery::Auto, _) => many || agent.starts_with(b"node-XMLHttpRequest"),
+            };
+            let client = Client { dialect, many, plain, recovers: recovers && dialect == Dialect::V4 && !plain };
+            return Ok(self.handshake(poll, head, websocket, client).unwrap_or_else(Next::Answer));
         };
         if websocket {
             let response = match ws::accept(head) {
@@ -329,9 +344,7 @@ impl Engine {
     }
 
     /// A new session, on either transport.
-    fn handshake(
-        &mut self, poll: Poll, head: &Head, websocket: bool, dialect: Dialect, plain: bool,
-    ) -> Result<Next, Response> {
+    fn handshake(&mut self, poll: Poll, head: &Head, websocket: bool, client: Client) -> Result<Next, Response> {
         if self.sessions.len() >= self.config.max_connections {
             return Err(Response::new(503).header("Retry-After", "10").close());
         }
@@ -340,16 +353,13 @@ impl Engine {
         let config = &self.config;
         let upgrades = if config.transports.websocket && !websocket { "\"websocket\"" } else { "" };
         let open = format!(
-            "0{{\"sid\":\"{}\",\"upgrades\":[{upgrades}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
-            sid.as_str(),
+            "0{{\"sid\":\"{sid}\",\"upgrades\":[{upgrades}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
             config.ping_interval.as_millis(),
             config.ping_timeout.as_millis(),
             config.max_payload
         );
         let open = Bytes::from(open);
-        // Browsers take a payload of any length; python-engineio does not, and others may have limits too.
-        let many = head.header("User-Agent").is_some_and(|agent| agent.starts_with(b"Mozilla/"));
-        let session = Session::new(sid, dialect, many, plain, websocket.then_some(poll.conn), config, self.now);
+        let session = Session::new(sid, client, websocket.then_some(poll.conn), config, self.now);
         let id = self.sessions.insert(session);
         self.sids.insert(sid, id);
         self.with(id, |session, turn| match accepted {
@@ -359,7 +369,7 @@ impl Engine {
             }
             None => {
                 turn.out.events.push_back(Event::Opened(id));
-                Ok(Next::Answer(Payload::new(&[open], dialect, poll.jsonp).response()))
+                Ok(Next::Answer(Payload::new(&[open], client.dialect, poll.jsonp).response()))
             }
         })
         .expect("the session was inserted just now")
@@ -368,7 +378,7 @@ impl Engine {
     /// The whole body of a POST that [`Engine::request`] has asked for. `binary`: it was declared
     /// `application/octet-stream`; `jsonp`: it is the form that an old client posts through an iframe.
     pub fn body(&mut self, conn: ConnId, id: SessionId, body: Bytes, binary: bool, jsonp: bool) {
-        let packets = match self.sessions.get(id).map(|session| session.dialect) {
+        let packets = match self.sessions.get(id).map(|session| session.client.dialect) {
             None => {
                 let response = Refusal::UnknownSid.response(false);
                 return self.out.outputs.push_back(Output::Answer(conn, response));
@@ -398,7 +408,7 @@ impl Engine {
 
     /// A message came on a WebSocket that [`Engine::request`] has let in for session `id`.
     pub fn frame(&mut self, conn: ConnId, id: SessionId, data: Data) {
-        let decoded = match (self.sessions.get(id).map(|session| session.dialect), data) {
+        let decoded = match (self.sessions.get(id).map(|session| session.client.dialect), data) {
             (None, _) => return self.out.outputs.push_back(Output::Close(conn)),
             (Some(Dialect::V4), Data::Text(text)) => packet::decode(text),
             (Some(Dialect::V4), data @ Data::Binary(_)) => Ok(Packet::Message(data)),
@@ -452,7 +462,7 @@ impl Engine {
             let found = self.with(id, |session, turn| {
                 let poll = session.take_ready(turn)?;
                 session.take_packets(max, &mut packets, turn);
-                Some((poll, session.dialect))
+                Some((poll, session.client.dialect))
             });
             let Some(Some((poll, dialect))) = found else { continue };
             let last = &mut made[usize::from(poll.gzip)];

@@ -77,6 +77,18 @@ pub enum Dialect {
     },
 }
 
+/// What the handshake has told of the client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Client {
+    pub dialect: Dialect,
+    /// It takes more than 16 packets in one payload.
+    pub many: bool,
+    /// Its messages are not Socket.IO.
+    pub plain: bool,
+    /// It knows connection state recovery.
+    pub recovers: bool,
+}
+
 /// A GET that waits for packets.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Poll {
@@ -106,12 +118,8 @@ enum Carrier {
 /// One session.
 pub(super) struct Session {
     pub sid: Id,
-    pub dialect: Dialect,
+    pub client: Client,
     pub timer: Deadline,
-    /// The client takes more than 16 packets in one payload.
-    pub many: bool,
-    /// Its messages are not Socket.IO.
-    pub plain: bool,
     /// The open packet, while the WebSocket of an older client waits for it.
     opening: Option<Box<(Instant, Bytes)>>,
     carrier: Carrier,
@@ -134,20 +142,16 @@ pub(super) struct Session {
 impl Session {
     /// A session that polls (the open packet is the answer to the request that made it), or that starts on the
     /// WebSocket `conn`.
-    pub fn new(
-        sid: Id, dialect: Dialect, many: bool, plain: bool, conn: Option<ConnId>, config: &Config, now: Instant,
-    ) -> Session {
+    pub fn new(sid: Id, client: Client, conn: Option<ConnId>, config: &Config, now: Instant) -> Session {
         let carrier = conn.map_or(Carrier::Polling { poll: None, probe: None }, Carrier::WebSocket);
-        let first = match dialect {
+        let first = match client.dialect {
             Dialect::V4 => config.ping_interval,
             Dialect::Old { .. } => config.ping_interval + config.ping_timeout,
         };
         Session {
             sid,
-            dialect,
+            client,
             timer: Deadline::default(),
-            many,
-            plain,
             opening: None,
             carrier,
             post: None,
@@ -163,7 +167,7 @@ impl Session {
     /// Sends the open packet over WebSocket: at once, but to older clients a moment after the 101. They are used
     /// to that from the reference, and some (the protocol's own test suite) miss what comes together with it.
     pub fn open(&mut self, open: Bytes, turn: &mut Turn) {
-        match self.dialect {
+        match self.client.dialect {
             Dialect::V4 => self.opened(open, turn),
             Dialect::Old { .. } => self.opening = Some(Box::new((turn.now + OPEN_DELAY, open))),
         }
@@ -268,7 +272,7 @@ impl Session {
         self.answer_noop(turn.out);
         self.carrier = Carrier::WebSocket(conn);
         while let Some(packet) = turn.out.pool.pop(&mut self.queue) {
-            let frame = match self.dialect {
+            let frame = match self.client.dialect {
                 Dialect::V4 => packet::packet_to_frame(&packet),
                 Dialect::Old { .. } => v3::packet_to_frame(&packet),
             };
@@ -278,7 +282,7 @@ impl Session {
 
     /// A packet on the transport that counts.
     fn packet(&mut self, packet: Packet, turn: &mut Turn) {
-        match (packet, self.dialect) {
+        match (packet, self.client.dialect) {
             (Packet::Message(data), _) => turn.out.events.push_back(Event::Message(turn.id, data)),
             // A pong nobody asked for changes nothing, however many there are.
             (Packet::Pong(_), Dialect::V4) => {
@@ -302,7 +306,7 @@ impl Session {
         if self.ended {
             return;
         }
-        match (&self.carrier, self.dialect) {
+        match (&self.carrier, self.client.dialect) {
             (Carrier::WebSocket(conn), Dialect::V4) => {
                 turn.out.outputs.push_back(Output::Frame(*conn, message.frame()));
             }
@@ -363,7 +367,7 @@ impl Session {
     /// `max_bytes` (but always one packet). `None` if the queue is empty.
     pub fn take_packets(&mut self, max_bytes: usize, packets: &mut Vec<Bytes>, turn: &mut Turn) {
         packets.clear();
-        let most = if self.many { usize::MAX } else { FEW_PACKETS };
+        let most = if self.client.many { usize::MAX } else { FEW_PACKETS };
         let mut bytes = 0;
         while packets.len() < most
             && let Some(length) = turn.out.pool.front(&self.queue).map(Bytes::len)
@@ -384,7 +388,7 @@ impl Session {
         if let Carrier::Polling { poll, .. } = &mut self.carrier
             && let Some(poll) = poll.take()
         {
-            let payload = Payload::new(&[packet::NOOP], self.dialect, poll.jsonp);
+            let payload = Payload::new(&[packet::NOOP], self.client.dialect, poll.jsonp);
             out.outputs.push_back(Output::Answer(poll.conn, payload.response()));
         }
     }
@@ -446,7 +450,7 @@ impl Session {
         if self.ended {
             turn.out.pool.clear(&mut self.queue);
             self.gone = true;
-        } else if self.dialect == Dialect::V4 && !self.pinged {
+        } else if self.client.dialect == Dialect::V4 && !self.pinged {
             self.pinged = true;
             self.heartbeat += turn.config.ping_timeout;
             self.control(packet::PING, turn);

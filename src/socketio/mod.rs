@@ -7,6 +7,7 @@
 //! Source: docs/socket.io-protocol/ of the Socket.IO monorepo, v5-current.md, v4.md, v3.md.
 
 pub mod packet;
+mod recovery;
 
 use crate::config::Config;
 use crate::engineio::packet::{Data, Encoded};
@@ -17,6 +18,7 @@ use crate::timers::{Deadline, Timers};
 use crate::ws::Text;
 use bytes::Bytes;
 use packet::{Invalid, Kind, Packet};
+use recovery::Presented;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -43,8 +45,14 @@ pub trait App {
     /// The client has answered the event that [`Cx::emit_with_ack`] gave this number; `None`: not in time.
     fn acknowledged(&mut self, _cx: &mut Cx, _socket: SocketKey, _number: u64, _answer: Option<&Event>) {}
 
-    /// The socket is gone; nothing more comes from it or reaches it.
+    /// The socket is gone: it left, or its connection has been broken for longer than the grace. It may come back.
     fn disconnected(&mut self, _cx: &mut Cx, _socket: SocketKey, _reason: Reason) {}
+
+    /// The socket is there again after all, with its rooms and all it has missed.
+    fn recovered(&mut self, _cx: &mut Cx, _socket: SocketKey) {}
+
+    /// The socket is gone for good: the last call for its key, after `disconnected`.
+    fn forgotten(&mut self, _socket: SocketKey) {}
 
     /// A second path, where sessions carry messages of their own instead of Socket.IO.
     fn plain_path(&self) -> Option<&'static str> {
@@ -93,16 +101,32 @@ pub struct To<'a> {
 /// What happened without a message of the client behind it.
 enum Late {
     Disconnected(SocketKey, Reason),
+    Forgotten(SocketKey),
     NoAnswer(SocketKey, u64),
 }
 
 struct Socket {
     id: Id,
-    session: SessionId,
+    /// Where it is connected; `None`: its connection broke, and it is in `Io::held`.
+    session: Option<SessionId>,
     namespace: u16,
     /// The number of the next event that asks for an answer.
     next_ack: u64,
     rooms: Vec<Box<str>>,
+    /// Proves that a client owns this socket; `None` if the client does not know recovery.
+    secret: Option<Id>,
+    /// The offset when it connected: what a client has seen that has had no event yet.
+    since: u64,
+}
+
+/// A socket whose connection broke. It hears nothing, but it is kept, with all that is said meanwhile.
+struct Held {
+    reason: Reason,
+    /// The application has been told.
+    told: bool,
+    /// The end of the grace; then the end of the time in which it can be recovered.
+    deadline: Deadline,
+    forget_at: Instant,
 }
 
 /// A binary packet whose attachments are still coming.
@@ -132,6 +156,13 @@ pub struct Io {
     sockets: Slab<crate::slab::Socket, Socket>,
     clients: HashMap<SessionId, Client>,
     rooms: HashMap<(u16, Box<str>), BTreeSet<SocketKey>>,
+    held: HashMap<SocketKey, Held>,
+    held_timers: Timers<SocketKey>,
+    /// Sockets that came instead of another which could not be recovered, and those.
+    predecessors: HashMap<SocketKey, SocketKey>,
+    /// Sockets with a secret. While there are none, nothing is kept.
+    recoverable: usize,
+    log: recovery::Log,
     timers: Timers<SessionId>,
     /// Answers we wait for.
     acks: BTreeMap<(SocketKey, u64), Deadline>,
@@ -148,6 +179,11 @@ impl Io {
             sockets: Slab::default(),
             clients: HashMap::new(),
             rooms: HashMap::new(),
+            held: HashMap::new(),
+            held_timers: Timers::default(),
+            predecessors: HashMap::new(),
+            recoverable: 0,
+            log: recovery::Log::default(),
             timers: Timers::default(),
             acks: BTreeMap::new(),
             ack_timers: Timers::default(),
@@ -157,7 +193,7 @@ impl Io {
 
     /// When [`Io::expire`] wants to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
-        [self.timers.next(), self.ack_timers.next()].into_iter().flatten().min()
+        [self.timers.next(), self.ack_timers.next(), self.held_timers.next()].into_iter().flatten().min()
     }
 
     /// Takes an event of a session, and tells the application what comes of it.
@@ -185,7 +221,7 @@ impl Io {
                 let Some(mut client) = self.clients.remove(&id) else { return };
                 self.timers.clear(id, &mut client.deadline);
                 for socket in client.sockets {
-                    self.remove(socket, Reason::Session(reason));
+                    self.broken(socket, reason, engine.now());
                 }
             }
         }
@@ -197,6 +233,7 @@ impl Io {
         let cx = &mut Cx { io: self, engine };
         match late {
             Late::Disconnected(socket, reason) => app.disconnected(cx, socket, reason),
+            Late::Forgotten(socket) => app.forgotten(socket),
             Late::NoAnswer(socket, number) => app.acknowledged(cx, socket, number, None),
         }
         true
@@ -284,6 +321,17 @@ impl Io {
         &mut self, session: SessionId, namespace: u16, auth: Option<&RawValue>, engine: &mut Engine, app: &mut impl App,
     ) {
         let name = self.namespaces[usize::from(namespace)];
+        let presented = recovery::presented(auth).filter(|presented| {
+            let known = self.sockets.get(presented.key);
+            engine.recovers(session)
+                && known.is_some_and(|known| known.secret == Some(presented.secret) && known.namespace == namespace)
+        });
+        if let Some(presented) = &presented {
+            self.take_over(presented.key, engine);
+            if self.recover(session, presented.key, presented.offset, engine) {
+                return app.recovered(&mut Cx { io: self, engine }, presented.key);
+            }
+        }
         if let Err(message) = app.admit(name, auth) {
             return self.refuse(session, name, &message, engine);
         }
@@ -291,18 +339,111 @@ impl Io {
         self.timers.clear(session, &mut client.deadline);
         client.known = true;
         // Older clients compute their id from the sid, so it is not ours to choose.
-        let old = engine.is_old(session);
-        let id = if old { sid } else { engine.fresh_id() };
-        let key = self.sockets.insert(Socket { id, session, namespace, next_ack: 0, rooms: Vec::new() });
+        let id = if engine.is_old(session) { sid } else { engine.fresh_id() };
+        let secret = engine.recovers(session).then(|| engine.fresh_id());
+        self.recoverable += usize::from(secret.is_some());
+        let socket = Socket {
+            id,
+            session: Some(session),
+            namespace,
+            next_ack: 0,
+            rooms: Vec::new(),
+            secret,
+            since: self.log.last,
+        };
+        let key = self.sockets.insert(socket);
         client.sockets.push(key);
+        if let Some(Presented { key: old, .. }) = presented {
+            self.predecessors.insert(key, old);
+        }
+        self.welcome(session, key, engine);
+        app.connected(&mut Cx { io: self, engine }, key, auth);
+    }
+
+    /// Answers a CONNECT.
+    fn welcome(&self, session: SessionId, key: SocketKey, engine: &mut Engine) {
+        let Some(socket) = self.sockets.get(key) else { return };
+        let old = engine.is_old(session);
         let answer = Encoded::text(|out| {
-            packet::write_head(out, Kind::Connect, 0, name, None);
-            if !old {
-                out.extend([b"{\"sid\":\"", id.as_str().as_bytes(), b"\"}"].concat());
-            }
+            packet::write_head(out, Kind::Connect, 0, self.namespaces[usize::from(socket.namespace)], None);
+            let json = match socket.secret {
+                _ if old => String::new(),
+                None => format!("{{\"sid\":\"{}\"}}", socket.id),
+                Some(secret) => format!("{{\"sid\":\"{}\",\"pid\":\"{}\"}}", socket.id, recovery::pid(key, secret)),
+            };
+            out.extend_from_slice(json.as_bytes());
         });
         engine.send(session, &answer);
-        app.connected(&mut Cx { io: self, engine }, key, auth);
+    }
+
+    /// The client of a socket has come back while we still believe in its old session: that one ends without a word.
+    fn take_over(&mut self, key: SocketKey, engine: &mut Engine) {
+        let Some(old) = self.sockets.get(key).and_then(|socket| socket.session) else { return };
+        if let Some(client) = self.clients.get_mut(&old) {
+            client.sockets.retain(|own| *own != key);
+        }
+        self.broken(key, engineio::Reason::TransportClose, engine.now());
+        engine.close(old, engineio::Reason::TransportClose);
+    }
+
+    /// Gives a held socket to a new session, with all it has missed. If some of that is gone, nothing happens, and
+    /// it will never be asked for again.
+    fn recover(&mut self, session: SessionId, key: SocketKey, offset: Option<u64>, engine: &mut Engine) -> bool {
+        let (Some(socket), Some(client)) = (self.sockets.get_mut(key), self.clients.get_mut(&session)) else {
+            return false;
+        };
+        if self.log.since(offset.unwrap_or(socket.since), key, socket).is_none() {
+            self.recoverable -= usize::from(socket.secret.take().is_some());
+            return false;
+        }
+        if let Some(mut held) = self.held.remove(&key) {
+            self.held_timers.clear(key, &mut held.deadline);
+        }
+        self.timers.clear(session, &mut client.deadline);
+        client.known = true;
+        client.sockets.push(key);
+        socket.session = Some(session);
+        self.welcome(session, key, engine);
+        if let Some(socket) = self.sockets.get(key)
+            && let Some(missed) = self.log.since(offset.unwrap_or(socket.since), key, socket)
+        {
+            missed.for_each(|message| engine.send(session, message));
+        }
+        true
+    }
+
+    /// The connection of a socket is gone. If that was no goodbye and its client can come back, it is held.
+    fn broken(&mut self, key: SocketKey, reason: engineio::Reason, now: Instant) {
+        use engineio::Reason::{ClientClose, ServerClose};
+        let Some(socket) = self.sockets.get_mut(key) else { return };
+        if socket.secret.is_none() || matches!(reason, ClientClose | ServerClose) {
+            return self.remove(key, Reason::Session(reason));
+        }
+        socket.session = None;
+        let (grace, time) = (self.config.leave_grace, self.config.recovery_time);
+        let mut held = Held {
+            reason: Reason::Session(reason),
+            told: grace.is_zero(),
+            deadline: Deadline::default(),
+            forget_at: now + time.max(grace),
+        };
+        if held.told {
+            self.late.push_back(Late::Disconnected(key, held.reason));
+        }
+        self.held_timers.set(key, &mut held.deadline, if held.told { held.forget_at } else { now + grace });
+        self.held.insert(key, held);
+        // As many as there may be connections: what is beyond, whoever has been away longest, is given up.
+        if self.held.len() > self.config.max_connections
+            && let Some((_, oldest)) = self.held_timers.pop_due(now + time.max(grace))
+        {
+            self.forget(oldest);
+        }
+    }
+
+    /// A held socket is not waited for any longer.
+    fn forget(&mut self, key: SocketKey) {
+        let reason = self.held.get(&key).map_or(Reason::Ended, |held| held.reason);
+        self.remove(key, reason);
     }
 
     /// Refuses the socket the client asked for. Protocol 5 has an object where 3 and 4 had any value.
@@ -328,7 +469,19 @@ impl Io {
             let mut deadline = self.acks.remove(&(key, number)).unwrap_or_default();
             self.ack_timers.clear((key, number), &mut deadline);
         }
-        self.late.push_back(Late::Disconnected(key, reason));
+        self.predecessors.remove(&key);
+        self.recoverable -= usize::from(socket.secret.is_some());
+        if self.recoverable == 0 {
+            self.log.clear();
+        }
+        let held = self.held.remove(&key);
+        if !held.as_ref().is_some_and(|held| held.told) {
+            self.late.push_back(Late::Disconnected(key, reason));
+        }
+        if let Some(mut held) = held {
+            self.held_timers.clear(key, &mut held.deadline);
+        }
+        self.late.push_back(Late::Forgotten(key));
     }
 
     fn leave(&mut self, key: SocketKey, namespace: u16, room: Box<str>) {
@@ -346,6 +499,16 @@ impl Io {
         while let Some((_, id)) = self.timers.pop_due(engine.now()) {
             engine.close(id, engineio::Reason::ServerClose);
         }
+        while let Some((_, key)) = self.held_timers.pop_due(engine.now()) {
+            match self.held.get_mut(&key) {
+                Some(held) if !held.told => {
+                    held.told = true;
+                    self.late.push_back(Late::Disconnected(key, held.reason));
+                    self.held_timers.set(key, &mut held.deadline, held.forget_at);
+                }
+                _ => self.forget(key),
+            }
+        }
         while let Some((_, (socket, number))) = self.ack_timers.pop_due(engine.now()) {
             self.acks.remove(&(socket, number));
             self.late.push_back(Late::NoAnswer(socket, number));
@@ -353,19 +516,29 @@ impl Io {
     }
 
     /// Sends to everybody `to` names. The messages were encoded once; a recipient costs a reference to each.
-    fn broadcast(&mut self, to: &To, messages: &[Encoded], engine: &mut Engine) {
+    fn broadcast(&mut self, to: &To, mut messages: Vec<Encoded>, engine: &mut Engine) {
+        let Some(head) = messages.first() else { return };
+        let recoverable = (self.recoverable > 0).then(|| recovery::with_offset(head, self.log.last + 1));
         let mut deliver = |key: SocketKey, socket: &Socket| {
+            let Some(session) = socket.session else { return };
             if socket.namespace == to.namespace && !to.except.contains(&key) {
-                messages.iter().for_each(|message| engine.send(socket.session, message));
+                let own = recoverable.as_ref().filter(|_| socket.secret.is_some());
+                engine.send(session, own.unwrap_or(head));
+                messages[1..].iter().for_each(|attachment| engine.send(session, attachment));
             }
         };
         if to.rooms.is_empty() {
-            return self.sockets.iter().for_each(|(key, socket)| deliver(key, socket));
+            self.sockets.iter().for_each(|(key, socket)| deliver(key, socket));
+        } else {
+            // A set, because who is in two of the rooms gets it once.
+            let rooms = to.rooms.iter().filter_map(|room| self.rooms.get(&(to.namespace, Box::from(*room))));
+            for key in rooms.flatten().copied().collect::<BTreeSet<SocketKey>>() {
+                self.sockets.get(key).into_iter().for_each(|socket| deliver(key, socket));
+            }
         }
-        // A set, because who is in two of the rooms gets it once.
-        let rooms = to.rooms.iter().filter_map(|room| self.rooms.get(&(to.namespace, Box::from(*room))));
-        for key in rooms.flatten().copied().collect::<BTreeSet<SocketKey>>() {
-            self.sockets.get(key).into_iter().for_each(|socket| deliver(key, socket));
+        if let Some(recoverable) = recoverable {
+            messages[0] = recoverable;
+            self.log.keep_many(to, messages, engine.now(), &self.config);
         }
     }
 }
@@ -387,9 +560,25 @@ impl Cx<'_> {
         Some(self.io.sockets.get(socket)?.id)
     }
 
+    /// The socket that the client of this one had before, if it is still held and could not be recovered.
+    pub fn predecessor(&self, socket: SocketKey) -> Option<SocketKey> {
+        self.io.predecessors.get(&socket).copied()
+    }
+
     /// Sends an event to one socket.
     pub fn emit(&mut self, socket: SocketKey, name: &str, args: &impl Serialize, attachments: &[Bytes]) {
-        self.send(socket, Kind::Event, None, Some(name), args, attachments);
+        let Some(known) = self.io.sockets.get(socket) else { return };
+        let namespace = self.io.namespaces[usize::from(known.namespace)];
+        let mut messages = encode(Kind::Event, namespace, None, Some(name), args, attachments);
+        if known.secret.is_some() {
+            messages[0] = recovery::with_offset(&messages[0], self.io.log.last + 1);
+        }
+        if let Some(session) = known.session {
+            messages.iter().for_each(|message| self.engine.send(session, message));
+        }
+        if known.secret.is_some() {
+            self.io.log.keep_one(socket, messages, self.engine.now(), &self.io.config);
+        }
     }
 
     /// Answers an event that asked for it.
@@ -418,9 +607,11 @@ impl Cx<'_> {
         attachments: &[Bytes],
     ) {
         let Some(known) = self.io.sockets.get(socket) else { return };
-        let namespace = self.io.namespaces[usize::from(known.namespace)];
+        let (Some(session), namespace) = (known.session, self.io.namespaces[usize::from(known.namespace)]) else {
+            return;
+        };
         for message in encode(kind, namespace, number, name, args, attachments) {
-            self.engine.send(known.session, &message);
+            self.engine.send(session, &message);
         }
     }
 
@@ -428,7 +619,7 @@ impl Cx<'_> {
     pub fn broadcast(&mut self, to: &To, name: &str, args: &impl Serialize, attachments: &[Bytes]) {
         let namespace = self.io.namespaces[usize::from(to.namespace)];
         let messages = encode(Kind::Event, namespace, None, Some(name), args, attachments);
-        self.io.broadcast(to, &messages, self.engine);
+        self.io.broadcast(to, messages, self.engine);
     }
 
     /// Puts a socket into a room.
@@ -450,10 +641,13 @@ impl Cx<'_> {
     /// Ends a socket; the client is told. [`App::disconnected`] is called later.
     pub fn disconnect(&mut self, socket: SocketKey) {
         let Some(known) = self.io.sockets.get(socket) else { return };
-        let (session, namespace) = (known.session, self.io.namespaces[usize::from(known.namespace)]);
-        self.engine.send(session, &Encoded::text(|out| packet::write_head(out, Kind::Disconnect, 0, namespace, None)));
-        if let Some(client) = self.io.clients.get_mut(&session) {
-            client.sockets.retain(|key| *key != socket);
+        let namespace = self.io.namespaces[usize::from(known.namespace)];
+        if let Some(session) = known.session {
+            let goodbye = Encoded::text(|out| packet::write_head(out, Kind::Disconnect, 0, namespace, None));
+            self.engine.send(session, &goodbye);
+            if let Some(client) = self.io.clients.get_mut(&session) {
+                client.sockets.retain(|key| *key != socket);
+            }
         }
         self.io.remove(socket, Reason::Ended);
     }

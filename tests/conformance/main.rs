@@ -5,7 +5,7 @@
 //! suites count in half seconds. `cargo run --release --example conformance`; the suites want port 3000.
 
 use salon::{
-    config::{self, Action, Config, Origins},
+    config::{self, Action, Config, Origins, Recovery},
     engineio::{
         Engine,
         packet::{Data, Encoded},
@@ -66,6 +66,7 @@ fn main() -> ExitCode {
         ping_timeout: Duration::from_millis(200),
         connect_timeout: Duration::from_millis(1000),
         origins: Origins::Any,
+        recovery: Recovery::Off,
         ..Config::default()
     };
     match defaults.load(env::args_os().skip(1), |name| env::var_os(name)) {

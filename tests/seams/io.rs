@@ -11,11 +11,22 @@ impl Io {
         for (session, client) in &self.clients {
             assert_eq!(client.deadline.at().is_some(), !client.known || client.partial.is_some(), "a deadline");
             for key in &client.sockets {
-                assert_eq!(self.sockets.get(*key).map(|socket| socket.session), Some(*session), "R1");
+                assert_eq!(self.sockets.get(*key).map(|socket| socket.session), Some(Some(*session)), "R1");
                 sockets += 1;
             }
         }
-        assert_eq!(sockets, self.sockets.len(), "a socket has no client");
+        for (key, held) in &self.held {
+            assert!(
+                self.sockets.get(*key).is_some_and(|socket| socket.session.is_none()),
+                "a held socket is connected"
+            );
+            assert!(held.deadline.at().is_some(), "a socket is held for ever");
+        }
+        assert_eq!(self.held.len(), self.held_timers.len());
+        assert_eq!(sockets + self.held.len(), self.sockets.len(), "a socket has no client");
+        let recoverable = self.sockets.iter().filter(|(_, socket)| socket.secret.is_some()).count();
+        assert_eq!(recoverable, self.recoverable);
+        assert!(self.predecessors.keys().all(|key| self.sockets.get(*key).is_some()), "a predecessor of nobody");
         let members = self.rooms.iter().flat_map(|((namespace, room), members)| {
             assert!(!members.is_empty(), "an empty room");
             members.iter().map(move |key| (key, namespace, room))
