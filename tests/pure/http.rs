@@ -94,7 +94,8 @@ fn with_lines(lines: &[u8]) -> Vec<u8> {
     [b"POST / HTTP/1.1\r\nHost: h\r\n", lines, b"\r\n"].concat()
 }
 
-fn with_head<T>(request: &str, look: impl FnOnce(&Head) -> T) -> T {
+/// Looks at the head of a request.
+pub fn with_head<T>(request: &str, look: impl FnOnce(&Head) -> T) -> T {
     match Parser::default().next(request.as_bytes(), &Config::default()) {
         Ok(Some((_, Event::Head(head)))) => look(&head),
         _ => panic!("no head: {request:?}"),
