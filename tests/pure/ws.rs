@@ -117,7 +117,7 @@ fn which_requests_are_upgrades() {
         ("POST / HTTP/1.1", "Connection: Upgrade\r\nUpgrade: websocket\r\n", false),
     ] {
         let request = format!("{start}\r\nHost: h\r\n{lines}{KEY}{VERSION}\r\n");
-        assert_eq!(with_head(&request, |head| is_upgrade(head)), expected, "{request:?}");
+        assert_eq!(with_head(&request, is_upgrade), expected, "{request:?}");
     }
 }
 
@@ -290,12 +290,17 @@ fn messages_of_all_lengths() {
     assert_eq!(connection.events, ["1009"]);
 }
 
+/// First byte and payload.
+type Frame = (u8, &'static [u8]);
+
+/// Half of what a message may have.
+const MANY: &[u8] = &[b'x'; 150];
+
 #[test]
 fn fragments() {
-    let join = |frames: &[(u8, &[u8])]| frames.iter().flat_map(|(first, payload)| client(*first, payload)).collect();
-    let many = [b'x'; 150];
+    let join = |frames: &[Frame]| frames.iter().flat_map(|(first, payload)| client(*first, payload)).collect();
     let all = format!("text {}", "x".repeat(300));
-    let frames: &[(&[(u8, &[u8])], &str)] = &[
+    let frames: &[(&[Frame], &str)] = &[
         (&[(0x01, b"a"), (0x00, b"b"), (0x80, b"c")], "text abc"),
         (&[(0x02, b"a"), (0x80, b"b")], r#"binary b"ab""#),
         // Empty ones, of which all may be.
@@ -327,9 +332,9 @@ fn fragments() {
             "reply b\"\\x8a\\0\" | text a",
         ),
         // All fragments together are as long as a message may be, or longer by one.
-        (&[(0x01, &many), (0x80, &many)], &all),
-        (&[(0x01, &many), (0x00, &many), (0x80, b"")], &all),
-        (&[(0x01, &many), (0x00, &many), (0x80, b"x")], "1009"),
+        (&[(0x01, MANY), (0x80, MANY)], &all),
+        (&[(0x01, MANY), (0x00, MANY), (0x80, b"")], &all),
+        (&[(0x01, MANY), (0x00, MANY), (0x80, b"x")], "1009"),
     ];
     for (frames, expected) in frames {
         let input: Vec<u8> = join(frames);
