@@ -1,0 +1,85 @@
+// A user of the chat with the official client: what it heard, and waiting for what it is to hear.
+import { once } from 'node:events';
+import { io } from 'socket.io-client';
+
+export const PATIENCE = 10_000; // ms within which anything must happen; only a failure reaches it
+
+export const TRANSPORTS = {
+  'polling only': ['polling'],
+  'WebSocket only': ['websocket'],
+  'polling, then WebSocket': ['polling', 'websocket'],
+};
+
+/** Fails after PATIENCE with what it waited for. */
+export function within(promise, what) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`waited in vain: ${typeof what === 'function' ? what() : what}`)), PATIENCE);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+export class Chatter {
+  /** Connects; `options` are those of the client. Ends with the test. */
+  constructor(t, url, options = {}, namespace = '') {
+    this.heard = []; // [event, ...arguments], in the order of arrival
+    this.wakers = new Set();
+    this.socket = io(url + namespace, { forceNew: true, reconnectionDelay: 100, reconnectionDelayMax: 100, ...options });
+    this.socket.onAny((...event) => {
+      // With recovery every event ends with its offset, which is for the client alone.
+      this.heard.push(this.socket._pid ? event.slice(0, -1) : event);
+      this.wakers.forEach((wake) => wake());
+    });
+    t.after(() => this.socket.close());
+  }
+
+  /** Waits until `find(heard)` gives something, and returns it. */
+  async hears(find, what = find) {
+    let wake;
+    const found = new Promise((resolve) => {
+      wake = () => {
+        const result = find(this.heard);
+        if (result) resolve(result);
+      };
+      this.wakers.add(wake);
+      wake();
+    });
+    const explain = () => `${what}; heard ${JSON.stringify(this.heard.slice(-5))}`;
+    return within(found, explain).finally(() => this.wakers.delete(wake));
+  }
+
+  /** Waits for the n-th event of that name, and returns its first argument. */
+  async event(name, n = 1) {
+    const found = await this.hears((heard) => heard.filter(([event]) => event === name)[n - 1], `${name} ${n}`);
+    return found[1];
+  }
+
+  /** Gives the name and waits for the answer to it. */
+  async login(name) {
+    this.socket.emit('add user', name);
+    return this.event('login', this.heard.filter(([event]) => event === 'login').length + 1);
+  }
+
+  /** Emits and waits for the ack. */
+  ask(...event) {
+    return within(this.socket.emitWithAck(...event), JSON.stringify(event));
+  }
+
+  /** The texts heard from `username`, in order. */
+  from(username) {
+    const texts = this.heard.filter(([event, data]) => event === 'new message' && data.username === username);
+    return texts.map(([, data]) => data.message);
+  }
+
+  async connected() {
+    if (!this.socket.connected) await within(once(this.socket, 'connect'), 'connect');
+    return this;
+  }
+
+  /** Waits until the client has changed to WebSocket. */
+  async upgraded() {
+    await this.connected();
+    const { engine } = this.socket.io;
+    if (engine.transport.name !== 'websocket') await within(new Promise((resolve) => engine.once('upgrade', resolve)), 'upgrade');
+  }
+}
