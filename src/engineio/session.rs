@@ -353,11 +353,12 @@ impl Session {
         self.ready = false;
         let Carrier::Polling { poll, probe } = &mut self.carrier else { return None };
         let parked = (*poll)?;
+        let noop = probe.as_mut().and_then(|probe| probe.noop_at.take_if(|at| *at <= turn.now));
         if !self.queue.is_empty() {
             *poll = None;
             return Some(parked);
         }
-        if probe.as_ref().is_some_and(|probe| probe.noop_at.is_some_and(|at| at <= turn.now)) {
+        if noop.is_some() {
             self.answer_noop(turn.out);
         }
         None
