@@ -18,7 +18,7 @@ use std::{
 };
 
 /// How long anything may take; only a failure reaches it.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The handshake over polling.
 pub const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 /// The handshake over WebSocket.
@@ -298,6 +298,13 @@ impl Client {
     pub fn rest(&mut self) -> String {
         while self.fill() {}
         String::from_utf8(mem::take(&mut self.buffer)).expect("text")
+    }
+
+    /// Waits for the end, whatever comes before.
+    pub fn skip_to_end(&mut self) {
+        while self.fill() {
+            self.buffer.clear();
+        }
     }
 
     /// The connection ends without another byte.
