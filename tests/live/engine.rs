@@ -84,7 +84,7 @@ fn errors_are_those_of_the_reference() {
         assert_eq!(response.header("Content-Type"), Some("application/json"));
         check(&response, 400, body);
     }
-    session.assert_lives();
+    session.assert_quiet();
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn what_is_pipelined_behind_a_parked_get_waits_for_it() {
     assert_eq!(session.post("40/nowhere,").status, 200);
     assert_eq!(session.answer(), r#"44/nowhere,{"message":"Invalid namespace"}"#);
     assert_eq!([(); 2].map(|()| session.gets.response().status), [404, 405]);
-    session.assert_lives();
+    session.assert_quiet();
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn a_connection_with_much_pipelined_is_paused() {
     for number in 0..triples {
         assert_eq!([(); 3].map(|()| session.gets.response().status), [404, 405, 204], "triple {number}");
     }
-    session.assert_lives();
+    session.assert_quiet();
 }
 
 #[test]
@@ -337,7 +337,7 @@ fn a_page_from_elsewhere_reaches_no_session_either() {
         assert_eq!((response.brief(), response.header("Connection")), ((403, "Forbidden"), Some("close")));
         client.assert_end();
     }
-    session.assert_lives();
+    session.assert_quiet();
 }
 
 #[test]

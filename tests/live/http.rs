@@ -1,7 +1,7 @@
 //! HTTP/1.1 over sockets: the page, connections that are kept, requests that cannot be served, limits and time-outs,
 //! and what two parsers might read differently.
 
-use crate::harness::{Client, Polling, Server, get, request};
+use crate::harness::{Client, Polling, Server, Talk, get, hostile, request};
 use flate2::read::GzDecoder;
 use std::io::Read;
 
@@ -172,14 +172,14 @@ fn a_post_without_a_length_is_refused_and_its_session_lives_on() {
     let mut session = Polling::open(&server);
     let post = format!("POST {} HTTP/1.1\r\nHost: salon.example\r\n\r\n", session.target);
     assert_eq!(server.ask(&post).status, 411);
-    session.assert_lives();
+    session.assert_quiet();
 }
 
 #[test]
 fn a_body_that_is_too_large_is_refused_in_full_view() {
     let server = Server::start(&["--max-payload", "100000"]);
     let session = Polling::open(&server);
-    let size = if crate::harness::hostile() { 200_000 } else { 1_000_000 };
+    let size = if hostile() { 200_000 } else { 1_000_000 };
     let mut client = server.connect();
     client.send_anyway(request("POST", &session.target, "", &"x".repeat(size)));
     let response = client.response();

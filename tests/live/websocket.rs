@@ -9,12 +9,6 @@ use std::time::{Duration, Instant};
 const BAD_REQUEST: &str = r#"{"code":3,"message":"Bad request"}"#;
 const REFUSED: &str = r#"4/nowhere,{"message":"Invalid namespace"}"#;
 
-/// A packet goes in, and its answer comes out.
-fn assert_lives(socket: &mut WebSocket) {
-    socket.send("0/nowhere,");
-    socket.assert_receives(REFUSED);
-}
-
 #[test]
 fn a_session_may_begin_over_websocket() {
     let server = Server::start(&[]);
@@ -23,7 +17,7 @@ fn a_session_may_begin_over_websocket() {
     let mut socket = WebSocket::upgraded(client);
     let open = socket.text();
     assert!(open.starts_with(r#"0{"sid":""#) && open.contains(r#""upgrades":[],"pingInterval":25000,"#), "{open}");
-    assert_lives(&mut socket);
+    socket.assert_quiet();
 }
 
 #[test]
@@ -192,7 +186,7 @@ fn a_session_moves_from_polling_to_websocket_in_order() {
     (2..8).for_each(|number| socket.assert_receives(&message(number)));
 
     assert_eq!(server.ask(&get(&session.target)).brief(), (400, BAD_REQUEST));
-    assert_lives(&mut socket);
+    socket.assert_quiet();
 }
 
 #[test]
@@ -203,10 +197,10 @@ fn polling_is_refused_once_the_session_has_moved() {
     socket.send_text("2probe");
     assert_eq!(socket.text(), "3probe");
     socket.send_text("5");
-    assert_lives(&mut socket);
+    socket.assert_quiet();
     assert_eq!(server.ask(&get(&session.target)).brief(), (400, BAD_REQUEST));
     assert_eq!(session.post("40/elsewhere,").brief(), (400, BAD_REQUEST));
-    assert_lives(&mut socket);
+    socket.assert_quiet();
 }
 
 #[test]
@@ -223,7 +217,7 @@ fn a_get_while_probing_is_ended_after_a_moment_and_at_the_upgrade() {
     server.settle();
     socket.send_text("5");
     assert_eq!(session.answer(), "6");
-    assert_lives(&mut socket);
+    socket.assert_quiet();
 }
 
 #[test]
@@ -247,13 +241,13 @@ fn a_probe_that_fails_leaves_polling_alive() {
         let mut socket = WebSocket::take_over(&server, &session.sid);
         socket.client.send(&bytes);
         socket.client.skip_to_end();
-        session.assert_lives();
+        session.assert_quiet();
         // And there may be another one.
         let mut socket = WebSocket::take_over(&server, &session.sid);
         socket.send_text("2probe");
         assert_eq!(socket.text(), "3probe");
         socket.send_text("5");
-        assert_lives(&mut socket);
+        socket.assert_quiet();
     }
 }
 
@@ -269,7 +263,7 @@ fn a_probe_that_vanishes_leaves_polling_alive() {
         }
         drop(socket);
         server.settle();
-        session.assert_lives();
+        session.assert_quiet();
     }
 }
 
@@ -283,7 +277,7 @@ fn a_probe_that_takes_too_long_is_closed() {
     halfway.send_text("2probe");
     assert_eq!(halfway.text(), "3probe");
     halfway.client.assert_end();
-    session.assert_lives();
+    session.assert_quiet();
 }
 
 #[test]
@@ -295,9 +289,9 @@ fn a_second_websocket_does_not_disturb_the_first() {
     assert_eq!(first.text(), "3probe");
     WebSocket::take_over(&server, &session.sid).client.assert_end();
     first.send_text("5");
-    assert_lives(&mut first);
+    first.assert_quiet();
     WebSocket::take_over(&server, &session.sid).client.assert_end();
-    assert_lives(&mut first);
+    first.assert_quiet();
 }
 
 #[test]
