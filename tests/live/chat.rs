@@ -201,12 +201,15 @@ fn there_is_one_namespace() {
     );
 }
 
+/// How a user named `user` comes and goes.
+type End = fn(&Server);
+
 #[test]
 fn a_user_leaves_however_the_connection_ends() {
     let server = Server::start(&[]);
     let mut observer = WebSocket::open(&server);
     observer.join();
-    let ends: [(&str, fn(&Server)); 5] = [
+    let ends: [(&str, End); 5] = [
         ("a packet over polling", |server| {
             let mut user = Polling::open(server);
             user.log_in("user");

@@ -7,7 +7,6 @@ use std::{
     collections::VecDeque,
     env,
     fmt::Display,
-    fs,
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     mem,
     net::{Shutdown, SocketAddr, TcpStream},
@@ -132,7 +131,7 @@ impl Server {
     /// A number of /proc/PID/status: kilobytes, or a count.
     #[cfg(target_os = "linux")]
     pub fn status(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server is there");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server is there");
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
         number.unwrap_or_else(|| panic!("{name} is no number of {status}"))
@@ -153,7 +152,7 @@ impl Server {
     /// Whether the server waits for the kernel to tell it something.
     #[cfg(target_os = "linux")]
     pub fn sleeps(&self) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the server is there");
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the server is there");
         stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
     }
 
@@ -161,18 +160,46 @@ impl Server {
     /// accepted count one each).
     #[cfg(target_os = "linux")]
     pub fn unread(&self) -> u64 {
-        let port = format!(":{:04X}", self.address.port());
-        let table = fs::read_to_string("/proc/net/tcp").expect("the table of sockets");
-        let hex = |digits: &str| u64::from_str_radix(digits, 16).expect("a number");
-        let rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
-        rows.map(|row| {
-            let (to_send, to_read) = row[4].split_once(':').expect("two queues");
-            let to_server = if row[2].ends_with(&port) { hex(to_send) } else { 0 };
-            let at_server = if row[1].ends_with(&port) { hex(to_read) } else { 0 };
-            to_server + at_server
-        })
-        .sum()
+        let (at_server, to_server) = self.sockets();
+        let waiting = at_server.iter().map(|socket| socket.to_read);
+        waiting.chain(to_server.iter().map(|socket| socket.to_send)).sum()
     }
+
+    /// How many connections the server has not closed; those that it has not accepted count.
+    #[cfg(target_os = "linux")]
+    pub fn connections(&self) -> usize {
+        const TIME_WAIT: u64 = 6;
+        const LISTEN: u64 = 10;
+        self.sockets().0.iter().filter(|socket| ![TIME_WAIT, LISTEN].contains(&socket.state)).count()
+    }
+
+    /// What the kernel knows of the server's sockets, and of those at the other end.
+    #[cfg(target_os = "linux")]
+    fn sockets(&self) -> (Vec<Queues>, Vec<Queues>) {
+        let port = format!(":{:04X}", self.address.port());
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("the table of sockets");
+        let hex = |digits: &str| u64::from_str_radix(digits, 16).expect("a number");
+        let (mut own, mut others) = (Vec::new(), Vec::new());
+        for row in table.lines().skip(1) {
+            let fields: Vec<_> = row.split_whitespace().collect();
+            let (to_send, to_read) = fields[4].split_once(':').expect("two queues");
+            let queues = Queues { state: hex(fields[3]), to_send: hex(to_send), to_read: hex(to_read) };
+            match (fields[1].ends_with(&port), fields[2].ends_with(&port)) {
+                (true, _) => own.push(queues),
+                (_, true) => others.push(queues),
+                _ => {}
+            }
+        }
+        (own, others)
+    }
+}
+
+/// A row of /proc/net/tcp.
+#[cfg(target_os = "linux")]
+struct Queues {
+    state: u64,
+    to_send: u64,
+    to_read: u64,
 }
 
 impl Drop for Server {
