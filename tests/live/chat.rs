@@ -287,6 +287,33 @@ fn a_client_that_does_not_read_is_dropped_and_costs_nobody_else_anything() {
 }
 
 #[test]
+fn a_client_that_is_far_behind_for_too_long_is_dropped() {
+    check_gives_up(&["--soft-queue", "16KiB", "--soft-time", "300ms"]);
+}
+
+#[test]
+fn a_client_that_takes_nothing_for_too_long_is_dropped() {
+    check_gives_up(&["--soft-queue", "64MiB", "--write-timeout", "300ms"]);
+}
+
+/// A client that has stopped reading is dropped long before its queue is full, and before the heartbeat would do it.
+fn check_gives_up(flags: &[&str]) {
+    if hostile() {
+        // Byte by byte it takes too long to fill the kernel's buffers.
+        return;
+    }
+    let server = Server::start(&[flags, &["--max-queue", "64MiB"]].concat());
+    let mut speaker = WebSocket::open(&server);
+    speaker.log_in("speaker");
+    let mut slow = WebSocket::open_on(Client::connect_small(server.address, 4096));
+    slow.log_in("slow");
+    speaker.assert_receives(r#"2["user joined",{"username":"slow","numUsers":2}]"#);
+    (0..300).for_each(|number| speaker.send(&numbered(number, 16_000)[0]));
+    speaker.assert_receives(r#"2["user left",{"username":"slow","numUsers":1}]"#);
+    speaker.assert_quiet();
+}
+
+#[test]
 fn a_client_that_does_not_poll_is_dropped() {
     let server = Server::start(&["--max-queue", "16KiB"]);
     let mut speaker = WebSocket::open(&server);
@@ -302,7 +329,7 @@ fn a_client_that_does_not_poll_is_dropped() {
 
 #[test]
 fn a_client_that_reads_slowly_gets_every_byte_in_order() {
-    let (messages, length) = if hostile() { (60, 500) } else { (500, 16_000) };
+    let (messages, length) = if hostile() { (300, 1_000) } else { (500, 16_000) };
     let server = Server::start(&["--max-queue", "64MiB", "--soft-queue", "64MiB"]);
     let mut speaker = WebSocket::open(&server);
     speaker.log_in("speaker");

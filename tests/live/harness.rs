@@ -156,6 +156,24 @@ impl Server {
         stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
     }
 
+    /// Waits until the server has read everything, or does not want to read the rest.
+    #[cfg(target_os = "linux")]
+    pub fn reads_everything(&self) -> bool {
+        wait_for("the server reads or sleeps", || match self.unread() {
+            0 => Some(true),
+            _ => self.ignores().then_some(false),
+        })
+    }
+
+    /// Whether the server sleeps although it has something to read.
+    #[cfg(target_os = "linux")]
+    fn ignores(&self) -> bool {
+        // Who sleeps at both ends of a time without falling asleep in between has slept all the time.
+        let slept = self.status("voluntary_ctxt_switches");
+        let has_slept = || self.sleeps() && self.status("voluntary_ctxt_switches") == slept;
+        has_slept() && self.sockets().0.iter().any(|socket| socket.to_read > 0) && has_slept()
+    }
+
     /// How many bytes are on their way to the server or wait in the kernel for it (connections that are not
     /// accepted count one each).
     #[cfg(target_os = "linux")]
@@ -271,10 +289,13 @@ impl Client {
         Client::new(TcpStream::connect(address).expect("the server accepts"))
     }
 
-    /// A client whose kernel keeps only so much for it.
+    /// A client whose kernel keeps only so much for it. Its segments are short too: the server's kernel keeps a
+    /// number of segments, and of the long ones of loopback that is megabytes.
     pub fn connect_small(address: SocketAddr, buffer: usize) -> Client {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(buffer).expect("before it is connected");
+        #[cfg(unix)]
+        socket.set_tcp_mss(536).expect("before it is connected");
         socket.connect(&address.into()).expect("the server accepts");
         Client::new(socket.into())
     }

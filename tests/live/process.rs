@@ -1,9 +1,12 @@
 //! salon as a process: options, signals, what it does when descriptors run out, and what it does when there is
 //! nothing to do.
 
-use crate::harness::{Server, get, salon};
+use crate::harness::{Client, POLLING, Server, get, salon};
 use salon::config::OPTIONS;
-use std::process::{Command, Output};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::{Command, Output},
+};
 
 /// Runs the program to its end.
 fn run(command: &mut Command) -> (Option<i32>, String, String) {
@@ -71,7 +74,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_default() {
         Server::run(command)
     };
     let interval = |server: &Server| {
-        let open = server.ask(&get(crate::harness::POLLING)).text().to_owned();
+        let open = server.ask(&get(POLLING)).text().to_owned();
         let (_, rest) = open.split_once(r#""pingInterval":"#).expect("it is told");
         rest.split(',').next().expect("split yields something").to_owned()
     };
@@ -91,6 +94,22 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
+fn without_a_host_all_addresses_are_served() {
+    let mut command = salon();
+    command.args(["--port", "0"]);
+    let server = Server::run(command);
+    let port = server.address.port();
+    let mut addresses = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
+    // There are machines without IPv6.
+    if server.address.is_ipv6() {
+        addresses.push((Ipv6Addr::LOCALHOST, port).into());
+    }
+    for address in addresses {
+        assert_eq!(Client::connect(address).ask(get("/nowhere")).status, 404, "{address}");
+    }
+}
+
+#[test]
 fn no_more_connections_are_taken_than_allowed() {
     let server = Server::start(&["--max-connections", "3"]);
     let mut clients = [(); 3].map(|()| server.connect());
@@ -99,16 +118,16 @@ fn no_more_connections_are_taken_than_allowed() {
     }
     // Sessions are counted too, on however few connections they are made.
     for status in [200, 200, 200, 503] {
-        let response = clients[0].ask(get(crate::harness::POLLING));
+        let response = clients[0].ask(get(POLLING));
         assert_eq!((response.status, response.header("Retry-After")), (status, (status == 503).then_some("10")));
     }
-    let [_closed, mut kept @ ..] = clients;
+    let [closed, mut kept @ ..] = clients;
     let mut waiting = server.connect();
     waiting.send(get("/"));
     for client in &mut kept {
         assert_eq!(client.ask(get("/nowhere")).status, 404);
     }
-    drop(_closed);
+    drop(closed);
     assert_eq!(waiting.response().status, 200);
 }
 

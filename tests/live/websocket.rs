@@ -1,8 +1,8 @@
 //! WebSocket: sessions that begin there, sessions that move there from polling, frames that break the protocol.
 
 use crate::harness::{
-    BINARY, CLOSE, Client, PING, PONG, Polling, Server, TEXT, Talk, WEBSOCKET, WebSocket, frame, get, raw_frame,
-    request, takeover, upgrade,
+    BINARY, CLOSE, Client, PING, PONG, Polling, Server, TEXT, Talk, WEBSOCKET, WebSocket, frame, get, hostile,
+    raw_frame, request, takeover, upgrade,
 };
 use std::time::{Duration, Instant};
 
@@ -319,4 +319,26 @@ fn an_upgrade_to_something_else_is_an_ordinary_request() {
     let response = client.ask(request("GET", "/nowhere", "Connection: Upgrade\r\nUpgrade: h2c\r\n", ""));
     assert_eq!(response.status, 404);
     assert_eq!(client.ask(get("/nowhere")).status, 404);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_client_that_sends_without_reading_is_not_read() {
+    if hostile() {
+        // Byte by byte it takes too long to fill the kernel's buffers.
+        return;
+    }
+    let server = Server::start(&["--max-queue", "256KiB"]);
+    let mut socket = WebSocket::open_on(Client::connect_small(server.address, 64 * 1024));
+    // Each is answered, so what is queued for the client grows until the server stops reading.
+    let ping = frame(PING, &[b'x'; 125]);
+    let mut sent = 0;
+    while server.reads_everything() {
+        socket.client.send(ping.repeat(100));
+        sent += 100;
+    }
+    for number in 0..sent {
+        assert_eq!(socket.frame(), (PONG, vec![b'x'; 125]), "pong {number} of {sent}");
+    }
+    socket.assert_quiet();
 }
