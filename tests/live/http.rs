@@ -187,6 +187,22 @@ fn a_body_that_is_too_large_is_refused_in_full_view() {
     client.assert_end();
 }
 
+/// A reset would take the answer away from clients that are still sending.
+#[test]
+fn what_a_refused_client_goes_on_to_send_is_thrown_away() {
+    let server = Server::start(&["--max-payload", "1000"]);
+    let session = Polling::open(&server);
+    let mut client = server.connect();
+    let post = request("POST", &session.target, "", &"x".repeat(30_000));
+    let (head, body) = post.split_at(post.len() - 30_000);
+    assert_eq!(client.ask(head).status, 413);
+    client.assert_end();
+    for part in body.as_bytes().chunks(10_000) {
+        client.send(part);
+        server.settle();
+    }
+}
+
 #[test]
 fn chunks_that_become_too_large_are_refused() {
     let server = Server::start(&["--max-payload", "1000"]);
@@ -292,6 +308,7 @@ fn a_request_hidden_behind_a_broken_chunk_is_never_answered() {
         "3\r\nabc\n",
         "3\nabc\r\n",
         "3\r\nab\r\n",
+        "3\r\nabcde",
         "-3\r\nabc\r\n",
         "0x3\r\nabc\r\n",
         "3 \r\nabc\r\n",
