@@ -212,6 +212,9 @@ impl Session {
     /// The head of a POST. Returns whether its body is wanted; if not, there was another one under way: that
     /// connection is dropped without an answer, as in the reference, and the session has ended.
     pub fn post(&mut self, conn: ConnId, turn: &mut Turn) -> bool {
+        if matches!(self.carrier, Carrier::WebSocket(_)) {
+            return false;
+        }
         if let Some(first) = self.post {
             turn.out.outputs.push_back(Output::Abort(first));
             self.end(Reason::TransportError, turn);

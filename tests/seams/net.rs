@@ -20,7 +20,7 @@ impl<P: Default> Net<P> {
 
     /// All connections that are not about to end, with what they speak.
     pub fn live(&self) -> impl Iterator<Item = (ConnId, &P)> {
-        let live = self.connections.iter().filter(|(_, connection)| !connection.is_finishing());
+        let live = self.connections.iter().filter(|(_, connection)| !connection.finishing);
         live.map(|(id, connection)| (id, &connection.protocol))
     }
 
