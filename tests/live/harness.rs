@@ -156,18 +156,18 @@ impl Server {
         stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
     }
 
-    /// Waits until the server has read everything, or does not want to read the rest.
+    /// Waits until the server has read what has reached it, or does not want to.
     #[cfg(target_os = "linux")]
-    pub fn reads_everything(&self) -> bool {
-        wait_for("the server reads or sleeps", || match self.unread() {
-            0 => Some(true),
-            _ => self.ignores().then_some(false),
+    pub fn reads_on(&self) -> bool {
+        wait_for("the server reads or sleeps", || match self.sockets().0.iter().all(|socket| socket.to_read == 0) {
+            true => Some(true),
+            false => self.ignores().then_some(false),
         })
     }
 
     /// Whether the server sleeps although it has something to read.
     #[cfg(target_os = "linux")]
-    fn ignores(&self) -> bool {
+    pub fn ignores(&self) -> bool {
         // Who sleeps at both ends of a time without falling asleep in between has slept all the time.
         let slept = self.status("voluntary_ctxt_switches");
         let has_slept = || self.sleeps() && self.status("voluntary_ctxt_switches") == slept;
@@ -329,6 +329,7 @@ impl Client {
                 self.buffer.extend_from_slice(&bytes[..count]);
                 count > 0
             }
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.fill(),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
             Err(error) => panic!("waited in vain ({error}) after {:?}", String::from_utf8_lossy(&self.buffer)),
         }

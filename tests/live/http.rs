@@ -125,11 +125,18 @@ fn pipelined_requests_are_answered_in_order() {
 fn a_request_may_come_byte_by_byte() {
     let server = Server::start(&[]);
     let mut session = Polling::open(&server);
+    let one_by_one = |client: &mut Client, bytes: &str| {
+        for byte in bytes.bytes() {
+            client.send([byte]);
+            server.settle();
+        }
+    };
+    one_by_one(&mut session.posts, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(session.posts.response().status, 200);
     let post = request("POST", &session.target, "", "40/nowhere,");
-    for byte in post.bytes() {
-        session.posts.send([byte]);
-        server.settle();
-    }
+    let (head, body) = post.split_at(post.len() - "40/nowhere,".len());
+    session.posts.send(head);
+    one_by_one(&mut session.posts, body);
     assert_eq!(session.posts.response().brief(), (200, "ok"));
     assert_eq!(session.poll(), r#"44/nowhere,{"message":"Invalid namespace"}"#);
 }
