@@ -338,6 +338,7 @@ fn malformed_chunks() {
         "5;a\rb\r\nhello\r\n",
         "5;a\nhello\r\n",
         "5\r\nhello!\r\n",
+        "5\r\nhello!\n0\r\n\r\n",
         "5\r\nhello\n0\r\n\r\n",
         "5\r\nhello0\r\n\r\n",
         "5\r\nhello\r\r\n",
