@@ -265,7 +265,9 @@ fn parse_head<'a>(bytes: &'a [u8], config: &Config) -> Result<Head<'a>, Error> {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(bad("a malformed request head")),
         Err(httparse::Error::TooManyHeaders) => return Err(Error { status: 431, reason: "too many header fields" }),
-        Err(httparse::Error::Version) if bytes.windows(6).any(|part| part == b" HTTP/") => {
+        Err(httparse::Error::Version)
+            if bytes.split(|byte| *byte == b' ').nth(2).is_some_and(|v| v.starts_with(b"HTTP/")) =>
+        {
             return Err(Error { status: 505, reason: "only HTTP/1.0 and HTTP/1.1 are spoken here" });
         }
         Err(_) => return Err(bad("a malformed request head")),

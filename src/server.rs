@@ -208,7 +208,7 @@ impl<A: App> Server<A> {
     /// Whether what the connection sends has to wait: enough is pipelined behind a request, or the peer does
     /// not read what we send.
     fn is_paused(&self, id: ConnId) -> bool {
-        self.net.get(id).filter(|connection| !connection.is_finishing()).is_some_and(|connection| {
+        self.net.get(id).filter(|connection| !connection.finishing).is_some_and(|connection| {
             match &connection.protocol {
                 Speaks::Http { exchange: Some(exchange), .. } if exchange.complete => {
                     connection.input.len() >= self.config.max_head
@@ -251,7 +251,7 @@ impl<A: App> Server<A> {
     fn consume(&mut self, id: ConnId, bytes: &[u8]) -> usize {
         let mut used = 0;
         loop {
-            let Some(connection) = self.net.get(id).filter(|connection| !connection.is_finishing()) else {
+            let Some(connection) = self.net.get(id).filter(|connection| !connection.finishing) else {
                 return bytes.len();
             };
             let step = match connection.protocol {
@@ -350,6 +350,8 @@ impl<A: App> Server<A> {
             }
             Next::Body(session) => {
                 exchange.session = Some(session);
+                // Of an empty body too the parser tells the end.
+                exchange.complete = false;
                 *slot = Some(exchange);
                 if head.expect_continue {
                     self.net.push(id, Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
@@ -547,7 +549,7 @@ impl<A: App> Server<A> {
         self.pump();
         let Some(connection) = self.net.get(id) else { return };
         match &connection.protocol {
-            _ if connection.is_finishing() => {}
+            _ if connection.finishing => {}
             // Answered, with more requests behind: settle goes on with them, and comes back here.
             Speaks::Http { exchange: None, .. } if self.resume.contains(&id) => {}
             // All requests are answered, and the answers still go out.

@@ -429,6 +429,11 @@ impl Engine {
     pub fn send(&mut self, id: SessionId, message: &Encoded) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.send(message, &mut Turn { id, now: self.now, config: &self.config, out: &mut self.out });
+        // A queue that overflows ends the session. Nothing else that the books must know of happens here, and a
+        // broadcast comes by here for every recipient.
+        if session.gone {
+            self.with(id, |_, _| ());
+        }
     }
 
     /// Ends a session; `Closed` rises later.

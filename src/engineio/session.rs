@@ -212,6 +212,9 @@ impl Session {
     /// The head of a POST. Returns whether its body is wanted; if not, there was another one under way: that
     /// connection is dropped without an answer, as in the reference, and the session has ended.
     pub fn post(&mut self, conn: ConnId, turn: &mut Turn) -> bool {
+        if matches!(self.carrier, Carrier::WebSocket(_)) {
+            return false;
+        }
         if let Some(first) = self.post {
             turn.out.outputs.push_back(Output::Abort(first));
             self.end(Reason::TransportError, turn);
@@ -353,11 +356,12 @@ impl Session {
         self.ready = false;
         let Carrier::Polling { poll, probe } = &mut self.carrier else { return None };
         let parked = (*poll)?;
+        let noop = probe.as_mut().and_then(|probe| probe.noop_at.take_if(|at| *at <= turn.now));
         if !self.queue.is_empty() {
             *poll = None;
             return Some(parked);
         }
-        if probe.as_ref().is_some_and(|probe| probe.noop_at.is_some_and(|at| at <= turn.now)) {
+        if noop.is_some() {
             self.answer_noop(turn.out);
         }
         None

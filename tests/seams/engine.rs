@@ -17,4 +17,26 @@ impl Engine {
         }
         assert_eq!(entries, self.out.pool.len(), "a queued packet has no owner");
     }
+
+    /// Sessions whose opening those above have been told, and whose end they have not (rule R4).
+    pub fn open_sessions(&self) -> impl Iterator<Item = SessionId> {
+        self.sessions.iter().filter(|(_, session)| session.is_open()).map(|(id, _)| id)
+    }
+
+    /// The connections of all sessions.
+    pub fn connections(&self) -> impl Iterator<Item = (ConnId, SessionId)> {
+        let all = self.sessions.iter();
+        all.flat_map(|(id, session)| session.connections().into_iter().flatten().map(move |conn| (conn, id)))
+    }
+
+    /// Whether the request of a connection is one that the session has: a GET, or (not `complete`) a POST.
+    pub fn waits(&self, conn: ConnId, id: SessionId, complete: bool) -> bool {
+        let connections = self.sessions.get(id).map(Session::connections);
+        connections.is_some_and(|[get, post, _]| if complete { get == Some(conn) } else { post == Some(conn) })
+    }
+
+    /// Whether a WebSocket is that of the session, or may become it.
+    pub fn carries(&self, conn: ConnId, id: SessionId) -> bool {
+        self.sessions.get(id).is_some_and(|session| session.connections()[2] == Some(conn))
+    }
 }

@@ -5,7 +5,9 @@ use super::*;
 
 impl Io {
     /// Panics where a rule is broken that must hold between two turns. For tests.
-    pub fn check(&self) {
+    pub fn check(&self, engine: &Engine) {
+        let open: BTreeSet<SessionId> = engine.open_sessions().collect();
+        assert_eq!(self.clients.keys().copied().collect::<BTreeSet<_>>(), open, "R4: opened, and not closed");
         assert!(self.late.is_empty(), "the turn is not settled");
         let mut sockets = 0;
         for (session, client) in &self.clients {
@@ -35,7 +37,15 @@ impl Io {
             let socket = self.sockets.get(*key).expect("a member of a room is there");
             assert!(socket.namespace == *namespace && socket.rooms.contains(room));
         }
+        let timed = self.clients.values().filter(|client| client.deadline.at().is_some()).count();
+        assert_eq!(self.timers.len(), timed, "a timer has no owner");
         assert_eq!(self.acks.len(), self.ack_timers.len());
         assert!(self.acks.keys().all(|(socket, _)| self.sockets.get(*socket).is_some()), "an ack of a dead socket");
+    }
+
+    /// Panics if anything is left of clients that have gone.
+    pub fn check_empty(&self) {
+        assert!(self.clients.is_empty() && self.sockets.is_empty() && self.rooms.is_empty() && self.held.is_empty());
+        assert!(self.predecessors.is_empty() && self.acks.is_empty());
     }
 }

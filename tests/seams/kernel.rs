@@ -5,11 +5,16 @@ use std::{
     collections::VecDeque,
     env,
     io::{self, ErrorKind, Read},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
-/// Both directions of a connection of the scripted world.
+/// Both directions of a connection of the scripted world. The server drops its clone when it closes the connection;
+/// the other one still holds what was written last.
+#[derive(Clone, Default)]
+pub struct Pipe(Arc<Mutex<Wire>>);
+
 #[derive(Default)]
-pub struct Pipe {
+pub struct Wire {
     /// What the server has not read yet.
     pub incoming: VecDeque<u8>,
     /// Nothing follows that.
@@ -20,34 +25,53 @@ pub struct Pipe {
     pub outgoing: Vec<u8>,
     /// How many bytes more it may write.
     pub room: usize,
-    /// The server has shut down its side.
+    /// It has wanted to write more: who makes room has to wake it.
+    pub blocked: bool,
+    /// It has shut down its side.
     pub shut: bool,
 }
 
 impl Pipe {
+    /// What is in it.
+    pub fn wire(&self) -> MutexGuard<'_, Wire> {
+        self.0.lock().expect("a test that has panicked is over")
+    }
+
+    /// Whether the server has closed the connection.
+    pub fn is_closed(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Pipe { reset: true, .. } => Err(ErrorKind::ConnectionReset.into()),
-            Pipe { incoming, ended: false, .. } if incoming.is_empty() => Err(ErrorKind::WouldBlock.into()),
-            Pipe { incoming, .. } => incoming.read(buffer),
+        match &mut *self.wire() {
+            Wire { reset: true, .. } => Err(ErrorKind::ConnectionReset.into()),
+            Wire { incoming, ended: false, .. } if incoming.is_empty() => Err(ErrorKind::WouldBlock.into()),
+            Wire { incoming, .. } => incoming.read(buffer),
         }
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.room.min(bytes.len());
-        match count {
-            _ if self.reset => Err(ErrorKind::ConnectionReset.into()),
-            0 => Err(ErrorKind::WouldBlock.into()),
-            _ => {
-                self.outgoing.extend_from_slice(&bytes[..count]);
-                self.room -= count;
-                Ok(count)
-            }
+        let mut wire = self.wire();
+        assert!(!wire.shut, "a write after the end");
+        let count = wire.room.min(bytes.len());
+        if wire.reset {
+            return Err(ErrorKind::ConnectionReset.into());
         }
+        if count == 0 {
+            wire.blocked = true;
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        wire.outgoing.extend_from_slice(&bytes[..count]);
+        wire.room -= count;
+        Ok(count)
     }
 
     pub(super) fn shut_down(&mut self) -> io::Result<()> {
-        self.shut = true;
+        let mut wire = self.wire();
+        if wire.reset {
+            return Err(ErrorKind::NotConnected.into());
+        }
+        wire.shut = true;
         Ok(())
     }
 }

@@ -11,23 +11,34 @@ impl<P: Default> Net<P> {
     }
 
     /// The pipe of such a connection.
-    pub fn pipe(&mut self, id: ConnId) -> Option<&mut Pipe> {
-        match &mut self.connections.get_mut(id)?.stream {
-            Stream::Pipe(pipe) => Some(pipe),
+    pub fn pipe(&self, id: ConnId) -> Option<Pipe> {
+        match &self.connections.get(id)?.stream {
+            Stream::Pipe(pipe) => Some(pipe.clone()),
             Stream::Tcp(_) => None,
         }
     }
 
+    /// All connections that are not about to end, with what they speak.
+    pub fn live(&self) -> impl Iterator<Item = (ConnId, &P)> {
+        let live = self.connections.iter().filter(|(_, connection)| !connection.finishing);
+        live.map(|(id, connection)| (id, &connection.protocol))
+    }
+
     /// Panics where a rule is broken that must hold between two turns. `paused`: what the connection sends has to
-    /// wait. For tests.
-    pub fn check(&self, paused: impl Fn(ConnId) -> bool) {
+    /// wait; `kept`: somebody above knows how long to keep it. For tests.
+    pub fn check(&self, paused: impl Fn(ConnId) -> bool, kept: impl Fn(&P) -> bool) {
         assert!(self.dirty.is_empty() && self.doomed.is_empty(), "the turn is not settled");
         let mut entries = 0;
         for (id, connection) in self.connections.iter() {
             if let Stream::Pipe(pipe) = &connection.stream {
-                let left = !pipe.incoming.is_empty() || pipe.reset;
+                let wire = pipe.wire();
+                let left = !wire.incoming.is_empty() || wire.reset;
                 assert!(!left || connection.unread || paused(id), "R2: {id:?} is readable and forgotten");
+                let told = wire.blocked || connection.unread || wire.reset;
+                assert!(connection.outbox.is_empty() || told, "R3: nobody will wake {id:?} to write");
             }
+            let limited = connection.phase.at().is_some() || connection.stall.at().is_some();
+            assert!(limited || kept(&connection.protocol), "R7: {id:?} may stay for ever");
             let waits = connection.stall.at().is_some();
             assert!(connection.outbox.is_empty() || waits, "R3: the outbox of {id:?} is forgotten");
             assert!(connection.queued() <= self.config.max_queue, "R7: the outbox of {id:?}");

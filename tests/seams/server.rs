@@ -12,7 +12,7 @@ impl<A: App> Server<A> {
     }
 
     /// The pipe of a connection, while it is there.
-    pub fn pipe(&mut self, id: ConnId) -> Option<&mut crate::kernel::seam::Pipe> {
+    pub fn pipe(&self, id: ConnId) -> Option<crate::kernel::seam::Pipe> {
         self.net.pipe(id)
     }
 
@@ -25,10 +25,38 @@ impl<A: App> Server<A> {
 
     /// Panics where a rule is broken that must hold between two turns.
     pub fn check(&self) {
-        self.net.check(|id| self.is_paused(id));
+        self.net.check(|id| self.is_paused(id), |speaks| speaks.session().is_some());
         self.engine.check();
-        self.io.check();
+        self.io.check(&self.engine);
         assert!(self.resume.is_empty(), "the turn is not settled");
+        assert!(self.next_deadline().is_none_or(|due| due > self.now), "what is due was not done");
+        for (id, speaks) in self.net.live() {
+            match speaks {
+                Speaks::Http { exchange: None, .. } => {}
+                Speaks::Http { exchange: Some(exchange), .. } => {
+                    assert!(!exchange.complete || exchange.body.capacity() == 0, "R10: {id:?} owns a body");
+                    let session = exchange.session.expect("a request that concerns no session is answered at once");
+                    assert!(self.engine.waits(id, session, exchange.complete), "{id:?} waits for no answer");
+                }
+                Speaks::WebSocket { session, incoming, halfway } => {
+                    assert!(self.engine.carries(id, *session), "{id:?} carries nothing");
+                    let half = incoming.in_message() || self.net.get(id).is_some_and(|it| !it.input.is_empty());
+                    assert!(*halfway == half || self.is_paused(id), "the deadline of half a message");
+                }
+            }
+        }
+        for (id, session) in self.engine.connections() {
+            let owner = self.net.get(id).and_then(|connection| connection.protocol.session());
+            assert_eq!(owner, Some(session), "R1: {id:?} belongs to another session");
+        }
+    }
+
+    /// Panics if anything is left of clients that have gone.
+    pub fn check_empty(&self) {
+        assert_eq!(self.next_deadline(), None);
+        assert_eq!(self.net.keys().len(), 0);
+        assert!(self.engine.is_empty());
+        self.io.check_empty();
     }
 
     /// The application.

@@ -12,4 +12,19 @@ impl Session {
         assert!(self.queue.bytes() <= config.max_queue + 1, "R7: the queue of a session");
         pool.iter(&self.queue).count()
     }
+
+    /// Whether those above know of it, and not yet of its end.
+    pub fn is_open(&self) -> bool {
+        !self.ended && self.opening.is_none() && !self.client.plain
+    }
+
+    /// The connections of its GET, its POST and its WebSocket (or what may become that).
+    pub fn connections(&self) -> [Option<ConnId>; 3] {
+        match &self.carrier {
+            Carrier::WebSocket(conn) => [None, self.post, Some(*conn)],
+            Carrier::Polling { poll, probe } => {
+                [poll.as_ref().map(|poll| poll.conn), self.post, probe.as_ref().map(|probe| probe.conn)]
+            }
+        }
+    }
 }

@@ -1,0 +1,22 @@
+//! The server without sockets: pipes in memory, a clock that is moved by hand, seeded ids.
+//!
+//! Everything above the kernel is the real server, with the real turns. After each turn its rules are checked
+//! (`Server::check`), and everything it has written is read as a client would.
+//!
+//! - `stage`: the server, the other ends of its connections, the clock
+//! - `client`: a client of Socket.IO 4 on both transports, and all that is known of what it must hear
+//! - `hours`: hours of chat, in seconds
+//! - `scripts`: random scripts, well-behaved and not
+//!
+//! Pipes and rules are part of the server only in builds with debug assertions.
+
+#![cfg(debug_assertions)]
+
+#[path = "../bench/wire.rs"]
+#[allow(dead_code)]
+mod wire;
+
+mod client;
+mod hours;
+mod scripts;
+mod stage;
