@@ -160,6 +160,7 @@ fn target_forms() {
         ("GET http://user@other/ HTTP/1.1", "400"),
         ("GET http://o\"ther/ HTTP/1.1", "400"),
         ("GET ?a HTTP/1.1", "400"),
+        ("GET ../a HTTP/1.1", "400"),
     ] {
         assert_eq!(events(format!("{line}\r\nHost: h\r\n\r\n")), expected, "{line}");
     }
@@ -337,6 +338,7 @@ fn malformed_chunks() {
         "5;a\rb\r\nhello\r\n",
         "5;a\nhello\r\n",
         "5\r\nhello!\r\n",
+        "5\r\nhello!\n0\r\n\r\n",
         "5\r\nhello\n0\r\n\r\n",
         "5\r\nhello0\r\n\r\n",
         "5\r\nhello\r\r\n",
@@ -463,6 +465,8 @@ fn bytes_in_values() {
         };
         assert_eq!(events(with_lines(&lines)), expected, "{byte:#x}");
     }
+    // Values are bytes, not text: strange members are no match and hide no other.
+    assert_eq!(events(with_lines(b"Connection: \xff, close ,\x80\r\n")), "Post / 1.1 host=h None close | end");
 }
 
 #[test]
@@ -519,6 +523,11 @@ fn pipelining() {
     for pieces in splits(input.as_bytes()) {
         assert_eq!(feed(&pieces, &config()).left, b"GET /5 HTTP/1.1\r\nHost", "it waits in the input of the caller");
     }
+    // The body of a GET is a body, not the next request.
+    assert_eq!(
+        events("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nGET /xGET / HTTP/1.1\r\nHost: h\r\n\r\n"),
+        "Get / 1.1 host=h Length(6) | \"GET /x\" | end | Get / 1.1 host=h None | end"
+    );
     assert_eq!(events("GET / HTTP/1.1\r\nHost: h\r\n\r\nx y\r\n\r\n"), "Get / 1.1 host=h None | end | 400");
     assert_eq!(events("GET / HTTP/1.1\r\nHost: h\r\n\r\n\r\n\r\n"), "Get / 1.1 host=h None | end | 400");
 }
@@ -558,6 +567,7 @@ fn size_and_number_of_header_fields() {
     let most = Config::default();
     assert_eq!(events_with(&most, fields(64).as_bytes()), "Get / 1.1 host=h None | end");
     assert_eq!(events_with(&most, fields(65).as_bytes()), "431");
+    assert_eq!(events_with(&most, fields(200).as_bytes()), "431");
 }
 
 /// A request, and what the parser has to say of it.

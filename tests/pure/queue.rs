@@ -81,6 +81,22 @@ fn no_entry_keeps_bytes_behind() {
     assert!(shared.is_unique());
 }
 
+/// Entries that were popped are filled again before the pool grows.
+#[test]
+fn entries_are_used_again() {
+    let (mut pool, mut queue) = (Pool::default(), Queue::default());
+    let place = |pool: &Pool, queue: &Queue| pool.front(queue).map(std::ptr::from_ref);
+    pool.push(&mut queue, "a".into());
+    let first = place(&pool, &queue);
+    pool.push(&mut queue, "b".into());
+    let second = pool.iter(&queue).nth(1).map(std::ptr::from_ref);
+    for round in 0..100 {
+        pool.pop(&mut queue);
+        pool.push(&mut queue, round.to_string().into());
+        assert_eq!(place(&pool, &queue), if round % 2 == 0 { second } else { first }, "{round}");
+    }
+}
+
 /// An empty pool that was large starts anew; queues that were in it do not notice.
 #[test]
 fn a_flood_and_after_it() {

@@ -256,6 +256,8 @@ fn heads_that_break_the_protocol() {
         let before = feed([&input[..input.len() - 1]]);
         assert!(before.events.is_empty() && !before.incoming.in_message(), "{input:x?}");
     }
+    let unmasked = Incoming::default().next(&mut Decoder::default(), b"\x81\x05Hello", &config()).expect_err("refused");
+    assert_eq!(unmasked.reason, "a frame is not masked", "the commonest mistake has words of its own");
     for opcode in [3, 4, 5, 6, 7, 0xb, 0xc, 0xd, 0xe, 0xf] {
         assert_eq!(events(short(0x80 | opcode)), "1002", "{opcode}");
         assert_eq!(events(short(opcode)), "1002", "{opcode}");
@@ -340,7 +342,8 @@ fn fragments() {
         let input: Vec<u8> = join(frames);
         assert_eq!(events(&input), *expected, "{frames:x?}");
     }
-    // The sum is judged by the head, too.
+    // A message inside a message and the sum of lengths are judged by the head, too.
+    assert_eq!(events([client(0x01, "a"), head(0x81, 5)].concat()), "1002");
     let input: Vec<u8> = [client(0x01, "a"), head(0x00, 300)].concat();
     assert_eq!(events(input), "1009");
     let input: Vec<u8> = [client(0x01, "a"), head(0x00, u64::MAX >> 1)].concat();
