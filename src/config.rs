@@ -61,6 +61,8 @@ options! {
         "bytes of packets kept for clients that come back: half of --max-queue, so that they can be sent at once";
     leave_grace: Duration = "leave-grace", "SALON_LEAVE_GRACE", "5s", time_or_none,
         "how long a broken connection is no goodbye; 0: user left is announced at once";
+    metrics_token: Option<String> = "metrics-token", "SALON_METRICS_TOKEN", "none", token,
+        "who sends it as a bearer token may read /metrics; without one, only programs of this machine";
     log: LevelFilter = "log", "SALON_LOG", "info", level, "off, error, warn, info, debug or trace";
     ping_interval: Duration = "ping-interval", "SALON_PING_INTERVAL", "25s", time, "from one heartbeat to the next";
     ping_timeout: Duration = "ping-timeout", "SALON_PING_TIMEOUT", "20s", time, "how long its answer may take";
@@ -279,6 +281,14 @@ fn yes(text: &str) -> Result<bool, String> {
         "yes" | "true" | "1" => Ok(true),
         "no" | "false" | "0" => Ok(false),
         _ => Err("yes or no".into()),
+    }
+}
+
+fn token(text: &str) -> Result<Option<String>, String> {
+    match text {
+        "none" => Ok(None),
+        _ if text.len() >= 8 && text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Some(text.into())),
+        _ => Err("a token of at least 8 visible ASCII characters".into()),
     }
 }
 

@@ -5,7 +5,7 @@
 //! ```text
 //! config                    every option, its default, its reason
 //! slab queue timers id      values with keys that never lie, queues in one arena, deadlines, sids
-//! logger                    lines on standard error
+//! logger metrics            lines on standard error; figures for Prometheus
 //! kernel net                every byte in and out; sockets, outboxes, deadlines of connections
 //! http assets ws            requests and answers; the embedded page; WebSocket frames
 //! engineio/packet v3        packets and payloads of protocol 4; those of older clients
@@ -42,6 +42,7 @@ pub mod http;
 pub mod id;
 pub mod kernel;
 pub mod logger;
+pub mod metrics;
 pub mod net;
 pub mod queue;
 pub mod server;

@@ -283,6 +283,11 @@ impl<P: Default> Net<P> {
         self.connections.get_mut(id)
     }
 
+    /// How many there are, and the bytes queued for all of them.
+    pub fn load(&self) -> (usize, usize) {
+        (self.connections.len(), self.connections.iter().map(|(_, connection)| connection.queued()).sum())
+    }
+
     /// All of them.
     pub fn keys(&self) -> Vec<ConnId> {
         self.connections.keys()

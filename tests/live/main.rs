@@ -6,5 +6,6 @@ mod chat;
 mod engine;
 mod harness;
 mod http;
+mod outside;
 mod process;
 mod websocket;

@@ -21,6 +21,7 @@ const GOOD: &[(&str, &str)] = &[
     ("old-clients", "no"),
     ("recovery", "off"),
     ("leave-grace", "0"),
+    ("metrics-token", "open-sesame"),
     ("log", "debug"),
     ("max-depth", "7"),
     ("max-headers", "7"),
