@@ -317,6 +317,18 @@ fn bodies_in_chunks() {
     }
 }
 
+/// The largest chunk there is: what has come of it is passed on, nothing is reserved or overflows.
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn a_chunk_without_end() {
+    let config = Config { max_payload: usize::MAX, ..config() };
+    let start = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let seen = feed(&[start.as_bytes(), b"ffffffffffffffff\r\nsome", b" of it"], &config);
+    assert_eq!((seen.events.len(), seen.error, seen.left.len()), (1, None, 0));
+    let seen = feed(&[start.as_bytes(), b"1\r\na\r\nffffffffffffffff\r\n"], &config);
+    assert_eq!(seen.error.map(|error| error.status), Some(413), "the sum is more than a number");
+}
+
 #[test]
 fn malformed_chunks() {
     for body in [

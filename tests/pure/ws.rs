@@ -264,6 +264,21 @@ fn heads_that_break_the_protocol() {
     }
 }
 
+/// Were the length of a head reserved before its bytes have come, this would find no memory.
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn nothing_is_reserved_for_a_claim() {
+    let config = Config { max_payload: usize::MAX, ..config() };
+    let (mut decoder, claim) = (Decoder::default(), 1 << 62);
+    for start in [head(0x82, claim), head(0x01, claim), [client(0x01, "a"), head(0x80, claim)].concat()] {
+        let mut connection = Connection::default();
+        connection.feed(&mut decoder, &config, &start);
+        connection.feed(&mut decoder, &config, b"some of it");
+        assert!(connection.events.is_empty() && !connection.over, "it waits");
+        assert!(connection.input.ends_with(b"some of it"));
+    }
+}
+
 #[test]
 fn messages_of_all_lengths() {
     let config = Config { max_payload: 65536, ..Config::default() };
