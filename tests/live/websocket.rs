@@ -329,13 +329,13 @@ fn a_client_that_sends_without_reading_is_not_read() {
         return;
     }
     let server = Server::start(&["--max-queue", "256KiB", "--ping-interval", "1h"]);
-    let mut socket = WebSocket::open_on(Client::connect_small(server.address, 64 * 1024));
+    let mut socket = WebSocket::open(&server);
     // Each is answered, so what is queued for the client grows until the server stops reading.
     let ping = frame(PING, &[b'x'; 125]);
     let mut sent = 0;
     while server.reads_on() {
-        socket.client.send(ping.repeat(100));
-        sent += 100;
+        socket.client.send(ping.repeat(1000));
+        sent += 1000;
     }
     for number in 0..sent {
         assert_eq!(socket.frame(), (PONG, vec![b'x'; 125]), "pong {number} of {sent}");
