@@ -350,6 +350,8 @@ impl<A: App> Server<A> {
             }
             Next::Body(session) => {
                 exchange.session = Some(session);
+                // Even of an empty body the end is still to come.
+                exchange.complete = false;
                 *slot = Some(exchange);
                 if head.expect_continue {
                     self.net.push(id, Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
