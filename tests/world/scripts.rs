@@ -279,6 +279,16 @@ fn found_before() {
         &[Action::Send { place: 0, packet: "" }],
         // The noop of a probe was due for ever.
         &[Action::Upgrade { place: 0 }, Action::Turn, Action::Turn],
+        // What was said in the turn in which a parked GET was broken off was lost, and the session went on.
+        &[
+            Action::End { place: 0, which: Which::Get, last: Last::Fin },
+            Action::Say { place: 1, padding: 0 },
+            Action::Turn,
+            Action::Poll { place: 0 },
+            Action::Say { place: 1, padding: 0 },
+            Action::Turn,
+            Action::Return { place: 0, websocket: false },
+        ],
     ];
     scripts.iter().for_each(|script| play(script));
 }
