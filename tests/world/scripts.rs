@@ -289,6 +289,12 @@ fn found_before() {
             Action::Turn,
             Action::Return { place: 0, websocket: false },
         ],
+        // A POST that could not be read counted as under way for as long as its session was known.
+        &[
+            Action::Say { place: 0, padding: 0 },
+            Action::End { place: 0, which: Which::Get, last: Last::Fin },
+            Action::Send { place: 0, packet: "9" },
+        ],
     ];
     scripts.iter().for_each(|script| play(script));
 }
