@@ -576,22 +576,31 @@ impl<A: App> Server<A> {
 
     /// The end of the turn.
     fn settle(&mut self) {
+        // The dead first: what a GET of theirs would be answered is lost with them.
+        self.bury();
         let mut moved = true;
         while mem::take(&mut moved) {
             self.engine.flush();
             self.pump();
             self.net.flush(self.now);
-            while let Some((id, protocol)) = self.net.bury() {
-                moved = true;
-                if let Some(session) = protocol.session() {
-                    self.engine.lost(id, session);
-                    self.pump();
-                }
-            }
+            moved |= self.bury();
             while let Some(id) = self.resume.pop() {
                 moved |= self.resume(id);
             }
         }
+    }
+
+    /// Buries the dead, and tells their sessions. Returns whether there were any.
+    fn bury(&mut self) -> bool {
+        let mut any = false;
+        while let Some((id, protocol)) = self.net.bury() {
+            any = true;
+            if let Some(session) = protocol.session() {
+                self.engine.lost(id, session);
+                self.pump();
+            }
+        }
+        any
     }
 
     /// A connection was answered: goes on with what it had sent behind. Returns whether there was anything.

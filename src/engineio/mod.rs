@@ -447,7 +447,10 @@ impl Engine {
             }
             Err(packet::Invalid(why)) => {
                 log::debug!("a payload cannot be read: {why}");
-                self.with(id, |session, turn| session.end(Reason::ParseError, turn));
+                self.with(id, |session, turn| {
+                    session.posted(Vec::new(), turn);
+                    session.end(Reason::ParseError, turn);
+                });
                 Refusal::BadRequest.response(false)
             }
         };

@@ -66,11 +66,16 @@ pub struct Client {
     upgrade: Upgrade,
     pinged: bool,
     connecting: bool,
+    /// CONNECT has been answered in this session.
+    welcome: bool,
     naming: bool,
     /// What a recovery presents.
     pid: String,
     offset: String,
+    name: String,
     pub record: Record,
+    /// Of sockets it had before.
+    past: Vec<Record>,
 }
 
 /// Which of its connections.
@@ -96,10 +101,13 @@ impl Client {
             upgrade: Upgrade::No,
             pinged: false,
             connecting: false,
+            welcome: false,
             naming: false,
             pid: String::new(),
             offset: String::new(),
-            record: Record { name, ..Record::default() },
+            name,
+            record: Record::default(),
+            past: Vec::new(),
         }
     }
 
@@ -111,7 +119,8 @@ impl Client {
             pid: mem::take(&mut self.pid),
             offset: mem::take(&mut self.offset),
             record: mem::take(&mut self.record),
-            ..Client::new(String::new(), self.browser)
+            past: mem::take(&mut self.past),
+            ..Client::new(mem::take(&mut self.name), self.browser)
         };
         if websocket {
             let line = stage.connect();
@@ -161,8 +170,9 @@ impl Client {
         }
     }
 
-    /// A GET on a connection of its own.
+    /// A GET on a connection of its own, of which the answer is lost.
     pub fn poll_twice(&mut self, stage: &mut Stage) {
+        self.record.connected = None;
         let line = stage.connect();
         stage.request(line, &wire::polling_request(self.sid(), None));
     }
@@ -195,13 +205,17 @@ impl Client {
     /// Sends any packet.
     pub fn send(&mut self, stage: &mut Stage, packet: &str) {
         self.packet(stage, packet, None);
+        if packet == "41" {
+            // Whatever is said from here on is not heard.
+            (self.record.connected, self.record.logged_in) = (None, false);
+        }
     }
 
     /// Says something in the chat: the number of the message, and some more bytes.
     pub fn say(&mut self, stage: &mut Stage, padding: usize) {
         let number = self.record.said.len();
         let packet = format!("42[\"new message\",\"{number}:{}\"]", "x".repeat(padding));
-        if self.alive && self.record.logged_in && self.packet(stage, &packet, Some(number)) {
+        if self.alive && self.welcome && self.record.logged_in && self.packet(stage, &packet, Some(number)) {
             let received = self.upgrade == Upgrade::Done;
             self.record.said.push(Said { turn: stage.turns, sid: self.sid.clone(), received });
         }
@@ -272,7 +286,7 @@ impl Client {
             };
             self.send(stage, &format!("40{auth}"));
         }
-        if self.record.connected.is_some() && !mem::replace(&mut self.naming, true) {
+        if self.welcome && !mem::replace(&mut self.naming, true) {
             self.send(stage, &format!("42[\"add user\",\"{}\"]", self.record.name));
         }
         self.upgrade_further(stage, false);
@@ -288,7 +302,9 @@ impl Client {
             let body = String::from_utf8(body).expect("payloads of texts are text");
             match self.gets.pop_front() {
                 Some(_) if status == 200 => body.split('\x1e').for_each(|packet| self.heard(packet, stage.turns)),
-                _ => self.alive &= self.upgrade == Upgrade::Done,
+                Some(_) => self.alive &= self.upgrade == Upgrade::Done,
+                // To something that was no request.
+                None => {}
             }
         }
         while let Some(item) = self.post.and_then(|line| stage.receive(line)) {
@@ -349,12 +365,14 @@ impl Client {
     fn connected(&mut self, packet: &str, turn: u64) {
         let id = field(packet, "sid").expect("an answer to CONNECT has a sid");
         self.pid = field(packet, "pid").unwrap_or_default().into();
+        self.welcome = true;
         // A recovered socket keeps its id, and then its name and all that was heard before.
         if id != self.record.id {
-            self.record.id = id.into();
-            self.record.connected = Some(turn);
-            self.record.logged_in = false;
-            self.record.heard.clear();
+            let name = format!("{}.{}", self.name, self.past.len());
+            let new = Record { name, id: id.into(), connected: Some(turn), ..Record::default() };
+            self.past.push(mem::replace(&mut self.record, new));
+            self.posts.iter_mut().for_each(|said| *said = None);
+            self.naming = false;
             self.offset.clear();
         }
     }
@@ -393,7 +411,7 @@ fn field<'a>(json: &'a str, name: &str) -> Option<&'a str> {
 pub struct Crowd {
     pub stage: Stage,
     pub clients: Vec<Client>,
-    past: Vec<Record>,
+    past: Vec<Client>,
     names: usize,
 }
 
@@ -411,10 +429,9 @@ impl Crowd {
 
     /// The client in this place is forgotten, as it is, and another one comes.
     pub fn replace(&mut self, place: usize, websocket: bool) {
-        let browser = self.clients[place].browser;
-        let new = self.add(browser);
-        let old = self.clients.swap_remove(place.min(new));
-        self.past.push(old.record);
+        self.add(self.clients[place].browser);
+        let old = self.clients.swap_remove(place);
+        self.past.push(old);
         self.clients[place].open(&mut self.stage, websocket);
     }
 
@@ -440,7 +457,8 @@ impl Crowd {
         let here: Vec<usize> = (0..last).filter(|at| self.clients[*at].record.heard.contains_key(name)).collect();
         assert_eq!(here.len() + 1, self.stage.sockets(), "a socket without a client, or a client without a socket");
 
-        let senders = || self.clients.iter().map(|client| &client.record).chain(&self.past);
+        let all = || self.clients.iter().chain(&self.past);
+        let senders = || all().flat_map(|client| client.past.iter().chain([&client.record]));
         let heard: HashSet<(&str, usize)> = senders()
             .flat_map(|record| &record.heard)
             .flat_map(|(name, numbers)| numbers.iter().map(|number| (name.as_str(), *number)))
@@ -459,7 +477,7 @@ impl Crowd {
                     continue;
                 }
                 for receiver in here.iter().map(|at| &self.clients[*at].record) {
-                    if receiver.name != sender.name && receiver.connected.is_some_and(|turn| turn < said.turn) {
+                    if receiver.name != sender.name && receiver.connected.is_some_and(|turn| turn <= said.turn) {
                         let heard =
                             receiver.heard.get(&sender.name).is_some_and(|all| all.binary_search(&number).is_ok());
                         assert!(heard, "{} has not heard {number} of {}", receiver.name, sender.name);
