@@ -262,16 +262,20 @@ fn recovery(text: &str) -> Result<Recovery, String> {
 
 fn origins(text: &str) -> Result<Origins, String> {
     let check = |origin: &str| {
-        let host = origin.split_once("://").map_or("", |(_, host)| host);
-        let fine = !host.is_empty() && !host.contains(['/', '*']) && host.bytes().all(|byte| byte.is_ascii_graphic());
-        if fine || origin == "null" { Ok(origin.to_ascii_lowercase()) } else { Err(()) }
+        let origin = origin.to_ascii_lowercase();
+        let (scheme, host) = origin.split_once("://").unwrap_or_default();
+        let visible = host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/*?#@".contains(&byte));
+        // Browsers leave the default port out.
+        let default = if scheme == "https" { ":443" } else { ":80" };
+        let fine = !scheme.is_empty() && !host.is_empty() && visible && !host.ends_with(default);
+        if fine || origin == "null" { Ok(origin) } else { Err(()) }
     };
     let list = || text.split(',').map(|origin| check(origin.trim())).collect::<Result<_, _>>();
     match text {
         "same" => Ok(Origins::Same),
         "*" => Ok(Origins::Any),
         _ => list().map(Origins::Listed).map_err(|()| {
-            "a list of origins such as https://a.example:8443 (no path, no slash at the end), null, or *".into()
+            "a list of origins such as https://a.example:8443 (no path, no slash at the end, no default port), null, or *".into()
         }),
     }
 }

@@ -88,8 +88,10 @@ impl<'a> Head<'a> {
         let mut members = self.headers("Accept-Encoding").flat_map(|value| value.split(|byte| *byte == b','));
         members.any(|member| {
             let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-            let is_zero =
-                |weight: &[u8]| weight.starts_with(b"q=0") && !weight.iter().any(|byte| matches!(byte, b'1'..=b'9'));
+            let is_zero = |weight: &[u8]| {
+                weight.get(..3).is_some_and(|start| start.eq_ignore_ascii_case(b"q=0"))
+                    && !weight.iter().any(|byte| matches!(byte, b'1'..=b'9'))
+            };
             parts.next().is_some_and(|coding| coding.eq_ignore_ascii_case(b"gzip")) && !parts.any(is_zero)
         })
     }
@@ -294,6 +296,7 @@ fn parse_head<'a>(bytes: &'a [u8], config: &Config) -> Result<Head<'a>, Error> {
     };
     let (authority, target) = split_target(target, method)?;
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let path = if path.is_empty() { "/" } else { path };
     let mut head = Head {
         method,
         path,
@@ -339,10 +342,10 @@ fn split_target(target: &str, method: Method) -> Result<(Option<&str>, &str), Er
     let rest = &target[end + 3..];
     let split = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(split);
-    if authority.is_empty() || path.starts_with('?') {
+    if authority.is_empty() {
         return Err(bad("a request target of unknown form"));
     }
-    Ok((Some(authority), if path.is_empty() { "/" } else { path }))
+    Ok((Some(authority), path))
 }
 
 /// RFC 9112 section 6.3, as strictly as it allows.
