@@ -165,6 +165,10 @@ impl Client {
 
     /// A GET for packets, even if there is one already.
     pub fn poll(&mut self, stage: &mut Stage) {
+        if !self.alive {
+            // It should not ask: what was lost before is lost.
+            self.record.connected = None;
+        }
         if self.sid().is_some() {
             self.ask(stage, Asked::Packets);
         }
@@ -244,6 +248,11 @@ impl Client {
             Upgrade::Answered if self.posts.is_empty() && (early || self.gets.is_empty()) => {
                 stage.send(line, &frame("5"));
                 self.upgrade = Upgrade::Done;
+                if !self.gets.is_empty() {
+                    // What the last GET brings could be overtaken; it is not waited for.
+                    (self.get, self.record.connected) = (None, None);
+                    self.gets.clear();
+                }
             }
             _ => {}
         }
@@ -253,13 +262,11 @@ impl Client {
     pub fn end(&mut self, stage: &mut Stage, which: Which, last: Last) {
         let Some(line) = self.line(which) else { return };
         stage.end(line, last);
-        let fatal = match which {
-            // The answer that is under way is lost with it.
-            Which::Get => !self.gets.is_empty(),
-            Which::Post => false,
-            Which::Socket => self.upgrade == Upgrade::Done,
-        };
-        self.alive &= !fatal;
+        match which {
+            Which::Get => self.lost_get(),
+            Which::Post => {}
+            Which::Socket => self.alive &= self.upgrade != Upgrade::Done,
+        }
     }
 
     /// Reads what has come, and does what a client does then.
@@ -302,7 +309,7 @@ impl Client {
             let body = String::from_utf8(body).expect("payloads of texts are text");
             match self.gets.pop_front() {
                 Some(_) if status == 200 => body.split('\x1e').for_each(|packet| self.heard(packet, stage.turns)),
-                Some(_) => self.alive &= self.upgrade == Upgrade::Done,
+                Some(_) => self.alive = false,
                 // To something that was no request.
                 None => {}
             }
@@ -326,8 +333,7 @@ impl Client {
         let lost = |line: Option<Line>| line.is_some_and(|line| !stage.is_open(line));
         let (get, post, socket) = (lost(self.get), lost(self.post), lost(self.socket));
         if get {
-            self.alive &= self.gets.is_empty() || self.upgrade == Upgrade::Done;
-            self.gets.clear();
+            self.lost_get();
         }
         if post {
             self.posts.clear();
@@ -335,6 +341,12 @@ impl Client {
         if socket {
             self.lost_socket();
         }
+    }
+
+    /// Whatever the server has answered to the last GET does not come, or only half of it.
+    fn lost_get(&mut self) {
+        self.alive &= self.gets.is_empty();
+        self.gets.clear();
     }
 
     fn lost_socket(&mut self) {

@@ -15,7 +15,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 const CLIENTS: usize = 4;
-const SCRIPTS: u32 = 250;
+const SCRIPTS: u32 = 1000;
 
 /// What a packet may be that is not part of the normal course.
 const PACKETS: &[&str] = &[
