@@ -12,7 +12,7 @@ STEP = @tests/run
 # Programs of the system administrator count too: nginx and haproxy live there.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test system clean need-build need-test
+.PHONY: build run test bench system clean need-build need-test
 build: need-build static/node_modules/.package-lock.json
 	cargo build --release --locked
 
@@ -24,10 +24,18 @@ test: need-test system static/node_modules/.package-lock.json tests/node_modules
 	$(STEP) 'cargo fmt' - cargo fmt --check
 	$(STEP) 'cargo clippy' - cargo clippy --all-targets --locked -- -D warnings
 	$(STEP) 'cargo test' '^test result' cargo test --locked
+	# Every read and write moves one byte or fails at random; what has to fill the kernel's buffers would take hours.
+	$(STEP) 'cargo test, hostile kernel' '^test result' \
+		env SALON_TEST_KERNEL=7 cargo test --locked --test live -- --skip bulk_
 	@for group in $(GROUPS); do \
 		tests/run "node --test $$group" '^# (tests|pass|fail) |^# skipped [1-9]' \
 			node --test --test-reporter=tap $$group*.test.mjs || exit; \
 	done
+
+# Compares salon with what the kernel alone costs: minutes, on a quiet machine.
+bench: build
+	cargo build --release --locked --example bench
+	target/release/examples/bench run --out tests/out/bench.md
 
 # npm leaves this file behind; it is older than the lock exactly when the lock has changed since.
 %/node_modules/.package-lock.json: %/package-lock.json

@@ -56,15 +56,14 @@ use std::process::ExitCode;
 /// Serves `app` until a signal ends it; what cannot be done is said in one line.
 pub fn start<A: socketio::App>(config: config::Config, app: A) -> ExitCode {
     let (host, port) = (config.host, config.port);
-    let (server, address) = match server::Server::bind(config, app) {
-        Ok(bound) => bound,
+    let server = match server::Server::bind(config, app) {
+        Ok(server) => server,
         Err(error) => {
             let host = host.map_or("all addresses".to_owned(), |host| host.to_string());
             eprintln!("salon: cannot listen on port {port} of {host}: {error}");
             return ExitCode::FAILURE;
         }
     };
-    log::info!("salon {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
     match server.run() {
         Ok(()) => {
             log::info!("stopped");

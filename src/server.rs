@@ -84,6 +84,7 @@ pub struct Server<A: App> {
     decoder: ws::Decoder,
     /// The time of the turn.
     now: Instant,
+    address: Option<SocketAddr>,
     start: Instant,
     /// Turns that began because something was ready, or because a timer was due.
     wake_ups: [u64; 2],
@@ -108,6 +109,7 @@ impl<A: App> Server<A> {
             app,
             decoder: ws::Decoder::default(),
             now,
+            address: None,
             start: now,
             wake_ups: [0, 0],
             lag: Duration::ZERO,
@@ -119,16 +121,19 @@ impl<A: App> Server<A> {
         })
     }
 
-    /// Listens where `config` says; returns the address.
-    pub fn bind(config: Config, app: A) -> io::Result<(Server<A>, SocketAddr)> {
+    /// A server that listens where `config` says.
+    pub fn bind(config: Config, app: A) -> io::Result<Server<A>> {
         let mut server = Server::new(config, app, Ids::System, Instant::now())?;
-        let address = server.net.listen()?;
-        Ok((server, address))
+        server.address = Some(server.net.listen()?);
+        Ok(server)
     }
 
     /// Serves until a signal stops it.
     pub fn run(mut self) -> io::Result<()> {
         let mut signals = signals::watch(&mut self.net)?;
+        if let Some(address) = self.address {
+            log::info!("salon {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+        }
         let mut wakes = Vec::new();
         while !self.has_stopped() {
             self.net.wait(Instant::now(), self.next_deadline())?;
