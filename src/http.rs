@@ -479,6 +479,7 @@ impl Response {
     /// HEAD, `old` to HTTP/1.0, which wants to be told that the connection is kept.
     pub fn encode(self, more: &str, head_only: bool, keep_alive: bool, old: bool) -> (Bytes, Bytes) {
         let connection = match (keep_alive, old) {
+            _ if self.lines.contains("Connection: ") => "",
             (false, _) => "Connection: close\r\n",
             (true, true) => "Connection: keep-alive\r\n",
             (true, false) => "",

@@ -49,7 +49,7 @@ pub fn accept(head: &Head) -> Result<Bytes, Response> {
     if head.header("Sec-WebSocket-Version") != Some(b"13") {
         let refusal = refused(426, "WebSocket version 13 is spoken here");
         let refusal = refusal.header("Sec-WebSocket-Version", "13");
-        return Err(refusal.header("Upgrade", "websocket").header("Connection", "Upgrade"));
+        return Err(refusal.header("Upgrade", "websocket").header("Connection", "Upgrade, close"));
     }
     let mut keys = head.headers("Sec-WebSocket-Key");
     let key = match (keys.next(), keys.next()) {
