@@ -295,11 +295,9 @@ impl<P: Default> Net<P> {
 
     /// Reads once into `buffer`.
     pub fn read(&mut self, id: ConnId, buffer: &mut [u8]) -> Fill {
-        let Some(connection) = self.connections.get_mut(id) else { return Fill::Nothing };
-        // What a finishing connection sends is looked at once its last answer is out.
-        if connection.dead || connection.finishing && connection.lingering.is_none() {
+        let Some(connection) = self.connections.get_mut(id).filter(|connection| !connection.dead) else {
             return Fill::Nothing;
-        }
+        };
         loop {
             match self.kernel.read(&mut connection.stream, buffer) {
                 Ok(0) => {
@@ -310,9 +308,11 @@ impl<P: Default> Net<P> {
                     return Fill::End;
                 }
                 Ok(count) => match &mut connection.lingering {
-                    None => return Fill::Bytes(count),
-                    Some(left) if *left >= count => *left -= count,
-                    Some(_) => break,
+                    Some(left) if *left < count => break,
+                    left => {
+                        left.iter_mut().for_each(|left| *left -= count);
+                        return Fill::Bytes(count);
+                    }
                 },
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if self.kernel.lied {
@@ -493,8 +493,6 @@ impl<P: Default> Net<P> {
             self.phases.set(id, &mut connection.phase, now + LINGER);
             if gone {
                 self.doom(id);
-            } else {
-                self.remember_unread(id);
             }
         }
     }
