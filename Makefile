@@ -19,12 +19,12 @@ build: need-build static/node_modules/.package-lock.json
 run: build
 	target/release/salon
 
-# Two cargo profiles only: test (which builds target/debug/salon too) and release.
+# Under the hostile kernel every read and write moves one byte, or fails at random; tests that fill the kernel's buffers
+# (bulk_) would take hours there. Two cargo profiles only: test (which builds target/debug/salon too) and release.
 test: need-test system static/node_modules/.package-lock.json tests/node_modules/.package-lock.json $(PYTHON)
 	$(STEP) 'cargo fmt' - cargo fmt --check
 	$(STEP) 'cargo clippy' - cargo clippy --all-targets --locked -- -D warnings
 	$(STEP) 'cargo test' '^test result' cargo test --locked
-	# Every read and write moves one byte or fails at random; what has to fill the kernel's buffers would take hours.
 	$(STEP) 'cargo test, hostile kernel' '^test result' \
 		env SALON_TEST_KERNEL=7 cargo test --locked --test live -- --skip bulk_
 	@for group in $(GROUPS); do \
