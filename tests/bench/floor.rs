@@ -148,7 +148,7 @@ impl Floor {
                 let text = text.strip_suffix(wire::SAID.1.as_bytes()).unwrap_or(text);
                 let name = &text[..wire::SENDER_DIGITS.min(text.len())];
                 let (before, between, after) = wire::HEARD;
-                let heard = [before.as_bytes(), name, between.as_bytes(), text, after.as_bytes()].concat();
+                let heard = [before.as_bytes(), name, between.as_bytes(), text, after.as_bytes(), b"]"].concat();
                 wire::push_frame(&mut merged, wire::TEXT, None, &heard);
                 if !self.merge {
                     self.broadcast(fd, &merged);

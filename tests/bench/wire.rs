@@ -138,7 +138,7 @@ const PAD: &str = ":the quick brown fox jumps";
 /// What a client's message packet starts and ends with; the text stands between.
 pub const SAID: (&str, &str) = ("42[\"new message\",\"", "\"]");
 /// What the server's starts with, and what stands between name and text, and at the end.
-pub const HEARD: (&str, &str, &str) = ("42[\"new message\",{\"username\":\"u", "\",\"message\":\"", "\"}]");
+pub const HEARD: (&str, &str, &str) = ("42[\"new message\",{\"username\":\"u", "\",\"message\":\"", "\"}");
 pub const SENDER_DIGITS: usize = 5;
 const NUMBER_DIGITS: usize = 7;
 
@@ -170,9 +170,17 @@ fn text(text: &[u8]) -> Option<(usize, usize)> {
 }
 
 fn exact(packet: &[u8]) -> Option<(usize, usize)> {
+    let packet = without_offset(packet.strip_suffix(b"]")?);
     let (name, rest) = packet.strip_prefix(HEARD.0.as_bytes())?.split_at_checked(SENDER_DIGITS)?;
     let found = text(rest.strip_prefix(HEARD.1.as_bytes())?.strip_suffix(HEARD.2.as_bytes())?)?;
     (digits(name)? == found.0).then_some(found)
+}
+
+/// The packet without the offset, `,"123"`, that clients get which know connection state recovery.
+fn without_offset(packet: &[u8]) -> &[u8] {
+    let digits = |packet: &'_ [u8]| packet.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let stripped = packet.strip_suffix(b"\"").and_then(|rest| rest[..rest.len() - digits(rest)].strip_suffix(b",\""));
+    stripped.unwrap_or(packet)
 }
 
 /// Servers may put the keys in another order, or blanks between.
