@@ -1,15 +1,18 @@
 # make build: target/release/salon. make run: http://localhost:3000. make test: everything that verifies it.
 
 # Debian packages the tests need; each is named like the program it brings. SYSTEM= skips the check.
-SYSTEM = chromium
+SYSTEM = chromium valgrind
 # Directories of Node tests, one group each.
 GROUPS = $(sort $(dir $(wildcard tests/*/*.test.mjs)))
 NPM = npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
 STEP = @tests/run
+# Release code, but with the pipes of tests/seams in it, and with the names by which callgrind finds what it counts.
+SEAMS = debug-assertions=true strip=false
+COUNTS = cargo run --release --locked --quiet --example counts $(SEAMS:%=--config profile.release.package.salon.%) --
 # Programs of the system administrator count too: nginx and haproxy live there.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test system clean need-build need-test
+.PHONY: build run test counts system clean need-build need-test
 build: need-build static/node_modules/.package-lock.json
 	cargo build --release --locked
 
@@ -21,10 +24,15 @@ test: need-test system static/node_modules/.package-lock.json tests/node_modules
 	$(STEP) 'cargo fmt' - cargo fmt --check
 	$(STEP) 'cargo clippy' - cargo clippy --all-targets --locked -- -D warnings
 	$(STEP) 'cargo test' '^test result' cargo test --locked
+	$(STEP) 'instruction counts' '^counts' $(COUNTS)
 	@for group in $(GROUPS); do \
 		tests/run "node --test $$group" '^# (tests|pass|fail) |^# skipped [1-9]' \
 			node --test --test-reporter=tap $$group*.test.mjs || exit; \
 	done
+
+# Writes tests/counts/counts.txt anew.
+counts: need-build system static/node_modules/.package-lock.json
+	@$(COUNTS) write
 
 # npm leaves this file behind; it is older than the lock exactly when the lock has changed since.
 %/node_modules/.package-lock.json: %/package-lock.json

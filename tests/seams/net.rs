@@ -41,6 +41,7 @@ impl<P: Default> Net<P> {
             assert!(limited || kept(&connection.protocol), "R7: {id:?} may stay for ever");
             let waits = connection.stall.at().is_some();
             assert!(connection.outbox.is_empty() || waits, "R3: the outbox of {id:?} is forgotten");
+            assert!(!connection.ended || connection.is_finishing(), "{id:?} has ended, and is not closed");
             assert!(connection.queued() <= self.config.max_queue, "R7: the outbox of {id:?}");
             assert!(connection.input.len() <= self.config.max_payload + 64 * 1024, "R7: the input of {id:?}");
             assert!(!connection.input.is_empty() || connection.input.capacity() == 0, "R10: {id:?} owns a buffer");

@@ -76,3 +76,18 @@ fn nothing_is_left_of_those_who_leave() {
     crowd.pass(Duration::from_secs(1));
     crowd.stage.empty();
 }
+
+/// More than the server reads in one turn: no new edge tells of the rest.
+#[test]
+fn a_flood_is_read_to_the_end() {
+    const MESSAGES: usize = 5000;
+    let mut crowd = crowd(Config::default(), 5);
+    for _ in 0..MESSAGES {
+        crowd.clients[4].say(&mut crowd.stage, 60);
+    }
+    crowd.pass(Duration::ZERO);
+    for client in &crowd.clients[..4] {
+        assert_eq!(client.record.heard.values().map(Vec::len).sum::<usize>(), MESSAGES);
+    }
+    crowd.check();
+}
