@@ -2,7 +2,7 @@
 //! debug assertions.
 
 use super::*;
-use crate::kernel::seam::Pipe;
+use crate::kernel::seam::{Hostile, Pipe};
 
 impl<P: Default> Net<P> {
     /// A connection of the scripted world.
@@ -16,6 +16,11 @@ impl<P: Default> Net<P> {
             Stream::Pipe(pipe) => Some(pipe.clone()),
             Stream::Tcp(_) => None,
         }
+    }
+
+    /// From here on the kernel is hostile.
+    pub fn make_hostile(&mut self, seed: u64) {
+        self.kernel.hostile = Hostile(seed);
     }
 
     /// All connections that are not about to end, with what they speak.

@@ -1,6 +1,6 @@
-//! Hours of chat, in seconds.
+//! Hours of chat, in seconds; and what clients may rely on, each in a course of its own.
 
-use crate::client::Crowd;
+use crate::client::{Crowd, Which};
 use salon::config::Config;
 use std::time::Duration;
 
@@ -89,5 +89,26 @@ fn a_flood_is_read_to_the_end() {
     for client in &crowd.clients[..4] {
         assert_eq!(client.record.heard.values().map(Vec::len).sum::<usize>(), MESSAGES);
     }
+    crowd.check();
+}
+
+/// Who does not take what was sent is not read either, until they do.
+#[test]
+fn a_sender_that_was_paused_goes_on() {
+    let config = Config { max_queue: 64 * 1024, ..Config::default() };
+    let mut crowd = crowd(config, 5);
+    let line = crowd.clients[4].line(Which::Socket).expect("a WebSocket");
+    crowd.stage.throttle(line, usize::MAX, 0);
+    for _ in 0..5 {
+        crowd.clients[0].say(&mut crowd.stage, 8000);
+        crowd.pass(Duration::ZERO);
+    }
+    crowd.clients[4].say(&mut crowd.stage, 0);
+    crowd.pass(Duration::ZERO);
+    let name = crowd.clients[4].record.name.clone();
+    assert!(!crowd.clients[1].record.heard.contains_key(&name), "it was read with a full outbox");
+    crowd.stage.throttle(line, usize::MAX, usize::MAX);
+    crowd.pass(Duration::ZERO);
+    assert!(crowd.clients[1].record.heard.contains_key(&name));
     crowd.check();
 }

@@ -14,7 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Turns without end mean that the server keeps itself busy.
-const MOST_TURNS: usize = 10_000;
+const MOST_TURNS: usize = 50_000;
 
 /// The chat, and the books of what it was told: every socket is connected once and forgotten once (rule R4), and
 /// is spoken of only in between.
@@ -197,6 +197,11 @@ impl Stage {
         let app = Ledger { chat: Chat::new(config.clone()), sockets: HashMap::new() };
         let server = Server::new(config, app, Ids::Seeded(seed), now).expect("a selector");
         Stage { server, now, ends: Vec::new(), open: Vec::new(), left: Vec::new(), turns: 0, counts: false }
+    }
+
+    /// From here on the kernel moves one byte at a time, if at all.
+    pub fn make_hostile(&mut self, seed: u64) {
+        self.server.make_hostile(seed);
     }
 
     /// A new connection, as fast as can be.
