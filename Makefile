@@ -1,7 +1,10 @@
 # make build: target/release/salon. make run: http://localhost:3000. make test: everything that verifies it.
 
-# Debian packages the tests need; each is named like the program it brings. SYSTEM= skips the check.
-SYSTEM = chromium valgrind
+# Debian packages the tests need; each is named like the program it brings (but python3-venv, a part of Python).
+# SYSTEM= skips the check.
+SYSTEM = chromium python3 python3-venv valgrind
+# Virtual environments of Python, one for each file of requirements.
+PYTHON = $(patsubst tests/versions/requirements-%.txt,tests/out/python-%/.installed,$(wildcard tests/versions/*.txt))
 # Directories of Node tests, one group each.
 GROUPS = $(sort $(dir $(wildcard tests/*/*.test.mjs)))
 NPM = npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
@@ -12,18 +15,21 @@ COUNTS = cargo run --release --locked --quiet --example counts $(SEAMS:%=--confi
 # Programs of the system administrator count too: nginx and haproxy live there.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test counts system clean need-build need-test
+.PHONY: build run test counts bench system clean need-build need-test
 build: need-build static/node_modules/.package-lock.json
 	cargo build --release --locked
 
 run: build
 	target/release/salon
 
-# Two cargo profiles only: test (which builds target/debug/salon too) and release.
-test: need-test system static/node_modules/.package-lock.json tests/node_modules/.package-lock.json
+# Under the hostile kernel every read and write moves one byte, or fails at random; tests that fill the kernel's buffers
+# (bulk_) would take hours there. Two cargo profiles only: test (which builds target/debug/salon too) and release.
+test: need-test system static/node_modules/.package-lock.json tests/node_modules/.package-lock.json $(PYTHON)
 	$(STEP) 'cargo fmt' - cargo fmt --check
 	$(STEP) 'cargo clippy' - cargo clippy --all-targets --locked -- -D warnings
 	$(STEP) 'cargo test' '^test result' cargo test --locked
+	$(STEP) 'cargo test, hostile kernel' '^test result' \
+		env SALON_TEST_KERNEL=7 cargo test --locked --test live -- --skip bulk_
 	$(STEP) 'instruction counts' '^counts' $(COUNTS)
 	@for group in $(GROUPS); do \
 		tests/run "node --test $$group" '^# (tests|pass|fail) |^# skipped [1-9]' \
@@ -34,10 +40,20 @@ test: need-test system static/node_modules/.package-lock.json tests/node_modules
 counts: need-build system static/node_modules/.package-lock.json
 	@$(COUNTS) write
 
+# Compares salon with what the kernel alone costs: minutes, on a quiet machine.
+bench: build
+	cargo build --release --locked --example bench
+	target/release/examples/bench run --out tests/out/bench.md
+
 # npm leaves this file behind; it is older than the lock exactly when the lock has changed since.
 %/node_modules/.package-lock.json: %/package-lock.json
 	@cd $* && $(NPM) >/dev/null && touch node_modules/.package-lock.json
 	@echo 'ok: npm ci in $*'
+
+tests/out/python-%/.installed: tests/versions/requirements-%.txt
+	@python3 -m venv tests/out/python-$* && \
+		tests/out/python-$*/bin/pip install -q --disable-pip-version-check --require-hashes -r $< && touch $@
+	@echo 'ok: pip install of $<'
 
 # Rust's and Node's own tools: named, never installed.
 need-build:
@@ -62,5 +78,7 @@ clean:
 	rm -rf static/node_modules tests/node_modules tests/out
 
 # $(call missing,PROGRAMS): those that are not there. $(call need,PROGRAMS,ADVICE): fails if there are any.
-missing = $$(for program in $(1); do command -v $$program >/dev/null || printf ' %s' $$program; done)
+missing = $$(for program in $(1); do \
+	case $$program in python3-venv) python3 -c 'import ensurepip' ;; *) command -v $$program ;; esac \
+	>/dev/null 2>&1 || printf ' %s' $$program; done)
 need = missing=$(call missing,$(1)); [ -z "$$missing" ] || { echo "missing:$$missing; $(2)" >&2; exit 1; }

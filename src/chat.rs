@@ -16,6 +16,7 @@
 
 use crate::config::Config;
 use crate::engineio;
+use crate::metrics::Metrics;
 use crate::slab::SocketKey;
 use crate::socketio::{App, Cx, Event, Reason, To, packet};
 use serde::Serialize;
@@ -156,6 +157,11 @@ impl App for Chat {
             cx.emit(socket, "login", &(Login { num_users: self.here },), &[]);
             self.tell(cx, socket, "user joined");
         }
+    }
+
+    fn metrics(&self, metrics: &mut Metrics) {
+        metrics.gauge("users", "Users that are here.", self.here as f64);
+        metrics.counter("events_refused_total", "Events of the chat that were refused.", self.refused);
     }
 
     fn forgotten(&mut self, socket: SocketKey) {

@@ -61,6 +61,8 @@ options! {
         "bytes of packets kept for clients that come back: half of --max-queue, so that they can be sent at once";
     leave_grace: Duration = "leave-grace", "SALON_LEAVE_GRACE", "5s", time_or_none,
         "how long a broken connection is no goodbye; 0: user left is announced at once";
+    metrics_token: Option<String> = "metrics-token", "SALON_METRICS_TOKEN", "none", token,
+        "who sends it as a bearer token may read /metrics; without one, only programs of this machine";
     log: LevelFilter = "log", "SALON_LOG", "info", level, "off, error, warn, info, debug or trace";
     ping_interval: Duration = "ping-interval", "SALON_PING_INTERVAL", "25s", time, "from one heartbeat to the next";
     ping_timeout: Duration = "ping-timeout", "SALON_PING_TIMEOUT", "20s", time, "how long its answer may take";
@@ -260,16 +262,20 @@ fn recovery(text: &str) -> Result<Recovery, String> {
 
 fn origins(text: &str) -> Result<Origins, String> {
     let check = |origin: &str| {
-        let host = origin.split_once("://").map_or("", |(_, host)| host);
-        let fine = !host.is_empty() && !host.contains(['/', '*']) && host.bytes().all(|byte| byte.is_ascii_graphic());
-        if fine || origin == "null" { Ok(origin.to_ascii_lowercase()) } else { Err(()) }
+        let origin = origin.to_ascii_lowercase();
+        let (scheme, host) = origin.split_once("://").unwrap_or_default();
+        let visible = host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/*?#@".contains(&byte));
+        // Browsers leave the default port out.
+        let default = if scheme == "https" { ":443" } else { ":80" };
+        let fine = !scheme.is_empty() && !host.is_empty() && visible && !host.ends_with(default);
+        if fine || origin == "null" { Ok(origin) } else { Err(()) }
     };
     let list = || text.split(',').map(|origin| check(origin.trim())).collect::<Result<_, _>>();
     match text {
         "same" => Ok(Origins::Same),
         "*" => Ok(Origins::Any),
         _ => list().map(Origins::Listed).map_err(|()| {
-            "a list of origins such as https://a.example:8443 (no path, no slash at the end), null, or *".into()
+            "a list of origins such as https://a.example:8443 (no path, no slash at the end, no default port), null, or *".into()
         }),
     }
 }
@@ -279,6 +285,14 @@ fn yes(text: &str) -> Result<bool, String> {
         "yes" | "true" | "1" => Ok(true),
         "no" | "false" | "0" => Ok(false),
         _ => Err("yes or no".into()),
+    }
+}
+
+fn token(text: &str) -> Result<Option<String>, String> {
+    match text {
+        "none" => Ok(None),
+        _ if text.len() >= 8 && text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Some(text.into())),
+        _ => Err("a token of at least 8 visible ASCII characters".into()),
     }
 }
 

@@ -88,8 +88,10 @@ impl<'a> Head<'a> {
         let mut members = self.headers("Accept-Encoding").flat_map(|value| value.split(|byte| *byte == b','));
         members.any(|member| {
             let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-            let is_zero =
-                |weight: &[u8]| weight.starts_with(b"q=0") && !weight.iter().any(|byte| matches!(byte, b'1'..=b'9'));
+            let is_zero = |weight: &[u8]| {
+                weight.get(..3).is_some_and(|start| start.eq_ignore_ascii_case(b"q=0"))
+                    && !weight.iter().any(|byte| matches!(byte, b'1'..=b'9'))
+            };
             parts.next().is_some_and(|coding| coding.eq_ignore_ascii_case(b"gzip")) && !parts.any(is_zero)
         })
     }
@@ -265,7 +267,9 @@ fn parse_head<'a>(bytes: &'a [u8], config: &Config) -> Result<Head<'a>, Error> {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(bad("a malformed request head")),
         Err(httparse::Error::TooManyHeaders) => return Err(Error { status: 431, reason: "too many header fields" }),
-        Err(httparse::Error::Version) if bytes.windows(6).any(|part| part == b" HTTP/") => {
+        Err(httparse::Error::Version)
+            if bytes.split(|byte| *byte == b' ').nth(2).is_some_and(|v| v.starts_with(b"HTTP/")) =>
+        {
             return Err(Error { status: 505, reason: "only HTTP/1.0 and HTTP/1.1 are spoken here" });
         }
         Err(_) => return Err(bad("a malformed request head")),
@@ -292,6 +296,7 @@ fn parse_head<'a>(bytes: &'a [u8], config: &Config) -> Result<Head<'a>, Error> {
     };
     let (authority, target) = split_target(target, method)?;
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let path = if path.is_empty() { "/" } else { path };
     let mut head = Head {
         method,
         path,
@@ -337,10 +342,10 @@ fn split_target(target: &str, method: Method) -> Result<(Option<&str>, &str), Er
     let rest = &target[end + 3..];
     let split = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(split);
-    if authority.is_empty() || path.starts_with('?') {
+    if authority.is_empty() {
         return Err(bad("a request target of unknown form"));
     }
-    Ok((Some(authority), if path.is_empty() { "/" } else { path }))
+    Ok((Some(authority), path))
 }
 
 /// RFC 9112 section 6.3, as strictly as it allows.
@@ -474,6 +479,7 @@ impl Response {
     /// HEAD, `old` to HTTP/1.0, which wants to be told that the connection is kept.
     pub fn encode(self, more: &str, head_only: bool, keep_alive: bool, old: bool) -> (Bytes, Bytes) {
         let connection = match (keep_alive, old) {
+            _ if self.lines.contains("Connection: ") => "",
             (false, _) => "Connection: close\r\n",
             (true, true) => "Connection: keep-alive\r\n",
             (true, false) => "",

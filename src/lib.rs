@@ -5,7 +5,7 @@
 //! ```text
 //! config                    every option, its default, its reason
 //! slab queue timers id      values with keys that never lie, queues in one arena, deadlines, sids
-//! logger                    lines on standard error
+//! logger metrics            lines on standard error; figures for Prometheus
 //! kernel net                every byte in and out; sockets, outboxes, deadlines of connections
 //! http assets ws            requests and answers; the embedded page; WebSocket frames
 //! engineio/packet v3        packets and payloads of protocol 4; those of older clients
@@ -42,6 +42,7 @@ pub mod http;
 pub mod id;
 pub mod kernel;
 pub mod logger;
+pub mod metrics;
 pub mod net;
 pub mod queue;
 pub mod server;
@@ -55,15 +56,14 @@ use std::process::ExitCode;
 /// Serves `app` until a signal ends it; what cannot be done is said in one line.
 pub fn start<A: socketio::App>(config: config::Config, app: A) -> ExitCode {
     let (host, port) = (config.host, config.port);
-    let (server, address) = match server::Server::bind(config, app) {
-        Ok(bound) => bound,
+    let server = match server::Server::bind(config, app) {
+        Ok(server) => server,
         Err(error) => {
             let host = host.map_or("all addresses".to_owned(), |host| host.to_string());
             eprintln!("salon: cannot listen on port {port} of {host}: {error}");
             return ExitCode::FAILURE;
         }
     };
-    log::info!("salon {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
     match server.run() {
         Ok(()) => {
             log::info!("stopped");

@@ -11,6 +11,7 @@
 
 use crate::config::Config;
 use crate::kernel::{Kernel, Stream};
+use crate::logger::Quiet;
 use crate::queue::{Pool, Queue};
 use crate::slab::{Conn, ConnId, Slab};
 use crate::timers::{Deadline, Timers};
@@ -83,10 +84,10 @@ pub struct Connection<P> {
     unread: bool,
     /// The peer has sent its last byte.
     pub ended: bool,
-    /// To be closed when the outbox is empty; so many bytes more of the peer are thrown away.
-    finishing: Option<usize>,
-    /// Our side is shut down.
-    lingering: bool,
+    /// Nothing more is queued; to be closed when the outbox is empty.
+    pub finishing: bool,
+    /// Our side is shut down; so many bytes more of the peer are thrown away.
+    lingering: Option<usize>,
     dead: bool,
 }
 
@@ -94,11 +95,6 @@ impl<P> Connection<P> {
     /// Bytes queued and not yet with the kernel.
     pub fn queued(&self) -> usize {
         self.outbox.bytes() - self.sent
-    }
-
-    /// Whether it ends: nothing more can be sent, and what the peer sends is thrown away.
-    pub fn is_finishing(&self) -> bool {
-        self.finishing.is_some()
     }
 }
 
@@ -112,6 +108,7 @@ pub struct Net<P> {
     backlog: bool,
     /// Until when accept rests after EMFILE.
     accept_pause: Option<Instant>,
+    accept_failures: Quiet,
     connections: Slab<Conn, Connection<P>>,
     pool: Pool,
     dirty: Vec<ConnId>,
@@ -132,6 +129,7 @@ impl<P: Default> Net<P> {
             listener: None,
             backlog: false,
             accept_pause: None,
+            accept_failures: Quiet::default(),
             connections: Slab::default(),
             pool: Pool::default(),
             dirty: Vec::new(),
@@ -232,7 +230,9 @@ impl<P: Default> Net<P> {
                 Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
                 // EMFILE, ENFILE, ENOBUFS, ENOMEM: there is nothing to accept with.
                 Err(error) => {
-                    log::warn!("cannot accept connections for now: {error}");
+                    if let Some(more) = self.accept_failures.allow(now) {
+                        log::warn!("cannot accept connections for now: {error} ({more} times more before)");
+                    }
                     self.accept_pause = Some(now + ACCEPT_PAUSE);
                 }
             }
@@ -267,8 +267,8 @@ impl<P: Default> Net<P> {
             dirty: false,
             unread: false,
             ended: false,
-            finishing: None,
-            lingering: false,
+            finishing: false,
+            lingering: None,
             dead: false,
         })
     }
@@ -281,6 +281,11 @@ impl<P: Default> Net<P> {
     /// One of them, to be changed.
     pub fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection<P>> {
         self.connections.get_mut(id)
+    }
+
+    /// How many there are, and the bytes queued for all of them.
+    pub fn load(&self) -> (usize, usize) {
+        (self.connections.len(), self.connections.iter().map(|(_, connection)| connection.queued()).sum())
     }
 
     /// All of them.
@@ -297,15 +302,17 @@ impl<P: Default> Net<P> {
             match self.kernel.read(&mut connection.stream, buffer) {
                 Ok(0) => {
                     connection.ended = true;
-                    if connection.lingering {
+                    if connection.lingering.is_some() {
                         self.doom(id);
                     }
                     return Fill::End;
                 }
-                Ok(count) => match &mut connection.finishing {
-                    None => return Fill::Bytes(count),
-                    Some(left) if *left >= count => *left -= count,
-                    Some(_) => break,
+                Ok(count) => match &mut connection.lingering {
+                    Some(left) if *left < count => break,
+                    left => {
+                        left.iter_mut().for_each(|left| *left -= count);
+                        return Fill::Bytes(count);
+                    }
                 },
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if self.kernel.lied {
@@ -333,7 +340,7 @@ impl<P: Default> Net<P> {
     /// Queues bytes; they leave at the end of the turn. Above the hard limit the connection is doomed.
     pub fn push(&mut self, id: ConnId, bytes: Bytes) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.dead || connection.is_finishing() || bytes.is_empty() {
+        if connection.dead || connection.finishing || bytes.is_empty() {
             return;
         }
         self.pool.push(&mut connection.outbox, bytes);
@@ -355,7 +362,7 @@ impl<P: Default> Net<P> {
     /// The connection ends when all that is queued has left.
     pub fn finish(&mut self, id: ConnId) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.finishing.get_or_insert(LINGER_BYTES);
+        connection.finishing = true;
         connection.input = Vec::new();
         // The flush at the end of the turn finds the outbox empty, and goes on from there.
         self.mark_dirty(id);
@@ -375,7 +382,7 @@ impl<P: Default> Net<P> {
         let Some(connection) = self.connections.get_mut(id) else { return };
         match at {
             // Once it only lingers, the deadline is ours.
-            _ if connection.lingering => {}
+            _ if connection.lingering.is_some() => {}
             Some(at) => self.phases.set(id, &mut connection.phase, at),
             None => self.phases.clear(id, &mut connection.phase),
         }
@@ -392,7 +399,7 @@ impl<P: Default> Net<P> {
         while let Some((_, id)) = self.phases.pop_due(now) {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             connection.phase = Deadline::default();
-            if !connection.lingering {
+            if connection.lingering.is_none() {
                 return Some(id);
             }
             self.doom(id);
@@ -479,7 +486,8 @@ impl<P: Default> Net<P> {
         }
         connection.soft = false;
         self.stalls.clear(id, &mut connection.stall);
-        if connection.is_finishing() && !mem::replace(&mut connection.lingering, true) {
+        if connection.finishing && connection.lingering.is_none() {
+            connection.lingering = Some(LINGER_BYTES);
             // An error means that there is nobody left to be told.
             let gone = connection.ended || connection.stream.shut_down().is_err();
             self.phases.set(id, &mut connection.phase, now + LINGER);

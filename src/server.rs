@@ -12,11 +12,13 @@
 //! then input goes first, or a pause would kill every session whose pong waits in the kernel.
 
 use crate::config::{Config, Origins};
+use crate::engineio;
 use crate::engineio::packet::Data;
 use crate::engineio::{Engine, Event, Next, Output, Refusal};
 use crate::http::{self, Framing, Head, Method, Response};
 use crate::id::Ids;
 use crate::logger::Quiet;
+use crate::metrics::{self, Metrics};
 use crate::net::{Fill, Net, Wake};
 use crate::slab::{ConnId, SessionId};
 use crate::socketio::{App, Io};
@@ -82,6 +84,12 @@ pub struct Server<A: App> {
     decoder: ws::Decoder,
     /// The time of the turn.
     now: Instant,
+    address: Option<SocketAddr>,
+    start: Instant,
+    /// Turns that began because something was ready, or because a timer was due.
+    wake_ups: [u64; 2],
+    /// The longest that a timer was late.
+    lag: Duration,
     /// Connections that were answered: what they have sent behind is next.
     resume: Vec<ConnId>,
     /// When a stopping server ends, whoever is still there.
@@ -101,6 +109,10 @@ impl<A: App> Server<A> {
             app,
             decoder: ws::Decoder::default(),
             now,
+            address: None,
+            start: now,
+            wake_ups: [0, 0],
+            lag: Duration::ZERO,
             resume: Vec::new(),
             stopping: None,
             refused_origins: Quiet::default(),
@@ -109,16 +121,19 @@ impl<A: App> Server<A> {
         })
     }
 
-    /// Listens where `config` says; returns the address.
-    pub fn bind(config: Config, app: A) -> io::Result<(Server<A>, SocketAddr)> {
+    /// A server that listens where `config` says.
+    pub fn bind(config: Config, app: A) -> io::Result<Server<A>> {
         let mut server = Server::new(config, app, Ids::System, Instant::now())?;
-        let address = server.net.listen()?;
-        Ok((server, address))
+        server.address = Some(server.net.listen()?);
+        Ok(server)
     }
 
     /// Serves until a signal stops it.
     pub fn run(mut self) -> io::Result<()> {
         let mut signals = signals::watch(&mut self.net)?;
+        if let Some(address) = self.address {
+            log::info!("salon {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+        }
         let mut wakes = Vec::new();
         while !self.has_stopped() {
             self.net.wait(Instant::now(), self.next_deadline())?;
@@ -139,7 +154,10 @@ impl<A: App> Server<A> {
 
     /// One turn of the loop, at `now`, with what is ready.
     pub fn turn(&mut self, now: Instant, wakes: &[Wake]) {
-        let stalled = self.next_deadline().is_some_and(|due| now.saturating_duration_since(due) > STALLED);
+        let late = self.next_deadline().map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
+        let stalled = late > STALLED;
+        self.lag = self.lag.max(late);
+        self.wake_ups[usize::from(wakes.is_empty())] += 1;
         self.now = now;
         self.engine.set_now(now);
         if !stalled {
@@ -208,7 +226,7 @@ impl<A: App> Server<A> {
     /// Whether what the connection sends has to wait: enough is pipelined behind a request, or the peer does
     /// not read what we send.
     fn is_paused(&self, id: ConnId) -> bool {
-        self.net.get(id).filter(|connection| !connection.is_finishing()).is_some_and(|connection| {
+        self.net.get(id).filter(|connection| !connection.finishing).is_some_and(|connection| {
             match &connection.protocol {
                 Speaks::Http { exchange: Some(exchange), .. } if exchange.complete => {
                     connection.input.len() >= self.config.max_head
@@ -251,7 +269,7 @@ impl<A: App> Server<A> {
     fn consume(&mut self, id: ConnId, bytes: &[u8]) -> usize {
         let mut used = 0;
         loop {
-            let Some(connection) = self.net.get(id).filter(|connection| !connection.is_finishing()) else {
+            let Some(connection) = self.net.get(id).filter(|connection| !connection.finishing) else {
                 return bytes.len();
             };
             let step = match connection.protocol {
@@ -350,7 +368,7 @@ impl<A: App> Server<A> {
             }
             Next::Body(session) => {
                 exchange.session = Some(session);
-                // Even of an empty body the end is still to come.
+                // Of an empty body too the parser tells the end.
                 exchange.complete = false;
                 *slot = Some(exchange);
                 if head.expect_continue {
@@ -372,6 +390,15 @@ impl<A: App> Server<A> {
                 .header("Access-Control-Max-Age", "600");
             return Next::Answer(response);
         }
+        match head.path {
+            "/healthz" if self.stopping.is_none() => return Next::Answer(Response::new(200).body("text/plain", "ok")),
+            "/healthz" => return Next::Answer(Response::new(503).header("Retry-After", "5").close()),
+            "/metrics" if self.may_read_metrics(id, head) => {
+                let text = self.metrics();
+                return Next::Answer(Response::new(200).body(metrics::CONTENT_TYPE, text));
+            }
+            _ => {}
+        }
         let plain = self.app.plain_path() == Some(head.path);
         if plain || head.path == ENGINE_PATH {
             return self.engine.request(id, head, plain);
@@ -387,6 +414,50 @@ impl<A: App> Server<A> {
             (Some(_), Method::Options) => allow(204),
             (Some(_), _) => allow(405),
         })
+    }
+
+    /// Whoever has the token. Without one, programs of this machine: the peer is, and no proxy has added a header
+    /// that names another.
+    fn may_read_metrics(&self, id: ConnId, head: &Head) -> bool {
+        const FORWARDED: [&str; 6] =
+            ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-ARR-LOG-ID", "CLIENT-IP"];
+        match &self.config.metrics_token {
+            Some(token) => head.header("Authorization") == Some(format!("Bearer {token}").as_bytes()),
+            None => {
+                let local = self.net.get(id).is_some_and(|connection| connection.peer.to_canonical().is_loopback());
+                local && FORWARDED.iter().all(|name| head.header(name).is_none())
+            }
+        }
+    }
+
+    fn metrics(&mut self) -> String {
+        let mut metrics = Metrics::default();
+        let [polling, websocket] = self.engine.transports().map(|count| count as f64);
+        let (connections, queued) = self.net.load();
+        let counters = mem::take(self.engine.counters());
+        let labelled = |names: &[&'static str], values: &[u64]| {
+            names.iter().copied().zip(values.iter().map(|value| *value as f64)).collect::<Vec<_>>()
+        };
+        metrics.gauge("uptime_seconds", "Since the start.", (self.now - self.start).as_secs_f64());
+        let transports = [(r#"transport="polling""#, polling), (r#"transport="websocket""#, websocket)];
+        metrics.family("sessions", "gauge", "Engine.IO sessions.", &transports);
+        metrics.gauge("connections", "TCP connections.", connections as f64);
+        metrics.gauge("queued_bytes", "Bytes that connections have not taken yet.", queued as f64);
+        metrics.counter("messages_received_total", "Messages of clients.", counters.received);
+        metrics.counter("messages_sent_total", "Messages to clients, each recipient counted.", counters.sent);
+        let ended = labelled(&engineio::Reason::NAMES, &counters.ended);
+        metrics.family("sessions_ended_total", "counter", "Sessions that have ended.", &ended);
+        let refused = labelled(&Refusal::NAMES, &counters.refused);
+        metrics.family("requests_refused_total", "counter", "Requests of Engine.IO that were refused.", &refused);
+        let causes = labelled(&[r#"cause="bytes""#, r#"cause="timer""#], &self.wake_ups);
+        metrics.family("wakeups_total", "counter", "Turns of the loop.", &causes);
+        metrics.gauge("lag_seconds_max", "The longest that a timer was late.", self.lag.as_secs_f64());
+        if let Some(bytes) = metrics::resident() {
+            metrics.gauge("resident_bytes", "Resident memory.", bytes as f64);
+        }
+        self.app.metrics(&mut metrics);
+        *self.engine.counters() = counters;
+        metrics.text()
     }
 
     /// Whether a page from elsewhere may talk to us. Returns the header lines a listed origin needs. Requests
@@ -415,6 +486,7 @@ impl<A: App> Server<A> {
             let (origin, host) = (String::from_utf8_lossy(origin), String::from_utf8_lossy(head.host));
             log::warn!("refused a page of origin {origin:?} at host {host:?} ({more} more before); see --origins");
         }
+        self.engine.counters().refused[Refusal::Forbidden as usize] += 1;
         Err(Refusal::Forbidden.response(ws::is_upgrade(head)))
     }
 
@@ -558,7 +630,7 @@ impl<A: App> Server<A> {
         self.pump();
         let Some(connection) = self.net.get(id) else { return };
         match &connection.protocol {
-            _ if connection.is_finishing() => {}
+            _ if connection.finishing => {}
             // Answered, with more requests behind: settle goes on with them, and comes back here.
             Speaks::Http { exchange: None, .. } if self.resume.contains(&id) => {}
             // All requests are answered, and the answers still go out.

@@ -48,7 +48,8 @@ pub fn accept(head: &Head) -> Result<Bytes, Response> {
     let refused = |status, why| Response::new(status).body("text/plain", why).close();
     if head.header("Sec-WebSocket-Version") != Some(b"13") {
         let refusal = refused(426, "WebSocket version 13 is spoken here");
-        return Err(refusal.header("Sec-WebSocket-Version", "13").header("Upgrade", "websocket"));
+        let refusal = refusal.header("Sec-WebSocket-Version", "13");
+        return Err(refusal.header("Upgrade", "websocket").header("Connection", "Upgrade, close"));
     }
     let mut keys = head.headers("Sec-WebSocket-Key");
     let key = match (keys.next(), keys.next()) {

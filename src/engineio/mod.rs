@@ -44,7 +44,31 @@ pub enum Reason {
     ServerClose,
 }
 
+/// What has happened since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Messages of clients.
+    pub received: u64,
+    /// Messages to clients, each recipient counted.
+    pub sent: u64,
+    /// Sessions that have ended, by [`Reason`].
+    pub ended: [u64; 7],
+    /// Requests that were refused, by [`Refusal`].
+    pub refused: [u64; 6],
+}
+
 impl Reason {
+    /// All of them, with the names that metrics use.
+    pub const NAMES: [&str; 7] = [
+        r#"reason="client_close""#,
+        r#"reason="transport_close""#,
+        r#"reason="transport_error""#,
+        r#"reason="ping_timeout""#,
+        r#"reason="parse_error""#,
+        r#"reason="evicted""#,
+        r#"reason="server_close""#,
+    ];
+
     /// The code of the close frame (RFC 6455 section 7.4.1); `None` if there is nobody to be told.
     fn close_code(self) -> Option<u16> {
         match self {
@@ -138,6 +162,16 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All of them, with the names that metrics use.
+    pub const NAMES: [&str; 6] = [
+        r#"kind="unknown_transport""#,
+        r#"kind="unknown_sid""#,
+        r#"kind="bad_method""#,
+        r#"kind="bad_request""#,
+        r#"kind="forbidden""#,
+        r#"kind="unsupported_protocol""#,
+    ];
+
     /// The answer to an ordinary request, or (`upgrade`) to one that wanted a WebSocket: there the reference
     /// sends the plain message.
     pub fn response(self, upgrade: bool) -> Response {
@@ -228,6 +262,17 @@ impl Engine {
         self.sessions.get(id).is_some_and(|session| session.client.recovers)
     }
 
+    /// What has happened since the start.
+    pub fn counters(&mut self) -> &mut Counters {
+        &mut self.out.counters
+    }
+
+    /// How many sessions poll, and how many have a WebSocket.
+    pub fn transports(&self) -> [usize; 2] {
+        let websockets = self.sessions.iter().filter(|(_, session)| session.has_websocket()).count();
+        [self.sessions.len() - websockets, websockets]
+    }
+
     /// The next event for those above.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.out.events.pop_front()
@@ -266,7 +311,10 @@ impl Engine {
     /// begin here do not carry Socket.IO.
     pub fn request(&mut self, conn: ConnId, head: &Head, plain: bool) -> Next {
         let upgrade = ws::is_upgrade(head);
-        self.judge(conn, head, upgrade, plain).unwrap_or_else(|refusal| Next::Answer(refusal.response(upgrade)))
+        self.judge(conn, head, upgrade, plain).unwrap_or_else(|refusal| {
+            self.out.counters.refused[refusal as usize] += 1;
+            Next::Answer(refusal.response(upgrade))
+        })
     }
 
     fn judge(&mut self, conn: ConnId, head: &Head, upgrade: bool, plain: bool) -> Result<Next, Refusal> {
@@ -432,6 +480,11 @@ impl Engine {
     pub fn send(&mut self, id: SessionId, message: &Encoded) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.send(message, &mut Turn { id, now: self.now, config: &self.config, out: &mut self.out });
+        // A queue that overflows ends the session. Nothing else that the books must know of happens here, and a
+        // broadcast comes by here for every recipient.
+        if session.gone {
+            self.with(id, |_, _| ());
+        }
     }
 
     /// Ends a session; `Closed` rises later.

@@ -24,6 +24,7 @@
 //!
 //! `Closed` rises in `end()` and nowhere else, so it rises once (rule R4).
 
+use super::Counters;
 use super::packet::{self, Encoded, Packet};
 use super::{Event, Output, Payload, Reason, v3};
 use crate::config::Config;
@@ -49,6 +50,7 @@ const FEW_PACKETS: usize = 16;
 pub(super) struct Out {
     pub events: VecDeque<Event>,
     pub outputs: VecDeque<Output>,
+    pub counters: Counters,
     /// The entries of all polling queues.
     pub pool: Pool,
     /// Sessions whose parked GET may have something to carry at the end of the turn.
@@ -178,6 +180,11 @@ impl Session {
         turn.out.events.push_back(Event::Opened(turn.id));
     }
 
+    /// Whether it has moved to WebSocket.
+    pub fn has_websocket(&self) -> bool {
+        matches!(self.carrier, Carrier::WebSocket(_))
+    }
+
     /// When [`Session::expire`] wants to be called.
     pub fn due(&self) -> Instant {
         if let Some(opening) = &self.opening {
@@ -212,6 +219,9 @@ impl Session {
     /// The head of a POST. Returns whether its body is wanted; if not, there was another one under way: that
     /// connection is dropped without an answer, as in the reference, and the session has ended.
     pub fn post(&mut self, conn: ConnId, turn: &mut Turn) -> bool {
+        if matches!(self.carrier, Carrier::WebSocket(_)) {
+            return false;
+        }
         if let Some(first) = self.post {
             turn.out.outputs.push_back(Output::Abort(first));
             self.end(Reason::TransportError, turn);
@@ -283,7 +293,10 @@ impl Session {
     /// A packet on the transport that counts.
     fn packet(&mut self, packet: Packet, turn: &mut Turn) {
         match (packet, self.client.dialect) {
-            (Packet::Message(data), _) => turn.out.events.push_back(Event::Message(turn.id, data)),
+            (Packet::Message(data), _) => {
+                turn.out.counters.received += 1;
+                turn.out.events.push_back(Event::Message(turn.id, data));
+            }
             // A pong nobody asked for changes nothing, however many there are.
             (Packet::Pong(_), Dialect::V4) => {
                 if mem::replace(&mut self.pinged, false) {
@@ -306,6 +319,7 @@ impl Session {
         if self.ended {
             return;
         }
+        turn.out.counters.sent += 1;
         match (&self.carrier, self.client.dialect) {
             (Carrier::WebSocket(conn), Dialect::V4) => {
                 turn.out.outputs.push_back(Output::Frame(*conn, message.frame()));
@@ -466,6 +480,7 @@ impl Session {
             return;
         }
         turn.out.events.push_back(Event::Closed(turn.id, reason));
+        turn.out.counters.ended[reason as usize] += 1;
         self.drop_probe(turn.out);
         match (&self.carrier, reason.close_code()) {
             (Carrier::WebSocket(conn), code) => {

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::engineio::packet::{Data, Encoded};
 use crate::engineio::{self, Engine, Event as EngineEvent};
 use crate::id::Id;
+use crate::metrics::Metrics;
 use crate::slab::{SessionId, Slab, SocketKey};
 use crate::timers::{Deadline, Timers};
 use crate::ws::Text;
@@ -53,6 +54,9 @@ pub trait App {
 
     /// The socket is gone for good: the last call for its key, after `disconnected`.
     fn forgotten(&mut self, _socket: SocketKey) {}
+
+    /// Figures of the application's own.
+    fn metrics(&self, _metrics: &mut Metrics) {}
 
     /// A second path, where sessions carry messages of their own instead of Socket.IO.
     fn plain_path(&self) -> Option<&'static str> {

@@ -1,1 +1,11 @@
-//! Live tests: a real server, real sockets.
+//! Live tests: the real binary as a process of its own, real sockets.
+//!
+//! With `SALON_TEST_KERNEL=7` in the environment the same tests run against a server that moves one byte at a
+//! time and is lied to by its kernel (see tests/seams/kernel.rs).
+mod chat;
+mod engine;
+mod harness;
+mod http;
+mod outside;
+mod process;
+mod websocket;

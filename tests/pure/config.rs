@@ -1,7 +1,7 @@
 //! Options: the two ways to give one, what is a good value, and how a bad one is named.
 
 use log::LevelFilter;
-use salon::config::{self, Action, Config, OPTIONS, Origins, Recovery, Transports};
+use salon::config::{self, Action, Config, OPTIONS, Opt, Origins, Recovery, Transports};
 use std::{ffi::OsString, time::Duration};
 
 fn load(args: &[&str], env: &[(&str, &str)]) -> Result<Config, String> {
@@ -21,6 +21,7 @@ const GOOD: &[(&str, &str)] = &[
     ("old-clients", "no"),
     ("recovery", "off"),
     ("leave-grace", "0"),
+    ("metrics-token", "open-sesame"),
     ("log", "debug"),
     ("max-depth", "7"),
     ("max-headers", "7"),
@@ -92,6 +93,172 @@ fn bad_values() {
     assert!(load(&["--port"], &[]).unwrap_err().contains("--port"));
     assert!(load(&["file"], &[]).unwrap_err().contains("file"));
     assert!(load(&["-p", "1"], &[]).unwrap_err().contains("-p"));
+}
+
+/// Whatever the option, its message starts with the name that was given and what was wrong.
+#[test]
+fn every_option_refuses_nonsense() {
+    for option in OPTIONS {
+        for value in ["?", "-1", "1x", "\u{661}"] {
+            let error = load(&[&format!("--{}", option.flag), value], &[]).unwrap_err();
+            assert!(error.starts_with(&format!("--{}: {value:?} is not ", option.flag)), "{error}");
+            let error = load(&[], &[(option.env, value)]).unwrap_err();
+            assert!(error.starts_with(&format!("{}: {value:?} is not ", option.env)), "{error}");
+        }
+        assert!(load(&[&format!("--{}=", option.flag)], &[]).is_err(), "an empty flag is no missing variable");
+    }
+}
+
+#[test]
+fn messages() {
+    for (args, env, message) in [
+        (&["--port", "x"][..], &[][..], r#"--port: "x" is not a port, 0 to 65535"#),
+        (&[], &[("PORT", "65536")], r#"PORT: "65536" is not a port, 0 to 65535"#),
+        (
+            &[],
+            &[("PORT", r"\\.\pipe\1a2b")],
+            r#"PORT: "\\\\.\\pipe\\1a2b" is not a TCP port but a named pipe, as iisnode gives it: salon needs HttpPlatformHandler"#,
+        ),
+        (&["--host=h"], &[("HOST", "127.0.0.1")], r#"--host: "h" is not an IP address"#),
+        (&[], &[("SALON_MAX_HEADERS", "0")], r#"SALON_MAX_HEADERS: "0" is not a number from 1 to 64"#),
+        (&["--max-depth", "0"], &[], r#"--max-depth: "0" is not a number from 1 to 128"#),
+        (&["--transports", "ws"], &[], r#"--transports: "ws" is not a list of polling and websocket"#),
+        (&["--log", "all"], &[], r#"--log: "all" is not off, error, warn, info, debug or trace"#),
+        (&["--colour", "red"], &[], "unknown option --colour, see --help"),
+        (&["--Port", "1"], &[], "unknown option --Port, see --help"),
+    ] {
+        assert_eq!(load(args, env).unwrap_err(), message);
+    }
+}
+
+/// A variable that loses is not even read; of two flags the last counts; space around a value does not.
+#[test]
+fn which_value_counts() {
+    let port = |args: &[&str], env: &[(&str, &str)]| load(args, env).map(|config| config.port);
+    assert_eq!(port(&["--port", "1"], &[("PORT", "nonsense")]), Ok(1));
+    assert_eq!(port(&["--port", "nonsense", "--port", "2"], &[]), Ok(2));
+    assert_eq!(port(&["--host", "::1", "--port= 3 "], &[]), Ok(3));
+    assert_eq!(port(&[], &[("PORT", " 4\r\n"), ("SALON_PORT", "5"), ("port", "6")]), Ok(4));
+    assert_eq!(load(&["-h", "--port", "x"], &[("PORT", "x")]).unwrap_err(), "Help");
+}
+
+#[cfg(unix)]
+#[test]
+fn values_that_are_no_text() {
+    use std::os::unix::ffi::OsStringExt;
+    let strange = || OsString::from_vec(b"8\xff".to_vec());
+    let error = Config::default().load(["--port".into(), strange()], |_| None).unwrap_err();
+    assert_eq!(error, "--port: not UTF-8");
+    let error = Config::default().load([], |name| (name == "SALON_LOG").then(strange)).unwrap_err();
+    assert_eq!(error, "SALON_LOG: not UTF-8");
+}
+
+/// The same name in three spellings: field, flag and variable.
+#[test]
+fn names() {
+    let fields = format!("{:?}", Config::default());
+    for (index, Opt { flag, env, .. }) in OPTIONS.iter().enumerate() {
+        let upper = flag.replace('-', "_").to_uppercase();
+        // The two that hosters set.
+        let expected = if ["PORT", "HOST"].contains(env) { upper } else { format!("SALON_{upper}") };
+        assert_eq!(*env, expected);
+        assert!(fields.contains(&format!(" {}: ", flag.replace('-', "_"))), "{flag}");
+        assert!(OPTIONS[..index].iter().all(|other| other.flag != *flag && other.env != *env), "{flag} twice");
+    }
+}
+
+#[test]
+fn limits_of_numbers() {
+    let time = |text: &str| load(&["--ping-timeout", text], &[]).map(|config| config.ping_timeout.as_millis());
+    for (text, millis) in [("1ms", 1), ("007s", 7000), ("86400s", 86_400_000), ("1440m", 86_400_000), ("1h", 3_600_000)]
+    {
+        assert_eq!(time(text), Ok(millis), "{text}");
+    }
+    for text in [
+        "0",
+        "0h",
+        "86401s",
+        "86400001",
+        "1441m",
+        "25h",
+        "s",
+        "ms",
+        "1S",
+        "1 s",
+        "1d",
+        "+1",
+        "1s1",
+        "18446744073709551615h",
+    ] {
+        assert!(time(text).is_err(), "{text}");
+    }
+    let size = |text: &str| load(&["--max-text", text], &[]).map(|config| config.max_text);
+    for (text, bytes) in [
+        ("2K", 2048),
+        ("2KB", 2000),
+        ("2M", 2 << 20),
+        ("1073741824", 1 << 30),
+        ("1048576KiB", 1 << 30),
+        ("1073MB", 1_073_000_000),
+    ] {
+        assert_eq!(size(text), Ok(bytes), "{text}");
+    }
+    for text in [
+        "0",
+        "0MiB",
+        "1073741825",
+        "1025MiB",
+        "1074MB",
+        "1GiB",
+        "KiB",
+        "1kb",
+        "1 KiB",
+        "0x10",
+        "1_000",
+        "18014398509481985KiB",
+    ] {
+        assert!(size(text).is_err(), "{text}");
+    }
+    // Zero is a good value where help says so, and a unit needs no other rule there.
+    let grace = |text: &str| load(&["--leave-grace", text], &[]).map(|config| config.leave_grace.as_millis());
+    assert_eq!((grace("0"), grace("7s"), grace("0s").is_err()), (Ok(0), Ok(7000), true));
+    let headers = |text: &str| load(&["--max-headers", text], &[]).map(|config| config.max_headers);
+    assert_eq!((headers("64"), headers("1"), headers("0").is_err()), (Ok(64), Ok(1), true));
+    let depth = |text: &str| load(&["--max-depth", text], &[]).map(|config| config.max_depth);
+    assert_eq!((depth("128"), depth("1"), depth("1k").is_err()), (Ok(128), Ok(1), true));
+}
+
+#[test]
+fn lists() {
+    let transports = |text: &str| load(&["--transports", text], &[]).map(|config| config.transports);
+    let some = |polling, websocket| Ok(Transports { polling, websocket });
+    assert_eq!(transports("polling"), some(true, false));
+    assert_eq!(transports("websocket, polling,polling"), some(true, true));
+    for bad in [",", "polling,", "Polling", "polling websocket", "*"] {
+        assert!(transports(bad).is_err(), "{bad}");
+    }
+    let origins = |text: &str| load(&["--origins", text], &[]).map(|config| config.origins);
+    let listed = |list: &[&str]| Ok(Origins::Listed(list.iter().map(|origin| origin.to_string()).collect()));
+    assert_eq!(origins("http://A.b"), listed(&["http://a.b"]));
+    assert_eq!(origins("app://x , null"), listed(&["app://x", "null"]));
+    for bad in [
+        "http://",
+        "//a",
+        "a:80",
+        "http://a/",
+        "http://a/b",
+        "http://*",
+        "http://a b",
+        "*,http://a",
+        "same,http://a",
+        ",",
+        "http://ä",
+    ] {
+        assert!(origins(bad).is_err(), "{bad}");
+    }
+    for (text, expected) in [("yes", true), ("true", true), ("1", true), ("no", false), ("false", false)] {
+        assert_eq!(load(&["--old-clients", text], &[]).map(|config| config.old_clients), Ok(expected));
+    }
 }
 
 #[test]

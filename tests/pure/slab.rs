@@ -1,157 +1,175 @@
-//! What everything else stands on: slabs, queues in one arena, deadlines, ids.
+//! Slabs: a key finds its value or nothing, whatever was stored in its place since.
 
-use bytes::Bytes;
-use salon::{
-    id::{Id, Ids},
-    queue::{Pool, Queue},
-    slab::{Conn, ConnId, Slab},
-    timers::{Deadline, Timers},
-};
-use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
-    time::{Duration, Instant},
-};
+use crate::random::Random;
+use salon::slab::{Conn, ConnId, Key, MAX_LEN, Slab};
+use std::collections::{BTreeMap, HashSet};
 
-/// The same numbers in every run.
-struct Random(u64);
+/// Bits of a packed key that are the index.
+const INDEX: usize = MAX_LEN;
 
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % end
+fn assert_names_nothing<T>(slab: &mut Slab<Conn, T>, key: ConnId) {
+    assert!(slab.get(key).is_none() && slab.get_mut(key).is_none() && slab.remove(key).is_none(), "{key:?}");
+}
+
+fn remove_all<T>(slab: &mut Slab<Conn, T>, keys: Vec<ConnId>) {
+    for key in keys {
+        assert!(slab.remove(key).is_some(), "{key:?}");
     }
 }
 
-/// Rule R1: a key never names two things.
 #[test]
-fn keys_outlive_what_they_name() {
-    let mut slab = Slab::<Conn, &str>::default();
-    let one = slab.insert("one");
-    let two = slab.insert("two");
-    assert_eq!((slab.get(one), slab.get(two), slab.len()), (Some(&"one"), Some(&"two"), 2));
-    assert_eq!(slab.remove(one), Some("one"));
-    assert_eq!((slab.remove(one), slab.len()), (None, 1));
-    assert_eq!(slab.get(one), None);
-    let three = slab.insert("three");
-    assert_ne!(one, three);
-    assert_eq!(slab.get(one), None);
-    assert_eq!(slab.get_mut(three), Some(&mut "three"));
-    assert_eq!(slab.keys().len(), 2);
-    assert_eq!(ConnId::unpack(three.pack()), three);
-    assert_eq!(slab.get(ConnId::unpack(usize::MAX)), None);
-    assert_eq!(slab.get(ConnId::unpack(77)), None);
+fn values() {
+    let mut slab: Slab<Conn, &str> = Slab::default();
+    assert!(slab.is_empty());
+    let (a, b) = (slab.insert("a"), slab.insert("b"));
+    assert_eq!((slab.len(), slab.is_empty()), (2, false));
+    assert_eq!((slab.get(a), slab.get(b)), (Some(&"a"), Some(&"b")));
+    *slab.get_mut(a).expect("there") = "A";
+    assert_eq!(slab.remove(a), Some("A"));
+    assert_names_nothing(&mut slab, a);
+    assert_eq!((slab.len(), slab.get(b)), (1, Some(&"b")));
 }
 
-/// Against a model that knows all keys that were ever given out, through crowds that come and go.
+/// Rule R1.
 #[test]
-fn slab_against_a_model() {
-    let mut random = Random(0x9E37_79B9_7F4A_7C15);
-    let mut slab = Slab::<Conn, usize>::default();
-    let (mut model, mut given) = (BTreeMap::new(), HashSet::new());
-    for step in 0..60_000 {
-        // Three thousand come, then most of them go, ten times.
-        if random.below(10) < if step % 6000 < 3000 { 9 } else { 1 } || model.is_empty() {
-            let key = slab.insert(step);
-            assert!(given.insert(key.pack()), "a key was given out twice");
-            model.insert(key, step);
+fn a_stale_key_never_finds_the_next_value() {
+    let mut slab: Slab<Conn, u32> = Slab::default();
+    let mut stale: Vec<ConnId> = Vec::new();
+    for round in 0..100 {
+        let key = slab.insert(round);
+        assert_eq!(key.pack() & INDEX, 0, "the same slot each time");
+        for old in &stale {
+            assert_names_nothing(&mut slab, *old);
+        }
+        assert_eq!(slab.get(key), Some(&round));
+        slab.remove(key);
+        stale.push(key);
+    }
+}
+
+#[test]
+fn packed() {
+    let mut slab: Slab<Conn, usize> = Slab::default();
+    for round in 0..3 {
+        let keys: Vec<ConnId> = (0..100).map(|value| slab.insert(value)).collect();
+        for (value, key) in keys.iter().enumerate() {
+            let same = Key::unpack(key.pack());
+            assert_eq!(same, *key);
+            assert_eq!(slab.get(same), Some(&value), "round {round}");
+            assert_eq!(format!("{key:?}"), format!("{}.{}", key.pack() & INDEX, key.pack() / (INDEX + 1)));
+        }
+        let numbers: HashSet<usize> = keys.iter().map(|key| key.pack()).collect();
+        assert_eq!(numbers.len(), 100);
+        remove_all(&mut slab, keys);
+    }
+    let key = slab.insert(7);
+    // Any number is a key, and finds nothing if it is not one that was given out.
+    for number in
+        [0, 1, INDEX, INDEX + 1, INDEX << 1, usize::MAX, usize::MAX - 1, key.pack() + 1, key.pack() ^ (INDEX + 1)]
+    {
+        assert_eq!(slab.get(Key::unpack(number)), None, "{number:#x}");
+        assert_eq!(ConnId::unpack(number).pack(), number);
+    }
+    assert_eq!(slab.get(Key::unpack(key.pack())), Some(&7));
+}
+
+/// On 32-bit targets 15 bits of generations are used up here, and the slot is retired.
+#[test]
+fn no_key_is_given_out_twice() {
+    let mut slab: Slab<Conn, u32> = Slab::default();
+    let mut seen = HashSet::new();
+    for round in 0..100_000 {
+        let key = slab.insert(round);
+        assert!(seen.insert(key.pack()), "{key:?}");
+        // The loop has two of the highest numbers for itself.
+        assert!(key.pack() < usize::MAX - INDEX);
+        assert_eq!(slab.remove(key), Some(round));
+    }
+    assert!(slab.is_empty() && slab.keys().is_empty());
+}
+
+#[test]
+fn keys_in_the_order_of_slots() {
+    let mut slab: Slab<Conn, char> = Slab::default();
+    let keys: Vec<ConnId> = "abcde".chars().map(|value| slab.insert(value)).collect();
+    assert_eq!(slab.keys(), keys);
+    slab.remove(keys[3]);
+    slab.remove(keys[1]);
+    assert_eq!(slab.keys(), [keys[0], keys[2], keys[4]]);
+    let f = slab.insert('f');
+    assert_eq!(slab.keys(), [keys[0], f, keys[2], keys[4]]);
+    assert_eq!(slab.iter().map(|(_, value)| value).collect::<String>(), "afce");
+    // A walk may change the slab.
+    for key in slab.keys() {
+        assert!(slab.remove(key).is_some());
+    }
+    assert!(slab.is_empty() && slab.keys().is_empty());
+}
+
+/// A crowd leaves: its slots are cut off, and the keys of the next crowd are new all the same.
+#[test]
+fn trimmed() {
+    let mut slab: Slab<Conn, usize> = Slab::default();
+    let mut stale: Vec<ConnId> = Vec::new();
+    let last = slab.insert(1_000_000);
+    for round in 1..4 {
+        let mut crowd: Vec<ConnId> = (0..1000).map(|value| slab.insert(value)).collect();
+        let mut random = Random(round);
+        while !crowd.is_empty() {
+            let key = crowd.swap_remove(random.below(crowd.len()));
+            slab.remove(key);
+            stale.push(key);
+        }
+        assert_eq!(slab.keys(), [last]);
+        // The next values are near the start, so that the end can be cut off again.
+        let near: Vec<ConnId> = (0..3).map(|value| slab.insert(value)).collect();
+        assert_eq!(near.iter().map(|key| key.pack() & INDEX).collect::<Vec<_>>(), [1, 2, 3]);
+        assert!(stale.iter().all(|key| slab.get(*key).is_none()));
+        remove_all(&mut slab, near);
+    }
+    assert_eq!(slab.get(last), Some(&1_000_000));
+    let all: HashSet<usize> = stale.iter().map(|key| key.pack()).collect();
+    assert_eq!(all.len(), 3000);
+}
+
+/// Who stays keeps what lies before it; those slots are filled from the start, so that the end can be cut off later.
+#[test]
+fn trimmed_to_those_who_stay() {
+    let mut slab: Slab<Conn, usize> = Slab::default();
+    let keys: Vec<ConnId> = (0..1000).map(|value| slab.insert(value)).collect();
+    let stays = [keys[0], keys[500]];
+    remove_all(&mut slab, keys.iter().copied().filter(|key| !stays.contains(key)).collect());
+    assert_eq!(slab.keys(), stays);
+    let fresh: Vec<ConnId> = (0..1000).map(|value| slab.insert(value)).collect();
+    assert!(fresh.iter().map(|key| key.pack() & INDEX).eq((1..500).chain(501..1002)));
+    assert_eq!(slab.len(), 1002);
+    for (value, key) in keys.iter().enumerate() {
+        assert_eq!(slab.get(*key), stays.contains(key).then_some(&value));
+    }
+    assert!(fresh.iter().enumerate().all(|(value, key)| slab.get(*key) == Some(&value)));
+}
+
+#[test]
+fn a_random_script_as_in_a_map() {
+    let (mut random, mut slab) = (Random(5), Slab::<Conn, u64>::default());
+    let (mut model, mut stale) = (BTreeMap::new(), Vec::new());
+    for step in 0..30_000 {
+        // Crowds come and go.
+        let coming = if step / 1000 % 2 == 0 { 8 } else { 2 };
+        if model.is_empty() || random.below(10) < coming {
+            let value = random.next();
+            let key = slab.insert(value);
+            assert!(model.insert(key, value).is_none());
         } else {
-            let key = *model.keys().nth(random.below(model.len())).unwrap();
+            let key = *model.keys().nth(random.below(model.len())).expect("not empty");
             assert_eq!(slab.remove(key), model.remove(&key));
-            assert_eq!(slab.get(key), None);
+            stale.push(key);
         }
         assert_eq!(slab.len(), model.len());
-    }
-    assert!(slab.iter().map(|(key, value)| (key, *value)).eq(slab.keys().into_iter().map(|key| (key, model[&key]))));
-    for key in slab.keys() {
-        slab.remove(key);
-    }
-    assert!(slab.is_empty() && slab.iter().next().is_none());
-    assert!(given.iter().all(|key| slab.get(ConnId::unpack(*key)).is_none()));
-}
-
-#[test]
-fn queues_against_a_model() {
-    let mut random = Random(0x2545_F491_4F6C_DD1D);
-    let mut pool = Pool::default();
-    let mut queues: Vec<(Queue, VecDeque<Bytes>)> = (0..20).map(|_| Default::default()).collect();
-    for step in 0..50_000_usize {
-        let (queue, model) = &mut queues[random.below(20)];
-        match random.below(20) {
-            0..10 => {
-                let bytes = Bytes::from(step.to_string());
-                pool.push(queue, bytes.clone());
-                model.push_back(bytes);
-            }
-            10..19 => assert_eq!(pool.pop(queue), model.pop_front()),
-            _ => {
-                pool.clear(queue);
-                model.clear();
-            }
+        if let Some(old) = stale.get(random.below(stale.len().max(1))) {
+            assert_eq!(slab.get(*old), None, "{old:?}");
         }
-        assert_eq!((queue.is_empty(), pool.front(queue)), (model.is_empty(), model.front()));
-        assert_eq!(queue.bytes(), model.iter().map(Bytes::len).sum::<usize>());
-        assert!(pool.iter(queue).eq(model.iter()));
     }
-    assert_eq!(pool.len(), queues.iter().map(|(_, model)| model.len()).sum::<usize>());
-    queues.iter_mut().for_each(|(queue, _)| pool.clear(queue));
-    assert!(pool.is_empty());
-}
-
-#[test]
-fn deadlines() {
-    let start = Instant::now();
-    let at = |seconds| start + Duration::from_secs(seconds);
-    let mut timers = Timers::default();
-    let mut own = [Deadline::default(); 4];
-    for (key, seconds) in [(0, 30), (1, 10), (2, 20), (3, 10)] {
-        timers.set(key, &mut own[key], at(seconds));
-    }
-    assert_eq!((timers.next(), timers.len()), (Some(at(10)), 4));
-    // Set anew, the old one is gone.
-    timers.set(1, &mut own[1], at(40));
-    timers.set(1, &mut own[1], at(40));
-    assert_eq!((own[1].at(), timers.len()), (Some(at(40)), 4));
-    timers.clear(2, &mut own[2]);
-    timers.clear(2, &mut own[2]);
-    assert_eq!((own[2].at(), timers.len()), (None, 3));
-    assert_eq!(timers.pop_due(at(10) - Duration::from_nanos(1)), None);
-    assert_eq!(timers.pop_due(at(10)), Some((at(10), 3)));
-    assert_eq!(timers.pop_due(at(29)), None);
-    assert_eq!(timers.pop_due(at(100)), Some((at(30), 0)));
-    // To clear one that has been taken does no harm.
-    timers.clear(0, &mut own[0]);
-    assert_eq!(timers.pop_due(at(100)), Some((at(40), 1)));
-    assert!(timers.is_empty() && timers.next().is_none());
-}
-
-#[test]
-fn ids() {
-    let mut system = Ids::System;
-    let many: HashSet<Id> = (0..1000).map(|_| system.fresh()).collect();
-    assert_eq!(many.len(), 1000);
-    for id in many {
-        let text = id.to_string();
-        assert!(text.len() == 20 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
-        assert_eq!(Id::parse(&text), Some(id));
-        // A log never has a whole one.
-        assert_eq!(format!("{id:?}"), format!("{}…", &text[..6]));
-    }
-    for bad in [
-        "",
-        "short",
-        "AAAAAAAAAAAAAAAAAAA",
-        "AAAAAAAAAAAAAAAAAAAAA",
-        "AAAAAAAAAAAAAAAAAAA+",
-        "AAAAAAAAAAAAAAAAAAA=",
-        "éAAAAAAAAAAAAAAAAAA",
-    ] {
-        assert_eq!(Id::parse(bad), None, "{bad}");
-    }
-    let (mut one, mut same, mut other) = (Ids::Seeded(7), Ids::Seeded(7), Ids::Seeded(8));
-    let first: Vec<Id> = (0..100).map(|_| one.fresh()).collect();
-    assert!(first.iter().all(|id| *id == same.fresh()));
-    assert_ne!(first[0], other.fresh());
-    assert_eq!(first.iter().collect::<HashSet<_>>().len(), 100);
+    assert!(slab.iter().eq(model.iter().map(|(key, value)| (*key, value))));
+    assert!(stale.iter().all(|key| slab.get(*key).is_none()));
 }

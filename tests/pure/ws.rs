@@ -1,306 +1,628 @@
-//! WebSocket: the upgrade, and every framing rule of RFC 6455 that a server must hold a client to. Every input is fed
-//! whole, byte by byte, and at every cut in two.
+//! WebSocket: the upgrade, frames of clients by literal bytes (whole, byte by byte, cut in two), many
+//! connections on one decoder, and frames of ours.
 
+use crate::{
+    http::with_head,
+    random::{Random, splits},
+};
 use salon::{
     config::Config,
-    http::{self, Parser},
-    ws::{self, Decoder, Event, Incoming, Opcode},
+    ws::{Decoder, Event, Incoming, MAX_HEAD, Opcode, accept, close_frame, frame, frame_head, is_upgrade},
 };
-use std::sync::LazyLock;
 
-static CONFIG: LazyLock<Config> =
-    LazyLock::new(|| Config { max_payload: 70_000, max_fragments: 4, ..Config::default() });
+/// Small limits, so that the tests at the limits are quick.
+fn config() -> Config {
+    Config { max_payload: 300, max_fragments: 4, ..Config::default() }
+}
+
+/// The mask of the examples in RFC 6455.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// A frame of a client: first byte as it is, the payload masked, the length in its shortest form.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match payload.len() {
-        short @ ..126 => bytes.push(0x80 | short as u8),
-        medium @ 126..0x10000 => {
-            bytes.push(0x80 | 126);
-            bytes.extend((medium as u16).to_be_bytes());
-        }
-        long => {
-            bytes.push(0x80 | 127);
-            bytes.extend((long as u64).to_be_bytes());
-        }
-    }
-    bytes.extend(MASK);
-    bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-    bytes
+fn mask(payload: &[u8]) -> Vec<u8> {
+    payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect()
 }
 
-const TEXT: u8 = 0x81;
-const BINARY: u8 = 0x82;
-const TEXT_BEGINS: u8 = 0x01;
-const GOES_ON: u8 = 0x00;
-const ENDS: u8 = 0x80;
-const CLOSE: u8 = 0x88;
-const PING: u8 = 0x89;
-const PONG: u8 = 0x8a;
+/// A frame of a client: the first byte says FIN and opcode.
+fn client(first: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
+    let payload = payload.as_ref();
+    [&head(first, payload.len() as u64)[..], &mask(payload)].concat()
+}
 
-/// What came out, in words: messages, replies, and the code of a failure.
-fn outcome(decoder: &mut Decoder, pieces: &[&[u8]]) -> Vec<String> {
-    let (mut incoming, mut input, mut seen) = (Incoming::default(), Vec::new(), Vec::new());
-    for piece in pieces {
-        input.extend_from_slice(piece);
-        loop {
-            match incoming.next(decoder, &input, &CONFIG) {
+/// The head of such a frame.
+fn head(first: u8, length: u64) -> Vec<u8> {
+    let length = match length {
+        0..=125 => vec![0x80 | length as u8],
+        126..=0xffff => [&[0xfe][..], &(length as u16).to_be_bytes()].concat(),
+        _ => [&[0xff][..], &length.to_be_bytes()].concat(),
+    };
+    [&[first][..], &length, &MASK].concat()
+}
+
+/// A connection, and what it has brought so far.
+#[derive(Default)]
+struct Connection {
+    incoming: Incoming,
+    input: Vec<u8>,
+    events: Vec<String>,
+    over: bool,
+}
+
+impl Connection {
+    fn feed(&mut self, decoder: &mut Decoder, config: &Config, piece: &[u8]) {
+        self.input.extend_from_slice(piece);
+        while !self.over {
+            let event = match self.incoming.next(decoder, &self.input, config) {
                 Ok(None) => break,
+                Ok(Some((count, event))) => {
+                    assert!((1..=self.input.len()).contains(&count));
+                    self.input.drain(..count);
+                    event
+                }
                 Err(failure) => {
-                    seen.push(format!("!{}", failure.code));
-                    return seen;
+                    self.events.push(failure.code.to_string());
+                    self.over = true;
+                    break;
                 }
-                Ok(Some((used, event))) => {
-                    match event {
-                        Event::Text(text) => seen.push(format!("text {text}")),
-                        Event::Binary(bytes) => seen.push(format!("binary {}", bytes.escape_ascii())),
-                        Event::Reply(frame) => seen.push(format!("reply {}", frame.escape_ascii())),
-                        Event::Close(frame) => {
-                            seen.push(format!("close {}", frame.escape_ascii()));
-                            return seen;
-                        }
-                        Event::Nothing => {}
-                    }
-                    input.drain(..used);
+            };
+            self.events.extend(match event {
+                Event::Text(text) => Some(format!("text {}", text.as_str())),
+                Event::Binary(bytes) => Some(format!("binary {bytes:?}")),
+                Event::Reply(frame) => Some(format!("reply {frame:?}")),
+                Event::Close(frame) => {
+                    self.over = true;
+                    Some(format!("close {frame:?}"))
                 }
-            }
+                Event::Nothing => None,
+            });
         }
     }
-    seen
 }
 
-/// What comes of these frames, however they are cut.
-fn decode(frames: &[Vec<u8>]) -> Vec<String> {
-    let input = frames.concat();
-    let mut decoder = Decoder::default();
-    let whole = outcome(&mut decoder, &[&input]);
-    let single: Vec<&[u8]> = input.chunks(1).collect();
-    assert_eq!(outcome(&mut decoder, &single), whole, "byte by byte");
-    for cut in 1..input.len().min(300) {
-        let (one, other) = input.split_at(cut);
-        assert_eq!(outcome(&mut decoder, &[one, other]), whole, "cut at {cut}");
+/// The events of an input, shown in these pieces to a decoder of its own.
+fn feed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Connection {
+    let (mut decoder, mut connection) = (Decoder::default(), Connection::default());
+    for piece in pieces {
+        connection.feed(&mut decoder, &config(), piece);
     }
-    // One that broke the protocol leaves nothing behind for the others.
-    assert_eq!(outcome(&mut decoder, &[&frame(TEXT, b"next")]), ["text next"]);
+    connection
+}
+
+/// The events of an input, the same however it is cut.
+fn events(input: impl AsRef<[u8]>) -> String {
+    let mut results = splits(input.as_ref()).map(|pieces| feed(pieces).events.join(" | "));
+    let whole = results.next().expect("the whole");
+    for cut in results {
+        assert_eq!(cut, whole, "{:x?}", input.as_ref());
+    }
     whole
 }
 
-fn head_with<T>(lines: &str, judge: impl FnOnce(&http::Head) -> T) -> T {
-    let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
-    match Parser::default().next(request.as_bytes(), &CONFIG) {
-        Ok(Some((_, http::Event::Head(head)))) => judge(&head),
-        _ => panic!("no head: {request}"),
+const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+const VERSION: &str = "Sec-WebSocket-Version: 13\r\n";
+
+#[test]
+fn which_requests_are_upgrades() {
+    for (start, lines, expected) in [
+        ("GET / HTTP/1.1", "Connection: Upgrade\r\nUpgrade: websocket\r\n", true),
+        ("GET / HTTP/1.1", "connection: keep-alive, upgrade\r\nUPGRADE: WebSocket\r\n", true),
+        ("GET / HTTP/1.1", "Connection: x\r\nConnection: Upgrade\r\nUpgrade: h2c, websocket\r\n", true),
+        ("GET / HTTP/1.1", "Upgrade: websocket\r\n", false),
+        ("GET / HTTP/1.1", "Connection: close\r\nUpgrade: websocket\r\n", false),
+        ("GET / HTTP/1.1", "Connection: Upgrade\r\n", false),
+        ("GET / HTTP/1.1", "Connection: Upgrade\r\nUpgrade:\r\n", false),
+        ("GET / HTTP/1.1", "Connection: Upgrade\r\nUpgrade: h2c\r\n", false),
+        ("GET / HTTP/1.1", "Connection: Upgrade\r\nUpgrade: websockets\r\n", false),
+        ("GET / HTTP/1.0", "Connection: Upgrade\r\nUpgrade: websocket\r\n", false),
+        ("HEAD / HTTP/1.1", "Connection: Upgrade\r\nUpgrade: websocket\r\n", false),
+        ("POST / HTTP/1.1", "Connection: Upgrade\r\nUpgrade: websocket\r\n", false),
+    ] {
+        let request = format!("{start}\r\nHost: h\r\n{lines}{KEY}{VERSION}\r\n");
+        assert_eq!(with_head(&request, is_upgrade), expected, "{request:?}");
     }
 }
 
-const UPGRADE: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\n";
-const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+/// The answer to an upgrade with these header lines.
+fn upgrade(lines: &str) -> String {
+    let request = format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{lines}\r\n");
+    let bytes = with_head(&request, |head| match accept(head) {
+        Ok(answer) => answer.to_vec(),
+        Err(refusal) => {
+            assert!(refusal.close);
+            let (head, body) = refusal.encode("", false, false, false);
+            [head, body].concat()
+        }
+    });
+    bytes.try_into().expect("ASCII")
+}
 
-/// The example of RFC 6455 section 1.3; extensions and subprotocols that are asked for are not agreed to.
 #[test]
-fn the_answer_to_an_upgrade() {
-    let expected = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-    for more in ["", "Sec-WebSocket-Extensions: permessage-deflate; constructor; a\r\nSec-WebSocket-Protocol: chat\r\n"]
-    {
-        head_with(&format!("{UPGRADE}{KEY}{more}"), |head| {
-            assert!(ws::is_upgrade(head));
-            assert_eq!(ws::accept(head).unwrap(), expected);
-        });
+fn upgrades() {
+    // The key and the answer are those of RFC 6455 section 1.3.
+    let accepted = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    assert_eq!(upgrade(&format!("{KEY}{VERSION}")), accepted);
+    assert_eq!(upgrade(&format!("{VERSION}{}", KEY.replace(": ", ":"))), accepted);
+    // What the client offers and the answer does not name is not agreed to.
+    for offer in [
+        "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
+        "Sec-WebSocket-Protocol: chat, superchat\r\n",
+        "Cookie: a=b\r\n",
+    ] {
+        assert_eq!(upgrade(&format!("{offer}{KEY}{VERSION}")), accepted, "{offer}");
     }
 }
 
 #[test]
 fn refused_upgrades() {
-    let refused = [
-        (UPGRADE.to_owned(), 400),
-        (format!("{UPGRADE}{KEY}{KEY}"), 400),
-        (format!("{UPGRADE}Sec-WebSocket-Key:\r\n"), 400),
-        (format!("{UPGRADE}Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ\r\n"), 400),
-        (format!("{UPGRADE}Sec-WebSocket-Key: dG9vIHNob3J0\r\n"), 400),
-        (format!("{UPGRADE}Sec-WebSocket-Key: not base64!!!!!!!!!!\r\n"), 400),
-        (format!("{}{KEY}", UPGRADE.replace("13", "8")), 426),
-        (format!("{}{KEY}", UPGRADE.replace("13", "13, 8")), 426),
-        (format!("{}{KEY}", UPGRADE.replace("Sec-WebSocket-Version: 13\r\n", "")), 426),
-    ];
-    for (lines, status) in refused {
-        head_with(&lines, |head| {
-            assert!(ws::is_upgrade(head), "{lines}");
-            let response = ws::accept(head).unwrap_err();
-            assert_eq!((response.status, response.close), (status, true), "{lines}");
-            let (text, _) = response.encode("", false, false, false);
-            assert_eq!(status == 426, text.escape_ascii().to_string().contains("Sec-WebSocket-Version: 13"));
-        });
+    for version in ["", "8", "12", "14", "013", "13, 8", "x"] {
+        let answer = upgrade(&format!("{KEY}Sec-WebSocket-Version: {version}\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 426 Upgrade Required\r\n"), "{version}: {answer}");
+        assert!(answer.contains("\r\nSec-WebSocket-Version: 13\r\n"), "{answer}");
+        assert!(answer.contains("\r\nUpgrade: websocket\r\n"), "RFC 9110 section 15.5.22: {answer}");
     }
-    let ignored = ["", "Connection: Upgrade\r\n", "Upgrade: websocket\r\n", "Connection: Upgrade\r\nUpgrade: h2c\r\n"];
-    for lines in ignored {
-        head_with(lines, |head| assert!(!ws::is_upgrade(head), "{lines}"));
+    assert!(upgrade(KEY).starts_with("HTTP/1.1 426 "));
+    for key in [
+        "",
+        "x",
+        "dGhlIHNhbXBsZSBub25jZQ",
+        "dGhlIHNhbXBsZSBub25jZQ=",
+        "dGhlIHNhbXBsZSBub25jZQ===",
+        "dGhlIHNhbXBsZSBub25jZR==",
+        "dGhlIHNhbXBsZSBub25j",
+        "dGhlIHNhbXBsZSBub25jZTEy",
+        "dGhlIHNhbXBsZSBub25jZTEyMzQ1Njc4",
+        "dGhlIHNhbXBsZSBub25j!Q==",
+        "dGhlIHNhbXBs ZSBub25jZQ==",
+        "____________________ZQ==",
+    ] {
+        let answer = upgrade(&format!("{VERSION}Sec-WebSocket-Key: {key}\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{key}: {answer}");
+        assert!(answer.contains("\r\nContent-Length: ") && answer.contains("\r\nConnection: close\r\n"), "{answer}");
+    }
+    assert!(upgrade(VERSION).starts_with("HTTP/1.1 400 "));
+    assert!(upgrade(&format!("{VERSION}{KEY}{KEY}")).starts_with("HTTP/1.1 400 "), "two keys");
+}
+
+/// RFC 9110 section 7.8: who sends Upgrade names it in Connection as well.
+#[test]
+fn upgrade_goes_with_connection() {
+    let answer = upgrade(&format!("{KEY}Sec-WebSocket-Version: 8\r\n"));
+    let mut members =
+        answer.lines().filter_map(|line| line.strip_prefix("Connection: ")).flat_map(|line| line.split(", "));
+    assert!(members.any(|member| member.eq_ignore_ascii_case("upgrade")), "{answer}");
+}
+
+#[test]
+fn examples_of_the_rfc() {
+    assert_eq!(events(b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"), "text Hello");
+    assert_eq!(events(b"\x89\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"), r#"reply b"\x8a\x05Hello""#);
+    assert_eq!(
+        events(b"\x01\x83\x37\xfa\x21\x3d\x7f\x9f\x4d\x80\x82\x37\xfa\x21\x3d\x5b\x95"),
+        "text Hello",
+        "in two fragments"
+    );
+    assert_eq!(events(b"\x82\x83\0\0\0\0\x01\x02\xff"), r#"binary b"\x01\x02\xff""#, "a mask of zeros");
+    assert_eq!(events(b"\x81\x80abcd\x82\x80abcd"), "text  | binary b\"\"");
+    assert_eq!(events(b"\x8a\x80abcd"), "", "a pong nobody asked for");
+    assert_eq!(events(b""), "");
+}
+
+/// Each of these is refused as soon as its head is there, whatever would follow.
+#[test]
+fn heads_that_break_the_protocol() {
+    let short = |first| head(first, 5);
+    let long = |byte, length: &[u8]| [&[0x82, byte][..], length, &MASK].concat();
+    for (input, code) in [
+        // Not masked: RFC 6455 section 5.1.
+        (b"\x81\x05".to_vec(), 1002),
+        (b"\x89\x00".to_vec(), 1002),
+        (b"\x82\x7e\x01\x00".to_vec(), 1002),
+        // Reserved bits, on data and control frames.
+        (short(0xc1), 1002),
+        (short(0xa1), 1002),
+        (short(0x91), 1002),
+        (short(0xf2), 1002),
+        (short(0xc9), 1002),
+        (short(0xd8), 1002),
+        // A fragmented control frame, and one that is too long.
+        (short(0x08), 1002),
+        (short(0x09), 1002),
+        (short(0x0a), 1002),
+        (head(0x88, 126), 1002),
+        (head(0x89, 126), 1002),
+        (head(0x8a, 65536), 1002),
+        // Half a close code.
+        (head(0x88, 1), 1002),
+        // A continuation of nothing.
+        (short(0x80), 1002),
+        (short(0x00), 1002),
+        // Lengths that are not in their shortest form.
+        (long(0xfe, &[0, 0]), 1002),
+        (long(0xfe, &[0, 125]), 1002),
+        (long(0xff, &[0, 0, 0, 0, 0, 0, 0, 0]), 1002),
+        (long(0xff, &[0, 0, 0, 0, 0, 0, 0, 125]), 1002),
+        (long(0xff, &[0, 0, 0, 0, 0, 0, 0xff, 0xff]), 1002),
+        // The highest bit of a length is 0.
+        (head(0x82, 1 << 63), 1002),
+        (head(0x82, u64::MAX), 1002),
+        // Longer than a message may be, though none of it has come.
+        (head(0x81, 301), 1009),
+        (head(0x82, 301), 1009),
+        (head(0x01, 301), 1009),
+        (head(0x82, 65536), 1009),
+        (head(0x82, u64::MAX >> 1), 1009),
+    ] {
+        assert_eq!(events(&input), code.to_string(), "{input:x?}");
+        let before = feed([&input[..input.len() - 1]]);
+        assert!(before.events.is_empty() && !before.incoming.in_message(), "{input:x?}");
+    }
+    let unmasked = Incoming::default().next(&mut Decoder::default(), b"\x81\x05Hello", &config()).expect_err("refused");
+    assert_eq!(unmasked.reason, "a frame is not masked", "the commonest mistake has words of its own");
+    for opcode in [3, 4, 5, 6, 7, 0xb, 0xc, 0xd, 0xe, 0xf] {
+        assert_eq!(events(short(0x80 | opcode)), "1002", "{opcode}");
+        assert_eq!(events(short(opcode)), "1002", "{opcode}");
+    }
+}
+
+/// Were the length of a head reserved before its bytes have come, this would find no memory.
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn nothing_is_reserved_for_a_claim() {
+    let config = Config { max_payload: usize::MAX, ..config() };
+    let (mut decoder, claim) = (Decoder::default(), 1 << 62);
+    for start in [head(0x82, claim), head(0x01, claim), [client(0x01, "a"), head(0x80, claim)].concat()] {
+        let mut connection = Connection::default();
+        connection.feed(&mut decoder, &config, &start);
+        connection.feed(&mut decoder, &config, b"some of it");
+        assert!(connection.events.is_empty() && !connection.over, "it waits");
+        assert!(connection.input.ends_with(b"some of it"));
     }
 }
 
 #[test]
-fn messages_of_every_length() {
-    for length in [0, 1, 125, 126, 127, 0xffff, 0x10000, 70_000] {
-        let text = "x".repeat(length);
-        let bytes = frame(TEXT, text.as_bytes());
-        let whole = outcome(&mut Decoder::default(), &[&bytes]);
-        assert!(whole == [format!("text {text}")], "{length}");
-        // Cut inside the head, behind it, and before the last byte.
-        for cut in [1, 2, 3, 5, 7, 9, bytes.len() - 1] {
-            let (one, other) = bytes.split_at(cut.min(bytes.len() - 1));
-            assert!(outcome(&mut Decoder::default(), &[one, other]) == whole, "{length} cut at {cut}");
+fn messages_of_all_lengths() {
+    let config = Config { max_payload: 65536, ..Config::default() };
+    for length in [0, 1, 124, 125, 126, 127, 4082, 4096, 4097, 65535, 65536] {
+        for first in [0x81, 0x82] {
+            let input = client(first, vec![b'x'; length]);
+            let expected = match first {
+                0x81 => format!("text {}", "x".repeat(length)),
+                _ => format!("binary b\"{}\"", "x".repeat(length)),
+            };
+            let cuts = [1, 2, 3, 4, 6, 7, 8, 10, 13, 14, 15, input.len() / 2, input.len() - 1];
+            let in_two = cuts.into_iter().filter(|at| *at < input.len()).map(|at| vec![&input[..at], &input[at..]]);
+            for pieces in [vec![&input[..]], input.chunks(1).collect()].into_iter().chain(in_two) {
+                let (mut decoder, mut connection) = (Decoder::default(), Connection::default());
+                for piece in pieces {
+                    connection.feed(&mut decoder, &config, piece);
+                }
+                assert_eq!(connection.events, [&expected[..]], "{length}");
+                assert!(connection.input.is_empty());
+            }
         }
     }
-    assert_eq!(decode(&[frame(TEXT, "Καλημέρα 👍🏽".as_bytes())]), ["text Καλημέρα 👍🏽"]);
-    assert_eq!(decode(&[frame(BINARY, b"\x00\xff\x80"), frame(TEXT, b"")]), ["binary \\x00\\xff\\x80", "text "]);
+    // One byte more than the limit.
+    let (mut decoder, mut connection) = (Decoder::default(), Connection::default());
+    connection.feed(&mut decoder, &config, &head(0x82, 65537));
+    assert_eq!(connection.events, ["1009"]);
 }
+
+/// First byte and payload.
+type Frame = (u8, &'static [u8]);
+
+/// Half of what a message may have.
+const MANY: &[u8] = &[b'x'; 150];
 
 #[test]
 fn fragments() {
-    let hello = || [frame(TEXT_BEGINS, b"he"), frame(GOES_ON, b""), frame(GOES_ON, b"ll"), frame(ENDS, b"o")].to_vec();
-    assert_eq!(decode(&hello()), ["text hello"]);
-    // Control frames may stand between fragments, and are answered at once.
-    let mut frames = hello();
-    frames.insert(1, frame(PING, b"!"));
-    frames.insert(3, frame(PONG, b"?"));
-    assert_eq!(decode(&frames), ["reply \\x8a\\x01!", "text hello"]);
-    // A code point may lie across two of them.
-    let euro = "€".as_bytes();
-    assert_eq!(decode(&[frame(TEXT_BEGINS, &euro[..1]), frame(ENDS, &euro[1..])]), ["text €"]);
-    assert_eq!(decode(&[frame(0x02, b"\xff"), frame(ENDS, b"\x00")]), ["binary \\xff\\x00"]);
-    // Empty ones count as well.
-    let endless: Vec<_> = [frame(TEXT_BEGINS, b"")].into_iter().chain((0..9).map(|_| frame(GOES_ON, b""))).collect();
-    assert_eq!(decode(&endless), ["!1008"]);
-    let big = vec![b'x'; 40_000];
-    assert_eq!(
-        outcome(&mut Decoder::default(), &[&[frame(TEXT_BEGINS, &big), frame(GOES_ON, &big)].concat()]),
-        ["!1009"]
-    );
-    assert_eq!(decode(&[frame(ENDS, b"x")]), ["!1002"]);
-    assert_eq!(decode(&[frame(GOES_ON, b"x")]), ["!1002"]);
-    assert_eq!(decode(&[frame(TEXT_BEGINS, b"x"), frame(TEXT, b"y")]), ["!1002"]);
-    assert_eq!(decode(&[frame(TEXT, b"x"), frame(ENDS, b"y")]), ["text x", "!1002"]);
+    let join = |frames: &[Frame]| frames.iter().flat_map(|(first, payload)| client(*first, payload)).collect();
+    let all = format!("text {}", "x".repeat(300));
+    let frames: &[(&[Frame], &str)] = &[
+        (&[(0x01, b"a"), (0x00, b"b"), (0x80, b"c")], "text abc"),
+        (&[(0x02, b"a"), (0x80, b"b")], r#"binary b"ab""#),
+        // Empty ones, of which all may be.
+        (&[(0x01, b""), (0x00, b""), (0x80, b"")], "text "),
+        (&[(0x01, b""), (0x80, b"a")], "text a"),
+        (&[(0x02, b"a"), (0x80, b"")], r#"binary b"a""#),
+        // Two messages, and one after the other.
+        (&[(0x01, b"a"), (0x80, b"b"), (0x81, b"c"), (0x02, b"d"), (0x80, b"e")], r#"text ab | text c | binary b"de""#),
+        // Control frames between fragments.
+        (
+            &[(0x01, b"a"), (0x89, b"1"), (0x00, b"b"), (0x8a, b"2"), (0x89, b""), (0x80, b"c")],
+            r#"reply b"\x8a\x011" | reply b"\x8a\0" | text abc"#,
+        ),
+        (&[(0x01, b"a"), (0x88, b"\x03\xe8"), (0x80, b"b")], r#"close b"\x88\x02\x03\xe8""#),
+        // A message inside a message.
+        (&[(0x01, b"a"), (0x81, b"b")], "1002"),
+        (&[(0x01, b"a"), (0x02, b"b")], "1002"),
+        (&[(0x02, b"a"), (0x01, b"b")], "1002"),
+        // A continuation after the last fragment.
+        (&[(0x01, b"a"), (0x80, b"b"), (0x80, b"c")], "text ab | 1002"),
+        (&[(0x81, b"a"), (0x00, b"b")], "text a | 1002"),
+        // Four frames make a message, five are too many, empty or not.
+        (&[(0x01, b"a"), (0x00, b""), (0x00, b"b"), (0x80, b"c")], "text abc"),
+        (&[(0x01, b"a"), (0x00, b"b"), (0x00, b"c"), (0x00, b"d"), (0x80, b"e")], "1008"),
+        (&[(0x01, b""), (0x00, b""), (0x00, b""), (0x00, b""), (0x80, b"")], "1008"),
+        // Control frames do not count.
+        (
+            &[(0x01, b""), (0x89, b""), (0x8a, b""), (0x8a, b""), (0x00, b""), (0x00, b""), (0x80, b"a")],
+            "reply b\"\\x8a\\0\" | text a",
+        ),
+        // All fragments together are as long as a message may be, or longer by one.
+        (&[(0x01, MANY), (0x80, MANY)], &all),
+        (&[(0x01, MANY), (0x00, MANY), (0x80, b"")], &all),
+        (&[(0x01, MANY), (0x00, MANY), (0x80, b"x")], "1009"),
+    ];
+    for (frames, expected) in frames {
+        let input: Vec<u8> = join(frames);
+        assert_eq!(events(&input), *expected, "{frames:x?}");
+    }
+    // A message inside a message and the sum of lengths are judged by the head, too.
+    assert_eq!(events([client(0x01, "a"), head(0x81, 5)].concat()), "1002");
+    let input: Vec<u8> = [client(0x01, "a"), head(0x00, 300)].concat();
+    assert_eq!(events(input), "1009");
+    let input: Vec<u8> = [client(0x01, "a"), head(0x00, u64::MAX >> 1)].concat();
+    assert_eq!(events(input), "1009");
 }
 
 #[test]
-fn control_frames() {
-    let most = [b'p'; 125];
-    let reply = format!("reply \\x8a}}{}", "p".repeat(125));
-    assert_eq!(decode(&[frame(PING, &most), frame(PING, b"")]), [reply, "reply \\x8a\\x00".to_owned()]);
-    assert_eq!(decode(&[frame(PONG, b"unasked"), frame(PONG, b"")]), [""; 0]);
-    assert_eq!(decode(&[frame(PING, &[b'p'; 126])]), ["!1002"]);
-    assert_eq!(decode(&[frame(0x09, b"p")]), ["!1002"]);
-    assert_eq!(decode(&[frame(0x08, b"")]), ["!1002"]);
+fn whether_a_message_is_open() {
+    let (mut decoder, config) = (Decoder::default(), config());
+    let mut connection = Connection::default();
+    for (first, open) in [(0x81, false), (0x01, true), (0x89, true), (0x00, true), (0x80, false), (0x82, false)] {
+        connection.feed(&mut decoder, &config, &client(first, "a"));
+        assert_eq!(connection.incoming.in_message(), open, "{first:#x}");
+    }
+    connection.feed(&mut decoder, &config, &client(0x01, "a"));
+    connection.feed(&mut decoder, &config, &client(0x00, b"\xff"));
+    assert_eq!(connection.events.last().map(String::as_str), Some("1007"));
+    assert!(!connection.incoming.in_message(), "it is thrown away with the connection");
 }
 
-/// RFC 6455 sections 5.5.1 and 7.4: the code comes back, if it is one that may be sent.
+#[test]
+fn text_is_utf_8() {
+    for text in ["κόσμε", "é€😀\u{0}\u{7f}\u{feff}\u{fffe}\u{10ffff}", "\u{d7ff}\u{e000}"] {
+        assert_eq!(events(client(0x81, text)), format!("text {text}"));
+        // Fragments may end within a character.
+        for at in 0..=text.len() {
+            let (start, end) = text.as_bytes().split_at(at);
+            let input = [client(0x01, start), client(0x89, ""), client(0x80, end)].concat();
+            assert_eq!(events(input), format!("reply b\"\\x8a\\0\" | text {text}"));
+        }
+    }
+    let bytes: Vec<u8> = "€".bytes().collect();
+    let apart = [client(0x01, &bytes[..1]), client(0x00, &bytes[1..2]), client(0x00, ""), client(0x80, &bytes[2..])];
+    assert_eq!(events(apart.concat()), "text €");
+
+    for bad in [
+        &b"\xff"[..],
+        b"a\x80",
+        b"\xc0\x80",
+        b"\xc1\xbf",
+        b"\xe0\x80\x80",
+        b"\xed\xa0\x80",
+        b"\xed\xa0\xbd\xed\xb8\x80",
+        b"\xf4\x90\x80\x80",
+        b"\xf8\x88\x80\x80\x80",
+        b"\xe2\x82",
+        b"\xe2\x82a",
+        b"\xf0\x9f\x98",
+    ] {
+        assert_eq!(events(client(0x81, bad)), "1007", "{bad:x?}");
+        for at in 0..=bad.len() {
+            let input = [client(0x01, &bad[..at]), client(0x80, &bad[at..])].concat();
+            assert_eq!(events(input), "1007", "{bad:x?} at {at}");
+        }
+        assert_eq!(events(client(0x82, bad)), format!("binary {:?}", bytes::Bytes::from_static(bad)));
+        assert_eq!(events(client(0x88, [b"\x03\xe8", bad].concat())), "1007", "the reason of a close: {bad:x?}");
+    }
+    // What can no more become a character is refused before the message ends.
+    assert_eq!(events([client(0x01, b"a\xff"), client(0x00, "b")].concat()), "1007");
+}
+
+#[test]
+fn pings() {
+    assert_eq!(events(client(0x89, "")), r#"reply b"\x8a\0""#);
+    assert_eq!(events(client(0x89, b"\0\xff")), r#"reply b"\x8a\x02\0\xff""#);
+    let longest = "p".repeat(125);
+    assert_eq!(events(client(0x89, &longest)), format!(r#"reply b"\x8a}}{longest}""#));
+    // Each has its own answer.
+    let input = [client(0x89, "1"), client(0x81, "a"), client(0x89, "2"), client(0x8a, "x"), client(0x89, "3")];
+    assert_eq!(events(input.concat()), r#"reply b"\x8a\x011" | text a | reply b"\x8a\x012" | reply b"\x8a\x013""#);
+}
+
 #[test]
 fn closes() {
-    assert_eq!(decode(&[frame(CLOSE, b"")]), ["close \\x88\\x00"]);
-    for code in [1000_u16, 1001, 1003, 1007, 1011, 3000, 4999] {
-        let payload = [&code.to_be_bytes()[..], "bye €".as_bytes()].concat();
-        let seen = decode(&[frame(CLOSE, &payload)]);
-        let echoed = code.to_be_bytes().escape_ascii().to_string();
-        assert!(seen.len() == 1 && seen[0].starts_with("close ") && seen[0].contains(&echoed), "{code}: {seen:?}");
+    assert_eq!(events(client(0x88, "")), r#"close b"\x88\0""#);
+    for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000, 3999, 4000, 4999u16] {
+        let payload = [&code.to_be_bytes()[..], "why €".as_bytes()].concat();
+        let answer = frame(Opcode::Close, &payload);
+        assert_eq!(events(client(0x88, &payload)), format!("close {answer:?}"), "{code}");
     }
-    assert_eq!(decode(&[frame(CLOSE, b"\x03")]), ["!1002"]);
-    assert_eq!(decode(&[frame(CLOSE, b"\x03\xe8\xff")]), ["!1007"]);
-    assert_eq!(decode(&[frame(CLOSE, b""), frame(TEXT, b"too late")]), ["close \\x88\\x00"]);
-    for code in [0_u16, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000] {
-        let seen = decode(&[frame(CLOSE, &code.to_be_bytes())]);
-        let refused = seen[0].starts_with("close ") && seen[0].contains("\\x03\\xea");
-        assert!(seen == ["!1002"] || refused, "{code}: {seen:?}");
+    let longest = [b"\x03\xe8".to_vec(), vec![b'r'; 123]].concat();
+    assert_eq!(events(client(0x88, &longest)), format!("close {:?}", frame(Opcode::Close, &longest)));
+    // Codes that nobody may send (RFC 6455 section 7.4) are answered with 1002.
+    for code in [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535u16] {
+        let answer = events(client(0x88, code.to_be_bytes()));
+        assert!(answer.starts_with(r#"close b"\x88"#) && answer.contains(r"\x03\xea"), "{code}: {answer}");
     }
+    // Nothing is read after it.
+    assert_eq!(events([client(0x88, b"\x03\xe8"), client(0x81, "a")].concat()), r#"close b"\x88\x02\x03\xe8""#);
 }
 
-/// What a head alone shows is judged before a byte of the payload has come.
+/// One decoder serves all connections; what one does shows on no other.
 #[test]
-fn heads() {
-    let table: [(&[u8], &str); 18] = [
-        (b"\x81\x00", "not masked"),
-        (b"\x81\x05", "not masked"),
-        (b"\xc1\x80", "first reserved bit: compressed"),
-        (b"\xa1\x80", "second reserved bit"),
-        (b"\x91\x80", "third reserved bit"),
-        (b"\x83\x80", "reserved opcode"),
-        (b"\x87\x80", "reserved opcode"),
-        (b"\x8b\x80", "reserved opcode"),
-        (b"\x8f\x80", "reserved opcode"),
-        (b"\x81\xfe\x00\x7d", "125 in two bytes"),
-        (b"\x81\xfe\x00\x00", "0 in two bytes"),
-        (b"\x81\xff\x00\x00\x00\x00\x00\x00\xff\xff", "65535 in eight bytes"),
-        (b"\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00", "2^63"),
-        (b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff", "2^64 - 1"),
-        (b"\x89\xfe\x00\x7e", "a long ping"),
-        (b"\x09\x80", "half a ping"),
-        (b"\x80\x80", "a continuation of nothing"),
-        (b"\x88\x81", "half a close code"),
+fn connections_share_a_decoder() {
+    let (mut decoder, config) = (Decoder::default(), config());
+    let mut connections: [Connection; 4] = Default::default();
+    let script: &[(usize, &[u8])] = &[
+        // 0 and 1 open messages, 2 sends whole ones between their fragments.
+        (0, &client(0x01, "a\u{e9}".as_bytes().split_last().expect("bytes").1)),
+        (2, &client(0x81, "whole")),
+        (1, &client(0x02, b"\xff")),
+        (2, &client(0x89, "ping")),
+        (0, &client(0x89, "mine")),
+        (1, &client(0x00, b"\xfe")),
+        // 3 breaks off in the middle of a frame.
+        (3, &client(0x81, "never whole")[..9]),
+        (2, &client(0x82, "x")),
+        (0, &client(0x80, b"\xa9")),
+        (1, &client(0x80, b"\xfd")),
+        (0, &client(0x81, "again")),
     ];
-    for (head, what) in table {
-        assert_eq!(decode(&[head.to_vec(), MASK.to_vec()]), ["!1002"], "{what}");
+    for (index, piece) in script {
+        connections[*index].feed(&mut decoder, &config, piece);
     }
-    for length in [70_001_u64, 1 << 32, (1 << 63) - 1] {
-        let head = [b"\x82\xff".as_slice(), &length.to_be_bytes(), &MASK].concat();
-        assert_eq!(decode(&[head]), ["!1009"], "{length}");
-    }
-}
-
-#[test]
-fn text_is_utf8() {
-    let invalid: [&[u8]; 8] = [
-        b"\xff",
-        b"\x80",
-        b"\xc0\xaf",
-        b"\xed\xa0\x80",
-        b"\xf4\x90\x80\x80",
-        b"\xe2\x82",
-        b"a\xf0\x9f",
-        b"\xf8\x88\x80\x80\x80",
+    let events = connections.map(|connection| connection.events.join(" | "));
+    let expected = [
+        "reply b\"\\x8a\\x04mine\" | text aé | text again",
+        r#"binary b"\xff\xfe\xfd""#,
+        r#"text whole | reply b"\x8a\x04ping" | binary b"x""#,
+        "",
     ];
-    for text in invalid {
-        assert_eq!(decode(&[frame(TEXT, text)]), ["!1007"], "{}", text.escape_ascii());
-        assert_eq!(decode(&[frame(TEXT_BEGINS, text), frame(ENDS, b"")]), ["!1007"], "{}", text.escape_ascii());
+    assert_eq!(events, expected);
+}
+
+/// However one connection ends, an open message of another goes on, and so do whole ones.
+#[test]
+fn the_end_of_a_connection_harms_no_other() {
+    let ends: &[(&[u8], &str)] = &[
+        (&client(0x88, b"\x03\xe8"), r#"close b"\x88\x02\x03\xe8""#),
+        (&client(0x88, b"\x03\xe7"), ""),
+        (&client(0x88, b"\x03\xe8\xff"), "1007"),
+        (&client(0x81, b"\xff"), "1007"),
+        (&[client(0x01, "a"), client(0x80, b"\xff")].concat(), "1007"),
+        (&[client(0x01, "a"), client(0x88, b"")].concat(), r#"close b"\x88\0""#),
+        (&[client(0x01, "a"), client(0x81, "b")].concat(), "1002"),
+        (&client(0x80, "a"), "1002"),
+        (&client(0x83, "a"), "1002"),
+        (&client(0xc1, "a"), "1002"),
+        (&head(0x82, 301), "1009"),
+    ];
+    for (end, expected) in ends {
+        let (mut decoder, config) = (Decoder::default(), config());
+        let [mut victim, mut other]: [Connection; 2] = Default::default();
+        victim.feed(&mut decoder, &config, &client(0x01, "be"));
+        other.feed(&mut decoder, &config, end);
+        assert!(other.over, "{end:x?}");
+        if !expected.is_empty() {
+            assert_eq!(other.events, [*expected]);
+        }
+        victim.feed(&mut decoder, &config, &[client(0x89, ""), client(0x80, "fore"), client(0x81, "after")].concat());
+        assert_eq!(victim.events, [r#"reply b"\x8a\0""#, "text before", "text after"], "{end:x?}");
     }
 }
 
-/// All connections share one context, and a message that is open on one of them does not concern the others.
+/// The frames of a random conversation, and what they bring.
+fn random_frames(random: &mut Random) -> (Vec<u8>, Vec<String>) {
+    let (mut input, mut events) = (Vec::new(), Vec::new());
+    for _ in 0..1 + random.below(4) {
+        let text = random.pick(&["", "a", "κόσμε", "😀😀"]).repeat(1 + random.below(16));
+        let is_text = random.below(2) == 0;
+        let mut pieces = random.pieces(text.as_bytes());
+        if pieces.len() > 4 {
+            pieces = vec![text.as_bytes()];
+        }
+        let last = pieces.len() - 1;
+        for (index, piece) in pieces.into_iter().enumerate() {
+            if random.below(4) == 0 {
+                input.extend(client(0x89, "p"));
+                events.push(r#"reply b"\x8a\x01p""#.to_owned());
+            }
+            let opcode = if index > 0 {
+                0
+            } else if is_text {
+                1
+            } else {
+                2
+            };
+            input.extend(client(if index == last { 0x80 | opcode } else { opcode }, piece));
+        }
+        events.push(if is_text { format!("text {text}") } else { format!("binary {:?}", bytes::Bytes::from(text)) });
+    }
+    (input, events)
+}
+
 #[test]
-fn connections_side_by_side() {
-    let mut decoder = Decoder::default();
-    let mut connections: Vec<Incoming> = (0..5).map(|_| Incoming::default()).collect();
-    let mut feed = |index: usize, bytes: &[u8]| connections[index].next(&mut decoder, bytes, &CONFIG);
-    let event = |result: Result<Option<(usize, Event)>, ws::Failure>| result.unwrap().unwrap().1;
-    assert_eq!(event(feed(0, &frame(TEXT_BEGINS, b"ze"))), Event::Nothing);
-    assert_eq!(event(feed(1, &frame(0x02, b"on"))), Event::Nothing);
-    assert_eq!(event(feed(2, &frame(TEXT, b"two"))), Event::Text("two".into()));
-    assert_eq!(feed(3, &frame(TEXT, b"\xff")).unwrap_err().code, 1007);
-    assert_eq!(event(feed(2, &frame(TEXT, b"again"))), Event::Text("again".into()));
-    assert_eq!(feed(4, b"\x83\x80abcd").unwrap_err().code, 1002);
-    assert!(matches!(event(feed(2, &frame(CLOSE, b""))), Event::Close(_)));
-    assert_eq!(event(feed(0, &frame(ENDS, b"ro"))), Event::Text("zero".into()));
-    assert_eq!(event(feed(1, &frame(ENDS, b"e"))), Event::Binary("one".into()));
-    assert!(!connections[0].in_message());
+fn random_frames_in_random_pieces() {
+    let (mut random, mut decoder, config) = (Random(3), Decoder::default(), config());
+    for _ in 0..500 {
+        let mut scripts: Vec<_> = (0..3).map(|_| random_frames(&mut random)).collect();
+        let mut connections: [Connection; 3] = Default::default();
+        let mut fed = [0; 3];
+        while (0..3).any(|index| fed[index] < scripts[index].0.len()) {
+            let index = random.below(3);
+            let rest = &scripts[index].0[fed[index]..];
+            let piece = &rest[..rest.len().min(random.below(40))];
+            connections[index].feed(&mut decoder, &config, piece);
+            fed[index] += piece.len();
+        }
+        for (connection, (_, expected)) in connections.iter().zip(scripts.drain(..)) {
+            assert_eq!(connection.events, expected);
+            assert!(connection.input.is_empty());
+        }
+    }
+}
+
+/// Whatever comes, nothing panics, however it is cut, the same is read, and a neighbour is not harmed.
+#[test]
+fn random_damage() {
+    let (mut random, mut decoder, config) = (Random(4), Decoder::default(), config());
+    let mut refused = 0;
+    for _ in 0..5_000 {
+        let mut input = random_frames(&mut random).0;
+        random.mutate(&mut input);
+        let whole = feed([&input[..]]);
+        let [mut cut, mut neighbour]: [Connection; 2] = Default::default();
+        neighbour.feed(&mut decoder, &config, &client(0x01, "be"));
+        for piece in random.pieces(&input) {
+            cut.feed(&mut decoder, &config, piece);
+        }
+        neighbour.feed(&mut decoder, &config, &client(0x80, "fore"));
+        assert_eq!(whole.events, cut.events, "{input:x?}");
+        assert_eq!(neighbour.events, ["text before"]);
+        refused += usize::from(whole.over);
+    }
+    assert!((1_000..4_500).contains(&refused), "both happens often: {refused}");
 }
 
 #[test]
 fn our_frames() {
-    assert_eq!(ws::frame(Opcode::Text, b"Hello"), b"\x81\x05Hello".as_slice());
-    assert_eq!(ws::frame(Opcode::Binary, b""), b"\x82\x00".as_slice());
-    for (length, head) in [
-        (125, b"\x81\x7d".as_slice()),
-        (126, b"\x81\x7e\x00\x7e"),
-        (0xffff, b"\x81\x7e\xff\xff"),
-        (0x10000, b"\x81\x7f\x00\x00\x00\x00\x00\x01\x00\x00"),
+    for (opcode, payload, expected) in [
+        (Opcode::Text, &b"Hello"[..], &b"\x81\x05Hello"[..]),
+        (Opcode::Binary, b"\x00\xff", b"\x82\x02\x00\xff"),
+        (Opcode::Text, b"", b"\x81\x00"),
+        (Opcode::Close, b"\x03\xe8", b"\x88\x02\x03\xe8"),
     ] {
-        let frame = ws::frame(Opcode::Text, &vec![b'x'; length]);
-        assert!(frame.starts_with(head) && frame.len() == head.len() + length, "{length}");
+        assert_eq!(frame(opcode, payload), expected);
     }
-    assert_eq!(ws::close_frame(1001, ""), b"\x88\x02\x03\xe9".as_slice());
-    assert_eq!(ws::close_frame(1008, "why"), b"\x88\x05\x03\xf0why".as_slice());
-    // A long reason is cut to what fits, between two characters.
-    let long = ws::close_frame(1008, &"é".repeat(100));
-    assert_eq!(long.len(), 2 + 2 + 122);
-    assert!(str::from_utf8(&long[4..]).is_ok());
+    for (length, expected) in [
+        (0, &b"\x82\x00"[..]),
+        (125, b"\x82\x7d"),
+        (126, b"\x82\x7e\x00\x7e"),
+        (127, b"\x82\x7e\x00\x7f"),
+        (65535, b"\x82\x7e\xff\xff"),
+        (65536, b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00"),
+    ] {
+        let payload = vec![b'x'; length];
+        assert_eq!(frame(Opcode::Binary, &payload), [expected, &payload].concat(), "{length}");
+        let mut room = [0; MAX_HEAD];
+        let start = frame_head(Opcode::Binary, length, &mut room);
+        assert_eq!(room[start..], *expected, "{length}");
+    }
+}
+
+#[test]
+fn our_close_frames() {
+    assert_eq!(close_frame(1000, ""), &b"\x88\x02\x03\xe8"[..]);
+    assert_eq!(close_frame(1002, "why €"), &b"\x88\x09\x03\xeawhy \xe2\x82\xac"[..]);
+    // 125 bytes at most, and no character is cut.
+    for (reason, length) in
+        [("r".repeat(123), 125), ("r".repeat(124), 125), ("€".repeat(41), 125), ("é".repeat(62), 124)]
+    {
+        let frame = close_frame(1009, &reason);
+        assert_eq!(frame[..4], [0x88, length, 0x03, 0xf1], "{reason}");
+        assert_eq!(frame.len(), 2 + usize::from(length));
+        assert!(reason.starts_with(str::from_utf8(&frame[4..]).expect("whole characters")));
+    }
 }

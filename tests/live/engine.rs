@@ -1,0 +1,392 @@
+//! Engine.IO 4 over long polling: handshake, errors, heartbeat, requests that overlap, payloads, origins.
+
+use crate::harness::{
+    Client, POLLING, Polling, Response, Server, Talk, WEBSOCKET, WebSocket, get, hostile, of_session, request, upgrade,
+    wait_for,
+};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+const UNKNOWN_TRANSPORT: &str = r#"{"code":0,"message":"Transport unknown"}"#;
+const UNKNOWN_SID: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
+const BAD_METHOD: &str = r#"{"code":2,"message":"Bad handshake method"}"#;
+const BAD_REQUEST: &str = r#"{"code":3,"message":"Bad request"}"#;
+const FORBIDDEN: &str = r#"{"code":4,"message":"Forbidden"}"#;
+const UNSUPPORTED: &str = r#"{"code":5,"message":"Unsupported protocol version"}"#;
+
+/// An answer that no cache may keep.
+fn check(response: &Response, status: u16, body: &str) {
+    assert_eq!(response.brief(), (status, body));
+    assert_eq!(response.header("Cache-Control"), Some("no-store"), "{}", response.head);
+}
+
+#[test]
+fn a_handshake_tells_all_there_is_to_know() {
+    let server = Server::start(&["--ping-interval", "7s", "--ping-timeout", "3s", "--max-payload", "12345"]);
+    let mut client = server.connect();
+    let response = client.ask(get(POLLING));
+    assert_eq!(response.header("Content-Type"), Some("text/plain; charset=UTF-8"));
+    assert_eq!(response.header("Cache-Control"), Some("no-store"));
+    let packet = response.text().strip_prefix('0').expect("an open packet");
+    let mut open: Value = serde_json::from_str(packet).expect("JSON");
+    let sid = open["sid"].take();
+    let fine = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    assert!(sid.as_str().is_some_and(|sid| sid.len() >= 20 && sid.chars().all(fine)), "{sid}");
+    let rest =
+        json!({"sid": null, "upgrades": ["websocket"], "pingInterval": 7000, "pingTimeout": 3000, "maxPayload": 12345});
+    assert_eq!(open, rest);
+    assert_ne!(client.ask(get(POLLING)).text(), response.text(), "no sid is given twice");
+}
+
+#[test]
+fn a_handshake_offers_only_what_is_allowed() {
+    let server = Server::start(&["--transports", "polling"]);
+    assert!(server.ask(&get(POLLING)).text().contains(r#""upgrades":[]"#));
+    check(&server.ask(&get(WEBSOCKET)), 400, UNKNOWN_TRANSPORT);
+    let server = Server::start(&["--transports", "websocket"]);
+    check(&server.ask(&get(POLLING)), 400, UNKNOWN_TRANSPORT);
+}
+
+#[test]
+fn errors_are_those_of_the_reference() {
+    let server = Server::start(&[]);
+    let mut session = Polling::open(&server);
+    let sid = &session.sid;
+    let unknown = of_session("AAAAAAAAAAAAAAAAAAAAAAAA");
+    let rows = [
+        ("GET", "/socket.io/".to_owned(), UNKNOWN_TRANSPORT),
+        ("GET", "/socket.io/?EIO=4".to_owned(), UNKNOWN_TRANSPORT),
+        ("GET", "/socket.io/?EIO=4&transport=tcp".to_owned(), UNKNOWN_TRANSPORT),
+        ("GET", "/socket.io/?EIO=4&transport=constructor".to_owned(), UNKNOWN_TRANSPORT),
+        ("GET", format!("{POLLING}&transport=polling"), UNKNOWN_TRANSPORT),
+        ("DELETE", "/socket.io/?EIO=4&transport=tcp".to_owned(), UNKNOWN_TRANSPORT),
+        ("GET", unknown.clone(), UNKNOWN_SID),
+        ("POST", unknown.clone(), UNKNOWN_SID),
+        ("DELETE", unknown, UNKNOWN_SID),
+        ("GET", of_session(""), UNKNOWN_SID),
+        ("GET", of_session("%00"), UNKNOWN_SID),
+        ("GET", of_session(&format!("{sid}&sid={sid}")), UNKNOWN_SID),
+        ("POST", POLLING.to_owned(), BAD_METHOD),
+        ("DELETE", POLLING.to_owned(), BAD_METHOD),
+        ("OPTIONS", POLLING.to_owned(), BAD_METHOD),
+        ("DELETE", of_session(sid), BAD_METHOD),
+        ("PUT", of_session(sid), BAD_METHOD),
+        ("GET", WEBSOCKET.to_owned(), BAD_REQUEST),
+        ("GET", format!("{WEBSOCKET}&sid={sid}"), BAD_REQUEST),
+        ("POST", format!("{WEBSOCKET}&sid={sid}"), BAD_REQUEST),
+        ("GET", "/socket.io/?transport=polling".to_owned(), UNSUPPORTED),
+        ("GET", "/socket.io/?EIO=1&transport=polling".to_owned(), UNSUPPORTED),
+        ("GET", "/socket.io/?EIO=5&transport=polling".to_owned(), UNSUPPORTED),
+        ("GET", "/socket.io/?EIO=&transport=polling".to_owned(), UNSUPPORTED),
+    ];
+    for (method, target, body) in rows {
+        let response = server.ask(&request(method, &target, "", ""));
+        assert_eq!(response.brief(), (400, body), "{method} {target}");
+        assert_eq!(response.header("Content-Type"), Some("application/json"));
+        check(&response, 400, body);
+    }
+    session.assert_quiet();
+}
+
+#[test]
+fn nothing_a_session_is_answered_may_be_cached() {
+    let server = Server::start(&[]);
+    let mut session = Polling::open(&server);
+    check(&session.post("40/nowhere,"), 200, "ok");
+    let message = session.gets.ask(get(&session.target));
+    check(&message, 200, r#"44/nowhere,{"message":"Invalid namespace"}"#);
+    assert_eq!(message.header("Content-Type"), Some("text/plain; charset=UTF-8"));
+}
+
+#[test]
+fn several_packets_share_a_payload() {
+    let server = Server::start(&[]);
+    let mut session = Polling::open(&server);
+    assert_eq!(session.post("40/a,\x1e40/b,\x1e6\x1e40/c,").brief(), (200, "ok"));
+    let refused = |name| format!("44/{name},{{\"message\":\"Invalid namespace\"}}");
+    assert_eq!(session.poll(), [refused("a"), refused("b"), refused("c")].join("\x1e"));
+}
+
+#[test]
+fn a_client_that_answers_pings_over_polling_lives() {
+    let server = Server::start(&["--ping-interval", "200ms", "--ping-timeout", "5s"]);
+    let mut session = Polling::open(&server);
+    for _ in 0..3 {
+        assert_eq!(session.poll(), "2");
+        assert_eq!(session.post("3").brief(), (200, "ok"));
+    }
+}
+
+#[test]
+fn a_client_that_does_not_answer_pings_over_polling_is_closed() {
+    let server = Server::start(&["--ping-interval", "200ms", "--ping-timeout", "200ms"]);
+    let begin = Instant::now();
+    let mut session = Polling::open(&server);
+    assert_eq!(session.poll(), "2");
+    assert!(begin.elapsed() >= Duration::from_millis(200));
+    // The farewell to the parked GET: nothing else can be said any more.
+    assert_eq!(session.poll(), "1");
+    assert!(begin.elapsed() >= Duration::from_millis(400));
+    session.assert_gone();
+}
+
+#[test]
+fn a_client_that_does_not_come_back_is_forgotten() {
+    let server = Server::start(&["--ping-interval", "200ms", "--ping-timeout", "200ms"]);
+    let session = Polling::open(&server);
+    // A POST is refused when the session is gone, and does not end it while it is not.
+    wait_for("the session is forgotten", || {
+        let response = Client::connect(server.address).ask(request("POST", &session.target, "", "6"));
+        (response.brief() == (400, UNKNOWN_SID)).then_some(())
+    });
+}
+
+#[test]
+fn two_gets_at_once_end_the_session() {
+    let server = Server::start(&[]);
+    let mut session = Polling::open(&server);
+    session.park();
+    server.settle();
+    check(&server.ask(&get(&session.target)), 400, BAD_REQUEST);
+    assert_eq!(session.answer(), "1");
+    session.assert_gone();
+}
+
+#[test]
+fn two_posts_at_once_end_the_session() {
+    let server = Server::start(&[]);
+    let mut session = Polling::open(&server);
+    let post = request("POST", &session.target, "", "40/nowhere,");
+    session.posts.send(&post[..post.len() - 1]);
+    server.settle();
+    check(&server.ask(&post), 400, BAD_REQUEST);
+    session.posts.assert_end();
+    session.assert_gone();
+}
+
+#[test]
+fn a_payload_that_cannot_be_read_ends_the_session() {
+    let server = Server::start(&[]);
+    for payload in ["x", "8", "é", "\x1e", "40/nowhere,\x1e", "40/nowhere,\x1e\x1e6", "b!", "bA"] {
+        let mut session = Polling::open(&server);
+        check(&session.post(payload), 400, BAD_REQUEST);
+        session.assert_gone();
+    }
+}
+
+#[test]
+fn an_empty_payload_ends_the_session() {
+    let server = Server::start(&[]);
+    let mut session = Polling::open(&server);
+    check(&session.post(""), 400, BAD_REQUEST);
+    session.assert_gone();
+}
+
+/// The payload is fine, and so the POST; what is in it is not.
+#[test]
+fn a_packet_that_makes_no_sense_ends_the_session() {
+    let server = Server::start(&[]);
+    let packets = [
+        "0",
+        "2",
+        "4",
+        "49",
+        "42[\"typing\"]",
+        "41",
+        "40\x1e40",
+        "40\x1e42",
+        "40\x1e42[]",
+        "40\x1e42{}",
+        "40\x1e42[1",
+        "40\x1e451-[\"typing\"]",
+        "40\x1ebAAAA",
+    ];
+    for payload in packets {
+        let mut session = Polling::open(&server);
+        check(&session.post(payload), 200, "ok");
+        session.assert_gone();
+    }
+}
+
+#[test]
+fn a_declared_binary_body_is_none_of_this_protocol() {
+    let server = Server::start(&[]);
+    let session = Polling::open(&server);
+    let post = request("POST", &session.target, "Content-Type: application/octet-stream\r\n", "40/nowhere,");
+    check(&server.ask(&post), 400, BAD_REQUEST);
+    session.assert_gone();
+}
+
+#[test]
+fn what_is_pipelined_behind_a_parked_get_waits_for_it() {
+    let server = Server::start(&[]);
+    let mut session = Polling::open(&server);
+    session.gets.send([get(&session.target), get("/nowhere"), request("DELETE", "/", "", "")].concat());
+    server.settle();
+    assert_eq!(session.post("40/nowhere,").status, 200);
+    assert_eq!(session.answer(), r#"44/nowhere,{"message":"Invalid namespace"}"#);
+    assert_eq!([(); 2].map(|()| session.gets.response().status), [404, 405]);
+    session.assert_quiet();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_connection_with_much_pipelined_is_paused() {
+    let server = Server::start(&["--max-head", "1024"]);
+    let mut session = Polling::open(&server);
+    let triple = [get("/nowhere"), request("DELETE", "/", "", ""), request("OPTIONS", "/", "", "")].concat();
+    let (total, read) = if hostile() { (8_000, 1) } else { (300_000, 64 * 1024) };
+    let triples = total / triple.len();
+    session.park();
+    server.settle();
+    session.gets.send(triple.repeat(triples));
+    // One read may go beyond the limit.
+    wait_for("the server ignores the rest", || server.ignores().then_some(()));
+    let taken = triples * triple.len() - server.unread() as usize;
+    assert!((1024..1024 + read).contains(&taken), "{taken} bytes were read behind a GET that is parked");
+
+    assert_eq!(server.ask(&request("POST", &session.target, "", "40/nowhere,")).status, 200);
+    assert_eq!(session.answer(), r#"44/nowhere,{"message":"Invalid namespace"}"#);
+    for number in 0..triples {
+        assert_eq!([(); 3].map(|()| session.gets.response().status), [404, 405, 204], "triple {number}");
+    }
+    session.assert_quiet();
+}
+
+#[test]
+fn a_parked_get_is_not_idle() {
+    let flags = ["--idle-timeout", "100ms", "--head-timeout", "200ms", "--ping-interval", "500ms"];
+    let server = Server::start(&flags);
+    let mut session = Polling::open(&server);
+    assert_eq!(session.poll(), "2");
+}
+
+#[test]
+fn a_parked_get_that_is_given_up_ends_the_session() {
+    let server = Server::start(&[]);
+    let mut session = Polling::open(&server);
+    session.park();
+    server.settle();
+    session.gets.half_close();
+    session.gets.assert_end();
+    session.assert_gone();
+}
+
+#[test]
+fn a_session_that_never_connects_is_closed() {
+    let server = Server::start(&["--connect-timeout", "300ms"]);
+    let mut session = Polling::open(&server);
+    assert_eq!(session.poll(), "1");
+    session.assert_gone();
+    let mut connected = Polling::open(&server);
+    connected.join();
+    WebSocket::open(&server).assert_closed(1001);
+    connected.assert_quiet();
+}
+
+/// Origin and Host, and whether the page is one of ours.
+#[test]
+fn pages_of_the_same_origin_may_connect_and_no_others() {
+    let server = Server::start(&[]);
+    let rows = [
+        ("http://a.example", "a.example", true),
+        ("http://a.example:80", "a.example", true),
+        ("https://a.example", "a.example", true),
+        ("https://a.example:443", "a.example", true),
+        ("http://a.example", "a.example:80", true),
+        ("https://a.example", "a.example:443", true),
+        ("http://A.example:8080", "a.EXAMPLE:8080", true),
+        ("http://[::1]:8080", "[::1]:8080", true),
+        ("http://a.example:81", "a.example", false),
+        ("http://a.example", "a.example:81", false),
+        ("http://a.example", "a.example:443", false),
+        ("http://b.example", "a.example", false),
+        ("http://a.example.b.example", "a.example", false),
+        ("http://b.example@a.example", "a.example", false),
+        ("ftp://a.example", "a.example", false),
+        ("a.example", "a.example", false),
+        ("null", "a.example", false),
+        ("null", "null", false),
+        ("", "a.example", false),
+    ];
+    for (origin, host, ours) in rows {
+        let of = |target| format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n\r\n");
+        let handshake = server.ask(&of(POLLING));
+        assert_eq!(handshake.status, if ours { 200 } else { 403 }, "{origin} at {host}");
+        assert_eq!(handshake.header("Access-Control-Allow-Origin"), None);
+        if !ours {
+            check(&handshake, 403, FORBIDDEN);
+        }
+        let socket = upgrade(WEBSOCKET, &format!("Origin: {origin}\r\n")).replace("salon.example", host);
+        assert_eq!(server.ask(&socket).status, if ours { 101 } else { 403 }, "{origin} at {host}");
+    }
+}
+
+#[test]
+fn a_page_from_elsewhere_reaches_no_session_either() {
+    let server = Server::start(&[]);
+    let mut session = Polling::open(&server);
+    let origin = "Origin: http://evil.example\r\n";
+    check(&server.ask(&request("GET", &session.target, origin, "")), 403, FORBIDDEN);
+    let mut post = server.connect();
+    check(&post.ask(request("POST", &session.target, origin, "41")), 403, FORBIDDEN);
+    for target in [WEBSOCKET.to_owned(), format!("{WEBSOCKET}&sid={}", session.sid)] {
+        let mut client = server.connect();
+        let response = client.ask(upgrade(&target, origin));
+        assert_eq!((response.brief(), response.header("Connection")), ((403, "Forbidden"), Some("close")));
+        client.assert_end();
+    }
+    session.assert_quiet();
+}
+
+#[test]
+fn listed_origins_are_told_that_they_may_read_the_answer() {
+    let server = Server::start(&["--origins", "https://x.example,http://y.example:8080"]);
+    let cors = |response: &Response| {
+        let names = ["Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Vary"];
+        names.map(|name| response.header(name).map(str::to_owned))
+    };
+    let told = |origin: &str| [Some(origin.to_owned()), Some("true".to_owned()), Some("Origin".to_owned())];
+    for origin in ["https://x.example", "http://y.example:8080"] {
+        let line = format!("Origin: {origin}\r\n");
+        let handshake = server.ask(&request("GET", POLLING, &line, ""));
+        assert_eq!((handshake.status, cors(&handshake)), (200, told(origin)));
+        let refused = server.ask(&request("GET", "/socket.io/", &line, ""));
+        assert_eq!((refused.brief(), cors(&refused)), ((400, UNKNOWN_TRANSPORT), told(origin)));
+
+        let ask = "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: x-one, content-type\r\n";
+        let preflight = server.ask(&request("OPTIONS", POLLING, &format!("{line}{ask}"), ""));
+        assert_eq!((preflight.status, cors(&preflight)), (204, told(origin)));
+        assert_eq!(preflight.header("Access-Control-Allow-Methods"), Some("GET, POST"));
+        assert_eq!(preflight.header("Access-Control-Allow-Headers"), Some("x-one, content-type"));
+    }
+    let other = server.ask(&request("GET", POLLING, "Origin: http://x.example\r\n", ""));
+    check(&other, 403, FORBIDDEN);
+    assert_eq!(cors(&other), [None, None, None]);
+    let own = server.ask(&request("GET", POLLING, "Origin: http://salon.example\r\n", ""));
+    assert_eq!((own.status, cors(&own)), (200, [None, None, None]), "our own page needs no list");
+}
+
+#[test]
+fn all_origins_may_read_answers_without_cookies() {
+    let server = Server::start(&["--origins", "*"]);
+    for origin in ["http://anywhere.example", "null"] {
+        let response = server.ask(&request("GET", POLLING, &format!("Origin: {origin}\r\n"), ""));
+        assert_eq!((response.status, response.header("Access-Control-Allow-Origin")), (200, Some("*")));
+        assert_eq!(response.header("Access-Control-Allow-Credentials"), None);
+    }
+}
+
+#[test]
+fn refused_origins_are_logged_once_with_what_to_do() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    for _ in 0..20 {
+        let response = client.ask(request("GET", POLLING, "Origin: http://evil.example\r\n", ""));
+        check(&response, 403, FORBIDDEN);
+    }
+    let log = server.into_log();
+    let lines: Vec<_> = log.iter().filter(|line| line.contains("evil.example")).collect();
+    assert_eq!(lines.len(), 1, "{log:#?}");
+    assert!(lines[0].contains("salon.example") && lines[0].contains("--origins"), "{lines:?}");
+}

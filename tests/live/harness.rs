@@ -1,0 +1,651 @@
+//! What all live tests share: a server that ends with its test, and blocking clients for HTTP, long polling and
+//! WebSocket. Whatever waits has a limit, and panics when it is reached.
+
+use salon::config::OPTIONS;
+use socket2::{Domain, Socket, Type};
+use std::{
+    collections::VecDeque,
+    env,
+    fmt::Display,
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
+    mem,
+    net::{Shutdown, SocketAddr, TcpStream},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long anything may take; only a failure reaches it.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// The handshake over polling.
+pub const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+/// The handshake over WebSocket.
+pub const WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
+
+/// Whether the server moves one byte per call: what moves much must move less.
+pub fn hostile() -> bool {
+    env::var("SALON_TEST_KERNEL").is_ok_and(|seed| seed != "0")
+}
+
+/// Tries again until there is a result.
+pub fn wait_for<T>(what: impl Display, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(result) = attempt() {
+            return result;
+        }
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The program, without the options that the environment of the tests may hold.
+pub fn salon() -> Command {
+    clean(Command::new(env!("CARGO_BIN_EXE_salon")))
+}
+
+/// The same, with fewer file descriptors than usual.
+pub fn salon_with_descriptors(count: usize) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit -n {count} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_salon")]);
+    clean(command)
+}
+
+fn clean(mut command: Command) -> Command {
+    OPTIONS.iter().for_each(|option| {
+        command.env_remove(option.env);
+    });
+    command
+}
+
+/// A running server. It ends with its test, and must not have ended before.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    lines: Receiver<String>,
+    log: Vec<String>,
+}
+
+impl Server {
+    /// Starts one with these flags on a free port.
+    pub fn start(flags: &[&str]) -> Server {
+        let mut command = salon();
+        command.args(["--port", "0", "--host", "127.0.0.1"]).args(flags);
+        Server::run(command)
+    }
+
+    /// Starts one as the command says.
+    pub fn run(mut command: Command) -> Server {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the server can be started");
+        let stderr = child.stderr.take().expect("it was piped");
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|l| sender.send(l)));
+        let mut server = Server { child, address: ([127, 0, 0, 1], 0).into(), lines, log: Vec::new() };
+        let line = server.log_line(" listens on http://");
+        let (_, address) = line.split_once("http://").expect("the line has it");
+        server.address = address.parse().expect("an address");
+        server
+    }
+
+    /// The next log line that has this in it.
+    pub fn log_line(&mut self, part: &str) -> String {
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => self.log.push(line),
+                Err(error) => panic!("no line {part:?} in the log ({error}): {:#?}", self.log),
+            }
+            let line = self.log.last().expect("one was pushed");
+            if line.contains(part) {
+                return line.clone();
+            }
+        }
+    }
+
+    /// All lines of the log: the server is killed to know them.
+    pub fn into_log(mut self) -> Vec<String> {
+        let _ = self.child.kill();
+        self.log.extend(self.lines.iter());
+        self.log.clone()
+    }
+
+    /// How the server ends, once something else has told it to.
+    pub fn ended(&mut self) -> ExitStatus {
+        wait_for("the server ends", || self.child.try_wait().expect("it is our child"))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn connect(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// Sends one request on a connection of its own.
+    pub fn ask(&self, request: &str) -> Response {
+        self.connect().ask(request)
+    }
+
+    /// A number of /proc/PID/status: kilobytes, or a count.
+    #[cfg(target_os = "linux")]
+    pub fn status(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server is there");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        number.unwrap_or_else(|| panic!("{name} is no number of {status}"))
+    }
+
+    /// Waits until the server has dealt with all that was sent to it, and sleeps.
+    #[cfg(target_os = "linux")]
+    pub fn settle(&self) {
+        wait_for("the server has read everything and sleeps", || (self.unread() == 0 && self.sleeps()).then_some(()));
+    }
+
+    /// There is no way to know elsewhere.
+    #[cfg(not(target_os = "linux"))]
+    pub fn settle(&self) {
+        thread::sleep(Duration::from_millis(300));
+    }
+
+    /// Whether the server waits for the kernel to tell it something.
+    #[cfg(target_os = "linux")]
+    pub fn sleeps(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the server is there");
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
+    }
+
+    /// Waits until the server has read what has reached it, or does not want to.
+    #[cfg(target_os = "linux")]
+    pub fn reads_on(&self) -> bool {
+        wait_for("the server reads or sleeps", || match self.sockets().0.iter().all(|socket| socket.to_read == 0) {
+            true => Some(true),
+            false => self.ignores().then_some(false),
+        })
+    }
+
+    /// Whether the server sleeps although it has something to read.
+    #[cfg(target_os = "linux")]
+    pub fn ignores(&self) -> bool {
+        // Who sleeps at both ends of a time without falling asleep in between has slept all the time.
+        let slept = self.status("voluntary_ctxt_switches");
+        let has_slept = || self.sleeps() && self.status("voluntary_ctxt_switches") == slept;
+        has_slept() && self.sockets().0.iter().any(|socket| socket.to_read > 0) && has_slept()
+    }
+
+    /// How many bytes are on their way to the server or wait in the kernel for it (connections that are not
+    /// accepted count one each).
+    #[cfg(target_os = "linux")]
+    pub fn unread(&self) -> u64 {
+        let (at_server, to_server) = self.sockets();
+        let waiting = at_server.iter().map(|socket| socket.to_read);
+        waiting.chain(to_server.iter().map(|socket| socket.to_send)).sum()
+    }
+
+    /// How many connections the server has not closed; those that it has not accepted count.
+    #[cfg(target_os = "linux")]
+    pub fn connections(&self) -> usize {
+        const TIME_WAIT: u64 = 6;
+        const LISTEN: u64 = 10;
+        self.sockets().0.iter().filter(|socket| ![TIME_WAIT, LISTEN].contains(&socket.state)).count()
+    }
+
+    /// What the kernel knows of the server's sockets, and of those at the other end.
+    #[cfg(target_os = "linux")]
+    fn sockets(&self) -> (Vec<Queues>, Vec<Queues>) {
+        let port = format!(":{:04X}", self.address.port());
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("the table of sockets");
+        let hex = |digits: &str| u64::from_str_radix(digits, 16).expect("a number");
+        let (mut own, mut others) = (Vec::new(), Vec::new());
+        for row in table.lines().skip(1) {
+            let fields: Vec<_> = row.split_whitespace().collect();
+            let (to_send, to_read) = fields[4].split_once(':').expect("two queues");
+            let queues = Queues { state: hex(fields[3]), to_send: hex(to_send), to_read: hex(to_read) };
+            match (fields[1].ends_with(&port), fields[2].ends_with(&port)) {
+                (true, _) => own.push(queues),
+                (_, true) => others.push(queues),
+                _ => {}
+            }
+        }
+        (own, others)
+    }
+}
+
+/// A row of /proc/net/tcp.
+#[cfg(target_os = "linux")]
+struct Queues {
+    state: u64,
+    to_send: u64,
+    to_read: u64,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.log.extend(self.lines.iter());
+        let panicked = self.log.iter().any(|line| line.contains("panicked at"));
+        if thread::panicking() {
+            eprintln!("the server's log: {:#?}", self.log);
+        } else {
+            assert!(!panicked, "the server panicked: {:#?}", self.log);
+        }
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    /// Status line and header lines.
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The value of the only header field of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
+        let mut values = fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+        let value = values.next();
+        assert_eq!(values.next(), None, "{name} twice in {}", self.head);
+        value
+    }
+
+    pub fn text(&self) -> &str {
+        str::from_utf8(&self.body).expect("the body is text")
+    }
+
+    /// Status and body: all that most tests look at.
+    pub fn brief(&self) -> (u16, &str) {
+        (self.status, self.text())
+    }
+}
+
+/// A request with a body if it is a POST; `more` is header lines, each with its CRLF.
+pub fn request(method: &str, target: &str, more: &str, body: &str) -> String {
+    let length = if method == "POST" { format!("Content-Length: {}\r\n", body.len()) } else { String::new() };
+    format!("{method} {target} HTTP/1.1\r\nHost: salon.example\r\n{more}{length}\r\n{body}")
+}
+
+pub fn get(target: &str) -> String {
+    request("GET", target, "", "")
+}
+
+/// The target of requests of a session over polling.
+pub fn of_session(sid: &str) -> String {
+    format!("{POLLING}&sid={sid}")
+}
+
+/// A TCP connection, and what has come on it and was not looked at.
+pub struct Client {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Client {
+        Client::new(TcpStream::connect(address).expect("the server accepts"))
+    }
+
+    /// A client whose kernel keeps only so much for it. Its segments are short too: the server's kernel keeps a
+    /// number of segments, and of the long ones of loopback that is megabytes.
+    pub fn connect_small(address: SocketAddr, buffer: usize) -> Client {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(buffer).expect("before it is connected");
+        #[cfg(unix)]
+        socket.set_tcp_mss(536).expect("before it is connected");
+        socket.connect(&address.into()).expect("the server accepts");
+        Client::new(socket.into())
+    }
+
+    fn new(stream: TcpStream) -> Client {
+        stream.set_nodelay(true).expect("a live socket");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a live socket");
+        Client { stream, buffer: Vec::new() }
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).expect("the server reads");
+    }
+
+    /// Sends to a server that may have closed the connection already.
+    pub fn send_anyway(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.stream.write_all(bytes.as_ref());
+    }
+
+    /// Sends FIN.
+    pub fn half_close(&mut self) {
+        self.stream.shutdown(Shutdown::Write).expect("a live socket");
+    }
+
+    /// Reads more into the buffer; `false` at the end.
+    fn fill(&mut self) -> bool {
+        let mut bytes = [0; 16 * 1024];
+        match self.stream.read(&mut bytes) {
+            Ok(count) => {
+                self.buffer.extend_from_slice(&bytes[..count]);
+                count > 0
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.fill(),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            Err(error) => panic!("waited in vain ({error}) after {:?}", String::from_utf8_lossy(&self.buffer)),
+        }
+    }
+
+    /// The next so many bytes.
+    pub fn take(&mut self, count: usize) -> Vec<u8> {
+        while self.buffer.len() < count {
+            assert!(self.fill(), "the connection ended after {:?}", String::from_utf8_lossy(&self.buffer));
+        }
+        self.buffer.drain(..count).collect()
+    }
+
+    /// All bytes until the connection ends.
+    pub fn rest(&mut self) -> String {
+        while self.fill() {}
+        String::from_utf8(mem::take(&mut self.buffer)).expect("text")
+    }
+
+    /// Waits for the end, whatever comes before.
+    pub fn skip_to_end(&mut self) {
+        while self.fill() {
+            self.buffer.clear();
+        }
+    }
+
+    /// The connection ends without another byte.
+    pub fn assert_end(&mut self) {
+        assert_eq!(self.rest(), "", "nothing but the end was expected");
+    }
+
+    /// The head of an answer, with a body that is still to come.
+    fn response_head(&mut self) -> Response {
+        let end = loop {
+            match self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                Some(end) => break end + 4,
+                None => assert!(self.fill(), "the connection ended after {:?}", String::from_utf8_lossy(&self.buffer)),
+            }
+        };
+        let head = String::from_utf8(self.take(end)).expect("a head is text");
+        let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+        Response { status: status.unwrap_or_else(|| panic!("no status line: {head:?}")), head, body: Vec::new() }
+    }
+
+    /// The answer to HEAD.
+    pub fn response_to_head(&mut self) -> Response {
+        self.response_head()
+    }
+
+    /// The next answer, with its body.
+    pub fn response(&mut self) -> Response {
+        let mut response = self.response_head();
+        let length = response.header("Content-Length").map(|length| length.parse().expect("a number"));
+        if let 100..=199 | 204 | 304 = response.status {
+            assert_eq!(length, None, "an answer that has no body");
+        } else {
+            let length = length.unwrap_or_else(|| panic!("rule R9: no length in {}", response.head));
+            response.body = self.take(length);
+        }
+        response
+    }
+
+    pub fn ask(&mut self, request: impl AsRef<[u8]>) -> Response {
+        self.send(request);
+        self.response()
+    }
+}
+
+/// A client of Socket.IO, whatever carries it.
+pub trait Talk {
+    /// Sends a packet of Socket.IO; when this returns, the server has acted on it or will before anything sent later.
+    fn send(&mut self, packet: &str);
+
+    /// The next packet of Socket.IO.
+    fn receive(&mut self) -> String;
+
+    fn assert_receives(&mut self, packet: &str) {
+        assert_eq!(self.receive(), packet);
+    }
+
+    /// The session lives, the server has acted on all that was sent, and nothing came of it but what was received.
+    fn assert_quiet(&mut self) {
+        self.send("0/nowhere,");
+        self.assert_receives(r#"4/nowhere,{"message":"Invalid namespace"}"#);
+    }
+
+    /// Joins the namespace of the chat.
+    fn join(&mut self) {
+        self.send("0");
+        let answer = self.receive();
+        assert!(answer.starts_with(r#"0{"sid":""#), "{answer}");
+    }
+
+    /// Joins the chat under a name.
+    fn log_in(&mut self, name: &str) {
+        self.join();
+        self.send(&format!(r#"2["add user","{name}"]"#));
+        let answer = self.receive();
+        assert!(answer.starts_with(r#"2["login","#), "{answer}");
+    }
+}
+
+/// A session over polling, with one connection for its GETs and one for its POSTs.
+pub struct Polling {
+    pub sid: String,
+    pub target: String,
+    address: SocketAddr,
+    pub gets: Client,
+    pub posts: Client,
+    /// Packets that have come with one that was asked for.
+    received: VecDeque<String>,
+}
+
+impl Polling {
+    pub fn open(server: &Server) -> Polling {
+        let mut gets = server.connect();
+        let response = gets.ask(get(POLLING));
+        assert_eq!(response.status, 200, "{response:?}");
+        let open = response.text().strip_prefix('0').expect("an open packet");
+        let open: serde_json::Value = serde_json::from_str(open).expect("JSON");
+        let sid = open["sid"].as_str().expect("a string").to_owned();
+        let (target, address) = (of_session(&sid), server.address);
+        Polling { sid, target, address, gets, posts: server.connect(), received: VecDeque::new() }
+    }
+
+    /// Sends a GET.
+    pub fn park(&mut self) {
+        self.gets.send(get(&self.target));
+    }
+
+    /// The payload that answers it.
+    pub fn answer(&mut self) -> String {
+        let response = self.gets.response();
+        assert_eq!(response.status, 200, "{response:?}");
+        response.text().to_owned()
+    }
+
+    /// One payload.
+    pub fn poll(&mut self) -> String {
+        self.park();
+        self.answer()
+    }
+
+    pub fn post(&mut self, payload: &str) -> Response {
+        self.posts.ask(request("POST", &self.target, "", payload))
+    }
+
+    /// The server does not know the session any more.
+    pub fn assert_gone(&self) {
+        let response = Client::connect(self.address).ask(get(&self.target));
+        assert_eq!(response.brief(), (400, r#"{"code":1,"message":"Session ID unknown"}"#));
+    }
+}
+
+impl Talk for Polling {
+    fn send(&mut self, packet: &str) {
+        assert_eq!(self.post(&format!("4{packet}")).brief(), (200, "ok"));
+    }
+
+    fn receive(&mut self) -> String {
+        if self.received.is_empty() {
+            let payload = self.poll();
+            self.received.extend(payload.split('\x1e').map(str::to_owned));
+        }
+        let packet = self.received.pop_front().expect("a payload has a packet");
+        packet.strip_prefix('4').unwrap_or_else(|| panic!("no message: {packet:?}")).to_owned()
+    }
+}
+
+/// Opcodes of frames (RFC 6455 section 5.2).
+pub const TEXT: u8 = 1;
+pub const BINARY: u8 = 2;
+pub const CLOSE: u8 = 8;
+pub const PING: u8 = 9;
+pub const PONG: u8 = 10;
+
+/// A frame of the server: opcode and payload.
+pub type Frame = (u8, Vec<u8>);
+
+/// A masked frame, as clients send it.
+pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    raw_frame(0x80 | opcode, payload.len(), payload)
+}
+
+/// The same with a first byte and a length of one's own.
+pub fn raw_frame(first: u8, length: usize, payload: &[u8]) -> Vec<u8> {
+    const MASK: [u8; 4] = [0x5a, 0xc3, 0x0f, 0x99];
+    let mut frame = vec![first];
+    match length {
+        0..=125 => frame.push(0x80 | length as u8),
+        126..=0xffff => {
+            frame.push(0x80 | 126);
+            frame.extend((length as u16).to_be_bytes());
+        }
+        _ => {
+            frame.push(0x80 | 127);
+            frame.extend((length as u64).to_be_bytes());
+        }
+    }
+    frame.extend(MASK);
+    frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+/// A request for a WebSocket, with the key of RFC 6455 section 1.3.
+pub fn upgrade(target: &str, more: &str) -> String {
+    let lines = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    request("GET", target, &format!("{lines}{more}"), "")
+}
+
+/// The target of a WebSocket that is to take over from polling.
+pub fn takeover(sid: &str) -> String {
+    format!("{WEBSOCKET}&sid={sid}")
+}
+
+/// A WebSocket, upgraded.
+pub struct WebSocket {
+    pub client: Client,
+    /// Packets of Socket.IO that have come with what was waited for.
+    received: VecDeque<String>,
+}
+
+impl WebSocket {
+    /// A session over WebSocket from the start.
+    pub fn open(server: &Server) -> WebSocket {
+        WebSocket::open_on(server.connect())
+    }
+
+    /// The same on a connection that is there.
+    pub fn open_on(client: Client) -> WebSocket {
+        let mut socket = WebSocket::upgrade(client, WEBSOCKET);
+        let open = socket.text();
+        assert!(open.starts_with(r#"0{"sid":""#), "{open}");
+        socket
+    }
+
+    /// A WebSocket that asks to take over from polling.
+    pub fn take_over(server: &Server, sid: &str) -> WebSocket {
+        WebSocket::upgrade(server.connect(), &takeover(sid))
+    }
+
+    fn upgrade(mut client: Client, target: &str) -> WebSocket {
+        client.send(upgrade(target, ""));
+        WebSocket::upgraded(client)
+    }
+
+    /// Reads the 101 to a request that was sent.
+    pub fn upgraded(mut client: Client) -> WebSocket {
+        let response = client.response();
+        assert_eq!(response.status, 101, "{response:?}");
+        assert_eq!(response.header("Sec-WebSocket-Accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        WebSocket { client, received: VecDeque::new() }
+    }
+
+    pub fn frame(&mut self) -> Frame {
+        let head = self.client.take(2);
+        assert_eq!(head[0] & 0xf0, 0x80, "frames of the server are whole");
+        let length = match head[1] {
+            length @ 0..=125 => usize::from(length),
+            126 => self.number(2),
+            127 => self.number(8),
+            _ => panic!("a frame of the server is masked"),
+        };
+        (head[0] & 0x0f, self.client.take(length))
+    }
+
+    fn number(&mut self, bytes: usize) -> usize {
+        self.client.take(bytes).into_iter().fold(0, |number, byte| number << 8 | usize::from(byte))
+    }
+
+    /// The next packet of Socket.IO; `None` if a pong comes before.
+    fn message_or_pong(&mut self) -> Option<String> {
+        let (opcode, payload) = self.frame();
+        if opcode == PONG {
+            return None;
+        }
+        let packet = String::from_utf8(payload).expect("text frames are text");
+        match packet.strip_prefix('4') {
+            Some(message) if opcode == TEXT => Some(message.to_owned()),
+            _ => panic!("no message: {packet:?}"),
+        }
+    }
+
+    /// A packet of Engine.IO.
+    pub fn text(&mut self) -> String {
+        let (opcode, payload) = self.frame();
+        assert_eq!(opcode, TEXT, "{payload:?}");
+        String::from_utf8(payload).expect("text frames are text")
+    }
+
+    pub fn send_text(&mut self, packet: &str) {
+        self.client.send(frame(TEXT, packet.as_bytes()));
+    }
+
+    /// The server closes with this code, and the connection ends.
+    pub fn assert_closed(&mut self, code: u16) {
+        let (opcode, payload) = self.frame();
+        let seen = payload.get(..2).map(|code| u16::from_be_bytes([code[0], code[1]]));
+        assert_eq!((opcode, seen), (CLOSE, Some(code)), "{:?}", String::from_utf8_lossy(&payload));
+        self.client.assert_end();
+    }
+}
+
+impl Talk for WebSocket {
+    fn send(&mut self, packet: &str) {
+        self.send_text(&format!("4{packet}"));
+        // Frames are dealt with in order, so the pong shows that this one was.
+        self.client.send(frame(PING, b"done?"));
+        while let Some(packet) = self.message_or_pong() {
+            self.received.push_back(packet);
+        }
+    }
+
+    fn receive(&mut self) -> String {
+        let packet = self.received.pop_front().or_else(|| self.message_or_pong());
+        packet.expect("no more pongs than pings")
+    }
+}
