@@ -47,9 +47,9 @@ fn two_hours_of_fifty_clients() {
 fn who_does_not_answer_is_gone() {
     let config = Config::default();
     let (interval, timeout, grace) = (config.ping_interval, config.ping_timeout, config.leave_grace);
-    // Two of each transport: in that order no browser, browser.
     let mut crowd = crowd(config, 8);
     crowd.pass(Duration::from_secs(60));
+    // One upgraded, two polling (one of them with recovery), one on WebSocket from the start.
     let silent = [1, 2, 3, 4];
     for at in silent {
         crowd.clients[at].diligent = false;
