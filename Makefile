@@ -2,17 +2,20 @@
 
 # Debian packages the tests need; each is named like the program it brings (but python3-venv, a part of Python).
 # SYSTEM= skips the check.
-SYSTEM = chromium python3 python3-venv
+SYSTEM = chromium python3 python3-venv valgrind
 # Virtual environments of Python, one for each file of requirements.
 PYTHON = $(patsubst tests/versions/requirements-%.txt,tests/out/python-%/.installed,$(wildcard tests/versions/*.txt))
 # Directories of Node tests, one group each.
 GROUPS = $(sort $(dir $(wildcard tests/*/*.test.mjs)))
 NPM = npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
 STEP = @tests/run
+# Release code, but with the pipes of tests/seams in it, and with the names by which callgrind finds what it counts.
+SEAMS = debug-assertions=true strip=false
+COUNTS = cargo run --release --locked --quiet --example counts $(SEAMS:%=--config profile.release.package.salon.%) --
 # Programs of the system administrator count too: nginx and haproxy live there.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test bench system clean need-build need-test
+.PHONY: build run test counts bench system clean need-build need-test
 build: need-build static/node_modules/.package-lock.json
 	cargo build --release --locked
 
@@ -27,10 +30,15 @@ test: need-test system static/node_modules/.package-lock.json tests/node_modules
 	$(STEP) 'cargo test' '^test result' cargo test --locked
 	$(STEP) 'cargo test, hostile kernel' '^test result' \
 		env SALON_TEST_KERNEL=7 cargo test --locked --test live -- --skip bulk_
+	$(STEP) 'instruction counts' '^counts' $(COUNTS)
 	@for group in $(GROUPS); do \
 		tests/run "node --test $$group" '^# (tests|pass|fail) |^# skipped [1-9]' \
 			node --test --test-reporter=tap $$group*.test.mjs || exit; \
 	done
+
+# Writes tests/counts/counts.txt anew.
+counts: need-build system static/node_modules/.package-lock.json
+	@$(COUNTS) write
 
 # Compares salon with what the kernel alone costs: minutes, on a quiet machine.
 bench: build

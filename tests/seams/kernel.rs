@@ -77,7 +77,7 @@ impl Pipe {
 }
 
 /// The state of the generator that decides what goes wrong; 0: nothing does.
-pub struct Hostile(u64);
+pub struct Hostile(pub u64);
 
 impl Default for Hostile {
     fn default() -> Self {

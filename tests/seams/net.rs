@@ -2,7 +2,7 @@
 //! debug assertions.
 
 use super::*;
-use crate::kernel::seam::Pipe;
+use crate::kernel::seam::{Hostile, Pipe};
 
 impl<P: Default> Net<P> {
     /// A connection of the scripted world.
@@ -16,6 +16,11 @@ impl<P: Default> Net<P> {
             Stream::Pipe(pipe) => Some(pipe.clone()),
             Stream::Tcp(_) => None,
         }
+    }
+
+    /// From here on the kernel is hostile.
+    pub fn make_hostile(&mut self, seed: u64) {
+        self.kernel.hostile = Hostile(seed);
     }
 
     /// All connections that are not about to end, with what they speak.
@@ -41,6 +46,7 @@ impl<P: Default> Net<P> {
             assert!(limited || kept(&connection.protocol), "R7: {id:?} may stay for ever");
             let waits = connection.stall.at().is_some();
             assert!(connection.outbox.is_empty() || waits, "R3: the outbox of {id:?} is forgotten");
+            assert!(!connection.ended || connection.finishing, "{id:?} has ended, and is not closed");
             assert!(connection.queued() <= self.config.max_queue, "R7: the outbox of {id:?}");
             assert!(connection.input.len() <= self.config.max_payload + 64 * 1024, "R7: the input of {id:?}");
             assert!(!connection.input.is_empty() || connection.input.capacity() == 0, "R10: {id:?} owns a buffer");

@@ -16,6 +16,11 @@ impl<A: App> Server<A> {
         self.net.pipe(id)
     }
 
+    /// From here on the kernel moves one byte at a time, if at all.
+    pub fn make_hostile(&mut self, seed: u64) {
+        self.net.make_hostile(seed);
+    }
+
     /// What was left to be done, for the next turn.
     pub fn left(&mut self) -> Vec<Wake> {
         let mut wakes = Vec::new();

@@ -327,7 +327,8 @@ impl Client {
                 Item::Frame { opcode: wire::TEXT, payload } => {
                     self.heard(&String::from_utf8(payload).expect("a text frame is text"), stage.turns);
                 }
-                _ => self.lost_socket(),
+                Item::Answer { .. } | Item::Frame { opcode: wire::CLOSE, .. } => self.lost_socket(),
+                Item::Frame { .. } => {}
             }
         }
         let lost = |line: Option<Line>| line.is_some_and(|line| !stage.is_open(line));

@@ -1,6 +1,6 @@
-//! Hours of chat, in seconds.
+//! Hours of chat, in seconds; and what clients may rely on, each in a course of its own.
 
-use crate::client::Crowd;
+use crate::client::{Crowd, Which};
 use salon::config::Config;
 use std::time::Duration;
 
@@ -47,9 +47,9 @@ fn two_hours_of_fifty_clients() {
 fn who_does_not_answer_is_gone() {
     let config = Config::default();
     let (interval, timeout, grace) = (config.ping_interval, config.ping_timeout, config.leave_grace);
-    // Two of each transport: in that order no browser, browser.
     let mut crowd = crowd(config, 8);
     crowd.pass(Duration::from_secs(60));
+    // One upgraded, two polling (one of them with recovery), one on WebSocket from the start.
     let silent = [1, 2, 3, 4];
     for at in silent {
         crowd.clients[at].diligent = false;
@@ -75,4 +75,40 @@ fn nothing_is_left_of_those_who_leave() {
     }
     crowd.pass(Duration::from_secs(1));
     crowd.stage.empty();
+}
+
+/// More than the server reads in one turn: no new edge tells of the rest.
+#[test]
+fn a_flood_is_read_to_the_end() {
+    const MESSAGES: usize = 5000;
+    let mut crowd = crowd(Config::default(), 5);
+    for _ in 0..MESSAGES {
+        crowd.clients[4].say(&mut crowd.stage, 60);
+    }
+    crowd.pass(Duration::ZERO);
+    for client in &crowd.clients[..4] {
+        assert_eq!(client.record.heard.values().map(Vec::len).sum::<usize>(), MESSAGES);
+    }
+    crowd.check();
+}
+
+/// Who does not take what was sent is not read either, until they do.
+#[test]
+fn a_sender_that_was_paused_goes_on() {
+    let config = Config { max_queue: 64 * 1024, ..Config::default() };
+    let mut crowd = crowd(config, 5);
+    let line = crowd.clients[4].line(Which::Socket).expect("a WebSocket");
+    crowd.stage.throttle(line, usize::MAX, 0);
+    for _ in 0..5 {
+        crowd.clients[0].say(&mut crowd.stage, 8000);
+        crowd.pass(Duration::ZERO);
+    }
+    crowd.clients[4].say(&mut crowd.stage, 0);
+    crowd.pass(Duration::ZERO);
+    let name = crowd.clients[4].record.name.clone();
+    assert!(!crowd.clients[1].record.heard.contains_key(&name), "it was read with a full outbox");
+    crowd.stage.throttle(line, usize::MAX, usize::MAX);
+    crowd.pass(Duration::ZERO);
+    assert!(crowd.clients[1].record.heard.contains_key(&name));
+    crowd.check();
 }
