@@ -395,13 +395,17 @@ fn chunk_size(line: &[u8]) -> Result<u64, Error> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Duplicate;
 
-/// The value of a parameter of a query or form; bytes that are no UTF-8 become U+FFFD.
-pub fn parameter<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, str>>, Duplicate> {
-    let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
-    match (values.next(), values.next()) {
-        (first, None) => Ok(first.map(|(_, value)| value)),
-        _ => Err(Duplicate),
+/// The values of these parameters of a query or form, found in one pass; bytes that are no UTF-8 become U+FFFD.
+pub fn parameters<'a, const N: usize>(
+    query: &'a str, names: [&str; N],
+) -> [Result<Option<Cow<'a, str>>, Duplicate>; N] {
+    let mut values = [const { Ok(None) }; N];
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        if let Some(index) = names.iter().position(|name| *name == key) {
+            values[index] = if values[index] == Ok(None) { Ok(Some(value)) } else { Err(Duplicate) };
+        }
     }
+    values
 }
 
 /// Whether host and port of an Origin (RFC 6454) are those of a Host. Where a port is missing it is 80 or 443:

@@ -9,16 +9,11 @@
 #[path = "../tests/seams/kernel.rs"]
 pub mod seam;
 
-use mio::net::TcpStream;
+#[cfg(not(debug_assertions))]
+pub use mio::net::TcpStream as Stream;
+#[cfg(debug_assertions)]
+pub use seam::Stream;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::Shutdown;
-
-/// What a connection reads from and writes to.
-pub enum Stream {
-    Tcp(TcpStream),
-    #[cfg(debug_assertions)]
-    Pipe(seam::Pipe),
-}
 
 /// Moves bytes.
 #[derive(Default)]
@@ -37,11 +32,7 @@ impl Kernel {
             let most = self.most()?.min(buffer.len());
             &mut buffer[..most]
         };
-        match stream {
-            Stream::Tcp(stream) => stream.read(buffer),
-            #[cfg(debug_assertions)]
-            Stream::Pipe(pipe) => pipe.read(buffer),
-        }
+        stream.read(buffer)
     }
 
     /// Every byte that goes out passes here. No slice is empty.
@@ -53,33 +44,6 @@ impl Kernel {
         match slices {
             [one] => stream.write(one),
             many => stream.write_vectored(many),
-        }
-    }
-}
-
-impl Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.write(bytes),
-            #[cfg(debug_assertions)]
-            Stream::Pipe(pipe) => pipe.write(bytes),
-        }
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.write_vectored(slices),
-            #[cfg(debug_assertions)]
-            Stream::Pipe(pipe) => pipe.write(&slices[0]),
-        }
-    }
-
-    /// Sends FIN: nothing follows.
-    pub fn shut_down(&mut self) -> io::Result<()> {
-        match self {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            #[cfg(debug_assertions)]
-            Stream::Pipe(pipe) => pipe.shut_down(),
         }
     }
 }

@@ -20,7 +20,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// Tokens beyond all packed keys.
@@ -244,8 +244,8 @@ impl<P: Default> Net<P> {
     fn adopt(&mut self, stream: TcpStream, peer: IpAddr) -> Option<ConnId> {
         // Fails only on a socket that is dead already; reading it will tell.
         let _ = stream.set_nodelay(true);
-        let id = self.insert(Stream::Tcp(stream), peer);
-        let Stream::Tcp(stream) = &mut self.connections.get_mut(id)?.stream else { return None };
+        let id = self.insert(stream.into(), peer);
+        let stream = &mut self.connections.get_mut(id)?.stream;
         if self.poll.registry().register(stream, Token(id.pack()), Interest::READABLE | Interest::WRITABLE).is_err() {
             self.connections.remove(id);
             return None;
@@ -489,7 +489,7 @@ impl<P: Default> Net<P> {
         if connection.finishing && connection.lingering.is_none() {
             connection.lingering = Some(LINGER_BYTES);
             // An error means that there is nobody left to be told.
-            let gone = connection.ended || connection.stream.shut_down().is_err();
+            let gone = connection.ended || connection.stream.shutdown(Shutdown::Write).is_err();
             self.phases.set(id, &mut connection.phase, now + LINGER);
             if gone {
                 self.doom(id);

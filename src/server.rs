@@ -87,7 +87,7 @@ pub struct Server<A: App> {
     address: Option<SocketAddr>,
     start: Instant,
     /// Turns that began because something was ready, or because a timer was due.
-    wake_ups: [u64; 2],
+    turns: [u64; 2],
     /// The longest that a timer was late.
     lag: Duration,
     /// Connections that were answered: what they have sent behind is next.
@@ -111,7 +111,7 @@ impl<A: App> Server<A> {
             now,
             address: None,
             start: now,
-            wake_ups: [0, 0],
+            turns: [0, 0],
             lag: Duration::ZERO,
             resume: Vec::new(),
             stopping: None,
@@ -157,7 +157,7 @@ impl<A: App> Server<A> {
         let late = self.next_deadline().map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
         let stalled = late > STALLED;
         self.lag = self.lag.max(late);
-        self.wake_ups[usize::from(wakes.is_empty())] += 1;
+        self.turns[usize::from(wakes.is_empty())] += 1;
         self.now = now;
         self.engine.set_now(now);
         if !stalled {
@@ -449,8 +449,8 @@ impl<A: App> Server<A> {
         metrics.family("sessions_ended_total", "counter", "Sessions that have ended.", &ended);
         let refused = labelled(&Refusal::NAMES, &counters.refused);
         metrics.family("requests_refused_total", "counter", "Requests of Engine.IO that were refused.", &refused);
-        let causes = labelled(&[r#"cause="bytes""#, r#"cause="timer""#], &self.wake_ups);
-        metrics.family("wakeups_total", "counter", "Turns of the loop.", &causes);
+        let causes = labelled(&[r#"cause="bytes""#, r#"cause="timer""#], &self.turns);
+        metrics.family("turns_total", "counter", "Turns of the loop.", &causes);
         metrics.gauge("lag_seconds_max", "The longest that a timer was late.", self.lag.as_secs_f64());
         if let Some(bytes) = metrics::resident() {
             metrics.gauge("resident_bytes", "Resident memory.", bytes as f64);
@@ -464,7 +464,7 @@ impl<A: App> Server<A> {
     /// without Origin come from programs, not from pages; but a JSONP request is a script of a page and has none
     /// either, so it has to show in another way where it comes from.
     fn judge_origin(&mut self, head: &Head) -> Result<Box<str>, Response> {
-        let jsonp = || http::parameter(head.query, "j") != Ok(None) && assets::find(head.path).is_none();
+        let jsonp = || http::parameters(head.query, ["j"]) != [Ok(None)] && assets::find(head.path).is_none();
         let origin = match head.header("Origin") {
             Some(origin) => origin,
             None if !jsonp() || head.header("Sec-Fetch-Site") == Some(b"same-origin") => return Ok(Box::default()),

@@ -318,14 +318,15 @@ impl Engine {
     }
 
     fn judge(&mut self, conn: ConnId, head: &Head, upgrade: bool, plain: bool) -> Result<Next, Refusal> {
-        let parameter = |name| http::parameter(head.query, name);
+        let names = ["transport", "sid", "j", "EIO", "b64", "recovery"];
+        let [transport, sid, jsonp, version, base64, recovery] = http::parameters(head.query, names);
         // A parameter that is given twice is as good as unknown: which one would count?
-        let websocket = match parameter("transport").map_err(|_| Refusal::UnknownTransport)?.as_deref() {
+        let websocket = match transport.map_err(|_| Refusal::UnknownTransport)?.as_deref() {
             Some("polling") if self.config.transports.polling => false,
             Some("websocket") if self.config.transports.websocket => true,
             _ => return Err(Refusal::UnknownTransport),
         };
-        let session = match parameter("sid").map_err(|_| Refusal::UnknownSid)?.as_deref() {
+        let session = match sid.map_err(|_| Refusal::UnknownSid)?.as_deref() {
             Some(sid) => {
                 let id = Id::parse(sid).and_then(|sid| self.sids.get(&sid).copied());
                 Some(id.ok_or(Refusal::UnknownSid)?)
@@ -338,14 +339,14 @@ impl Engine {
         if websocket != upgrade || websocket && head.method != Method::Get {
             return Err(Refusal::BadRequest);
         }
-        let jsonp = match parameter("j").map_err(|_| Refusal::BadRequest)?.as_deref() {
+        let jsonp = match jsonp.map_err(|_| Refusal::BadRequest)?.as_deref() {
             Some(number) => Some(v3::callback(number).ok_or(Refusal::BadRequest)?),
             None => None,
         };
         let poll = Poll { conn, jsonp, gzip: head.accepts_gzip() };
         let Some(id) = session else {
-            let base64 = jsonp.is_some() || parameter("b64").is_ok_and(|value| value.as_deref() == Some("1"));
-            let version = parameter("EIO").map_err(|_| Refusal::UnsupportedProtocol)?;
+            let base64 = jsonp.is_some() || base64.is_ok_and(|value| value.as_deref() == Some("1"));
+            let version = version.map_err(|_| Refusal::UnsupportedProtocol)?;
             let dialect = match (version.as_deref(), self.config.old_clients) {
                 (Some("4"), _) => Dialect::V4,
                 (Some("3"), true) => Dialect::Old { version: v3::Version::V3, base64 },
@@ -356,7 +357,7 @@ impl Engine {
             let agent = head.header("User-Agent").unwrap_or_default();
             let many = agent.starts_with(b"Mozilla/");
             // The offset is an argument more, of which handlers die that do not expect it: only to clients that do.
-            let recovers = match (self.config.recovery, parameter("recovery").ok().flatten().as_deref()) {
+            let recovers = match (self.config.recovery, recovery.ok().flatten().as_deref()) {
                 (Recovery::Off, _) | (_, Some("0")) => false,
                 (Recovery::Always, _) | (_, Some("1")) => true,
                 (Recovery::Auto, _) => many || agent.starts_with(b"node-XMLHttpRequest"),

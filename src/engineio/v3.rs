@@ -157,7 +157,7 @@ pub fn jsonp(callback: u32, body: &[u8]) -> Vec<u8> {
 /// each in their own way, so `\n` stands for one, and a backslash before an `n` is doubled.
 pub fn jsonp_body(body: &[u8]) -> Result<Bytes, Invalid> {
     let form = str::from_utf8(body).map_err(|_| Invalid("a form is not UTF-8"))?;
-    let Ok(Some(payload)) = http::parameter(form, "d") else { return Err(Invalid("a form without one field d")) };
+    let [Ok(Some(payload))] = http::parameters(form, ["d"]) else { return Err(Invalid("a form without one field d")) };
     let parts: Vec<String> = payload.split(r"\\n").map(|part| part.replace(r"\n", "\n")).collect();
     Ok(parts.join(r"\n").into())
 }

@@ -188,14 +188,14 @@ fn idle_websocket(lab: &Lab) -> Result {
     if swarm.seen.pings > 0 {
         return Err("the sessions took longer to come up than one ping interval".into());
     }
-    let causes = wakeup_causes(&server);
+    let timer_wakeups = count_timer_wakeups(&server);
     let (cpu, wakeups) = (server.cpu()?, server.wakeups()?);
     swarm.idle(Duration::from_secs(window))?;
     let (cpu, wakeups) = (server.cpu()? - cpu, server.wakeups()? - wakeups);
     let mut figures =
         vec![("idle-ws-bytes", bytes), ("idle-cpu", cpu.as_secs_f64() * 1000.0), ("idle-wakeups", wakeups as f64)];
-    if let (Some(before), Some(after)) = (causes, wakeup_causes(&server)) {
-        figures.extend([("idle-timer", after.0 - before.0), ("idle-bytes", after.1 - before.1)]);
+    if let (Some(before), Some(after)) = (timer_wakeups, count_timer_wakeups(&server)) {
+        figures.extend([("idle-timer", after - before), ("idle-bytes", (wakeups as f64 - (after - before)).max(0.0))]);
     }
     let mut outcome = conclude(&mut swarm, figures)?;
     let odd = swarm.pinged_other_than(1);
@@ -205,16 +205,12 @@ fn idle_websocket(lab: &Lab) -> Result {
     Ok(outcome)
 }
 
-/// Wake-ups by a timer and by bytes, where a server counts them on its /metrics page.
-fn wakeup_causes(server: &Server) -> Option<(f64, f64)> {
+/// Wake-ups by a timer alone, where a server counts them on its /metrics page; all others are by bytes.
+fn count_timer_wakeups(server: &Server) -> Option<f64> {
     let mut visitor = Visitor::connect(server.address).ok()?;
     visitor.send(&visitor::get("/metrics", false)).ok()?;
     let page = String::from_utf8(visitor.answer(200).ok()?).ok()?;
-    let count = |cause| {
-        let name = format!("salon_wakeups_total{{cause=\"{cause}\"}} ");
-        page.lines().find_map(|line| line.strip_prefix(&name))?.trim().parse().ok()
-    };
-    Some((count("timer")?, count("bytes")?))
+    page.lines().find_map(|line| line.strip_prefix("salon_turns_total{cause=\"timer\"} "))?.trim().parse().ok()
 }
 
 fn idle_polling(lab: &Lab) -> Result {

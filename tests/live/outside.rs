@@ -42,7 +42,7 @@ fn metrics_count_what_happens() {
     assert_eq!(value(text, r#"salon_requests_refused_total{kind="unknown_sid"}"#), 1.0);
     assert!(value(text, "salon_messages_received_total") >= 4.0);
     assert!(value(text, "salon_connections") >= 2.0);
-    assert!(value(text, r#"salon_wakeups_total{cause="bytes"}"#) > 0.0);
+    assert!(value(text, r#"salon_turns_total{cause="bytes"}"#) > 0.0);
     assert!(value(text, "salon_uptime_seconds") > 0.0);
     // Each sample belongs to a family that says what it is.
     for line in text.lines().filter(|line| !line.starts_with('#')) {

@@ -4,8 +4,9 @@
 use crate::random::{Random, splits};
 use salon::{
     config::Config,
-    http::{Duplicate, Error, Event, Head, Parser, Response, origin_of, parameter, same_origin},
+    http::{Duplicate, Error, Event, Head, Parser, Response, origin_of, parameters, same_origin},
 };
+use std::borrow::Cow;
 use std::mem;
 
 /// Small limits, so that the tests at the limits are quick.
@@ -718,8 +719,14 @@ fn a_value_cannot_add_lines_to_an_answer() {
     assert!(Response::new(400).close().close);
 }
 
+fn parameter<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, str>>, Duplicate> {
+    let [one, other, _] = parameters(query, [name, "other", "third"]);
+    assert_eq!(other, Ok(None));
+    one
+}
+
 #[test]
-fn parameters() {
+fn parameters_of_a_query() {
     for (query, value) in [
         ("a=b", Some("b")),
         ("x=y&a=b&z", Some("b")),

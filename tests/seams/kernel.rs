@@ -1,12 +1,82 @@
 //! What stands in for the kernel in builds with debug assertions: part of `kernel`.
 
 use super::Kernel;
+use mio::{Interest, Registry, Token, event::Source, net::TcpStream};
 use std::{
     collections::VecDeque,
     env,
-    io::{self, ErrorKind, Read},
+    io::{self, ErrorKind, IoSlice, Read, Write},
+    net::Shutdown,
     sync::{Arc, Mutex, MutexGuard},
 };
+
+/// What a connection reads from and writes to.
+pub enum Stream {
+    Tcp(TcpStream),
+    Pipe(Pipe),
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Stream {
+        Stream::Tcp(stream)
+    }
+}
+
+impl Stream {
+    pub fn shutdown(&mut self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => stream.shutdown(how),
+            Stream::Pipe(pipe) => pipe.shut_down(),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.read(buffer),
+            Stream::Pipe(pipe) => pipe.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.write(bytes),
+            Stream::Pipe(pipe) => pipe.write(bytes),
+        }
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.write_vectored(slices),
+            Stream::Pipe(pipe) => pipe.write(&slices[0]),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Pipes are never registered: the script says what is ready.
+impl Source for Stream {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => stream.register(registry, token, interests),
+            Stream::Pipe(_) => Ok(()),
+        }
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        self.register(registry, token, interests)
+    }
+
+    fn deregister(&mut self, _: &Registry) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Both directions of a connection of the scripted world. The server drops its clone when it closes the connection;
 /// the other one still holds what was written last.
@@ -42,7 +112,7 @@ impl Pipe {
         Arc::strong_count(&self.0) == 1
     }
 
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut *self.wire() {
             Wire { reset: true, .. } => Err(ErrorKind::ConnectionReset.into()),
             Wire { incoming, ended: false, .. } if incoming.is_empty() => Err(ErrorKind::WouldBlock.into()),
@@ -50,7 +120,7 @@ impl Pipe {
         }
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut wire = self.wire();
         assert!(!wire.shut, "a write after the end");
         let count = wire.room.min(bytes.len());
@@ -66,7 +136,7 @@ impl Pipe {
         Ok(count)
     }
 
-    pub(super) fn shut_down(&mut self) -> io::Result<()> {
+    fn shut_down(&mut self) -> io::Result<()> {
         let mut wire = self.wire();
         if wire.reset {
             return Err(ErrorKind::NotConnected.into());
