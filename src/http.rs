@@ -10,6 +10,7 @@
 
 use crate::config::{Config, MAX_HEADERS};
 use bytes::Bytes;
+use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
 /// The methods of RFC 9110 and PATCH; `Known`: nothing here takes it; `Other`: not known.
@@ -218,11 +219,12 @@ impl Parser {
     ) -> Result<Option<(usize, Event<'a>)>, Error> {
         // An empty line before the request line is tolerated (RFC 9112 section 2.2), one.
         let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
-        let Some(end) = head_end(input, start, searched)? else {
+        let mut searched = searched.max(start);
+        let Some(end) = head_end(input, start, &mut searched)? else {
             if input.len() > config.max_head {
                 return Err(Error { status: 431, reason: "request head too large" });
             }
-            self.state = State::Head(input.len());
+            self.state = State::Head(searched);
             return Ok(None);
         };
         if end > config.max_head {
@@ -245,18 +247,19 @@ fn waiting<'a>(at: usize) -> Result<Option<(usize, Event<'a>)>, Error> {
 
 /// Looks for the empty line behind a head, from where the last look ended. Every line must end in CRLF; a bare
 /// LF or CR is where two parsers may disagree (RFC 9112 section 2.2 lets a server refuse them).
-fn head_end(input: &[u8], start: usize, searched: usize) -> Result<Option<usize>, Error> {
-    for at in searched.max(start)..input.len() {
-        let after_cr = at > 0 && input[at - 1] == b'\r';
-        match input[at] {
-            b'\n' if !after_cr => return Err(bad("a line does not end in CRLF")),
-            b'\n' if at == start + 1 => return Err(bad("an empty request line")),
-            b'\n' if at >= start + 3 && input[at - 2] == b'\n' => return Ok(Some(at + 1)),
-            b'\n' => {}
-            _ if after_cr => return Err(bad("a bare CR")),
-            _ => {}
+fn head_end(input: &[u8], start: usize, searched: &mut usize) -> Result<Option<usize>, Error> {
+    while let Some(found) = input[*searched..].iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
+        *searched += found;
+        match &input[*searched..] {
+            [b'\n', ..] => return Err(bad("a line does not end in CRLF")),
+            [_] => return Ok(None),
+            [_, b'\n', ..] if *searched == start => return Err(bad("an empty request line")),
+            [_, b'\n', ..] if input[..*searched].ends_with(b"\n") => return Ok(Some(*searched + 2)),
+            [_, b'\n', ..] => *searched += 2,
+            _ => return Err(bad("a bare CR")),
         }
     }
+    *searched = input.len();
     Ok(None)
 }
 
@@ -400,12 +403,22 @@ pub fn parameters<'a, const N: usize>(
     query: &'a str, names: [&str; N],
 ) -> [Result<Option<Cow<'a, str>>, Duplicate>; N] {
     let mut values = [const { Ok(None) }; N];
-    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+    for pair in query.split('&') {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let key = decode(key);
         if let Some(index) = names.iter().position(|name| *name == key) {
-            values[index] = if values[index] == Ok(None) { Ok(Some(value)) } else { Err(Duplicate) };
+            values[index] = if values[index] == Ok(None) { Ok(Some(decode(value))) } else { Err(Duplicate) };
         }
     }
     values
+}
+
+/// Undoes the encoding of forms (URL standard, section 5.1).
+fn decode(text: &str) -> Cow<'_, str> {
+    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        return text.into();
+    }
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned().into()
 }
 
 /// Whether host and port of an Origin (RFC 6454) are those of a Host. Where a port is missing it is 80 or 443:
