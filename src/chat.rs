@@ -9,7 +9,7 @@
 //! | (disconnect of a named user) | `user left` to all others |
 //!
 //! `numUsers` is the number of named sockets that are connected, or whose connection broke less than `leave_grace` ago:
-//! a broken connection is not a goodbye. Who comes back later than that is announced again.
+//! a broken connection is not a goodbye. In a cluster those of the other nodes count too. Who comes back later than that is announced again.
 //!
 //! What the example does not do: judge what clients send. A name or text that is no string, is empty or too
 //! long, and a post without a name are refused: nothing is relayed, the ack callback gets `{error}`.
@@ -21,6 +21,7 @@ use crate::slab::SocketKey;
 use crate::socketio::{App, Cx, Event, Reason, To, packet};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 #[derive(Serialize)]
@@ -66,6 +67,10 @@ pub struct Chat {
     users: HashMap<SocketKey, User>,
     /// Users that are here.
     here: usize,
+    /// How often that has changed.
+    changes: u64,
+    /// Users on other nodes of a cluster.
+    elsewhere: usize,
     /// Events refused since the start.
     pub refused: u64,
 }
@@ -73,7 +78,7 @@ pub struct Chat {
 impl Chat {
     /// An empty room.
     pub fn new(config: Config) -> Chat {
-        Chat { config, users: HashMap::new(), here: 0, refused: 0 }
+        Chat { config, users: HashMap::new(), here: 0, changes: 0, elsewhere: 0, refused: 0 }
     }
 
     fn add_user(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
@@ -87,20 +92,31 @@ impl Chat {
         });
         match back {
             Some(old) => drop(self.users.remove(&old)),
-            None => self.here += 1,
+            None => self.arrive(1),
         }
         self.users.insert(socket, User { name: raw.to_owned(), here: true });
-        cx.emit(socket, "login", &(Login { num_users: self.here },), &[]);
+        cx.emit(socket, "login", &(Login { num_users: self.count() },), &[]);
         if back.is_none() {
             self.tell(cx, socket, "user joined");
         }
         Ok(())
     }
 
+    /// What `numUsers` is.
+    fn count(&self) -> usize {
+        self.here + self.elsewhere
+    }
+
+    /// One user more, or less.
+    fn arrive(&mut self, users: isize) {
+        self.here = self.here.strict_add_signed(users);
+        self.changes += 1;
+    }
+
     /// Tells all others that a user is here, or no longer.
     fn tell(&self, cx: &mut Cx, socket: SocketKey, event: &str) {
         if let Some(user) = self.users.get(&socket) {
-            let presence = Presence { username: &user.name, num_users: self.here };
+            let presence = Presence { username: &user.name, num_users: self.count() };
             cx.broadcast(&others(&[socket]), event, &(presence,), &[]);
         }
     }
@@ -145,7 +161,7 @@ impl App for Chat {
             && let Some(user) = self.users.get_mut(&socket)
         {
             user.here = false;
-            self.here -= 1;
+            self.arrive(-1);
             self.tell(cx, socket, "user left");
         }
     }
@@ -153,27 +169,51 @@ impl App for Chat {
     fn recovered(&mut self, cx: &mut Cx, socket: SocketKey) {
         if let Some(user) = self.users.get_mut(&socket).filter(|user| !user.here) {
             user.here = true;
-            self.here += 1;
-            cx.emit(socket, "login", &(Login { num_users: self.here },), &[]);
+            self.arrive(1);
+            cx.emit(socket, "login", &(Login { num_users: self.count() },), &[]);
             self.tell(cx, socket, "user joined");
         }
     }
 
     fn metrics(&self, metrics: &mut Metrics) {
         metrics.gauge("users", "Users that are here.", self.here as f64);
+        metrics.gauge("users_elsewhere", "Users on other nodes of the cluster.", self.elsewhere as f64);
         metrics.counter("events_refused_total", "Events of the chat that were refused.", self.refused);
     }
 
     fn forgotten(&mut self, socket: SocketKey) {
         if self.users.remove(&socket).is_some_and(|user| user.here) {
-            self.here -= 1;
+            self.arrive(-1);
+        }
+    }
+
+    fn present(&self) -> (usize, u64) {
+        (self.here, self.changes)
+    }
+
+    fn names(&self, most: usize) -> Vec<String> {
+        let here = self.users.values().filter(|user| user.here).take(most);
+        here.filter_map(|user| packet::string(&user.name)).map(Cow::into_owned).collect()
+    }
+
+    fn elsewhere(&mut self, cx: &mut Cx, users: usize, lost: &[String]) {
+        self.elsewhere = users;
+        for name in lost {
+            // Who has come here meanwhile has not left.
+            let here = self.users.values().any(|user| user.here && packet::string(&user.name).as_deref() == Some(name));
+            if let Ok(username) = serde_json::value::to_raw_value(name)
+                && !here
+            {
+                let presence = Presence { username: &username, num_users: self.count() };
+                cx.broadcast(&To { local: true, ..To::default() }, "user left", &(presence,), &[]);
+            }
         }
     }
 }
 
 /// Every socket, named or not, but these.
 fn others(except: &[SocketKey]) -> To<'_> {
-    To { namespace: 0, rooms: &[], except }
+    To { except, ..To::default() }
 }
 
 /// The first argument, if it is a string that says something and is short enough.

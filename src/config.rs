@@ -5,7 +5,8 @@
 //! Everything a peer can grow has its limit here (rule R7).
 
 use log::LevelFilter;
-use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, time::Duration};
+use percent_encoding::percent_decode_str;
+use std::{collections::BTreeMap, ffi::OsString, fmt, net::IpAddr, time::Duration};
 
 /// Header fields a head may have at most, whatever the option says: room for them is on the stack.
 pub const MAX_HEADERS: usize = 64;
@@ -63,6 +64,16 @@ options! {
         "how long a broken connection is no goodbye; 0: user left is announced at once";
     metrics_token: Option<String> = "metrics-token", "SALON_METRICS_TOKEN", "none", token,
         "who sends it as a bearer token may read /metrics; without one, only programs of this machine";
+    redis: Option<RedisUrl> = "redis", "REDIS_URL", "none", redis,
+        "share the chat through this Redis: redis://user:password@host:port/db, or rediss:// for TLS";
+    redis_ca: Option<String> = "redis-ca", "SALON_REDIS_CA", "none", file,
+        "PEM file of the authorities to trust for rediss://; without one, those that browsers trust";
+    redis_prefix: String = "redis-prefix", "SALON_REDIS_PREFIX", "socket.io", prefix,
+        "how the names of channels begin: `key` of the adapter for Node";
+    presence_beat: Duration = "presence-beat", "SALON_PRESENCE_BEAT", "10s", time,
+        "how often a node with users tells the others how many; after three times without, it is forgotten";
+    instance: String = "instance", "SALON_INSTANCE", "auto", name,
+        "the name of this node in log lines and among the others; auto makes one up";
     log: LevelFilter = "log", "SALON_LOG", "info", level, "off, error, warn, info, debug or trace";
     ping_interval: Duration = "ping-interval", "SALON_PING_INTERVAL", "25s", time, "from one heartbeat to the next";
     ping_timeout: Duration = "ping-timeout", "SALON_PING_TIMEOUT", "20s", time, "how long its answer may take";
@@ -125,6 +136,59 @@ pub enum Origins {
     Any,
 }
 
+/// Where a Redis server is, and who we are there.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl {
+    /// `rediss://`
+    pub tls: bool,
+    pub user: Option<String>,
+    pub password: Option<String>,
+    /// A name or an address; IPv6 without brackets.
+    pub host: String,
+    pub port: u16,
+    pub database: u32,
+}
+
+impl RedisUrl {
+    /// Reads a URL; `None` if it is none.
+    fn parse(text: &str) -> Option<RedisUrl> {
+        let (scheme, rest) = text.split_once("://")?;
+        let tls = match scheme {
+            "redis" => false,
+            "rediss" => true,
+            _ => return None,
+        };
+        let (rest, database) = rest.split_once('/').unwrap_or((rest, ""));
+        let database = if database.is_empty() { 0 } else { database.parse().ok()? };
+        // A password may have an @ that nobody has encoded.
+        let (login, address) = rest.rsplit_once('@').unwrap_or(("", rest));
+        let (user, password) = login.split_once(':').unwrap_or((login, ""));
+        let decode = |text: &str| {
+            let text = percent_decode_str(text).decode_utf8().ok()?.into_owned();
+            Some((!text.is_empty()).then_some(text))
+        };
+        let (host, port) = match address.strip_prefix('[') {
+            Some(address) => address.split_once(']')?,
+            None => address.split_at(address.find(':').unwrap_or(address.len())),
+        };
+        let port = if port.is_empty() { 6379 } else { port.strip_prefix(':')?.parse().ok()? };
+        let fine = !host.is_empty() && !host.contains(['?', '#', '%', ' ']);
+        let (user, password) = (decode(user)?, decode(password)?);
+        fine.then(|| RedisUrl { tls, user, password, host: host.into(), port, database })
+    }
+}
+
+/// Without the password: this may be logged.
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let scheme = if self.tls { "rediss" } else { "redis" };
+        match self.host.contains(':') {
+            true => write!(f, "{scheme}://[{}]:{}", self.host, self.port),
+            false => write!(f, "{scheme}://{}:{}", self.host, self.port),
+        }
+    }
+}
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Action {
@@ -161,7 +225,10 @@ impl Config {
                 (None, None) => continue,
             };
             let text = value.to_str().ok_or_else(|| format!("{name}: not UTF-8"))?.trim();
-            (option.set)(&mut self, text).map_err(|expected| format!("{name}: {text:?} is not {expected}"))?;
+            // What is wrong with a secret is said without showing it.
+            let secret = ["redis", "metrics-token"].contains(&option.flag);
+            let shown = || if secret { "the value".into() } else { format!("{text:?}") };
+            (option.set)(&mut self, text).map_err(|expected| format!("{name}: {} is not {expected}", shown()))?;
         }
         Ok(Action::Run(Box::new(self)))
     }
@@ -294,6 +361,32 @@ fn token(text: &str) -> Result<Option<String>, String> {
         _ if text.len() >= 8 && text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Some(text.into())),
         _ => Err("a token of at least 8 visible ASCII characters".into()),
     }
+}
+
+fn redis(text: &str) -> Result<Option<RedisUrl>, String> {
+    match text {
+        "none" => Ok(None),
+        _ if !cfg!(feature = "redis") => Err("of use: this salon is built without the feature redis".into()),
+        _ if text.starts_with("rediss:") && !cfg!(feature = "tls") => {
+            Err("of use: this salon is built without the feature tls".into())
+        }
+        _ => RedisUrl::parse(text).map(Some).ok_or("a URL such as redis://:password@host:6379".into()),
+    }
+}
+
+fn file(text: &str) -> Result<Option<String>, String> {
+    Ok((text != "none").then(|| text.into()))
+}
+
+fn prefix(text: &str) -> Result<String, String> {
+    // No character that has a meaning in a pattern of Redis, or between the parts of a channel.
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+    if text.bytes().all(fine) { Ok(text.into()) } else { Err("letters, digits and . _ : -".into()) }
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let fine = text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if fine { Ok(text.into()) } else { Err("a name of at most 64 visible ASCII characters".into()) }
 }
 
 fn level(text: &str) -> Result<LevelFilter, String> {

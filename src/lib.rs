@@ -36,6 +36,8 @@
 
 pub mod assets;
 pub mod chat;
+#[cfg(feature = "redis")]
+pub mod cluster;
 pub mod config;
 pub mod engineio;
 pub mod http;

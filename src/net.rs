@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 /// Tokens beyond all packed keys.
 const LISTENER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
+#[cfg(feature = "redis")]
+const WAKER: Token = Token(usize::MAX - 2);
 /// Connections the kernel keeps for us until they are accepted (Linux cuts this to net.core.somaxconn).
 const BACKLOG: i32 = 1024;
 /// Connections accepted in one turn, so that a flood of them does not starve those that are there.
@@ -44,6 +46,8 @@ const LINGER_BYTES: usize = 64 * 1024;
 pub enum Wake {
     Listener,
     Signals,
+    /// A name was looked up.
+    Resolved,
     /// `hung_up`: the peer will send nothing more.
     Connection {
         id: ConnId,
@@ -89,6 +93,8 @@ pub struct Connection<P> {
     /// Our side is shut down; so many bytes more of the peer are thrown away.
     lingering: Option<usize>,
     dead: bool,
+    /// What it died of, where the kernel or TLS said so.
+    error: Option<io::Error>,
 }
 
 impl<P> Connection<P> {
@@ -117,6 +123,15 @@ pub struct Net<P> {
     kernel: Kernel,
     phases: Timers<ConnId>,
     stalls: Timers<ConnId>,
+    #[cfg(feature = "redis")]
+    resolver: Option<resolve::Resolver>,
+}
+
+/// A connection that is over.
+pub struct Buried<P> {
+    pub id: ConnId,
+    pub protocol: P,
+    pub error: Option<io::Error>,
 }
 
 impl<P: Default> Net<P> {
@@ -138,6 +153,8 @@ impl<P: Default> Net<P> {
             kernel: Kernel::default(),
             phases: Timers::default(),
             stalls: Timers::default(),
+            #[cfg(feature = "redis")]
+            resolver: None,
         })
     }
 
@@ -192,6 +209,8 @@ impl<P: Default> Net<P> {
             wakes.push(match event.token() {
                 LISTENER => Wake::Listener,
                 SIGNALS => Wake::Signals,
+                #[cfg(feature = "redis")]
+                WAKER => Wake::Resolved,
                 Token(number) => Wake::Connection {
                     id: ConnId::unpack(number),
                     readable: event.is_readable() || event.is_read_closed() || event.is_error(),
@@ -253,6 +272,15 @@ impl<P: Default> Net<P> {
         Some(id)
     }
 
+    /// Begins a connection of ours. What is pushed leaves once it is there; if it fails, it is buried like any other.
+    pub fn connect(&mut self, address: SocketAddr, protocol: P) -> io::Result<ConnId> {
+        let id = self.adopt(TcpStream::connect(address)?, address.ip()).ok_or(ErrorKind::OutOfMemory)?;
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.protocol = protocol;
+        }
+        Ok(id)
+    }
+
     fn insert(&mut self, stream: Stream, peer: IpAddr) -> ConnId {
         self.connections.insert(Connection {
             protocol: P::default(),
@@ -270,6 +298,7 @@ impl<P: Default> Net<P> {
             finishing: false,
             lingering: None,
             dead: false,
+            error: None,
         })
     }
 
@@ -321,7 +350,12 @@ impl<P: Default> Net<P> {
                     return Fill::Nothing;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => break,
+                // Windows says so while a connection of ours is being made.
+                Err(error) if error.kind() == ErrorKind::NotConnected => return Fill::Nothing,
+                Err(error) => {
+                    connection.error = Some(error);
+                    break;
+                }
             }
         }
         self.doom(id);
@@ -460,7 +494,7 @@ impl<P: Default> Net<P> {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
                     if self.kernel.lied && !mem::replace(&mut connection.unread, true) {
                         self.unread.push(id);
                     }
@@ -475,7 +509,8 @@ impl<P: Default> Net<P> {
                     connection.soft = over;
                     return;
                 }
-                Err(_) => {
+                Err(error) => {
+                    connection.error = Some(error);
                     connection.dead = true;
                     self.doomed.push(id);
                 }
@@ -499,7 +534,7 @@ impl<P: Default> Net<P> {
 
     /// Takes one dead connection out of the books and closes its socket; the caller tells those above.
     /// Every connection comes by here exactly once (rule R4).
-    pub fn bury(&mut self) -> Option<(ConnId, P)> {
+    pub fn bury(&mut self) -> Option<Buried<P>> {
         let id = self.doomed.pop()?;
         let mut connection = self.connections.remove(id).expect("a connection is doomed once and buried once");
         self.pool.clear(&mut connection.outbox);
@@ -507,7 +542,7 @@ impl<P: Default> Net<P> {
         self.stalls.clear(id, &mut connection.stall);
         // A descriptor is free again.
         self.accept_pause = None;
-        Some((id, connection.protocol))
+        Some(Buried { id, protocol: connection.protocol, error: connection.error })
     }
 }
 
@@ -526,6 +561,10 @@ fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
+
+#[cfg(feature = "redis")]
+#[path = "cluster/resolve.rs"]
+mod resolve;
 
 #[cfg(debug_assertions)]
 #[path = "../tests/seams/net.rs"]

@@ -19,7 +19,7 @@ use crate::http::{self, Framing, Head, Method, Response};
 use crate::id::Ids;
 use crate::logger::Quiet;
 use crate::metrics::{self, Metrics};
-use crate::net::{Fill, Net, Wake};
+use crate::net::{Buried, Fill, Net, Wake};
 use crate::slab::{ConnId, SessionId};
 use crate::socketio::{App, Io};
 use crate::{assets, ws};
@@ -45,6 +45,9 @@ enum Speaks {
     Http { parser: http::Parser, exchange: Option<Box<Exchange>> },
     /// `halfway`: half a message is there, and the deadline for the other half is set.
     WebSocket { session: SessionId, incoming: ws::Incoming, halfway: bool },
+    /// The way to the other servers of a cluster.
+    #[cfg(feature = "redis")]
+    Redis(turn::Role),
 }
 
 impl Default for Speaks {
@@ -81,6 +84,7 @@ pub struct Server<A: App> {
     engine: Engine,
     io: Io,
     app: A,
+    links: turn::Links,
     decoder: ws::Decoder,
     /// The time of the turn.
     now: Instant,
@@ -102,10 +106,13 @@ pub struct Server<A: App> {
 impl<A: App> Server<A> {
     /// A server without a listener. Fails only if the operating system gives no selector.
     pub fn new(config: Config, app: A, ids: Ids, now: Instant) -> io::Result<Server<A>> {
+        let mut engine = Engine::new(config.clone(), ids, now);
+        let mut io = Io::new(config.clone(), app.namespaces());
         Ok(Server {
             net: Net::new(config.clone())?,
-            engine: Engine::new(config.clone(), ids, now),
-            io: Io::new(config.clone(), app.namespaces()),
+            links: turn::Links::new(&config, app.namespaces(), &mut engine, &mut io),
+            engine,
+            io,
             app,
             decoder: ws::Decoder::default(),
             now,
@@ -148,8 +155,9 @@ impl<A: App> Server<A> {
 
     /// When the next turn is wanted even if nothing is ready.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let deadlines = [self.net.next_deadline(), self.engine.next_deadline(), self.io.next_deadline(), self.stopping];
-        deadlines.into_iter().flatten().min()
+        let cores = [self.net.next_deadline(), self.engine.next_deadline(), self.io.next_deadline()];
+        let deadlines = [self.links.next_deadline(), self.stopping].into_iter().chain(cores);
+        deadlines.flatten().min()
     }
 
     /// One turn of the loop, at `now`, with what is ready.
@@ -167,6 +175,7 @@ impl<A: App> Server<A> {
             match *wake {
                 Wake::Listener => self.accept(),
                 Wake::Signals => {}
+                Wake::Resolved => self.resolved(),
                 Wake::Connection { id, readable, writable, hung_up } => {
                     if writable {
                         self.net.writable(id);
@@ -190,6 +199,7 @@ impl<A: App> Server<A> {
         }
         self.engine.expire();
         self.io.expire(&mut self.engine);
+        self.links.expire(self.now);
         self.pump();
     }
 
@@ -232,6 +242,8 @@ impl<A: App> Server<A> {
                     connection.input.len() >= self.config.max_head
                 }
                 Speaks::Http { .. } => false,
+                #[cfg(feature = "redis")]
+                Speaks::Redis(_) => false,
                 Speaks::WebSocket { .. } => connection.queued() > self.config.max_queue / 2,
             }
         })
@@ -275,6 +287,8 @@ impl<A: App> Server<A> {
             let step = match connection.protocol {
                 Speaks::Http { .. } => self.http(id, &bytes[used..]),
                 Speaks::WebSocket { .. } => self.websocket(id, &bytes[used..]),
+                #[cfg(feature = "redis")]
+                Speaks::Redis(role) => self.links.receive(role, id, &bytes[used..], self.now),
             };
             self.pump();
             match step {
@@ -455,6 +469,7 @@ impl<A: App> Server<A> {
         if let Some(bytes) = metrics::resident() {
             metrics.gauge("resident_bytes", "Resident memory.", bytes as f64);
         }
+        self.links.metrics(&mut metrics);
         self.app.metrics(&mut metrics);
         *self.engine.counters() = counters;
         metrics.text()
@@ -574,6 +589,7 @@ impl<A: App> Server<A> {
                 }
                 Some(event) => self.io.handle(event, &mut self.engine, &mut self.app),
                 None if self.io.handle_late(&mut self.engine, &mut self.app) => {}
+                None if self.carry() => {}
                 None => return,
             }
         }
@@ -586,6 +602,7 @@ impl<A: App> Server<A> {
         let mut moved = true;
         while mem::take(&mut moved) {
             self.engine.flush();
+            self.tell_presence();
             self.pump();
             self.net.flush(self.now);
             moved |= self.bury();
@@ -598,12 +615,14 @@ impl<A: App> Server<A> {
     /// Buries the dead, and tells their sessions. Returns whether there were any.
     fn bury(&mut self) -> bool {
         let mut any = false;
-        while let Some((id, protocol)) = self.net.bury() {
+        while let Some(Buried { id, protocol, error }) = self.net.bury() {
             any = true;
             if let Some(session) = protocol.session() {
                 self.engine.lost(id, session);
-                self.pump();
+            } else {
+                self.links.lost(id, error, self.now);
             }
+            self.pump();
         }
         any
     }
@@ -649,6 +668,9 @@ impl<A: App> Server<A> {
             Speaks::WebSocket { session, .. } => {
                 self.close_websocket(id, session, ws::close_frame(1008, "message timeout"));
             }
+            // The cluster has deadlines of its own.
+            #[cfg(feature = "redis")]
+            Speaks::Redis(_) => {}
         }
     }
 
@@ -663,6 +685,7 @@ impl<A: App> Server<A> {
             log::info!("stopping");
             self.stopping = Some(self.now + STOP_TIME);
             self.engine.close_all();
+            self.links.goodbye(self.now);
             self.settle();
         }
     }
@@ -687,6 +710,8 @@ impl Speaks {
         match self {
             Speaks::WebSocket { session, .. } => Some(*session),
             Speaks::Http { exchange, .. } => exchange.as_ref()?.session,
+            #[cfg(feature = "redis")]
+            Speaks::Redis(_) => None,
         }
     }
 }
@@ -722,6 +747,53 @@ mod signals {
 
     pub fn received(_: &mut ()) -> bool {
         false
+    }
+}
+
+#[cfg(feature = "redis")]
+#[path = "cluster/turn.rs"]
+mod turn;
+
+#[cfg(not(feature = "redis"))]
+mod turn {
+    //! No cluster.
+    use super::Server;
+    use crate::config::Config;
+    use crate::engineio::Engine;
+    use crate::metrics::Metrics;
+    use crate::slab::ConnId;
+    use crate::socketio::{App, Io};
+    use std::io;
+    use std::time::Instant;
+
+    pub struct Links;
+
+    impl Links {
+        pub fn new(_: &Config, _: &'static [&'static str], _: &mut Engine, _: &mut Io) -> Links {
+            Links
+        }
+
+        pub fn next_deadline(&self) -> Option<Instant> {
+            None
+        }
+
+        pub fn expire(&mut self, _: Instant) {}
+
+        pub fn goodbye(&mut self, _: Instant) {}
+
+        pub fn lost(&mut self, _: ConnId, _: Option<io::Error>, _: Instant) {}
+
+        pub fn metrics(&self, _: &mut Metrics) {}
+    }
+
+    impl<A: App> Server<A> {
+        pub(super) fn carry(&mut self) -> bool {
+            false
+        }
+
+        pub(super) fn resolved(&mut self) {}
+
+        pub(super) fn tell_presence(&mut self) {}
     }
 }
 

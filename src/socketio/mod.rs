@@ -8,6 +8,8 @@
 
 pub mod packet;
 mod recovery;
+#[cfg(feature = "redis")]
+pub mod remote;
 
 use crate::config::Config;
 use crate::engineio::packet::{Data, Encoded};
@@ -55,6 +57,19 @@ pub trait App {
     /// The socket is gone for good: the last call for its key, after `disconnected`.
     fn forgotten(&mut self, _socket: SocketKey) {}
 
+    /// How many users are here, and how often who is here has changed: what other nodes of a cluster are told.
+    fn present(&self) -> (usize, u64) {
+        (0, 0)
+    }
+
+    /// Names of users that are here, at most so many.
+    fn names(&self, _most: usize) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// So many users are on other nodes. `lost` were on one that has died without a word, and are nowhere now.
+    fn elsewhere(&mut self, _cx: &mut Cx, _users: usize, _lost: &[String]) {}
+
     /// Figures of the application's own.
     fn metrics(&self, _metrics: &mut Metrics) {}
 
@@ -100,6 +115,20 @@ pub struct To<'a> {
     pub rooms: &'a [&'a str],
     /// Not these.
     pub except: &'a [SocketKey],
+    /// Only those of this process.
+    pub local: bool,
+}
+
+/// A broadcast of ours, as other servers are told of it.
+#[derive(Debug)]
+pub struct Publication {
+    pub namespace: &'static str,
+    pub rooms: Vec<String>,
+    /// Ids of sockets.
+    pub except: Vec<String>,
+    /// JSON: an array of name and arguments.
+    pub event: String,
+    pub attachments: Vec<Bytes>,
 }
 
 /// What happened without a message of the client behind it.
@@ -121,6 +150,13 @@ struct Socket {
     secret: Option<Id>,
     /// The offset when it connected: what a client has seen that has had no event yet.
     since: u64,
+}
+
+/// An answer that a client owes us.
+struct Owed {
+    deadline: Deadline,
+    /// The server that wants it, if it is not the application.
+    asker: Option<u64>,
 }
 
 /// A socket whose connection broke. It hears nothing, but it is kept, with all that is said meanwhile.
@@ -169,9 +205,14 @@ pub struct Io {
     log: recovery::Log,
     timers: Timers<SessionId>,
     /// Answers we wait for.
-    acks: BTreeMap<(SocketKey, u64), Deadline>,
+    acks: BTreeMap<(SocketKey, u64), Owed>,
     ack_timers: Timers<(SocketKey, u64)>,
     late: VecDeque<Late>,
+    /// Other servers are told of broadcasts, and each socket is in a room of its own, by which they can name it.
+    shared: bool,
+    publications: VecDeque<Publication>,
+    /// Answers for other servers: whom for, and the first argument as JSON.
+    answers: VecDeque<(u64, String, Vec<Bytes>)>,
 }
 
 impl Io {
@@ -192,6 +233,9 @@ impl Io {
             acks: BTreeMap::new(),
             ack_timers: Timers::default(),
             late: VecDeque::new(),
+            shared: false,
+            publications: VecDeque::new(),
+            answers: VecDeque::new(),
         }
     }
 
@@ -310,10 +354,15 @@ impl Io {
             let event = Event { name, args, attachments, ack: packet.id };
             app.event(&mut Cx { io: self, engine }, socket, &event);
         } else if let Some(number) = packet.id
-            && let Some(mut deadline) = self.acks.remove(&(socket, number))
+            && let Some(mut owed) = self.acks.remove(&(socket, number))
         {
             // An answer that we do not wait for, or no longer, is nothing.
-            self.ack_timers.clear((socket, number), &mut deadline);
+            self.ack_timers.clear((socket, number), &mut owed.deadline);
+            if let Some(asker) = owed.asker {
+                let first = elements.first().map_or("null", |first| first.get());
+                self.answers.push_back((asker, first.to_owned(), attachments.to_vec()));
+                return Ok(());
+            }
             let answer = Event { name: "", args: &elements, attachments, ack: None };
             app.acknowledged(&mut Cx { io: self, engine }, socket, number, Some(&answer));
         }
@@ -357,6 +406,9 @@ impl Io {
         };
         let key = self.sockets.insert(socket);
         client.sockets.push(key);
+        if self.shared {
+            self.join(key, &id.to_string());
+        }
         if let Some(Presented { key: old, .. }) = presented {
             self.predecessors.insert(key, old);
         }
@@ -470,8 +522,9 @@ impl Io {
             self.leave(key, socket.namespace, room);
         }
         while let Some((&number, _)) = self.acks.range((key, 0)..=(key, u64::MAX)).next().map(|((_, n), d)| (n, d)) {
-            let mut deadline = self.acks.remove(&(key, number)).unwrap_or_default();
-            self.ack_timers.clear((key, number), &mut deadline);
+            if let Some(mut owed) = self.acks.remove(&(key, number)) {
+                self.ack_timers.clear((key, number), &mut owed.deadline);
+            }
         }
         self.predecessors.remove(&key);
         self.recoverable -= usize::from(socket.secret.is_some());
@@ -486,6 +539,13 @@ impl Io {
             self.held_timers.clear(key, &mut held.deadline);
         }
         self.late.push_back(Late::Forgotten(key));
+    }
+
+    fn join(&mut self, key: SocketKey, room: &str) {
+        let Some(known) = self.sockets.get_mut(key) else { return };
+        if self.rooms.entry((known.namespace, room.into())).or_default().insert(key) {
+            known.rooms.push(room.into());
+        }
     }
 
     fn leave(&mut self, key: SocketKey, namespace: u16, room: Box<str>) {
@@ -514,9 +574,35 @@ impl Io {
             }
         }
         while let Some((_, (socket, number))) = self.ack_timers.pop_due(engine.now()) {
-            self.acks.remove(&(socket, number));
-            self.late.push_back(Late::NoAnswer(socket, number));
+            if self.acks.remove(&(socket, number)).is_some_and(|owed| owed.asker.is_none()) {
+                self.late.push_back(Late::NoAnswer(socket, number));
+            }
         }
+    }
+
+    /// The number for an event that asks `socket` for an answer by `deadline`; `None` if it owes too many already.
+    fn expect_ack(&mut self, socket: SocketKey, asker: Option<u64>, at: Instant) -> Option<u64> {
+        let owed = self.acks.range((socket, 0)..=(socket, u64::MAX)).count();
+        let known = self.sockets.get_mut(socket).filter(|_| owed < self.config.max_acks)?;
+        let number = known.next_ack;
+        known.next_ack += 1;
+        let mut deadline = Deadline::default();
+        self.ack_timers.set((socket, number), &mut deadline, at);
+        self.acks.insert((socket, number), Owed { deadline, asker });
+        Some(number)
+    }
+
+    /// Leaves a broadcast for the other servers. What stands before the JSON has no bracket.
+    fn publish(&mut self, to: &To, head: &Encoded, attachments: &[Bytes]) {
+        let packet = String::from_utf8_lossy(head.data());
+        let ids = to.except.iter().filter_map(|key| self.sockets.get(*key));
+        self.publications.push_back(Publication {
+            namespace: self.namespaces[usize::from(to.namespace)],
+            rooms: to.rooms.iter().map(|room| (*room).to_owned()).collect(),
+            except: ids.map(|socket| socket.id.to_string()).collect(),
+            event: packet[packet.find('[').unwrap_or(packet.len())..].to_owned(),
+            attachments: attachments.to_vec(),
+        });
     }
 
     /// Sends to everybody `to` names. The messages were encoded once; a recipient costs a reference to each.
@@ -595,13 +681,7 @@ impl Cx<'_> {
     pub fn emit_with_ack(
         &mut self, socket: SocketKey, name: &str, args: &impl Serialize, timeout: Duration,
     ) -> Option<u64> {
-        let owed = self.io.acks.range((socket, 0)..=(socket, u64::MAX)).count();
-        let known = self.io.sockets.get_mut(socket).filter(|_| owed < self.io.config.max_acks)?;
-        let number = known.next_ack;
-        known.next_ack += 1;
-        let mut deadline = Deadline::default();
-        self.io.ack_timers.set((socket, number), &mut deadline, self.engine.now() + timeout);
-        self.io.acks.insert((socket, number), deadline);
+        let number = self.io.expect_ack(socket, None, self.engine.now() + timeout)?;
         self.send(socket, Kind::Event, Some(number), Some(name), args, &[]);
         Some(number)
     }
@@ -623,15 +703,15 @@ impl Cx<'_> {
     pub fn broadcast(&mut self, to: &To, name: &str, args: &impl Serialize, attachments: &[Bytes]) {
         let namespace = self.io.namespaces[usize::from(to.namespace)];
         let messages = encode(Kind::Event, namespace, None, Some(name), args, attachments);
+        if self.io.shared && !to.local {
+            self.io.publish(to, &messages[0], attachments);
+        }
         self.io.broadcast(to, messages, self.engine);
     }
 
     /// Puts a socket into a room.
     pub fn join(&mut self, socket: SocketKey, room: &str) {
-        let Some(known) = self.io.sockets.get_mut(socket) else { return };
-        if self.io.rooms.entry((known.namespace, room.into())).or_default().insert(socket) {
-            known.rooms.push(room.into());
-        }
+        self.io.join(socket, room);
     }
 
     /// Takes a socket out of a room.

@@ -1,0 +1,421 @@
+//! Several servers, one chat: over Redis, in the wire format of `@socket.io/redis-adapter`, so that servers for Node can be
+//! among them.
+//!
+//! | channel | what | heard by |
+//! |---|---|---|
+//! | `socket.io#NSP#`, `socket.io#NSP#ROOM#` | broadcasts ([`wire`]) | all |
+//! | `socket.io-request#NSP#` | questions and orders to all servers | all |
+//! | `socket.io-response#NSP#` | their answers | servers for Node; we ask nothing |
+//! | `socket.io-users#/#` | how many users a node has ([`presence`]) | us |
+//!
+//! [`Cluster`] knows no socket and no clock: it is told what came, and leaves [`Output`]s and [`Event`]s, as the engine does.
+//! While Redis is away the chat goes on here; what should have been published is dropped and counted.
+
+pub mod link;
+pub mod presence;
+pub mod wire;
+
+use crate::config::{Config, RedisUrl};
+use crate::id::Id;
+use crate::logger::Quiet;
+use crate::metrics::Metrics;
+use crate::socketio::Publication;
+use bytes::Bytes;
+use link::{Link, Reply, Role, Step, command};
+use presence::Presence;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use wire::Broadcast;
+
+/// One message of Redis; longer, and the link is given up. Far above what is taken from one publication.
+const MAX_INPUT: usize = 16 * 1024 * 1024;
+/// Questions of other servers whose clients have not all answered.
+const MAX_QUESTIONS: usize = 1_000;
+/// How long their clients may take, if the question does not say.
+const QUESTION_TIME: Duration = Duration::from_secs(5);
+
+/// What happened elsewhere.
+#[derive(Debug)]
+pub enum Event {
+    /// Apply this, or with `request` ask for answers.
+    Broadcast(Broadcast),
+    /// Do or answer this, for a namespace.
+    Request(&'static str, Request),
+    /// The users of other nodes have changed; these were on one that died.
+    Users(usize, Vec<String>),
+}
+
+/// What is to be done with the connection of a link.
+#[derive(Debug)]
+pub enum Output {
+    /// Find the addresses of a host, and call [`Cluster::resolved`].
+    Resolve(Role, String, u16),
+    /// Connect to there, then send this.
+    Connect(Role, SocketAddr, Vec<u8>),
+    Send(Role, Vec<u8>),
+    Close(Role),
+}
+
+/// A question or an order of another server.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Request {
+    uid: String,
+    pub request_id: Option<String>,
+    /// See [`Cluster::handle`](super) in turn.rs for the numbers.
+    #[serde(rename = "type")]
+    pub kind: u8,
+    /// To whom it applies.
+    pub opts: Rooms,
+    /// What they join or leave.
+    pub rooms: Vec<String>,
+    /// Older servers name one socket and one room.
+    pub sid: Option<String>,
+    pub room: Option<String>,
+    /// Close the connection too.
+    pub close: bool,
+}
+
+/// Sockets in one of `rooms` (of none: all), but not in `except`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Rooms {
+    pub rooms: Vec<String>,
+    pub except: Vec<String>,
+}
+
+/// What has happened since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub published: u64,
+    pub received: u64,
+    /// Not published, because Redis was away or too slow.
+    pub dropped: u64,
+    /// Publications of others that made no sense.
+    pub invalid: u64,
+}
+
+/// This server as a member of a cluster.
+pub struct Cluster {
+    config: Config,
+    url: RedisUrl,
+    /// Marks what we have published ourselves.
+    uid: String,
+    namespaces: &'static [&'static str],
+    links: [Link; 2],
+    pub presence: Presence,
+    /// Since when a link is missing, and how much had been dropped then; `None`: both are there.
+    outage: Option<(Instant, u64)>,
+    /// Why, as it was last said.
+    complaint: String,
+    /// Questions we have passed on to clients, and who has asked.
+    questions: BTreeMap<u64, (String, &'static str)>,
+    next_question: u64,
+    outputs: VecDeque<Output>,
+    events: VecDeque<Event>,
+    counters: Counters,
+    invalid: Quiet,
+    random: u64,
+}
+
+impl Cluster {
+    /// A member that tries to connect at once. `ids` are three fresh ones; `now` is the time.
+    pub fn new(
+        config: Config, url: RedisUrl, namespaces: &'static [&'static str], ids: [Id; 3], now: Instant,
+    ) -> Cluster {
+        let [uid, node, boot] = ids.map(|id| id.to_string());
+        let random = node.bytes().fold(1, |random, byte| random << 5 ^ u64::from(byte));
+        let node = if config.instance == "auto" { node[..6].to_owned() } else { config.instance.clone() };
+        Cluster {
+            presence: Presence::new(node, boot, config.presence_beat),
+            config,
+            url,
+            uid: uid[..6].to_owned(),
+            namespaces,
+            links: [Link::new(Role::Publish, now), Link::new(Role::Subscribe, now)],
+            outage: Some((now, 0)),
+            complaint: String::new(),
+            questions: BTreeMap::new(),
+            next_question: 0,
+            outputs: VecDeque::new(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+            invalid: Quiet::default(),
+            random,
+        }
+    }
+
+    /// What is next to be done with a connection.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// What has come from elsewhere.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Cluster::expire`] wants to be called.
+    pub fn due(&self) -> Option<Instant> {
+        self.links.iter().map(Link::due).chain(self.presence.due()).min()
+    }
+
+    /// Does what is due.
+    pub fn expire(&mut self, now: Instant) {
+        for role in [Role::Publish, Role::Subscribe] {
+            if let Some(step) = self.links[role as usize].expire(now) {
+                self.step(role, step, now);
+            }
+        }
+        while let Some(lost) = self.presence.expire(now) {
+            self.events.push_back(Event::Users(self.presence.elsewhere(), self.nowhere(lost)));
+        }
+    }
+
+    /// Those of `names` that no node has told of.
+    fn nowhere(&self, mut names: Vec<String>) -> Vec<String> {
+        names.retain(|name| !self.presence.knows(name));
+        names
+    }
+
+    fn step(&mut self, role: Role, step: Step, now: Instant) {
+        self.outputs.push_back(match step {
+            Step::Resolve => Output::Resolve(role, self.url.host.clone(), self.url.port),
+            Step::Connect(address, greeting) => Output::Connect(role, address, greeting),
+            Step::Send(bytes) => Output::Send(role, bytes),
+            Step::Fail { why, refused } => {
+                self.outputs.push_back(Output::Close(role));
+                return self.failed(role, &why, refused, now);
+            }
+        });
+    }
+
+    /// The host has these addresses, or none because of this.
+    pub fn resolved(&mut self, role: Role, addresses: Result<Vec<SocketAddr>, String>, now: Instant) {
+        match addresses {
+            Ok(addresses) if !addresses.is_empty() => {
+                let greeting = self.greeting(role);
+                if let Some(step) = self.links[role as usize].resolved(addresses, greeting, now) {
+                    self.step(role, step, now);
+                }
+            }
+            Ok(_) => self.failed(role, "its name has no address", false, now),
+            Err(why) => self.failed(role, &why, false, now),
+        }
+    }
+
+    fn greeting(&self, role: Role) -> Vec<Vec<u8>> {
+        let of = |what: &'static str| {
+            let prefix = &self.config.redis_prefix;
+            self.namespaces.iter().map(move |namespace| format!("{prefix}{what}#{namespace}#"))
+        };
+        let patterns: Vec<String> = of("").map(|channel| channel + "*").collect();
+        let channels: Vec<String> = of("-request").chain([self.users_channel()]).collect();
+        self.links[role as usize].greeting(&self.url, &patterns, &channels)
+    }
+
+    fn users_channel(&self) -> String {
+        format!("{}-users#/#", self.config.redis_prefix)
+    }
+
+    /// The connection of a link is gone.
+    pub fn failed(&mut self, role: Role, why: &str, refused: bool, now: Instant) {
+        let line = format!("{:?}: {why}", self.url);
+        // Then there is silence until it is back: it may be away for hours. Only a wrong password is worth a second line.
+        if self.outage.is_none() {
+            self.outage = Some((now, self.counters.dropped));
+            log::warn!("redis: lost {line}; the chat goes on here, alone");
+            self.complaint = line;
+        } else if self.complaint.is_empty() || refused && self.complaint != line {
+            log::warn!("redis: no connection to {line}");
+            self.complaint = line;
+        }
+        // xorshift64, for the jitter.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let greeting = self.greeting(role);
+        if let Some(step) = self.links[role as usize].failed(refused, greeting, self.random, now) {
+            self.step(role, step, now);
+        }
+    }
+
+    /// Takes bytes of a link: returns how many are done with; `None`, if the rest of a message is still to come.
+    pub fn receive(&mut self, role: Role, bytes: &[u8], now: Instant) -> Option<usize> {
+        self.links[role as usize].hear(now);
+        let fail = |why: &str| Step::Fail { why: why.into(), refused: false };
+        let (reply, used) = match link::reply(bytes) {
+            Ok(Some(whole)) => whole,
+            Ok(None) if bytes.len() <= MAX_INPUT => return None,
+            Ok(None) => {
+                self.step(role, fail("a message above all limits"), now);
+                return Some(bytes.len());
+            }
+            Err(why) => {
+                self.step(role, fail(why), now);
+                return Some(bytes.len());
+            }
+        };
+        match self.links[role as usize].receive(&reply) {
+            Ok(up) if up && self.links.iter().all(Link::is_up) => self.up(now),
+            Ok(_) => {}
+            Err(step) => {
+                self.step(role, step, now);
+                return Some(bytes.len());
+            }
+        }
+        match reply {
+            Reply::Message(channel, content) => self.message(&channel, &content, now),
+            // The link itself is fine: memory is full, say, or this is a replica.
+            Reply::Error(text) => {
+                self.counters.dropped += 1;
+                if let Some(more) = self.invalid.allow(now) {
+                    log::warn!("redis: {:?} refuses a publication: {text} ({more} more lines before)", self.url);
+                }
+            }
+            Reply::Fine | Reply::Subscribed => {}
+        }
+        Some(used)
+    }
+
+    /// Both links are there.
+    fn up(&mut self, now: Instant) {
+        self.complaint.clear();
+        if let Some((since, dropped)) = self.outage.take() {
+            let (time, dropped) = ((now - since).as_secs_f32(), self.counters.dropped - dropped);
+            log::info!("redis: connected to {:?} after {time:.1} s; {dropped} publications were dropped", self.url);
+        }
+        self.presence.greet();
+    }
+
+    fn message(&mut self, channel: &[u8], content: &[u8], now: Instant) {
+        let prefix = self.config.redis_prefix.as_bytes();
+        let result = match channel.strip_prefix(prefix).and_then(|name| str::from_utf8(name).ok()) {
+            Some("-users#/#") => self.presence.receive(content, now).map(|()| {
+                let users = self.presence.elsewhere();
+                self.events.push_back(Event::Users(users, Vec::new()));
+            }),
+            Some(name) => match name.strip_prefix("-request#").and_then(|name| name.strip_suffix('#')) {
+                Some(namespace) => self.request(namespace, content),
+                None => self.broadcast(content),
+            },
+            None => None,
+        };
+        self.counters.received += 1;
+        if result.is_none() {
+            self.counters.invalid += 1;
+            if let Some(more) = self.invalid.allow(now) {
+                let channel = String::from_utf8_lossy(channel);
+                log::warn!(
+                    "redis: a publication on {channel:?} makes no sense and is dropped ({more} more lines before)"
+                );
+            }
+        }
+    }
+
+    /// `None`, here and below: it makes no sense.
+    fn broadcast(&mut self, content: &[u8]) -> Option<()> {
+        if content.len() > self.config.max_payload {
+            return None;
+        }
+        let broadcast = wire::decode(content, &self.config).ok()?;
+        if broadcast.uid != self.uid {
+            self.events.push_back(Event::Broadcast(broadcast));
+        }
+        Some(())
+    }
+
+    fn request(&mut self, namespace: &str, content: &[u8]) -> Option<()> {
+        if content.first() != Some(&b'{') {
+            return self.broadcast(content);
+        }
+        let namespace = self.namespaces.iter().find(|name| **name == namespace)?;
+        let request: Request = serde_json::from_slice(content).ok()?;
+        if request.uid != self.uid {
+            self.events.push_back(Event::Request(namespace, request));
+        }
+        Some(())
+    }
+
+    /// Publishes a broadcast of this server.
+    pub fn publish(&mut self, publication: &Publication, now: Instant) {
+        let Publication { namespace, rooms, except, event, attachments } = publication;
+        let prefix = &self.config.redis_prefix;
+        let channel = match &rooms[..] {
+            [room] => format!("{prefix}#{namespace}#{room}#"),
+            _ => format!("{prefix}#{namespace}#"),
+        };
+        let content = wire::encode(&self.uid, namespace, rooms, except, event, attachments);
+        self.send(&channel, &content, now);
+    }
+
+    /// Tells other nodes who is here, if that is new to them.
+    pub fn tell(&mut self, users: (usize, u64), names: impl FnOnce() -> Vec<String>, now: Instant) {
+        if self.links.iter().all(Link::is_up)
+            && let Some(note) = self.presence.note(users, names, now)
+        {
+            self.send(&self.users_channel(), &note, now);
+        }
+    }
+
+    /// The last words of a server that stops.
+    pub fn goodbye(&mut self, now: Instant) {
+        self.send(&self.users_channel(), &self.presence.goodbye(), now);
+    }
+
+    fn send(&mut self, channel: &str, content: &[u8], now: Instant) {
+        let link = &mut self.links[Role::Publish as usize];
+        let command = command(&[b"PUBLISH", channel.as_bytes(), content]);
+        // A little below what would end the connection.
+        if !link.is_up() || link.unanswered() + command.len() > self.config.max_queue - 1024 {
+            self.counters.dropped += 1;
+            return;
+        }
+        link.published(command.len(), now);
+        self.counters.published += 1;
+        self.outputs.push_back(Output::Send(Role::Publish, command));
+    }
+
+    /// Answers a question of another server.
+    pub fn answer(&mut self, namespace: &str, answer: &impl Serialize, now: Instant) {
+        let content = serde_json::to_vec(answer).expect("an answer has string keys and goes to memory");
+        self.respond(namespace, &content, now);
+    }
+
+    fn respond(&mut self, namespace: &str, content: &[u8], now: Instant) {
+        self.send(&format!("{}-response#{namespace}#", self.config.redis_prefix), content, now);
+    }
+
+    /// So many clients are about to be asked in the name of another server: returns by what the question is known to
+    /// them, and how long they have.
+    pub fn question(&mut self, request: &str, namespace: &str, clients: usize, now: Instant) -> Option<(u64, Instant)> {
+        let namespace = self.namespaces.iter().find(|name| **name == namespace)?;
+        self.answer(namespace, &json!({"type": 8, "requestId": request, "clientCount": clients}), now);
+        if self.questions.len() == MAX_QUESTIONS {
+            self.questions.pop_first();
+        }
+        self.next_question += 1;
+        self.questions.insert(self.next_question, (request.to_owned(), namespace));
+        Some((self.next_question, now + QUESTION_TIME))
+    }
+
+    /// A client has answered.
+    pub fn answered(&mut self, question: u64, answer: &str, files: &[Bytes], now: Instant) {
+        let Some((request, namespace)) = self.questions.get(&question).cloned() else { return };
+        self.respond(namespace, &wire::encode_answer(&request, Some(answer), files), now);
+    }
+
+    /// What it tells of itself.
+    pub fn metrics(&self, metrics: &mut Metrics) {
+        let up = self.links.iter().all(Link::is_up);
+        metrics.gauge("redis_up", "Both connections to Redis are there.", f64::from(u8::from(up)));
+        metrics.counter("redis_published_total", "Publications sent.", self.counters.published);
+        metrics.counter("redis_received_total", "Publications received, own ones included.", self.counters.received);
+        let help = "Publications not sent: Redis was away, or too slow.";
+        metrics.counter("redis_dropped_total", help, self.counters.dropped);
+        metrics.counter("redis_invalid_total", "Publications that made no sense.", self.counters.invalid);
+    }
+}

@@ -1,0 +1,225 @@
+//! The cluster's part in the turn of the loop: its connections, and the way between [`Cluster`] and [`Io`]. Part of `server`.
+
+use super::{Server, Speaks};
+pub use crate::cluster::link::Role;
+use crate::cluster::presence::MAX_NAMES;
+use crate::cluster::wire::Broadcast;
+use crate::cluster::{Cluster, Event, Output, Request};
+use crate::config::Config;
+use crate::engineio::Engine;
+use crate::metrics::Metrics;
+use crate::slab::{ConnId, SocketKey};
+use crate::socketio::remote::Remote;
+use crate::socketio::{App, Io};
+use bytes::Bytes;
+use serde_json::json;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+/// The cluster, if there is one, and the connections of its links.
+pub struct Links {
+    cluster: Option<Box<Cluster>>,
+    connections: [Option<ConnId>; 2],
+}
+
+impl Links {
+    pub fn new(config: &Config, namespaces: &'static [&'static str], engine: &mut Engine, io: &mut Io) -> Links {
+        let cluster = config.redis.clone().map(|url| {
+            io.share();
+            let ids = [engine.fresh_id(), engine.fresh_id(), engine.fresh_id()];
+            Box::new(Cluster::new(config.clone(), url, namespaces, ids, engine.now()))
+        });
+        Links { cluster, connections: [None; 2] }
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.cluster.as_ref()?.due()
+    }
+
+    pub fn expire(&mut self, now: Instant) {
+        self.cluster.iter_mut().for_each(|cluster| cluster.expire(now));
+    }
+
+    pub fn goodbye(&mut self, now: Instant) {
+        self.cluster.iter_mut().for_each(|cluster| cluster.goodbye(now));
+    }
+
+    /// Bytes of a link. Those of one that was given up are nothing.
+    pub fn receive(&mut self, role: Role, id: ConnId, bytes: &[u8], now: Instant) -> Option<usize> {
+        match &mut self.cluster {
+            Some(cluster) if self.connections[role as usize] == Some(id) && !bytes.is_empty() => {
+                cluster.receive(role, bytes, now)
+            }
+            _ if bytes.is_empty() => None,
+            _ => Some(bytes.len()),
+        }
+    }
+
+    /// A connection is over; perhaps one of ours.
+    pub fn lost(&mut self, id: ConnId, error: Option<io::Error>, now: Instant) {
+        for role in [Role::Publish, Role::Subscribe] {
+            if let Some(cluster) = self.cluster.as_mut().filter(|_| self.connections[role as usize] == Some(id)) {
+                self.connections[role as usize] = None;
+                let why = error.as_ref().map_or("the connection was closed".to_owned(), io::Error::to_string);
+                cluster.failed(role, &why, false, now);
+            }
+        }
+    }
+
+    pub fn metrics(&self, metrics: &mut Metrics) {
+        self.cluster.iter().for_each(|cluster| cluster.metrics(metrics));
+    }
+}
+
+impl<A: App> Server<A> {
+    /// Carries broadcasts of ours to the cluster, and what it wants to the sockets and connections. Returns whether there was
+    /// anything.
+    pub(super) fn carry(&mut self) -> bool {
+        let Some(cluster) = &mut self.links.cluster else { return false };
+        let now = self.now;
+        let mut moved = false;
+        while let Some(publication) = self.io.poll_publication() {
+            cluster.publish(&publication, now);
+            moved = true;
+        }
+        while let Some((question, answer, files)) = self.io.poll_answer() {
+            cluster.answered(question, &answer, &files, now);
+            moved = true;
+        }
+        let (event, output) = (cluster.poll_event(), cluster.poll_output());
+        moved |= event.is_some() || output.is_some();
+        match event {
+            Some(Event::Broadcast(broadcast)) => self.apply(&broadcast),
+            Some(Event::Request(namespace, request)) => self.obey(namespace, &request),
+            Some(Event::Users(users, lost)) => {
+                self.app.elsewhere(&mut self.io.cx(&mut self.engine), users, &lost);
+            }
+            None => {}
+        }
+        match output {
+            Some(Output::Resolve(role, host, port)) => self.resolve(role, &host, port),
+            Some(Output::Connect(role, address, greeting)) => self.connect(role, address, greeting.into()),
+            Some(Output::Send(role, bytes)) => {
+                if let Some(id) = self.links.connections[role as usize] {
+                    self.net.push(id, bytes.into());
+                }
+            }
+            Some(Output::Close(role)) => {
+                if let Some(id) = self.links.connections[role as usize].take() {
+                    self.net.doom(id);
+                }
+            }
+            None => {}
+        }
+        moved
+    }
+
+    /// At the end of the turn: other nodes are told who is here, if that has changed.
+    pub(super) fn tell_presence(&mut self) {
+        if let Some(cluster) = self.links.cluster.as_mut().filter(|_| self.stopping.is_none()) {
+            cluster.tell(self.app.present(), || self.app.names(MAX_NAMES), self.now);
+        }
+    }
+
+    fn resolve(&mut self, role: Role, host: &str, port: u16) {
+        let Some(cluster) = &mut self.links.cluster else { return };
+        if let Ok(address) = host.parse::<IpAddr>() {
+            cluster.resolved(role, Ok(vec![SocketAddr::new(address, port)]), self.now);
+        } else if let Err(error) = self.net.resolve(role as usize, host, port) {
+            cluster.resolved(role, Err(error.to_string()), self.now);
+        }
+    }
+
+    /// Names were looked up.
+    pub(super) fn resolved(&mut self) {
+        while let Some((number, addresses)) = self.net.resolved() {
+            let role = if number == Role::Publish as usize { Role::Publish } else { Role::Subscribe };
+            if let Some(cluster) = &mut self.links.cluster {
+                cluster.resolved(role, addresses.map_err(|error| error.to_string()), self.now);
+            }
+        }
+        self.pump();
+    }
+
+    fn connect(&mut self, role: Role, address: SocketAddr, greeting: Bytes) {
+        let Some(cluster) = &mut self.links.cluster else { return };
+        match self.net.connect(address, Speaks::Redis(role)) {
+            Ok(id) => {
+                self.links.connections[role as usize] = Some(id);
+                self.net.push(id, greeting);
+            }
+            Err(error) => cluster.failed(role, &error.to_string(), false, self.now),
+        }
+    }
+
+    /// A broadcast of another server, by the same function as those of our own.
+    fn apply(&mut self, broadcast: &Broadcast) {
+        let Broadcast { namespace, rooms, except, event, attachments, request, .. } = broadcast;
+        let remote = Remote { namespace, event, attachments };
+        let Some(request) = request else {
+            return self.io.relay(remote, rooms, except, &mut self.engine);
+        };
+        let members = self.io.members(namespace, rooms, except);
+        let Some(cluster) = &mut self.links.cluster else { return };
+        if let Some((asker, by)) = cluster.question(request, namespace, members.len(), self.now) {
+            for socket in members {
+                self.io.ask(remote, socket, asker, by, &mut self.engine);
+            }
+        }
+    }
+
+    /// A question or an order of another server. The numbers are the adapter's.
+    fn obey(&mut self, namespace: &str, request: &Request) {
+        let Some(cluster) = &mut self.links.cluster else { return };
+        let id = request.request_id.as_deref().unwrap_or_default();
+        let (sid, room) = (request.sid.as_slice(), request.room.as_slice());
+        let members = match sid {
+            [] => self.io.members(namespace, &request.opts.rooms, &request.opts.except),
+            sid => self.io.members(namespace, sid, &[]),
+        };
+        let rooms = if room.is_empty() { &request.rooms } else { room };
+        match request.kind {
+            // The sockets of some rooms: here they are the request's own.
+            0 => {
+                let members = self.io.members(namespace, &request.rooms, &[]);
+                let ids = |key: &SocketKey| self.io.describe(*key).map(|(id, _)| id);
+                let sockets: Vec<String> = members.iter().filter_map(ids).collect();
+                cluster.answer(namespace, &json!({"requestId": id, "sockets": sockets}), self.now);
+            }
+            1 => {
+                let rooms = self.io.rooms(namespace);
+                cluster.answer(namespace, &json!({"requestId": id, "rooms": rooms}), self.now);
+            }
+            2 | 3 => {
+                let cx = &mut self.io.cx(&mut self.engine);
+                for (socket, room) in members.iter().flat_map(|socket| rooms.iter().map(move |room| (socket, room))) {
+                    if request.kind == 2 { cx.join(*socket, room) } else { cx.leave(*socket, room) }
+                }
+            }
+            4 => members.iter().for_each(|socket| self.io.disconnect(*socket, request.close, &mut self.engine)),
+            5 => {
+                let describe = |key: &SocketKey| {
+                    let (id, rooms) = self.io.describe(*key)?;
+                    // What a request has brought is not kept, and `auth` holds secrets.
+                    let handshake = json!({
+                        "headers": {}, "time": "", "address": "", "xdomain": false, "secure": false, "issued": 0,
+                        "url": "", "query": {}, "auth": {}
+                    });
+                    let rooms: Vec<&str> = rooms.iter().map(|room| &**room).collect();
+                    Some(json!({"id": id, "handshake": handshake, "rooms": rooms, "data": {}}))
+                };
+                let sockets: Vec<_> = members.iter().filter_map(describe).collect();
+                cluster.answer(namespace, &json!({"requestId": id, "sockets": sockets}), self.now);
+            }
+            // An event for the server itself: nobody here listens, but the caller waits for all.
+            6 if request.request_id.is_some() => {
+                cluster.answer(namespace, &json!({"type": 6, "requestId": id, "data": null}), self.now);
+            }
+            _ => {}
+        }
+        if request.sid.is_some() && request.request_id.is_some() {
+            cluster.answer(namespace, &json!({"requestId": id}), self.now);
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Broadcasts on the wire of `@socket.io/redis-adapter`: MessagePack arrays `[uid, packet, opts]`.
+//!
+//! ```text
+//! packet = {type: 2, data: [name, args...], nsp}      2 for binary events too: bytes stand in the tree as they are
+//! opts   = {rooms: [...], except: [...], flags: {}}   sockets are rooms of their own, by id
+//! ```
+//!
+//! Arguments are JSON here and MessagePack there, so both directions convert, with the numbers of JavaScript: an integer of
+//! 20 digits does not survive, as it does not between two Node servers. Of `flags` none changes what is done here:
+//! `volatile` ones are delivered like others.
+//! Sources: the adapter's messages as observed between two Node servers; the MessagePack specification.
+
+use crate::config::Config;
+use crate::socketio::packet::{self, Invalid};
+use bytes::Bytes;
+use rmp::encode as pack;
+use rmpv::ValueRef;
+use rmpv::decode::read_value_ref_with_max_depth;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::fmt;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// Rooms and ids that one publication may name: more than a process has sockets are a mistake.
+const MAX_ROOMS: usize = 20_000;
+/// Above this, the numbers of JavaScript are not exact integers.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// An event for sockets of all servers.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Broadcast {
+    /// The server that it comes from.
+    pub uid: String,
+    pub namespace: String,
+    pub rooms: Vec<String>,
+    pub except: Vec<String>,
+    /// JSON: an array of the name and the arguments.
+    pub event: String,
+    pub attachments: Vec<Bytes>,
+    /// The server that asks for answers calls them by this.
+    pub request: Option<String>,
+}
+
+/// Writes a broadcast; its event is JSON that has been checked.
+pub fn encode(
+    uid: &str, namespace: &str, rooms: &[String], except: &[String], event: &str, files: &[Bytes],
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(event.len() + 128);
+    let fine = "memory takes it";
+    pack::write_array_len(&mut out, 3).expect(fine);
+    pack::write_str(&mut out, uid).expect(fine);
+    pack::write_map_len(&mut out, 3).expect(fine);
+    pack::write_str(&mut out, "type").expect(fine);
+    pack::write_uint(&mut out, 2).expect(fine);
+    pack::write_str(&mut out, "data").expect(fine);
+    write_json(&mut out, event, files);
+    pack::write_str(&mut out, "nsp").expect(fine);
+    pack::write_str(&mut out, namespace).expect(fine);
+    pack::write_map_len(&mut out, 3).expect(fine);
+    for (key, names) in [("rooms", rooms), ("except", except)] {
+        pack::write_str(&mut out, key).expect(fine);
+        pack::write_array_len(&mut out, names.len() as u32).expect(fine);
+        names.iter().for_each(|name| pack::write_str(&mut out, name).expect(fine));
+    }
+    pack::write_str(&mut out, "flags").expect(fine);
+    pack::write_map_len(&mut out, 0).expect(fine);
+    out
+}
+
+/// Writes what a client has answered to a broadcast that asked for it: its first argument.
+pub fn encode_answer(request: &str, answer: Option<&str>, files: &[Bytes]) -> Vec<u8> {
+    let (mut out, fine) = (Vec::new(), "memory takes it");
+    pack::write_map_len(&mut out, 3).expect(fine);
+    pack::write_str(&mut out, "type").expect(fine);
+    pack::write_uint(&mut out, 9).expect(fine);
+    pack::write_str(&mut out, "requestId").expect(fine);
+    pack::write_str(&mut out, request).expect(fine);
+    pack::write_str(&mut out, "packet").expect(fine);
+    write_json(&mut out, answer.unwrap_or("null"), files);
+    out
+}
+
+/// The entries of a JSON object as they came. MessagePack takes a key that comes twice, and of two the last counts there
+/// as well.
+struct Entries<'a>(Vec<(&'a RawValue, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Vec<(&'de RawValue, &'de RawValue)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(entries)
+            }
+        }
+        deserializer.deserialize_map(Collect).map(Entries)
+    }
+}
+
+/// Writes JSON as MessagePack, as the adapter for Node does.
+fn write_json(out: &mut Vec<u8>, json: &str, files: &[Bytes]) {
+    let fine = "memory takes it";
+    match json.as_bytes().first() {
+        Some(b'"') => {
+            let raw = <&RawValue>::deserialize(&mut serde_json::Deserializer::from_str(json));
+            let text = raw.ok().and_then(packet::string).unwrap_or_default();
+            pack::write_str(out, &text).expect(fine);
+        }
+        Some(b'[') => {
+            let elements = packet::elements(json).unwrap_or_default();
+            pack::write_array_len(out, elements.len() as u32).expect(fine);
+            elements.iter().for_each(|element| write_json(out, element.get(), files));
+        }
+        Some(b'{') => {
+            let Entries(entries) = serde_json::from_str(json).unwrap_or(Entries(Vec::new()));
+            if let Some(file) = placeholder(&entries).and_then(|index| files.get(index)) {
+                return pack::write_bin(out, file).expect(fine);
+            }
+            pack::write_map_len(out, entries.len() as u32).expect(fine);
+            for (key, value) in entries {
+                write_json(out, key.get(), files);
+                write_json(out, value.get(), files);
+            }
+        }
+        Some(b't') => pack::write_bool(out, true).expect(fine),
+        Some(b'f') => pack::write_bool(out, false).expect(fine),
+        Some(b'n') | None => pack::write_nil(out).expect(fine),
+        // 1e400 is Infinity in JavaScript.
+        Some(_) => match json.parse().unwrap_or(f64::NAN) {
+            number if number.fract() == 0.0 && number.abs() < i64::MAX as f64 => {
+                pack::write_sint(out, number as i64).expect(fine);
+            }
+            number => pack::write_f64(out, number).expect(fine),
+        },
+    }
+}
+
+/// The number of the attachment that an object stands for.
+fn placeholder(entries: &[(&RawValue, &RawValue)]) -> Option<usize> {
+    let get = |name: &str| entries.iter().rev().find(|(key, _)| packet::string(key).is_some_and(|key| key == name));
+    get("_placeholder").filter(|(_, value)| value.get() == "true")?;
+    get("num")?.1.get().parse().ok()
+}
+
+/// Reads a broadcast: of the first kind, or `{uid, requestId, type: 7, packet, opts}`, which asks for answers. Whatever does
+/// not make a packet that clients understand is refused as a whole.
+pub fn decode(bytes: &[u8], config: &Config) -> Result<Broadcast, Invalid> {
+    let mut rest = bytes;
+    // The crate counts each level twice.
+    let value = read_value_ref_with_max_depth(&mut rest, 2 * config.max_depth + 8);
+    let value = value.map_err(|_| Invalid("no MessagePack"))?;
+    let (uid, packet, opts, request) = match &value {
+        ValueRef::Array(elements) => match &elements[..] {
+            [uid, packet, opts] => (uid, packet, opts, None),
+            _ => return Err(Invalid("not an array of three")),
+        },
+        map => (field(map, "uid")?, field(map, "packet")?, field(map, "opts")?, Some(text(field(map, "requestId")?)?)),
+    };
+    if field(packet, "type")?.as_u64() != Some(2) {
+        return Err(Invalid("a packet that is no event"));
+    }
+    let mut broadcast = Broadcast {
+        uid: text(uid)?,
+        namespace: text(field(packet, "nsp")?)?,
+        rooms: names(field(opts, "rooms")?)?,
+        except: field(opts, "except").map_or(Ok(Vec::new()), names)?,
+        request,
+        ..Broadcast::default()
+    };
+    let mut event = vec![b'2'];
+    to_json(field(packet, "data")?, &mut event, &mut broadcast.attachments, config)?;
+    let event = String::from_utf8(event).map_err(|_| Invalid("not UTF-8"))?;
+    // The same judge as for what clients send.
+    packet::decode(&event, config)?;
+    if !broadcast.attachments.is_empty() {
+        packet::placeholders(&event, broadcast.attachments.len())?;
+    }
+    broadcast.event = event[1..].to_owned();
+    Ok(broadcast)
+}
+
+fn field<'v, 'a>(map: &'v ValueRef<'a>, name: &str) -> Result<&'v ValueRef<'a>, Invalid> {
+    let ValueRef::Map(entries) = map else { return Err(Invalid("not a map")) };
+    let entry = entries.iter().find(|(key, _)| matches!(key, ValueRef::String(key) if key.as_str() == Some(name)));
+    Ok(&entry.ok_or(Invalid("a field is missing"))?.1)
+}
+
+fn text(value: &ValueRef) -> Result<String, Invalid> {
+    match value {
+        ValueRef::String(text) if text.as_bytes().len() <= 256 => Ok(String::from_utf8_lossy(text.as_bytes()).into()),
+        _ => Err(Invalid("not a string, or a long one")),
+    }
+}
+
+fn names(value: &ValueRef) -> Result<Vec<String>, Invalid> {
+    match value {
+        ValueRef::Array(names) if names.len() <= MAX_ROOMS => names.iter().map(text).collect(),
+        _ => Err(Invalid("not a list, or a long one")),
+    }
+}
+
+/// Writes MessagePack as JSON. Bytes become placeholders, as the protocol wants it.
+fn to_json(value: &ValueRef, out: &mut Vec<u8>, files: &mut Vec<Bytes>, config: &Config) -> Result<(), Invalid> {
+    let write = |out: &mut Vec<u8>, text: &str| serde_json::to_writer(out, text).expect("memory takes it");
+    match value {
+        ValueRef::Nil => out.extend_from_slice(b"null"),
+        ValueRef::Boolean(value) => out.extend_from_slice(value.to_string().as_bytes()),
+        ValueRef::Integer(number) => write_number(out, number.as_f64().unwrap_or(f64::NAN)),
+        ValueRef::F32(number) => write_number(out, f64::from(*number)),
+        ValueRef::F64(number) => write_number(out, *number),
+        ValueRef::String(text) => write(out, &String::from_utf8_lossy(text.as_bytes())),
+        ValueRef::Binary(bytes) if files.len() < config.max_attachments => {
+            out.extend_from_slice(format!("{{\"_placeholder\":true,\"num\":{}}}", files.len()).as_bytes());
+            files.push(Bytes::copy_from_slice(bytes));
+        }
+        ValueRef::Binary(_) => return Err(Invalid("too many attachments")),
+        ValueRef::Array(elements) => {
+            out.push(b'[');
+            for (index, element) in elements.iter().enumerate() {
+                out.extend((index > 0).then_some(b','));
+                to_json(element, out, files, config)?;
+            }
+            out.push(b']');
+        }
+        ValueRef::Map(entries) => {
+            out.push(b'{');
+            for (index, (key, value)) in entries.iter().enumerate() {
+                out.extend((index > 0).then_some(b','));
+                let ValueRef::String(key) = key else { return Err(Invalid("a key that is no string")) };
+                write(out, &String::from_utf8_lossy(key.as_bytes()));
+                out.push(b':');
+                to_json(value, out, files, config)?;
+            }
+            out.push(b'}');
+        }
+        ValueRef::Ext(-1, bytes) => write(out, &timestamp(bytes)?),
+        ValueRef::Ext(..) => return Err(Invalid("an extension of MessagePack")),
+    }
+    if out.len() > config.max_payload { Err(Invalid("more than --max-payload")) } else { Ok(()) }
+}
+
+/// As `JSON.stringify` does: no fraction without need, and `null` for what JSON has no word for.
+fn write_number(out: &mut Vec<u8>, number: f64) {
+    if number.fract() == 0.0 && number.abs() <= MAX_EXACT {
+        return out.extend_from_slice(format!("{}", number as i64).as_bytes());
+    }
+    serde_json::to_writer(out, &number).expect("memory takes it");
+}
+
+/// A Date of JavaScript, as `JSON.stringify` writes it.
+fn timestamp(bytes: &[u8]) -> Result<String, Invalid> {
+    let (seconds, nanos) = match *bytes {
+        [a, b, c, d] => (u64::from(u32::from_be_bytes([a, b, c, d])), 0),
+        [a, b, c, d, e, f, g, h] => {
+            let both = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+            (both & ((1 << 34) - 1), (both >> 34) as u32)
+        }
+        _ => return Err(Invalid("a date before 1970 or after 2514")),
+    };
+    let since = Duration::new(seconds, 0).checked_add(Duration::from_nanos(u64::from(nanos)));
+    let at = since.and_then(|since| UNIX_EPOCH.checked_add(since)).ok_or(Invalid("no date"))?;
+    Ok(humantime::format_rfc3339_millis(at).to_string())
+}
