@@ -6,12 +6,13 @@
 //! config                    every option, its default, its reason
 //! slab queue timers id      values with keys that never lie, queues in one arena, deadlines, sids
 //! logger metrics            lines on standard error; figures for Prometheus
-//! kernel net                every byte in and out; sockets, outboxes, deadlines of connections
+//! kernel tls net            every byte in and out; TLS; sockets, outboxes, deadlines of connections
 //! http assets ws            requests and answers; the embedded page; WebSocket frames
 //! engineio/packet v3        packets and payloads of protocol 4; those of older clients
 //! engineio/session mod      one session and all its transitions; all sessions, found by sid
 //! socketio/packet mod       packets of Socket.IO; namespaces, sockets, rooms, acks, broadcasts; trait App
 //! chat                      the application
+//! cluster/link wire presence mod   one chat on several servers, over Redis (resolve is part of net, turn of server)
 //! server main               the turn of the loop, and who speaks with whom
 //! ```
 //!
@@ -51,18 +52,18 @@ pub mod server;
 pub mod slab;
 pub mod socketio;
 pub mod timers;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
+pub mod tls;
 pub mod ws;
 
 use std::process::ExitCode;
 
 /// Serves `app` until a signal ends it; what cannot be done is said in one line.
 pub fn start<A: socketio::App>(config: config::Config, app: A) -> ExitCode {
-    let (host, port) = (config.host, config.port);
     let server = match server::Server::bind(config, app) {
         Ok(server) => server,
         Err(error) => {
-            let host = host.map_or("all addresses".to_owned(), |host| host.to_string());
-            eprintln!("salon: cannot listen on port {port} of {host}: {error}");
+            eprintln!("salon: {error}");
             return ExitCode::FAILURE;
         }
     };

@@ -15,6 +15,7 @@ use crate::logger::Quiet;
 use crate::queue::{Pool, Queue};
 use crate::slab::{Conn, ConnId, Slab};
 use crate::timers::{Deadline, Timers};
+use crate::tls::Tls;
 use bytes::Bytes;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -71,6 +72,8 @@ pub enum Fill {
 pub struct Connection<P> {
     pub protocol: P,
     stream: Stream,
+    /// Between the stream and all else here, if the connection has TLS.
+    tls: Option<Box<Tls>>,
     /// The peer's address, as the kernel has it.
     pub peer: IpAddr,
     /// Bytes of an incomplete message; empty, without a buffer, on an idle connection.
@@ -101,6 +104,25 @@ impl<P> Connection<P> {
     /// Bytes queued and not yet with the kernel.
     pub fn queued(&self) -> usize {
         self.outbox.bytes() - self.sent
+    }
+
+    /// Whether there is something to write: plaintext, or ciphertext.
+    fn wants_write(&self) -> bool {
+        !self.outbox.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+    }
+
+    fn read(&mut self, kernel: &mut Kernel, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            Some(tls) => tls.read(buffer, |buffer| kernel.read(&mut self.stream, buffer)),
+            None => kernel.read(&mut self.stream, buffer),
+        }
+    }
+
+    fn write(&mut self, kernel: &mut Kernel, slices: &[IoSlice]) -> io::Result<usize> {
+        match &mut self.tls {
+            Some(tls) => tls.write(slices, |slices| kernel.write(&mut self.stream, slices)),
+            None => kernel.write(&mut self.stream, slices),
+        }
     }
 }
 
@@ -273,11 +295,13 @@ impl<P: Default> Net<P> {
     }
 
     /// Begins a connection of ours. What is pushed leaves once it is there; if it fails, it is buried like any other.
-    pub fn connect(&mut self, address: SocketAddr, protocol: P) -> io::Result<ConnId> {
+    pub fn connect(&mut self, address: SocketAddr, tls: Option<Tls>, protocol: P) -> io::Result<ConnId> {
         let id = self.adopt(TcpStream::connect(address)?, address.ip()).ok_or(ErrorKind::OutOfMemory)?;
         if let Some(connection) = self.connections.get_mut(id) {
             connection.protocol = protocol;
+            connection.tls = tls.map(Box::new);
         }
+        self.mark_dirty(id);
         Ok(id)
     }
 
@@ -285,6 +309,7 @@ impl<P: Default> Net<P> {
         self.connections.insert(Connection {
             protocol: P::default(),
             stream,
+            tls: None,
             peer,
             input: Vec::new(),
             outbox: Queue::default(),
@@ -328,7 +353,12 @@ impl<P: Default> Net<P> {
             return Fill::Nothing;
         };
         loop {
-            match self.kernel.read(&mut connection.stream, buffer) {
+            let result = connection.read(&mut self.kernel, buffer);
+            // A step of the handshake has an answer, or what waited for its end can leave.
+            if connection.tls.is_some() && connection.wants_write() && !mem::replace(&mut connection.dirty, true) {
+                self.dirty.push(id);
+            }
+            match result {
                 Ok(0) => {
                     connection.ended = true;
                     if connection.lingering.is_some() {
@@ -448,7 +478,7 @@ impl<P: Default> Net<P> {
 
     /// The kernel takes bytes of this connection again.
     pub fn writable(&mut self, id: ConnId) {
-        if self.get(id).is_some_and(|connection| !connection.outbox.is_empty()) {
+        if self.get(id).is_some_and(Connection::wants_write) {
             self.mark_dirty(id);
         }
     }
@@ -473,7 +503,7 @@ impl<P: Default> Net<P> {
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.dirty = false;
         let mut moved = false;
-        while !connection.dead && !connection.outbox.is_empty() {
+        while !connection.dead && connection.wants_write() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let mut count = 0;
             for (slice, bytes) in slices.iter_mut().zip(self.pool.iter(&connection.outbox)) {
@@ -481,7 +511,7 @@ impl<P: Default> Net<P> {
                 count += 1;
             }
             slices[0].advance(connection.sent);
-            match self.kernel.write(&mut connection.stream, &slices[..count]) {
+            match connection.write(&mut self.kernel, &slices[..count]) {
                 Ok(written) => {
                     moved = true;
                     connection.sent += written;
@@ -522,6 +552,11 @@ impl<P: Default> Net<P> {
         connection.soft = false;
         self.stalls.clear(id, &mut connection.stall);
         if connection.finishing && connection.lingering.is_none() {
+            if let Some(tls) = &mut connection.tls {
+                tls.close();
+                // Best effort: who does not take these last bytes misses nothing.
+                let _ = connection.write(&mut self.kernel, &[]);
+            }
             connection.lingering = Some(LINGER_BYTES);
             // An error means that there is nobody left to be told.
             let gone = connection.ended || connection.stream.shutdown(Shutdown::Write).is_err();

@@ -104,13 +104,13 @@ pub struct Server<A: App> {
 }
 
 impl<A: App> Server<A> {
-    /// A server without a listener. Fails only if the operating system gives no selector.
+    /// A server without a listener. Fails if the operating system gives no selector, or a file of `config` is of no use.
     pub fn new(config: Config, app: A, ids: Ids, now: Instant) -> io::Result<Server<A>> {
         let mut engine = Engine::new(config.clone(), ids, now);
         let mut io = Io::new(config.clone(), app.namespaces());
         Ok(Server {
             net: Net::new(config.clone())?,
-            links: turn::Links::new(&config, app.namespaces(), &mut engine, &mut io),
+            links: turn::Links::new(&config, app.namespaces(), &mut engine, &mut io)?,
             engine,
             io,
             app,
@@ -131,7 +131,11 @@ impl<A: App> Server<A> {
     /// A server that listens where `config` says.
     pub fn bind(config: Config, app: A) -> io::Result<Server<A>> {
         let mut server = Server::new(config, app, Ids::System, Instant::now())?;
-        server.address = Some(server.net.listen()?);
+        let (host, port) = (server.config.host, server.config.port);
+        server.address = Some(server.net.listen().map_err(|error| {
+            let host = host.map_or("all addresses".to_owned(), |host| host.to_string());
+            io::Error::other(format!("cannot listen on port {port} of {host}: {error}"))
+        })?);
         Ok(server)
     }
 
@@ -769,8 +773,8 @@ mod turn {
     pub struct Links;
 
     impl Links {
-        pub fn new(_: &Config, _: &'static [&'static str], _: &mut Engine, _: &mut Io) -> Links {
-            Links
+        pub fn new(_: &Config, _: &'static [&'static str], _: &mut Engine, _: &mut Io) -> io::Result<Links> {
+            Ok(Links)
         }
 
         pub fn next_deadline(&self) -> Option<Instant> {

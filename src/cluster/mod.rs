@@ -148,6 +148,11 @@ impl Cluster {
         }
     }
 
+    /// The name or address of the server.
+    pub fn host(&self) -> &str {
+        &self.url.host
+    }
+
     /// What is next to be done with a connection.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()

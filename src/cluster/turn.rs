@@ -11,6 +11,7 @@ use crate::metrics::Metrics;
 use crate::slab::{ConnId, SocketKey};
 use crate::socketio::remote::Remote;
 use crate::socketio::{App, Io};
+use crate::tls::Trust;
 use bytes::Bytes;
 use serde_json::json;
 use std::io;
@@ -20,17 +21,27 @@ use std::time::Instant;
 /// The cluster, if there is one, and the connections of its links.
 pub struct Links {
     cluster: Option<Box<Cluster>>,
+    /// For `rediss://`.
+    trust: Option<Trust>,
     connections: [Option<ConnId>; 2],
 }
 
 impl Links {
-    pub fn new(config: &Config, namespaces: &'static [&'static str], engine: &mut Engine, io: &mut Io) -> Links {
+    /// Fails if the file of `redis_ca` is of no use.
+    pub fn new(
+        config: &Config, namespaces: &'static [&'static str], engine: &mut Engine, io: &mut Io,
+    ) -> io::Result<Links> {
+        let trust = match &config.redis {
+            Some(url) if url.tls => Some(Trust::new(config.redis_ca.as_deref())),
+            _ => None,
+        };
+        let trust = trust.transpose().map_err(|why| io::Error::other(format!("--redis-ca {why}")))?;
         let cluster = config.redis.clone().map(|url| {
             io.share();
             let ids = [engine.fresh_id(), engine.fresh_id(), engine.fresh_id()];
             Box::new(Cluster::new(config.clone(), url, namespaces, ids, engine.now()))
         });
-        Links { cluster, connections: [None; 2] }
+        Ok(Links { cluster, trust, connections: [None; 2] })
     }
 
     pub fn next_deadline(&self) -> Option<Instant> {
@@ -143,13 +154,16 @@ impl<A: App> Server<A> {
     }
 
     fn connect(&mut self, role: Role, address: SocketAddr, greeting: Bytes) {
-        let Some(cluster) = &mut self.links.cluster else { return };
-        match self.net.connect(address, Speaks::Redis(role)) {
+        let Links { cluster: Some(cluster), trust, connections } = &mut self.links else { return };
+        let tls = trust.as_ref().map(|trust| trust.connect(cluster.host())).transpose();
+        let connection =
+            tls.and_then(|tls| self.net.connect(address, tls, Speaks::Redis(role)).map_err(|error| error.to_string()));
+        match connection {
             Ok(id) => {
-                self.links.connections[role as usize] = Some(id);
+                connections[role as usize] = Some(id);
                 self.net.push(id, greeting);
             }
-            Err(error) => cluster.failed(role, &error.to_string(), false, self.now),
+            Err(why) => cluster.failed(role, &why, false, self.now),
         }
     }
 
