@@ -2,11 +2,13 @@
 //!
 //! The table below makes the fields of [`Config`], their defaults, the flags and the text of `--help`. A flag
 //! (`--ping-interval 25s`) wins over the environment (`SALON_PING_INTERVAL`), the environment over the default.
+//! `--check` shows what came of it, and what looks wrong.
 //! Everything a peer can grow has its limit here (rule R7).
 
 use log::LevelFilter;
 use percent_encoding::percent_decode_str;
-use std::{collections::BTreeMap, ffi::OsString, fmt, net::IpAddr, time::Duration};
+use std::net::{IpAddr, Ipv4Addr};
+use std::{collections::BTreeMap, ffi::OsString, fmt, time::Duration};
 
 /// Header fields a head may have at most, whatever the option says: room for them is on the stack.
 pub const MAX_HEADERS: usize = 64;
@@ -14,6 +16,7 @@ pub const MAX_HEADERS: usize = 64;
 /// One option, as `--help` shows it.
 pub struct Opt {
     pub flag: &'static str,
+    /// Variables, separated by spaces; the first that is set counts.
     pub env: &'static str,
     pub default: &'static str,
     pub help: &'static str,
@@ -24,11 +27,18 @@ macro_rules! options {
     ($($field:ident: $type:ty = $flag:literal, $env:literal, $default:literal, $parse:expr, $help:literal;)*) => {
         /// All settings of the server; the table in the source says what each is.
         #[derive(Clone, Debug)]
-        pub struct Config { $(#[doc = $help] pub $field: $type,)* }
+        pub struct Config {
+            $(#[doc = $help] pub $field: $type,)*
+            /// IIS has started us, and gave the port: nobody else can reach it.
+            pub iis: bool,
+            /// Azure App Service has.
+            pub azure: bool,
+        }
 
         impl Default for Config {
             fn default() -> Self {
-                Config { $($field: $parse($default).expect("a default is a good value"),)* }
+                let good = "a default is a good value";
+                Config { $($field: $parse($default).expect(good),)* iis: false, azure: false }
             }
         }
 
@@ -44,12 +54,19 @@ macro_rules! options {
 }
 
 options! {
-    port: u16 = "port", "PORT", "3000", port, "TCP port; 0 means any free one";
-    host: Option<IpAddr> = "host", "HOST", "*", host, "IP address to listen on; * means all of both versions";
+    port: u16 = "port", "HTTP_PLATFORM_PORT ASPNETCORE_PORT PORT", "3000", port,
+        "TCP port; 0 means any free one. The first two variables come from IIS";
+    host: Option<IpAddr> = "host", "HOST", "*", host,
+        "IP address to listen on; * means all of both versions (if IIS gave the port: 127.0.0.1)";
+    base: String = "base", "SALON_BASE", "/", base, "path below which everything is served, as an IIS virtual application";
+    trust_proxy: Option<bool> = "trust-proxy", "SALON_TRUST_PROXY", "auto", yes_or_auto,
+        "believe X-Forwarded-For, -Host, -Proto and their kin: yes, no, or auto: yes under IIS and on Azure";
     origins: Origins = "origins", "SALON_ORIGINS", "same", origins,
         "origins whose pages may connect besides our own: a list, or * for all (then without cookies)";
     transports: Transports = "transports", "SALON_TRANSPORTS", "polling,websocket", transports,
         "what clients may use";
+    max_websockets: Option<usize> = "max-websockets", "SALON_MAX_WEBSOCKETS WEBSOCKET_CONCURRENT_REQUEST_LIMIT", "none", budget,
+        "WebSockets that the platform allows at one time; who comes later stays on polling. The second variable is Azure's";
     old_clients: bool = "old-clients", "SALON_OLD_CLIENTS", "yes", yes,
         "serve EIO=2 and EIO=3, the protocols of Socket.IO 1.x and 2.x: yes or no";
     recovery: Recovery = "recovery", "SALON_RECOVERY", "auto", recovery,
@@ -74,6 +91,8 @@ options! {
         "how often a node with users tells the others how many; after three times without, it is forgotten";
     instance: String = "instance", "SALON_INSTANCE", "auto", name,
         "the name of this node in log lines and among the others; auto makes one up";
+    drain: Duration = "drain", "SALON_DRAIN", "3s", time_or_none,
+        "over how long a stopping server sends its clients away; Azure kills after 5 s. 0: all at once";
     log: LevelFilter = "log", "SALON_LOG", "info", level, "off, error, warn, info, debug or trace";
     ping_interval: Duration = "ping-interval", "SALON_PING_INTERVAL", "25s", time, "from one heartbeat to the next";
     ping_timeout: Duration = "ping-timeout", "SALON_PING_TIMEOUT", "20s", time, "how long its answer may take";
@@ -176,6 +195,15 @@ impl RedisUrl {
         let (user, password) = (decode(user)?, decode(password)?);
         fine.then(|| RedisUrl { tls, user, password, host: host.into(), port, database })
     }
+
+    /// Whether the way there may lead through the internet, as far as the name tells.
+    fn is_public(&self) -> bool {
+        match self.host.parse() {
+            Ok(IpAddr::V4(address)) => !address.is_loopback() && !address.is_private() && !address.is_link_local(),
+            Ok(IpAddr::V6(address)) => !address.is_loopback() && !address.is_unique_local(),
+            Err(_) => self.host.contains('.') && ![".internal", ".local"].iter().any(|end| self.host.ends_with(end)),
+        }
+    }
 }
 
 /// Without the password: this may be logged.
@@ -193,8 +221,22 @@ impl fmt::Debug for RedisUrl {
 #[derive(Debug)]
 pub enum Action {
     Run(Box<Config>),
+    /// Show the settings, and what looks wrong.
+    Check(Box<Config>, Vec<Setting>),
+    /// Ask the server that runs with these settings how it is.
+    Probe(Box<Config>),
     Help,
     Version,
+}
+
+/// An option as it is set.
+#[derive(Debug)]
+pub struct Setting {
+    pub flag: &'static str,
+    /// A secret is not shown.
+    pub value: String,
+    /// `default`, the variable or the flag.
+    pub source: String,
 }
 
 impl Config {
@@ -204,33 +246,124 @@ impl Config {
         mut self, args: impl IntoIterator<Item = OsString>, env: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Action, String> {
         let mut flags = BTreeMap::new();
+        let (mut check, mut probe) = (false, false);
         let mut parser = lexopt::Parser::from_args(args);
         while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
             match argument {
                 lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => return Ok(Action::Help),
                 lexopt::Arg::Short('V') | lexopt::Arg::Long("version") => return Ok(Action::Version),
-                lexopt::Arg::Long(name) => match OPTIONS.iter().find(|option| option.flag == name) {
-                    Some(option) => flags.insert(option.flag, parser.value().map_err(|error| error.to_string())?),
-                    None => return Err(format!("unknown option --{name}, see --help")),
-                },
+                lexopt::Arg::Long("check") => check = true,
+                lexopt::Arg::Long("probe") => probe = true,
+                lexopt::Arg::Long(name) => {
+                    let option = OPTIONS.iter().find(|option| option.flag == name);
+                    let option = option.ok_or_else(|| format!("unknown option --{name}, see --help"))?;
+                    let value = match parser.optional_value() {
+                        Some(value) => value,
+                        None if option.is_switch() && !next_is_value(&mut parser) => "yes".into(),
+                        None => parser.value().map_err(|error| error.to_string())?,
+                    };
+                    flags.insert(option.flag, value);
+                }
                 other => return Err(other.unexpected().to_string()),
-            };
+            }
         }
+        let mut settings = Vec::new();
         for option in OPTIONS {
             // A variable that is set to nothing counts as not set: deployment templates do that.
-            let variable = env(option.env).filter(|value| !value.is_empty());
+            let set = |name: &&str| env(name).is_some_and(|value| !value.is_empty());
+            let variable = option.env.split(' ').find(set);
             let (name, value) = match (flags.remove(option.flag), variable) {
                 (Some(value), _) => (format!("--{}", option.flag), value),
-                (None, Some(value)) => (option.env.to_owned(), value),
-                (None, None) => continue,
+                (None, Some(variable)) => (variable.to_owned(), env(variable).unwrap_or_default()),
+                (None, None) => ("default".to_owned(), option.default.into()),
             };
+            self.iis |= ["HTTP_PLATFORM_PORT", "ASPNETCORE_PORT"].contains(&name.as_str());
             let text = value.to_str().ok_or_else(|| format!("{name}: not UTF-8"))?.trim();
-            // What is wrong with a secret is said without showing it.
-            let secret = ["redis", "metrics-token"].contains(&option.flag);
-            let shown = || if secret { "the value".into() } else { format!("{text:?}") };
-            (option.set)(&mut self, text).map_err(|expected| format!("{name}: {} is not {expected}", shown()))?;
+            // The default is not set anew: an example of the tests has others.
+            if name != "default" {
+                // What is wrong with a secret is said without showing it.
+                let shown = || if option.is_secret() { "the value".into() } else { format!("{text:?}") };
+                (option.set)(&mut self, text).map_err(|expected| format!("{name}: {} is not {expected}", shown()))?;
+            }
+            let value = if option.is_secret() && name != "default" { "(a secret)".into() } else { text.to_owned() };
+            settings.push(Setting { flag: option.flag, value, source: name });
         }
-        Ok(Action::Run(Box::new(self)))
+        self.azure = env("WEBSITE_SITE_NAME").is_some();
+        if self.iis && self.host.is_none() {
+            self.host = Some(Ipv4Addr::LOCALHOST.into());
+        }
+        // What follows from others is shown as it is.
+        for setting in &mut settings {
+            match (setting.flag, self.host) {
+                ("host", Some(host)) => setting.value = host.to_string(),
+                ("trust-proxy", _) if self.trust_proxy.is_none() => {
+                    setting.value = format!("auto: {}", if self.trusts_proxy() { "yes" } else { "no" });
+                }
+                _ => {}
+            }
+        }
+        Ok(match (check, probe) {
+            (true, _) => Action::Check(Box::new(self), settings),
+            (_, true) => Action::Probe(Box::new(self)),
+            _ => Action::Run(Box::new(self)),
+        })
+    }
+
+    /// Whether headers of a proxy are believed.
+    pub fn trusts_proxy(&self) -> bool {
+        self.trust_proxy.unwrap_or(self.iis || self.azure)
+    }
+
+    /// What looks wrong, a line each. `variables` are the names in the environment, `descriptors` is how many the process may
+    /// have, if that is known.
+    pub fn doubts(&self, variables: impl IntoIterator<Item = String>, descriptors: Option<usize>) -> Vec<String> {
+        let mut doubts = Vec::new();
+        let known = |name: &str| OPTIONS.iter().any(|option| option.env.split(' ').any(|env| env == name));
+        let unknown = variables.into_iter().filter(|name| name.starts_with("SALON_") && !known(name));
+        doubts.extend(unknown.map(|name| format!("{name}: no such option, see --help")));
+        let mut doubt = |wrong: bool, line: &str| doubts.extend(wrong.then(|| line.to_owned()));
+        let silence = self.ping_interval + self.ping_timeout;
+        doubt(
+            self.trusts_proxy() && silence > Duration::from_secs(55),
+            "--ping-interval plus --ping-timeout is above 55 s: proxies cut connections that are silent for 60 s",
+        );
+        doubt(self.origins == Origins::Any, "--origins *: every page in the world may speak for your users");
+        doubt(self.max_text > self.max_payload, "--max-text is above --max-payload, which cuts it");
+        doubt(self.soft_queue > self.max_queue, "--soft-queue is above --max-queue, and means nothing");
+        doubt(self.recovery_bytes > self.max_queue, "--recovery-bytes is above --max-queue: who comes back is dropped");
+        doubt(
+            self.max_websockets.is_some() && !self.transports.polling,
+            "--max-websockets without polling in --transports: who is over the budget can only try again",
+        );
+        if let Some(redis) = &self.redis {
+            doubt(
+                !redis.tls && redis.is_public(),
+                "--redis without TLS on a public name: password and messages can be read on the way; use rediss://",
+            );
+            doubt(!redis.tls && self.redis_ca.is_some(), "--redis-ca means nothing without rediss://");
+        }
+        if let Some(limit) = descriptors.filter(|limit| *limit < self.max_connections + 32) {
+            doubts.push(format!("ulimit -n is {limit}: too low for --max-connections {}", self.max_connections));
+        }
+        doubts
+    }
+}
+
+/// Whether the next argument can be the value of a flag that needs none.
+fn next_is_value(parser: &mut lexopt::Parser) -> bool {
+    let next = parser.try_raw_args().and_then(|args| args.peek().map(|next| next.to_owned()));
+    next.is_some_and(|next| !next.to_string_lossy().starts_with('-'))
+}
+
+impl Opt {
+    /// Whether the flag alone means `yes`.
+    fn is_switch(&self) -> bool {
+        ["yes", "no", "auto"].contains(&self.default) && self.flag != "recovery" && self.flag != "instance"
+    }
+
+    /// Whether its value is not to be shown.
+    fn is_secret(&self) -> bool {
+        ["redis", "metrics-token"].contains(&self.flag)
     }
 }
 
@@ -238,8 +371,12 @@ impl Config {
 pub fn help() -> String {
     let mut text = String::from("salon: a Socket.IO chat server\n\nUsage: salon [OPTIONS]\n\n");
     for Opt { flag, env, default, help, .. } in OPTIONS {
+        let env = env.replace(' ', ", ");
         text += &format!("  --{flag} VALUE, {env} (default: {default})\n        {help}\n");
     }
+    text +=
+        "  --check\n        show all settings, where they come from and what looks wrong; status 1 if anything does\n";
+    text += "  --probe\n        ask the server that runs with these settings; status 0 if it serves\n";
     text + "  -h, --help\n        this text\n  -V, --version\n        the version\n"
 }
 
@@ -352,6 +489,30 @@ fn yes(text: &str) -> Result<bool, String> {
         "yes" | "true" | "1" => Ok(true),
         "no" | "false" | "0" => Ok(false),
         _ => Err("yes or no".into()),
+    }
+}
+
+fn yes_or_auto(text: &str) -> Result<Option<bool>, String> {
+    if text == "auto" { Ok(None) } else { yes(text).map(Some).map_err(|_| "yes, no or auto".into()) }
+}
+
+/// -1 is how Azure says that there is no limit.
+fn budget(text: &str) -> Result<Option<usize>, String> {
+    match text {
+        "none" | "-1" => Ok(None),
+        "0" => Ok(Some(0)),
+        _ => size(text).map(Some).map_err(|_| "a number of WebSockets, or none".into()),
+    }
+}
+
+/// Without the slash at the end: nothing for `/`.
+fn base(text: &str) -> Result<String, String> {
+    let path = text.trim_end_matches('/');
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"/._~-".contains(&byte);
+    if (path.is_empty() || path.starts_with('/')) && path.bytes().all(fine) && !path.contains("//") {
+        Ok(path.into())
+    } else {
+        Err("a path such as /chat, of letters, digits and . _ ~ -".into())
     }
 }
 

@@ -12,6 +12,7 @@ use crate::config::{Config, MAX_HEADERS};
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
 
 /// The methods of RFC 9110 and PATCH; `Known`: nothing here takes it; `Other`: not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -422,14 +423,17 @@ fn decode(text: &str) -> Cow<'_, str> {
 }
 
 /// Whether host and port of an Origin (RFC 6454) are those of a Host. Where a port is missing it is 80 or 443:
-/// behind a proxy that ends TLS the scheme is not known here.
-pub fn same_origin(origin: &[u8], host: &[u8]) -> bool {
+/// behind a proxy that ends TLS the scheme is not known here, unless the proxy tells (`https`).
+pub fn same_origin(origin: &[u8], host: &[u8], https: Option<bool>) -> bool {
     let (Ok(origin), Ok(host)) = (str::from_utf8(origin), str::from_utf8(host)) else { return false };
     let (default, origin) = match (origin.strip_prefix("http://"), origin.strip_prefix("https://")) {
         (Some(rest), _) => ("80", rest),
         (_, Some(rest)) => ("443", rest),
         _ => return false,
     };
+    if https.is_some_and(|https| https != (default == "443")) {
+        return false;
+    }
     let (name, port) = split_port(origin);
     let (own_name, own_port) = split_port(host);
     !name.is_empty()
@@ -438,6 +442,18 @@ pub fn same_origin(origin: &[u8], host: &[u8]) -> bool {
             Some(own) => port.unwrap_or(default) == own,
             None => matches!(port.unwrap_or(default), "80" | "443"),
         }
+}
+
+/// The last entry of a list: what the proxy next to us has added. Those before it may come from anybody.
+pub fn last_of(list: &[u8]) -> &[u8] {
+    list.rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii()
+}
+
+/// The address in an entry of X-Forwarded-For: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
+pub fn address_of(entry: &[u8]) -> Option<IpAddr> {
+    let entry = str::from_utf8(entry).ok()?;
+    let address = entry.parse::<SocketAddr>().map(|address| address.ip());
+    address.or_else(|_| entry.trim_matches(['[', ']']).parse()).ok()
 }
 
 /// Scheme and authority of an absolute URL: what its Origin would be.

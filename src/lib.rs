@@ -13,7 +13,7 @@
 //! socketio/packet mod       packets of Socket.IO; namespaces, sockets, rooms, acks, broadcasts; trait App
 //! chat                      the application
 //! cluster/link wire presence mod   one chat on several servers, over Redis (resolve is part of net, turn of server)
-//! server main               the turn of the loop, and who speaks with whom
+//! server probe main         the turn of the loop, and who speaks with whom; `--probe`
 //! ```
 //!
 //! Bytes and events go up, calls go down and only enqueue:
@@ -47,6 +47,7 @@ pub mod kernel;
 pub mod logger;
 pub mod metrics;
 pub mod net;
+pub mod probe;
 pub mod queue;
 pub mod server;
 pub mod slab;
@@ -59,7 +60,10 @@ pub mod ws;
 use std::process::ExitCode;
 
 /// Serves `app` until a signal ends it; what cannot be done is said in one line.
-pub fn start<A: socketio::App>(config: config::Config, app: A) -> ExitCode {
+pub fn start<A: socketio::App>(mut config: config::Config, app: A) -> ExitCode {
+    if config.instance == "auto" {
+        config.instance = id::Ids::System.fresh().to_string()[..6].to_owned();
+    }
     let server = match server::Server::bind(config, app) {
         Ok(server) => server,
         Err(error) => {

@@ -1,13 +1,23 @@
 //! Arguments and environment in, server out.
 
 use salon::chat::Chat;
-use salon::config::{self, Action, Config};
-use salon::logger;
-use std::{env, process::ExitCode};
+use salon::config::{self, Action, Config, Setting};
+use salon::{logger, probe};
+use std::{env, fs, process::ExitCode};
 
 fn main() -> ExitCode {
     let config = match Config::default().load(env::args_os().skip(1), |name| env::var_os(name)) {
         Ok(Action::Run(config)) => *config,
+        Ok(Action::Check(config, settings)) => return check(&config, &settings),
+        Ok(Action::Probe(config)) => {
+            return match probe::ask(&config) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(why) => {
+                    eprintln!("salon: {why}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
         Ok(Action::Help) => {
             print!("{}", config::help());
             return ExitCode::SUCCESS;
@@ -23,4 +33,19 @@ fn main() -> ExitCode {
     };
     logger::start(config.log);
     salon::start(config.clone(), Chat::new(config))
+}
+
+/// Prints the settings, and what looks wrong.
+fn check(config: &Config, settings: &[Setting]) -> ExitCode {
+    for Setting { flag, value, source } in settings {
+        println!("{flag:17} {value:20} {source}");
+    }
+    // Linux shows it; elsewhere it is not known.
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let descriptors = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    let variables = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let doubts = config.doubts(variables, descriptors);
+    doubts.iter().for_each(|doubt| println!("warning: {doubt}"));
+    if doubts.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -18,16 +18,16 @@ use crate::timers::{Deadline, Timers};
 use crate::tls::Tls;
 use bytes::Bytes;
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Tokens beyond all packed keys.
 const LISTENER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
-#[cfg(feature = "redis")]
 const WAKER: Token = Token(usize::MAX - 2);
 /// Connections the kernel keeps for us until they are accepted (Linux cuts this to net.core.somaxconn).
 const BACKLOG: i32 = 1024;
@@ -47,8 +47,8 @@ const LINGER_BYTES: usize = 64 * 1024;
 pub enum Wake {
     Listener,
     Signals,
-    /// A name was looked up.
-    Resolved,
+    /// By [`Net::waker`].
+    Woken,
     /// `hung_up`: the peer will send nothing more.
     Connection {
         id: ConnId,
@@ -145,8 +145,9 @@ pub struct Net<P> {
     kernel: Kernel,
     phases: Timers<ConnId>,
     stalls: Timers<ConnId>,
+    waker: Option<Arc<Waker>>,
     #[cfg(feature = "redis")]
-    resolver: Option<resolve::Resolver>,
+    resolver: resolve::Resolver,
 }
 
 /// A connection that is over.
@@ -175,8 +176,9 @@ impl<P: Default> Net<P> {
             kernel: Kernel::default(),
             phases: Timers::default(),
             stalls: Timers::default(),
+            waker: None,
             #[cfg(feature = "redis")]
-            resolver: None,
+            resolver: resolve::Resolver::default(),
         })
     }
 
@@ -211,6 +213,14 @@ impl<P: Default> Net<P> {
         self.poll.registry().register(source, SIGNALS, Interest::READABLE)
     }
 
+    /// What wakes the loop from another thread. There is one for all.
+    pub fn waker(&mut self) -> io::Result<Arc<Waker>> {
+        if self.waker.is_none() {
+            self.waker = Some(Arc::new(Waker::new(self.poll.registry(), WAKER)?));
+        }
+        Ok(Arc::clone(self.waker.as_ref().expect("it was made just now")))
+    }
+
     /// Sleeps until something is ready or `deadline` (seen from `now`) is reached; `None`: for ever. Not at all
     /// if bytes were left unread or connections not accepted in the last turn.
     pub fn wait(&mut self, now: Instant, deadline: Option<Instant>) -> io::Result<()> {
@@ -231,8 +241,7 @@ impl<P: Default> Net<P> {
             wakes.push(match event.token() {
                 LISTENER => Wake::Listener,
                 SIGNALS => Wake::Signals,
-                #[cfg(feature = "redis")]
-                WAKER => Wake::Resolved,
+                WAKER => Wake::Woken,
                 Token(number) => Wake::Connection {
                     id: ConnId::unpack(number),
                     readable: event.is_readable() || event.is_read_closed() || event.is_error(),

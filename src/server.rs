@@ -24,7 +24,7 @@ use crate::slab::{ConnId, SessionId};
 use crate::socketio::{App, Io};
 use crate::{assets, ws};
 use bytes::Bytes;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 use std::{io, mem};
 
@@ -36,8 +36,10 @@ const SCRATCH: usize = 64 * 1024;
 const READS_PER_TURN: usize = 4;
 /// A timer this much overdue means that the loop stood still.
 const STALLED: Duration = Duration::from_millis(250);
-/// How long a stopping server waits for its clients; it promises to end within 2 s.
+/// How long a stopping server waits at least, for answers that are on their way.
 const STOP_TIME: Duration = Duration::from_millis(1500);
+/// The part of `drain` in which clients are sent away; the rest is for the last answers.
+const FAREWELLS: f64 = 0.8;
 
 /// What the bytes of a connection are.
 enum Speaks {
@@ -141,17 +143,18 @@ impl<A: App> Server<A> {
 
     /// Serves until a signal stops it.
     pub fn run(mut self) -> io::Result<()> {
-        let mut signals = signals::watch(&mut self.net)?;
+        let mut signals = signals::Watch::new(&mut self.net)?;
         if let Some(address) = self.address {
-            log::info!("salon {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+            let (version, instance) = (env!("CARGO_PKG_VERSION"), &self.config.instance);
+            log::info!("salon {version}, instance {instance}, listens on http://{address}");
         }
         let mut wakes = Vec::new();
         while !self.has_stopped() {
             self.net.wait(Instant::now(), self.next_deadline())?;
             self.net.drain_events(&mut wakes);
             self.turn(Instant::now(), &wakes);
-            if wakes.iter().any(|wake| matches!(wake, Wake::Signals)) && signals::received(&mut signals) {
-                self.stop();
+            if wakes.iter().any(|wake| matches!(wake, Wake::Signals | Wake::Woken)) {
+                (0..signals.received()).for_each(|_| self.stop());
             }
         }
         Ok(())
@@ -179,7 +182,7 @@ impl<A: App> Server<A> {
             match *wake {
                 Wake::Listener => self.accept(),
                 Wake::Signals => {}
-                Wake::Resolved => self.resolved(),
+                Wake::Woken => self.resolved(),
                 Wake::Connection { id, readable, writable, hung_up } => {
                     if writable {
                         self.net.writable(id);
@@ -361,7 +364,7 @@ impl<A: App> Server<A> {
             binary: content_type.starts_with(b"application/octet-stream"),
             form: content_type.starts_with(b"application/x-www-form-urlencoded"),
         });
-        let next = match self.judge_origin(head) {
+        let next = match self.judge_origin(id, head) {
             Err(refusal) => Next::Answer(refusal),
             Ok(cors) => {
                 let listed = !cors.is_empty();
@@ -408,7 +411,18 @@ impl<A: App> Server<A> {
                 .header("Access-Control-Max-Age", "600");
             return Next::Answer(response);
         }
-        match head.path {
+        // Probes of the platform know nothing of a base.
+        let path = match head.path.strip_prefix(&*self.config.base) {
+            Some("") if !self.config.base.is_empty() => {
+                let query = if head.query.is_empty() { String::new() } else { format!("?{}", head.query) };
+                let location = format!("{}/{query}", self.config.base);
+                return Next::Answer(Response::new(308).header("Location", &location));
+            }
+            Some(path) if path.starts_with('/') || path == "*" => path,
+            _ if matches!(head.path, "/healthz" | "/metrics" | "*") => head.path,
+            _ => return Next::Answer(Response::new(404).body("text/plain", "not found")),
+        };
+        match path {
             "/healthz" if self.stopping.is_none() => return Next::Answer(Response::new(200).body("text/plain", "ok")),
             "/healthz" => return Next::Answer(Response::new(503).header("Retry-After", "5").close()),
             "/metrics" if self.may_read_metrics(id, head) => {
@@ -417,14 +431,14 @@ impl<A: App> Server<A> {
             }
             _ => {}
         }
-        let plain = self.app.plain_path() == Some(head.path);
-        if plain || head.path == ENGINE_PATH {
+        let plain = self.app.plain_path() == Some(path);
+        if plain || path == ENGINE_PATH {
             return self.engine.request(id, head, plain);
         }
         let allow = |status| Response::new(status).header("Allow", "GET, HEAD, OPTIONS");
-        Next::Answer(match (assets::find(head.path), head.method) {
+        Next::Answer(match (assets::find(path), head.method) {
             (_, Method::Other) => Response::new(501).close(),
-            (None, Method::Options) if head.path == "*" => allow(204),
+            (None, Method::Options) if path == "*" => allow(204),
             (None, _) => Response::new(404).body("text/plain", "not found"),
             (Some(asset), Method::Get | Method::Head) => {
                 asset.answer(head.header("If-None-Match"), head.accepts_gzip())
@@ -443,7 +457,7 @@ impl<A: App> Server<A> {
             Some(token) => head.header("Authorization") == Some(format!("Bearer {token}").as_bytes()),
             None => {
                 let local = self.net.get(id).is_some_and(|connection| connection.peer.to_canonical().is_loopback());
-                local && FORWARDED.iter().all(|name| head.header(name).is_none())
+                local && !self.config.iis && FORWARDED.iter().all(|name| head.header(name).is_none())
             }
         }
     }
@@ -461,6 +475,13 @@ impl<A: App> Server<A> {
         metrics.family("sessions", "gauge", "Engine.IO sessions.", &transports);
         metrics.gauge("connections", "TCP connections.", connections as f64);
         metrics.gauge("queued_bytes", "Bytes that connections have not taken yet.", queued as f64);
+        let (limit, used, promised, refused) = self.engine.budget();
+        metrics.gauge("websockets", "Open WebSockets.", used as f64);
+        if let Some(limit) = limit {
+            metrics.gauge("websockets_limit", "WebSockets that --max-websockets allows.", limit as f64);
+            metrics.gauge("websockets_promised", "Upgrades that were offered and may still come.", promised as f64);
+            metrics.counter("websockets_refused_total", "WebSockets beyond --max-websockets.", refused);
+        }
         metrics.counter("messages_received_total", "Messages of clients.", counters.received);
         metrics.counter("messages_sent_total", "Messages to clients, each recipient counted.", counters.sent);
         let ended = labelled(&engineio::Reason::NAMES, &counters.ended);
@@ -482,7 +503,7 @@ impl<A: App> Server<A> {
     /// Whether a page from elsewhere may talk to us. Returns the header lines a listed origin needs. Requests
     /// without Origin come from programs, not from pages; but a JSONP request is a script of a page and has none
     /// either, so it has to show in another way where it comes from.
-    fn judge_origin(&mut self, head: &Head) -> Result<Box<str>, Response> {
+    fn judge_origin(&mut self, id: ConnId, head: &Head) -> Result<Box<str>, Response> {
         let jsonp = || http::parameters(head.query, ["j"]) != [Ok(None)] && assets::find(head.path).is_none();
         let origin = match head.header("Origin") {
             Some(origin) => origin,
@@ -498,15 +519,41 @@ impl<A: App> Server<A> {
             let more = "Vary: Origin\r\nAccess-Control-Allow-Credentials: true\r\n";
             return Ok(format!("Access-Control-Allow-Origin: {listed}\r\n{more}").into());
         }
-        if http::same_origin(origin, head.host) {
+        let (host, https) = self.seen_from_outside(head);
+        if http::same_origin(origin, host, https) {
             return Ok(Box::default());
         }
         if let Some(more) = self.refused_origins.allow(self.now) {
-            let (origin, host) = (String::from_utf8_lossy(origin), String::from_utf8_lossy(head.host));
-            log::warn!("refused a page of origin {origin:?} at host {host:?} ({more} more before); see --origins");
+            let (origin, host) = (String::from_utf8_lossy(origin), String::from_utf8_lossy(host));
+            let client = self.client(id, head).map_or("nobody".to_owned(), |address| address.to_string());
+            log::warn!(
+                "refused {client}: page of origin {origin:?}, host {host:?} ({more} more before); see --origins"
+            );
         }
         self.engine.counters().refused[Refusal::Forbidden as usize] += 1;
         Err(Refusal::Forbidden.response(ws::is_upgrade(head)))
+    }
+
+    /// Whose request this is: the peer, or whom a trusted proxy says it speaks for.
+    fn client(&self, id: ConnId, head: &Head) -> Option<IpAddr> {
+        let list = head.header("X-Forwarded-For").filter(|_| self.config.trusts_proxy());
+        let peer = self.net.get(id).map(|connection| connection.peer.to_canonical());
+        list.and_then(|list| http::address_of(http::last_of(list))).or(peer)
+    }
+
+    /// The host that the browser has asked, and whether by HTTPS if that is known: a trusted proxy tells what it has changed.
+    fn seen_from_outside<'h>(&self, head: &Head<'h>) -> (&'h [u8], Option<bool>) {
+        if !self.config.trusts_proxy() {
+            return (head.host, None);
+        }
+        // Azure's front end has one header that gives the scheme, and one that is there if it was HTTPS.
+        let scheme = head.header("X-Forwarded-Proto").or(head.header("X-AppService-Proto"));
+        let https = match scheme {
+            Some(scheme) => Some(http::last_of(scheme).eq_ignore_ascii_case(b"https")),
+            None => head.header("X-ARR-SSL").map(|_| true),
+        };
+        let host = head.header("X-Forwarded-Host").map(http::last_of).or(head.header("X-Original-Host"));
+        (host.unwrap_or(head.host), https)
     }
 
     /// One step of WebSocket; `None` if the bytes have to wait.
@@ -621,6 +668,9 @@ impl<A: App> Server<A> {
         let mut any = false;
         while let Some(Buried { id, protocol, error }) = self.net.bury() {
             any = true;
+            if let Speaks::WebSocket { .. } = protocol {
+                self.engine.websocket_closed();
+            }
             if let Some(session) = protocol.session() {
                 self.engine.lost(id, session);
             } else {
@@ -683,15 +733,18 @@ impl<A: App> Server<A> {
         self.net.get(id)?.protocol.session()
     }
 
-    /// Begins to stop: the clients are told, and get [`STOP_TIME`].
+    /// Begins to stop: nobody new is let in, and the clients are sent away over the time of `drain`. Asked again, it ends now.
     pub fn stop(&mut self) {
-        if self.stopping.is_none() {
-            log::info!("stopping");
-            self.stopping = Some(self.now + STOP_TIME);
-            self.engine.close_all();
-            self.links.goodbye(self.now);
-            self.settle();
+        if self.stopping.is_some() {
+            log::info!("stopping at once");
+            self.stopping = Some(self.now);
+            return;
         }
+        log::info!("stopping");
+        self.stopping = Some(self.now + self.config.drain.max(STOP_TIME));
+        self.engine.leave(self.config.drain.mul_f64(FAREWELLS));
+        self.links.goodbye(self.now);
+        self.settle();
     }
 
     /// Whether a stopping server may end: its clients know and its answers have left, or its time is over.
@@ -728,29 +781,49 @@ mod signals {
     use signal_hook_mio::v1_0::Signals;
     use std::io;
 
-    pub fn watch<P: Default>(net: &mut Net<P>) -> io::Result<Signals> {
-        let mut signals = Signals::new([SIGTERM, SIGINT])?;
-        net.watch_signals(&mut signals)?;
-        Ok(signals)
-    }
+    pub struct Watch(Signals);
 
-    pub fn received(signals: &mut Signals) -> bool {
-        signals.pending().count() > 0
+    impl Watch {
+        pub fn new<P: Default>(net: &mut Net<P>) -> io::Result<Watch> {
+            let mut signals = Signals::new([SIGTERM, SIGINT])?;
+            net.watch_signals(&mut signals)?;
+            Ok(Watch(signals))
+        }
+
+        /// How often we were asked to stop since the last call.
+        pub fn received(&mut self) -> usize {
+            self.0.pending().count()
+        }
     }
 }
 
 #[cfg(not(unix))]
 mod signals {
-    //! Elsewhere the process is ended from outside.
+    //! Ctrl+C and Ctrl+Break, which Windows brings on a thread of its own: it only counts, and wakes the loop.
     use crate::net::Net;
     use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
-    pub fn watch<P: Default>(_: &mut Net<P>) -> io::Result<()> {
-        Ok(())
-    }
+    pub struct Watch(Arc<AtomicUsize>);
 
-    pub fn received(_: &mut ()) -> bool {
-        false
+    impl Watch {
+        pub fn new<P: Default>(net: &mut Net<P>) -> io::Result<Watch> {
+            let (count, waker) = (Arc::new(AtomicUsize::new(0)), net.waker()?);
+            let seen = Arc::clone(&count);
+            let handler = move || {
+                seen.fetch_add(1, Ordering::SeqCst);
+                // Fails only when the loop is gone.
+                let _ = waker.wake();
+            };
+            ctrlc::set_handler(handler).map_err(io::Error::other)?;
+            Ok(Watch(count))
+        }
+
+        /// How often we were asked to stop since the last call.
+        pub fn received(&mut self) -> usize {
+            self.0.swap(0, Ordering::SeqCst)
+        }
     }
 }
 

@@ -58,6 +58,11 @@ impl<K: Copy + Ord> Timers<K> {
         }
     }
 
+    /// The keys that are due at `until` or before; their timers run on.
+    pub fn due_by(&self, until: Instant) -> Vec<K> {
+        self.set.iter().take_while(|(at, _)| *at <= until).map(|(_, key)| *key).collect()
+    }
+
     /// How many timers run.
     pub fn len(&self) -> usize {
         self.set.len()

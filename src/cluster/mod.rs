@@ -122,15 +122,14 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// A member that tries to connect at once. `ids` are three fresh ones; `now` is the time.
+    /// A member that tries to connect at once. `ids` are fresh ones; `now` is the time.
     pub fn new(
-        config: Config, url: RedisUrl, namespaces: &'static [&'static str], ids: [Id; 3], now: Instant,
+        config: Config, url: RedisUrl, namespaces: &'static [&'static str], ids: [Id; 2], now: Instant,
     ) -> Cluster {
-        let [uid, node, boot] = ids.map(|id| id.to_string());
-        let random = node.bytes().fold(1, |random, byte| random << 5 ^ u64::from(byte));
-        let node = if config.instance == "auto" { node[..6].to_owned() } else { config.instance.clone() };
+        let [uid, boot] = ids.map(|id| id.to_string());
+        let random = boot.bytes().fold(1, |random, byte| random << 5 ^ u64::from(byte));
         Cluster {
-            presence: Presence::new(node, boot, config.presence_beat),
+            presence: Presence::new(config.instance.clone(), boot, config.presence_beat),
             config,
             url,
             uid: uid[..6].to_owned(),

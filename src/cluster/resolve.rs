@@ -3,31 +3,31 @@
 //! The system's look-up blocks, for seconds when a name server is away. So a thread asks, hands the answer over and ends;
 //! it touches no state. Who asks gives up after some seconds; the thread then ends when the system lets it.
 
-use super::{Net, WAKER};
-use mio::Waker;
+use super::Net;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::{io, thread};
 
 /// The answer to a look-up, under the number it was asked with.
 pub type Answer = (usize, io::Result<Vec<SocketAddr>>);
 
+/// Where answers come in.
 pub struct Resolver {
-    waker: Arc<Waker>,
-    sender: mpsc::Sender<Answer>,
-    answers: mpsc::Receiver<Answer>,
+    sender: Sender<Answer>,
+    answers: Receiver<Answer>,
 }
 
-impl<P> Net<P> {
-    /// Looks a name up; [`Wake::Resolved`](super::Wake::Resolved) tells when [`Net::resolved`] has the answer.
+impl Default for Resolver {
+    fn default() -> Self {
+        let (sender, answers) = mpsc::channel();
+        Resolver { sender, answers }
+    }
+}
+
+impl<P: Default> Net<P> {
+    /// Looks a name up; [`Wake::Woken`](super::Wake::Woken) tells when [`Net::resolved`] has the answer.
     pub fn resolve(&mut self, number: usize, host: &str, port: u16) -> io::Result<()> {
-        if self.resolver.is_none() {
-            let waker = Arc::new(Waker::new(self.poll.registry(), WAKER)?);
-            let (sender, answers) = mpsc::channel();
-            self.resolver = Some(Resolver { waker, sender, answers });
-        }
-        let Some(Resolver { waker, sender, .. }) = &self.resolver else { return Ok(()) };
-        let (waker, sender, host) = (Arc::clone(waker), sender.clone(), host.to_owned());
+        let (waker, sender, host) = (self.waker()?, self.resolver.sender.clone(), host.to_owned());
         thread::Builder::new().name("resolve".into()).spawn(move || {
             let addresses = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
             // Neither fails while the loop runs, and after that nobody waits.
@@ -39,6 +39,6 @@ impl<P> Net<P> {
 
     /// The next answer.
     pub fn resolved(&mut self) -> Option<Answer> {
-        self.resolver.as_ref()?.answers.try_recv().ok()
+        self.resolver.answers.try_recv().ok()
     }
 }

@@ -5,6 +5,7 @@
 //! `server` empties. Calls from above (`send`, `close`) only enqueue.
 //! Source: docs/engine.io-protocol/ of the Socket.IO monorepo, v4-current.md and v3.md.
 
+pub mod budget;
 pub mod packet;
 mod session;
 pub mod v3;
@@ -12,18 +13,29 @@ pub mod v3;
 use crate::config::{Config, Recovery};
 use crate::http::{self, Framing, Head, Method, Response};
 use crate::id::{Id, Ids};
+use crate::logger::Quiet;
 use crate::slab::{self, ConnId, SessionId, Slab};
 use crate::timers::Timers;
 use crate::ws;
+use budget::Budget;
 use bytes::Bytes;
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 use packet::{Data, Encoded, Packet};
 pub use session::Dialect;
 use session::{Client, Out, Poll, Session, Turn};
-use std::{collections::HashMap, time::Instant};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 /// Payloads above this are compressed for clients that accept it, as in the reference.
 const GZIP_FROM: usize = 1024;
+/// Pings that are due within this time leave together: one wake-up for many. A ping may be early, no deadline is ever late.
+const GATHER: Duration = Duration::from_millis(500);
+/// Shorter intervals are left alone: they are those of tests.
+const GATHER_FROM: Duration = Duration::from_secs(2);
+/// The longest time from one client that is sent away to the next, when there are few.
+const FAREWELL: Duration = Duration::from_millis(50);
+/// What a client that is refused for now is told to wait, in seconds.
+const RETRY_AFTER: &str = "5";
 
 /// Why a session has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,12 +216,27 @@ pub struct Engine {
     packets: Vec<Bytes>,
     /// Made when the first payload is compressed.
     gzip: Option<Compress>,
+    budget: Budget,
+    /// No new sessions: the server is about to stop, and those that are left are sent away one by one.
+    leaving: Option<Leaving>,
+    strangers: Quiet,
+}
+
+/// A server that stops.
+struct Leaving {
+    /// Sessions that are still to be sent away.
+    left: Vec<SessionId>,
+    next: Instant,
+    step: Duration,
 }
 
 impl Engine {
     /// No sessions yet; `ids` is where sids come from.
     pub fn new(config: Config, ids: Ids, now: Instant) -> Engine {
         Engine {
+            budget: Budget::new(config.max_websockets),
+            leaving: None,
+            strangers: Quiet::default(),
             config,
             sessions: Slab::default(),
             sids: HashMap::new(),
@@ -285,7 +312,19 @@ impl Engine {
 
     /// When [`Engine::expire`] wants to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.timers.next()
+        let leaving = self.leaving.as_ref().filter(|leaving| !leaving.left.is_empty());
+        [self.timers.next(), self.budget.next(), leaving.map(|leaving| leaving.next)].into_iter().flatten().min()
+    }
+
+    /// The WebSocket budget: the limit, those used, those promised, and how many were refused.
+    pub fn budget(&self) -> (Option<usize>, usize, usize, u64) {
+        let (limit, used, promised) = self.budget.figures();
+        (limit, used, promised, self.budget.refused)
+    }
+
+    /// A connection that had a WebSocket is closed.
+    pub fn websocket_closed(&mut self) {
+        self.budget.close();
     }
 
     /// Runs one transition of a session, and draws the consequences for the books.
@@ -295,6 +334,7 @@ impl Engine {
         let result = act(session, &mut turn);
         if session.gone {
             self.timers.clear(id, &mut session.timer);
+            self.budget.withdraw(id);
             self.sids.remove(&session.sid);
             self.sessions.remove(id);
             if self.sessions.is_empty() {
@@ -313,6 +353,15 @@ impl Engine {
         let upgrade = ws::is_upgrade(head);
         self.judge(conn, head, upgrade, plain).unwrap_or_else(|refusal| {
             self.out.counters.refused[refusal as usize] += 1;
+            if refusal == Refusal::UnknownSid
+                && let Some(more) = self.strangers.allow(self.now)
+            {
+                let instance = &self.config.instance;
+                log::warn!(
+                    "instance {instance} does not know the session of a request ({more} more before): it was restarted, or \
+                     a load balancer sends the requests of one client to several instances; polling needs sticky sessions"
+                );
+            }
             Next::Answer(refusal.response(upgrade))
         })
     }
@@ -370,6 +419,9 @@ impl Engine {
                 Ok(response) => response,
                 Err(refusal) => return Ok(Next::Answer(refusal)),
             };
+            if !self.budget.open(Some(id)) {
+                return Ok(Next::Answer(unavailable()));
+            }
             // One probe at a time, and none after the upgrade. As in the reference, the second WebSocket is let
             // in and closed, so that its client sees no HTTP error.
             if self.with(id, |session, turn| session.probe(conn, turn)) != Some(true) {
@@ -394,13 +446,17 @@ impl Engine {
 
     /// A new session, on either transport.
     fn handshake(&mut self, poll: Poll, head: &Head, websocket: bool, client: Client) -> Result<Next, Response> {
-        if self.sessions.len() >= self.config.max_connections {
-            return Err(Response::new(503).header("Retry-After", "10").close());
+        if self.leaving.is_some() || self.sessions.len() >= self.config.max_connections {
+            return Err(unavailable());
         }
         let accepted = if websocket { Some(ws::accept(head)?) } else { None };
+        if websocket && !self.budget.open(None) {
+            return Err(unavailable());
+        }
         let sid = self.ids.fresh();
         let config = &self.config;
-        let upgrades = if config.transports.websocket && !websocket { "\"websocket\"" } else { "" };
+        let offered = config.transports.websocket && !websocket && self.budget.is_free();
+        let upgrades = if offered { "\"websocket\"" } else { "" };
         let open = format!(
             "0{{\"sid\":\"{sid}\",\"upgrades\":[{upgrades}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
             config.ping_interval.as_millis(),
@@ -411,6 +467,9 @@ impl Engine {
         let session = Session::new(sid, client, websocket.then_some(poll.conn), config, self.now);
         let id = self.sessions.insert(session);
         self.sids.insert(sid, id);
+        if offered {
+            self.budget.offer(id, self.now);
+        }
         self.with(id, |session, turn| match accepted {
             Some(response) => {
                 session.open(open, turn);
@@ -493,17 +552,37 @@ impl Engine {
         self.with(id, |session, turn| session.end(reason, turn));
     }
 
-    /// Ends all sessions: WebSockets with close code 1001, polling with packet `1`.
-    pub fn close_all(&mut self) {
-        for id in self.sessions.keys() {
+    /// No new sessions from here on. Those that are there end within `time`, one after the other, so that the next server does
+    /// not get all of them at once: WebSockets with close code 1001, polling with packet `1`.
+    pub fn leave(&mut self, time: Duration) {
+        let left = self.sessions.keys();
+        let step = (time / left.len().max(1) as u32).min(FAREWELL);
+        self.leaving = Some(Leaving { left, next: self.now, step });
+        self.send_away();
+    }
+
+    /// Ends those sessions whose turn has come.
+    fn send_away(&mut self) {
+        while let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.next <= self.now) {
+            let Some(id) = leaving.left.pop() else { return };
+            leaving.next += leaving.step;
             self.close(id, Reason::ServerClose);
         }
     }
 
     /// Runs what is due.
     pub fn expire(&mut self) {
+        self.budget.expire(self.now);
+        self.send_away();
+        let mut any = false;
         while let Some((_, id)) = self.timers.pop_due(self.now) {
             self.with(id, |session, turn| session.expire(turn));
+            any = true;
+        }
+        if any && self.config.ping_interval >= GATHER_FROM {
+            for id in self.timers.due_by(self.now + GATHER) {
+                self.with(id, |session, turn| session.ping_early(turn));
+            }
         }
     }
 
@@ -549,6 +628,11 @@ impl Engine {
         // Transitions list no session anew while the list is walked: a GET that is answered is not parked.
         self.out.ready = ready;
     }
+}
+
+/// No room, for now.
+fn unavailable() -> Response {
+    Response::new(503).header("Retry-After", RETRY_AFTER).close()
 }
 
 /// One gzip member (RFC 1952): a head without a name or a time, the compressed bytes, their checksum and length.

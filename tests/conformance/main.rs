@@ -74,7 +74,7 @@ fn main() -> ExitCode {
             logger::start(config.log);
             salon::start(*config, Conformance)
         }
-        Ok(Action::Help | Action::Version) => {
+        Ok(_) => {
             print!("{}", config::help());
             ExitCode::SUCCESS
         }

@@ -33,7 +33,8 @@ fn help_names_every_option() {
         let (code, stdout, stderr) = run(salon().arg(flag));
         assert_eq!((code, &*stderr), (Some(0), ""));
         for option in OPTIONS {
-            let line = format!("--{} VALUE, {} (default: {})", option.flag, option.env, option.default);
+            let line =
+                format!("--{} VALUE, {} (default: {})", option.flag, option.env.replace(' ', ", "), option.default);
             assert!(stdout.contains(&line), "{line} is not in {stdout}");
             assert!(stdout.contains(option.help), "{} is not in {stdout}", option.help);
         }
@@ -54,10 +55,20 @@ fn the_version_is_that_of_the_package() {
 fn a_bad_value_is_named_with_its_option() {
     for option in OPTIONS {
         let flag = format!("--{}", option.flag);
-        check_refused(salon().args([&*flag, "?!"]), &[&flag, "?!"]);
-        check_refused(salon().arg(format!("{flag}=?!")), &[&flag, "?!"]);
-        check_refused(salon().arg(&flag), &[&flag]);
-        check_refused(salon().env(option.env, "?!"), &[option.env, "?!"]);
+        // Any file and any name would do.
+        if !["redis-ca", "instance"].contains(&option.flag) {
+            // Secrets are not shown, not even bad ones.
+            let shown = if ["redis", "metrics-token"].contains(&option.flag) { "the value" } else { "?!" };
+            check_refused(salon().args([&*flag, "?!"]), &[&flag, shown]);
+            check_refused(salon().arg(format!("{flag}=?!")), &[&flag, shown]);
+            for variable in option.env.split(' ') {
+                check_refused(salon().env(variable, "?!"), &[variable, shown]);
+            }
+        }
+        // Alone, a switch means yes.
+        if !["yes", "auto"].contains(&option.default) || ["recovery", "instance"].contains(&option.flag) {
+            check_refused(salon().arg(&flag), &[&flag]);
+        }
     }
 }
 
@@ -121,7 +132,7 @@ fn no_more_connections_are_taken_than_allowed() {
     // Sessions are counted too, on however few connections they are made.
     for status in [200, 200, 200, 503] {
         let response = clients[0].ask(get(POLLING));
-        assert_eq!((response.status, response.header("Retry-After")), (status, (status == 503).then_some("10")));
+        assert_eq!((response.status, response.header("Retry-After")), (status, (status == 503).then_some("5")));
     }
     let [closed, mut kept @ ..] = clients;
     let mut waiting = server.connect();
@@ -193,7 +204,8 @@ mod linux {
         let begin = Instant::now();
         signal(&server, Signal::SIGTERM);
         assert_eq!(server.ended().code(), Some(0));
-        assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+        // The time of --drain, and little more.
+        assert!(begin.elapsed() < Duration::from_millis(3500), "{:?}", begin.elapsed());
     }
 
     #[test]

@@ -12,6 +12,12 @@ fn load(args: &[&str], env: &[(&str, &str)]) -> Result<Config, String> {
     }
 }
 
+/// The variable of an option; of several, the one that is not the platform's.
+fn variable(option: &Opt) -> &'static str {
+    let own = |name: &&str| name.starts_with("SALON_") || ["PORT", "HOST", "REDIS_URL"].contains(name);
+    option.env.split(' ').find(own).expect("every option has a variable")
+}
+
 /// A good value of each option that is not its default.
 const GOOD: &[(&str, &str)] = &[
     ("port", "0"),
@@ -22,6 +28,9 @@ const GOOD: &[(&str, &str)] = &[
     ("recovery", "off"),
     ("leave-grace", "0"),
     ("metrics-token", "open-sesame"),
+    ("base", "/chat"),
+    ("trust-proxy", "yes"),
+    ("redis", "redis://127.0.0.1"),
     ("log", "debug"),
     ("max-depth", "7"),
     ("max-headers", "7"),
@@ -38,11 +47,11 @@ fn flags_and_variables() {
         let by_flag = format!("{:?}", load(&[&flag, value], &[]).unwrap());
         assert_ne!(by_flag, default, "{flag} changes nothing");
         assert_eq!(by_flag, format!("{:?}", load(&[&format!("{flag}={value}")], &[]).unwrap()));
-        assert_eq!(by_flag, format!("{:?}", load(&[], &[(option.env, value)]).unwrap()), "{}", option.env);
-        let both = load(&[&flag, option.default], &[(option.env, value)]).unwrap();
+        assert_eq!(by_flag, format!("{:?}", load(&[], &[(variable(option), value)]).unwrap()), "{}", option.env);
+        let both = load(&[&flag, option.default], &[(variable(option), value)]).unwrap();
         assert_eq!(format!("{both:?}"), default, "{flag} does not win");
         // Templates of hosters set variables to nothing.
-        assert_eq!(format!("{:?}", load(&[], &[(option.env, "")]).unwrap()), default);
+        assert_eq!(format!("{:?}", load(&[], &[(variable(option), "")]).unwrap()), default);
     }
 }
 
@@ -84,8 +93,8 @@ fn bad_values() {
         let error = load(&[&format!("--{flag}"), value], &[]).unwrap_err();
         assert!(error.starts_with(&format!("--{flag}: {value:?} is not ")) && !error.contains('\n'), "{error}");
         if !value.is_empty() {
-            let error = load(&[], &[(option.env, value)]).unwrap_err();
-            assert!(error.starts_with(&format!("{}: ", option.env)), "{error}");
+            let error = load(&[], &[(variable(option), value)]).unwrap_err();
+            assert!(error.starts_with(&format!("{}: ", variable(option))), "{error}");
         }
     }
     assert!(load(&["--port", r"\\.\pipe\1234"], &[]).unwrap_err().contains("HttpPlatformHandler"));
@@ -100,10 +109,21 @@ fn bad_values() {
 fn every_option_refuses_nonsense() {
     for option in OPTIONS {
         for value in ["?", "-1", "1x", "\u{661}"] {
-            let error = load(&[&format!("--{}", option.flag), value], &[]).unwrap_err();
-            assert!(error.starts_with(&format!("--{}: {value:?} is not ", option.flag)), "{error}");
-            let error = load(&[], &[(option.env, value)]).unwrap_err();
-            assert!(error.starts_with(&format!("{}: {value:?} is not ", option.env)), "{error}");
+            // A file may have any name, and -1 is how Azure says that there is no limit.
+            match (option.flag, value) {
+                ("redis-ca", _) | ("instance", "?" | "-1" | "1x") | ("redis-prefix", "-1" | "1x") => continue,
+                ("max-websockets", "-1") => continue,
+                _ => {}
+            }
+            let shown = if option.flag == "redis" { "the value".to_owned() } else { format!("{value:?}") };
+            let shown = if option.flag == "metrics-token" { "the value".to_owned() } else { shown };
+            let error = load(&[&format!("--{}={value}", option.flag)], &[]).unwrap_err();
+            assert!(error.starts_with(&format!("--{}: {shown} is not ", option.flag)), "{error}");
+            let error = load(&[], &[(variable(option), value)]).unwrap_err();
+            assert!(error.starts_with(&format!("{}: {shown} is not ", variable(option))), "{error}");
+        }
+        if ["redis-ca", "instance", "redis-prefix", "base"].contains(&option.flag) {
+            continue;
         }
         assert!(load(&[&format!("--{}=", option.flag)], &[]).is_err(), "an empty flag is no missing variable");
     }
@@ -142,6 +162,86 @@ fn which_value_counts() {
     assert_eq!(load(&["-h", "--port", "x"], &[("PORT", "x")]).unwrap_err(), "Help");
 }
 
+/// IIS and Azure give the port and say how many WebSockets there may be; what follows from that.
+#[test]
+fn platforms() {
+    let iis =
+        load(&[], &[("HTTP_PLATFORM_PORT", "5000"), ("ASPNETCORE_PORT", "5001"), ("PORT", r"\\.\pipe\1")]).unwrap();
+    assert_eq!((iis.port, iis.host, iis.iis, iis.trusts_proxy()), (5000, Some([127, 0, 0, 1].into()), true, true));
+    let core = load(&[], &[("ASPNETCORE_PORT", "5001"), ("PORT", "80"), ("HOST", "::1")]).unwrap();
+    assert_eq!((core.port, core.host, core.iis), (5001, Some("::1".parse().unwrap()), true));
+    let flag = load(&["--port", "1"], &[("HTTP_PLATFORM_PORT", "5000")]).unwrap();
+    assert_eq!((flag.port, flag.host, flag.iis, flag.trusts_proxy()), (1, None, false, false));
+    let azure = load(&[], &[("WEBSITE_SITE_NAME", "x"), ("WEBSOCKET_CONCURRENT_REQUEST_LIMIT", "350")]).unwrap();
+    assert_eq!((azure.trusts_proxy(), azure.max_websockets), (true, Some(350)));
+    let own = load(&["--trust-proxy", "no"], &[("WEBSITE_SITE_NAME", "x"), ("SALON_MAX_WEBSOCKETS", "3")]).unwrap();
+    assert_eq!((own.trusts_proxy(), own.max_websockets), (false, Some(3)));
+    for (value, limit) in [("-1", None), ("none", None), ("0", Some(0)), ("5", Some(5))] {
+        assert_eq!(load(&[], &[("WEBSOCKET_CONCURRENT_REQUEST_LIMIT", value)]).unwrap().max_websockets, limit);
+    }
+}
+
+/// A flag that can only be yes or no needs no value.
+#[test]
+fn switches() {
+    assert!(load(&["--trust-proxy"], &[]).unwrap().trusts_proxy());
+    let config = load(&["--trust-proxy", "--port", "1"], &[]).unwrap();
+    assert_eq!((config.trust_proxy, config.port), (Some(true), 1));
+    assert_eq!(load(&["--trust-proxy", "no", "--port", "1"], &[]).unwrap().trust_proxy, Some(false));
+    assert!(load(&["--recovery", "--port", "1"], &[]).is_err());
+}
+
+#[test]
+fn bases() {
+    for (text, base) in [("/", ""), ("/chat", "/chat"), ("/chat/", "/chat"), ("/a/b.c_~-", "/a/b.c_~-")] {
+        assert_eq!(load(&["--base", text], &[]).unwrap().base, base);
+    }
+    for bad in ["chat", "/a//b", "/a b", "/a?b", "/\u{e9}", "/%41"] {
+        assert!(load(&["--base", bad], &[]).is_err(), "{bad}");
+    }
+}
+
+/// What `--check` shows and doubts.
+#[test]
+fn checks() {
+    let check = |args: &[&str], env: &[(&str, &str)]| {
+        let find = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
+        let args = ["--check"].iter().chain(args).map(OsString::from);
+        let Action::Check(config, settings) = Config::default().load(args, find).unwrap() else { panic!("no check") };
+        let names = env.iter().map(|(name, _)| (*name).to_owned());
+        (config.doubts(names, Some(20_000)), settings)
+    };
+    let (doubts, settings) = check(&["--redis", "redis://:secret@10.0.0.1", "--drain=1s"], &[("SALON_LOG", "warn")]);
+    assert_eq!(doubts, Vec::<String>::new());
+    assert_eq!(settings.len(), OPTIONS.len());
+    let shown = |flag: &str| settings.iter().find(|setting| setting.flag == flag).map(|it| (&*it.value, &*it.source));
+    assert_eq!(shown("redis"), Some(("(a secret)", "--redis")));
+    assert_eq!(shown("drain"), Some(("1s", "--drain")));
+    assert_eq!(shown("log"), Some(("warn", "SALON_LOG")));
+    assert_eq!(shown("max-text"), Some(("16KiB", "default")));
+    assert_eq!(shown("trust-proxy"), Some(("auto: no", "default")));
+    let (_, settings) = check(&[], &[("HTTP_PLATFORM_PORT", "1")]);
+    let shown = |flag: &str| settings.iter().find(|setting| setting.flag == flag).map(|it| &*it.value);
+    assert_eq!((shown("host"), shown("trust-proxy")), (Some("127.0.0.1"), Some("auto: yes")));
+    for (args, env, doubt) in [
+        (&["--trust-proxy", "--ping-interval", "50s"][..], &[][..], "55 s"),
+        (&[], &[("SALON_PINGINTERVAL", "3s")], "SALON_PINGINTERVAL"),
+        (&["--origins", "*"], &[], "--origins"),
+        (&["--max-text", "2MB"], &[], "--max-text"),
+        (&["--soft-queue", "8MiB"], &[], "--soft-queue"),
+        (&["--recovery-bytes", "8MiB"], &[], "--recovery-bytes"),
+        (&["--max-websockets", "5", "--transports", "websocket"], &[], "--max-websockets"),
+        (&["--redis", "redis://x.redis.cache.example:6379"], &[], "rediss://"),
+        (&["--redis", "redis://8.8.8.8"], &[], "rediss://"),
+        (&["--redis", "redis://[2001:db8::1]"], &[], "rediss://"),
+        (&["--redis", "redis://cache", "--redis-ca", "x"], &[], "--redis-ca"),
+        (&["--max-connections", "19990"], &[], "ulimit -n"),
+    ] {
+        let (doubts, _) = check(args, env);
+        assert!(doubts.len() == 1 && doubts[0].contains(doubt), "{args:?} {env:?}: {doubts:?}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn values_that_are_no_text() {
@@ -159,9 +259,13 @@ fn names() {
     let fields = format!("{:?}", Config::default());
     for (index, Opt { flag, env, .. }) in OPTIONS.iter().enumerate() {
         let upper = flag.replace('-', "_").to_uppercase();
-        // The two that hosters set.
-        let expected = if ["PORT", "HOST"].contains(env) { upper } else { format!("SALON_{upper}") };
-        assert_eq!(*env, expected);
+        // Those that hosters set.
+        let expected = match *flag {
+            "port" | "host" => upper,
+            "redis" => "REDIS_URL".to_owned(),
+            _ => format!("SALON_{upper}"),
+        };
+        assert!(env.split(' ').any(|env| env == expected), "{env}");
         assert!(fields.contains(&format!(" {}: ", flag.replace('-', "_"))), "{flag}");
         assert!(OPTIONS[..index].iter().all(|other| other.flag != *flag && other.env != *env), "{flag} twice");
     }
@@ -307,8 +411,9 @@ fn help_and_readme() {
     let help = config::help();
     let readme = include_str!("../../README.md");
     for option in OPTIONS {
-        let (flag, env, default) = (option.flag, option.env, option.default);
+        let (flag, env, default) = (option.flag, option.env.replace(' ', ", "), option.default);
         assert_eq!(help.matches(&format!("--{flag} VALUE, {env} (default: {default})\n")).count(), 1, "{flag}");
+        let env = env.replace(", ", "`, `");
         let row = format!("| `--{flag}` | `{env}` | `{default}` | {} |\n", option.help);
         assert!(readme.contains(&row), "README needs: {row}");
     }

@@ -4,7 +4,7 @@
 use crate::random::{Random, splits};
 use salon::{
     config::Config,
-    http::{Duplicate, Error, Event, Head, Parser, Response, origin_of, parameters, same_origin},
+    http::{Duplicate, Error, Event, Head, Parser, Response, address_of, last_of, origin_of, parameters, same_origin},
 };
 use std::borrow::Cow;
 use std::mem;
@@ -779,7 +779,7 @@ fn origins() {
         // The browser sends the dot in both.
         ("http://a.example.:81", "a.example.:81"),
     ] {
-        assert!(same_origin(origin.as_bytes(), host.as_bytes()), "{origin} {host}");
+        assert!(same_origin(origin.as_bytes(), host.as_bytes(), None), "{origin} {host}");
     }
     for (origin, host) in [
         ("http://a", "b"),
@@ -818,9 +818,45 @@ fn origins() {
         ("http://a http://b", "a"),
         ("http://a, http://b", "b"),
     ] {
-        assert!(!same_origin(origin.as_bytes(), host.as_bytes()), "{origin} {host}");
+        assert!(!same_origin(origin.as_bytes(), host.as_bytes(), None), "{origin} {host}");
     }
-    assert!(!same_origin(b"http://a\xff", b"a\xff"));
+    assert!(!same_origin(b"http://a\xff", b"a\xff", None));
+}
+
+/// A proxy that is trusted tells the scheme as well.
+#[test]
+fn origins_have_the_scheme_that_the_browser_used() {
+    for (origin, https, same) in [
+        ("https://a", Some(true), true),
+        ("http://a", Some(true), false),
+        ("https://a", Some(false), false),
+        ("http://a", Some(false), true),
+        ("https://a", None, true),
+    ] {
+        assert_eq!(same_origin(origin.as_bytes(), b"a", https), same, "{origin} {https:?}");
+    }
+}
+
+/// What proxies add is at the end; before it stands what anybody may have written.
+#[test]
+fn addresses_of_clients() {
+    for (list, address) in [
+        ("192.0.2.1", Some("192.0.2.1")),
+        ("192.0.2.1:54321", Some("192.0.2.1")),
+        ("10.0.0.1, 192.0.2.1", Some("192.0.2.1")),
+        ("evil,2001:db8::1", Some("2001:db8::1")),
+        ("[2001:db8::1]", Some("2001:db8::1")),
+        (" [2001:db8::1]:443 ", Some("2001:db8::1")),
+        ("192.0.2.1, unknown", None),
+        ("192.0.2.1,", None),
+        ("", None),
+        ("192.0.2.1:99999", None),
+        ("[2001:db8::1", Some("2001:db8::1")),
+    ] {
+        let address = address.map(|address| address.parse().unwrap());
+        assert_eq!(address_of(last_of(list.as_bytes())), address, "{list}");
+    }
+    assert_eq!(address_of(b"\xff"), None);
 }
 
 #[test]

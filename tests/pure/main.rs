@@ -1,5 +1,6 @@
 //! Pure tests: every core, literal bytes in, events and outputs compared.
 mod assets;
+mod budget;
 mod config;
 mod engineio_packet;
 mod engineio_v3;

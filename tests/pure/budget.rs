@@ -1,0 +1,61 @@
+//! The WebSocket budget: what is used, what is promised, and what becomes of promises.
+
+use salon::engineio::budget::Budget;
+use salon::slab::{SessionId, Slab};
+use std::time::{Duration, Instant};
+
+fn sessions(count: usize) -> Vec<SessionId> {
+    let mut slab = Slab::default();
+    (0..count).map(|_| slab.insert(())).collect()
+}
+
+#[test]
+fn used_and_promised_together_stay_within_the_limit() {
+    let (now, ids) = (Instant::now(), sessions(4));
+    let mut budget = Budget::new(Some(3));
+    assert!(budget.is_free() && budget.open(None));
+    budget.offer(ids[0], now);
+    assert!(budget.is_free());
+    budget.offer(ids[1], now);
+    assert_eq!((budget.is_free(), budget.figures()), (false, (Some(3), 1, 2)));
+    // No room for one that comes directly, or was promised nothing.
+    assert!(!budget.open(None) && !budget.open(Some(ids[2])));
+    assert_eq!(budget.refused, 2);
+    // A promise is kept, once.
+    assert!(budget.open(Some(ids[0])));
+    assert!(!budget.open(Some(ids[0])));
+    assert_eq!(budget.figures(), (Some(3), 2, 1));
+    // A session that is gone takes its promise with it.
+    assert!(budget.withdraw(ids[1]) && !budget.withdraw(ids[1]));
+    assert!(budget.open(Some(ids[3])));
+    assert!(!budget.is_free());
+    budget.close();
+    assert!(budget.is_free());
+    assert_eq!(budget.next(), None);
+}
+
+#[test]
+fn who_takes_too_long_loses_the_promise_and_may_still_have_luck() {
+    let (now, ids) = (Instant::now(), sessions(2));
+    let mut budget = Budget::new(Some(1));
+    budget.offer(ids[0], now);
+    assert_eq!(budget.next(), Some(now + Duration::from_secs(10)));
+    budget.expire(now + Duration::from_millis(9_999));
+    assert!(!budget.is_free());
+    budget.expire(now + Duration::from_secs(10));
+    assert_eq!((budget.is_free(), budget.next()), (true, None));
+    assert!(budget.open(Some(ids[0])), "there is room");
+    assert!(!budget.open(Some(ids[1])));
+}
+
+#[test]
+fn without_a_limit_nothing_is_kept() {
+    let ids = sessions(1);
+    let mut budget = Budget::new(None);
+    budget.offer(ids[0], Instant::now());
+    assert_eq!((budget.figures(), budget.next(), budget.is_free()), ((None, 0, 0), None, true));
+    assert!(budget.open(None) && budget.open(Some(ids[0])));
+    budget.close();
+    assert_eq!(budget.figures(), (None, 1, 0));
+    assert!(!Budget::new(Some(0)).open(None));
+}
