@@ -1,8 +1,8 @@
 //! The rules of the Socket.IO protocol texts (5, and 3 and 4 for older clients) that a server has to keep, over every
-//! transport and encoding, against the conformance app: see its table for what it does.
+//! transport and encoding, against the conformance app: the top of its source says what it does.
 //!
-//! Rows are packets as a WebSocket carries them: `42["message"]`. Bytes stand in angle brackets, as in the protocol
-//! text: `<01 ff>`. [`Session`] packs them as the way it goes wants it; tests named `literal` check the packing.
+//! Packets are written as a WebSocket carries them, bytes in angle brackets: `42["message"]`, `<01 ff>`. [`Session`]
+//! packs them as the way it goes wants it; the tests named `literal` check the packing.
 
 use crate::harness::{
     BINARY, CLOSE, Client, PING, PONG, Response, Server, TEXT, WebSocket, frame, get, request, upgrade,
@@ -10,16 +10,16 @@ use crate::harness::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::{
     collections::{BTreeSet, VecDeque},
-    iter, slice,
+    iter, mem,
 };
 
 /// How a session gets to the server.
 #[derive(Clone, Copy, Debug)]
 struct Way {
-    /// `EIO`; with 4 comes protocol 5 of Socket.IO, with 3 protocol 4.
+    /// `EIO`: 4, 3 and 2 come with the protocols 5, 4 and 3 of Socket.IO.
     version: u8,
     websocket: bool,
-    /// Protocol 3: binary in payloads is base64.
+    /// An older client that wants binary in payloads as base64.
     base64: bool,
 }
 
@@ -29,9 +29,12 @@ const OLD_POLLING: Way = Way { version: 3, websocket: false, base64: false };
 const OLD_BASE64: Way = Way { version: 3, websocket: false, base64: true };
 const OLD_WEBSOCKET: Way = Way { version: 3, websocket: true, base64: false };
 
+const OLDEST_POLLING: Way = Way { version: 2, websocket: false, base64: false };
+const OLDEST_WEBSOCKET: Way = Way { version: 2, websocket: true, base64: false };
+
 const CURRENT: &[Way] = &[POLLING, WEBSOCKET];
-const OLD: &[Way] = &[OLD_POLLING, OLD_BASE64, OLD_WEBSOCKET];
-const ALL: &[Way] = &[POLLING, WEBSOCKET, OLD_POLLING, OLD_BASE64, OLD_WEBSOCKET];
+const OLD: &[Way] = &[OLD_POLLING, OLD_BASE64, OLD_WEBSOCKET, OLDEST_POLLING, OLDEST_WEBSOCKET];
+const ALL: &[Way] = &[POLLING, WEBSOCKET, OLD_POLLING, OLD_BASE64, OLD_WEBSOCKET, OLDEST_POLLING, OLDEST_WEBSOCKET];
 
 impl Way {
     fn target(self, path: &str) -> String {
@@ -111,7 +114,7 @@ struct Session<'a> {
     server: &'a Server,
     way: Way,
     carrier: Carrier,
-    /// Ids that CONNECT has been answered with, after that of the Engine.IO session; rows have `{sid}` for them.
+    /// The id of the Engine.IO session, and those in the answers to CONNECT: `{sid}` stands for them in what is expected.
     sids: Vec<String>,
     received: VecDeque<String>,
 }
@@ -143,15 +146,13 @@ impl<'a> Session<'a> {
         Session { server, way, carrier, sids: vec![sid], received: VecDeque::new() }
     }
 
-    /// A session that is connected to `/`.
+    /// A session that is connected to `/`, as older ones are by themselves.
     fn join(server: &'a Server, way: Way) -> Session<'a> {
         let mut session = Session::open(server, way);
         if way.version == 4 {
             session.send(&["40"]);
-            session.assert_receives(&["40{sid}", r#"42["auth",{}]"#]);
-        } else {
-            session.assert_receives(&["40", r#"42["auth",{}]"#]);
         }
+        session.assert_receives(&["40{sid}", r#"42["auth",{}]"#]);
         session
     }
 
@@ -202,9 +203,11 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Exactly these packets come next. Older clients know their sids, so there is none in their answers.
     fn assert_receives(&mut self, packets: &[&str]) {
         for (index, packet) in packets.iter().enumerate() {
-            assert_eq!(self.receive(), *packet, "packet {index} of {packets:?}, {:?}", self.way);
+            let packet = if self.way.version == 4 { (*packet).to_owned() } else { packet.replace("{sid}", "") };
+            assert_eq!(self.receive(), packet, "packet {index} of {packets:?}, {:?}", self.way);
         }
     }
 
@@ -234,37 +237,74 @@ impl<'a> Session<'a> {
             }
         }
     }
+
+    /// The server has ended the session because it had no time left.
+    fn assert_closed_in_time(&mut self, what: &str) {
+        if !self.way.websocket {
+            self.assert_receives(&["1"]);
+        }
+        self.assert_closed(1001, what);
+    }
+
+    /// Older clients ping, and the server answers.
+    fn assert_pong(&mut self) {
+        self.send(&["2"]);
+        self.assert_receives(&["3"]);
+    }
 }
 
 /// The conformance app, with its heartbeat out of the way.
 fn start(flags: &[&str]) -> Server {
-    Server::conformance(&[&["--ping-interval", "1h", "--connect-timeout", "1h"], flags].concat())
+    let quiet = ["--ping-interval", "1h", "--ping-timeout", "1h", "--connect-timeout", "1h"];
+    Server::conformance(&[&quiet, flags].concat())
 }
 
-/// What a client sends at once, and what it gets.
-type Row<'a> = (&'a [&'a str], &'a [&'a str]);
+/// The lines of a script or table; `#` begins a comment.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.starts_with('#'))
+}
 
-/// Plays rows one after the other in one session, and sees that nothing else came of them.
-fn play(mut session: Session, rows: &[Row]) {
-    for (sent, seen) in rows {
-        session.send(sent);
-        session.assert_receives(seen);
+/// Plays a script in a session, and sees that nothing else comes of it. `> ` is a packet of the client; those of
+/// successive lines are sent at once. `< ` is a packet of the server.
+fn play(mut session: Session, script: &str) {
+    let mut pending = Vec::new();
+    for line in lines(script).chain([""]) {
+        if let Some(packet) = line.strip_prefix("> ") {
+            pending.push(packet);
+            continue;
+        }
+        if !pending.is_empty() {
+            session.send(&mem::take(&mut pending));
+        }
+        if !line.is_empty() {
+            session.assert_receives(&[line.strip_prefix("< ").expect("a direction")]);
+        }
     }
     session.assert_quiet();
 }
 
-/// Each row ends its session, which was connected to `/` and `/custom` before.
-fn check_closed(server: &Server, rows: &[&[&str]]) {
-    for way in ALL {
-        for row in rows {
-            let mut session = Session::join(server, *way);
-            session.send(&["40/custom,"]);
-            let connected = if way.version == 4 { "40/custom,{sid}" } else { "40/custom," };
-            session.assert_receives(&[connected, r#"42/custom,["auth",{}]"#]);
-            session.send(row);
-            session.assert_closed(1002, &row.join(" "));
+/// The same over many ways, in sessions that are connected to `/`.
+fn play_joined(server: &Server, ways: &[Way], script: &str) {
+    ways.iter().for_each(|way| play(Session::join(server, *way), script));
+}
+
+/// Each line of the table, packets with ` + ` between them, ends a session that `open` makes.
+fn check_closed<'a>(ways: &[Way], open: impl Fn(Way) -> Session<'a>, table: &str) {
+    for way in ways {
+        for line in lines(table).filter(|line| !line.is_empty()) {
+            let mut session = open(*way);
+            session.send(&line.split(" + ").collect::<Vec<_>>());
+            session.assert_closed(1002, line);
         }
     }
+}
+
+/// A session that is connected to `/` and `/custom`.
+fn join_both(server: &Server, way: Way) -> Session<'_> {
+    let mut session = Session::join(server, way);
+    session.send(&["40/custom,"]);
+    session.assert_receives(&["40/custom,{sid}", r#"42/custom,["auth",{}]"#]);
+    session
 }
 
 // Connection to a namespace.
@@ -272,28 +312,28 @@ fn check_closed(server: &Server, rows: &[&[&str]]) {
 #[test]
 fn a_connect_is_answered_with_a_sid() {
     let server = start(&[]);
-    let rows: &[Row] = &[
-        (&["40"], &["40{sid}", r#"42["auth",{}]"#]),
-        (&["40/,"], &["40{sid}", r#"42["auth",{}]"#]),
-        (&["40{}"], &["40{sid}", r#"42["auth",{}]"#]),
-        (&[r#"40{"token":"123"}"#], &["40{sid}", r#"42["auth",{"token":"123"}]"#]),
+    let rows = [
+        ("40", "40{sid}", r#"42["auth",{}]"#),
+        ("40/,", "40{sid}", r#"42["auth",{}]"#),
+        ("40{}", "40{sid}", r#"42["auth",{}]"#),
+        (r#"40{"token":"123"}"#, "40{sid}", r#"42["auth",{"token":"123"}]"#),
         // Auth is shown as the bytes that came, like everything.
-        (&[r#"40{"b":1e400, "a":"\ud83d"}"#], &["40{sid}", r#"42["auth",{"b":1e400, "a":"\ud83d"}]"#]),
-        (&["40/custom,"], &["40/custom,{sid}", r#"42/custom,["auth",{}]"#]),
-        (&["40/custom"], &["40/custom,{sid}", r#"42/custom,["auth",{}]"#]),
-        (&[r#"40/custom,{"token":"é"}"#], &["40/custom,{sid}", r#"42/custom,["auth",{"token":"é"}]"#]),
-        // The query that older clients put there names no other namespace.
-        (&["40/custom?a=b"], &["40/custom,{sid}", r#"42/custom,["auth",{}]"#]),
-        (&["40/custom?a=b,"], &["40/custom,{sid}", r#"42/custom,["auth",{}]"#]),
-        (&[r#"40/custom?a=b&c=%2C,{"d":1}"#], &["40/custom,{sid}", r#"42/custom,["auth",{"d":1}]"#]),
-        (&["40/?a=b,"], &["40{sid}", r#"42["auth",{}]"#]),
+        (r#"40{"b":1e400, "a":"\ud83d"}"#, "40{sid}", r#"42["auth",{"b":1e400, "a":"\ud83d"}]"#),
+        ("40/custom,", "40/custom,{sid}", r#"42/custom,["auth",{}]"#),
+        ("40/custom", "40/custom,{sid}", r#"42/custom,["auth",{}]"#),
+        (r#"40/custom,{"token":"é"}"#, "40/custom,{sid}", r#"42/custom,["auth",{"token":"é"}]"#),
+        // A query, as older clients put there, does not make it another namespace.
+        ("40/custom?a=b", "40/custom,{sid}", r#"42/custom,["auth",{}]"#),
+        ("40/custom?a=b,", "40/custom,{sid}", r#"42/custom,["auth",{}]"#),
+        (r#"40/custom?a=b&c=%2C,{"d":1}"#, "40/custom,{sid}", r#"42/custom,["auth",{"d":1}]"#),
+        ("40/?a=b,", "40{sid}", r#"42["auth",{}]"#),
     ];
     let mut sids = BTreeSet::new();
     for way in CURRENT {
-        for row in rows {
+        for (sent, answer, auth) in rows {
             let mut session = Session::open(&server, *way);
-            session.send(row.0);
-            session.assert_receives(row.1);
+            session.send(&[sent]);
+            session.assert_receives(&[answer, auth]);
             session.assert_quiet();
             sids.extend(session.sids);
         }
@@ -306,74 +346,104 @@ fn a_connect_is_answered_with_a_sid() {
 #[test]
 fn a_connect_that_cannot_be_read_ends_the_session() {
     let server = start(&[]);
-    for way in CURRENT {
-        for packet in ["40null", "40[]", r#"40"x""#, "40{", "40{}x", r#"40{"a":}"#, "40/custom,null", "4", "49", "4abc"]
-        {
-            let mut session = Session::open(&server, *way);
-            session.send(&[packet]);
-            session.assert_closed(1002, packet);
-        }
-    }
+    let table = r#"
+        40null
+        40[]
+        40"x"
+        40{
+        40{}x
+        40{"a":}
+        40/custom,null
+        4
+        49
+        4abc
+    "#;
+    check_closed(CURRENT, |way| Session::open(&server, way), table);
 }
 
 #[test]
 fn an_unknown_namespace_is_refused() {
     let server = start(&[]);
-    let rows: &[Row] = &[
-        (&["40/random,"], &[r#"44/random,{"message":"Invalid namespace"}"#]),
-        (&["40/random"], &[r#"44/random,{"message":"Invalid namespace"}"#]),
-        (&[r#"40/random,{"token":"123"}"#], &[r#"44/random,{"message":"Invalid namespace"}"#]),
-        (&["40/random?a=b,"], &[r#"44/random,{"message":"Invalid namespace"}"#]),
-        (&["40/Custom,"], &[r#"44/Custom,{"message":"Invalid namespace"}"#]),
-        (&["40/custom/,"], &[r#"44/custom/,{"message":"Invalid namespace"}"#]),
-        (&["40/cust,"], &[r#"44/cust,{"message":"Invalid namespace"}"#]),
-        (&["40//,"], &[r#"44//,{"message":"Invalid namespace"}"#]),
-        (&["40/é\"{,"], &["44/é\"{,{\"message\":\"Invalid namespace\"}"]),
-        (&["40/__proto__,"], &[r#"44/__proto__,{"message":"Invalid namespace"}"#]),
-        // It is no bar to another.
-        (&["40"], &["40{sid}", r#"42["auth",{}]"#]),
-        (&["40/random,"], &[r#"44/random,{"message":"Invalid namespace"}"#]),
-        (&[r#"42["message",1]"#], &[r#"42["message-back",1]"#]),
-    ];
-    CURRENT.iter().for_each(|way| play(Session::open(&server, *way), rows));
+    let script = r#"
+        > 40/random,
+        < 44/random,{"message":"Invalid namespace"}
+        > 40/random
+        < 44/random,{"message":"Invalid namespace"}
+        > 40/random,{"token":"123"}
+        < 44/random,{"message":"Invalid namespace"}
+        > 40/random?a=b,
+        < 44/random,{"message":"Invalid namespace"}
+        > 40/Custom,
+        < 44/Custom,{"message":"Invalid namespace"}
+        > 40/custom/,
+        < 44/custom/,{"message":"Invalid namespace"}
+        > 40/cust,
+        < 44/cust,{"message":"Invalid namespace"}
+        > 40//,
+        < 44//,{"message":"Invalid namespace"}
+        > 40/é"{,
+        < 44/é"{,{"message":"Invalid namespace"}
+        > 40/__proto__,
+        < 44/__proto__,{"message":"Invalid namespace"}
+        # It is no bar to another.
+        > 40
+        < 40{sid}
+        < 42["auth",{}]
+        > 40/random,
+        < 44/random,{"message":"Invalid namespace"}
+        > 42["message",1]
+        < 42["message-back",1]
+    "#;
+    CURRENT.iter().for_each(|way| play(Session::open(&server, *way), script));
 }
 
 #[test]
 fn the_application_refuses_with_a_message_of_its_own() {
     let server = start(&[]);
-    let rows: &[Row] = &[
-        (&[r#"40{"refuse":"Not authorized"}"#], &[r#"44{"message":"Not authorized"}"#]),
-        (&["40"], &["40{sid}", r#"42["auth",{}]"#]),
-        (&[r#"40/custom,{"refuse":"\"é\"\n"}"#], &[r#"44/custom,{"message":"\"é\"\n"}"#]),
-        // The other namespace lives, and the refused one can be asked for again.
-        (&[r#"42["message",1]"#], &[r#"42["message-back",1]"#]),
-        (&[r#"42/custom,["ask"]"#, "41/custom,"], &[]),
-        (&["40/custom,"], &["40/custom,{sid}", r#"42/custom,["auth",{}]"#]),
-        (&[r#"42/custom,["ask"]"#], &[r#"42/custom,0["question"]"#]),
-    ];
-    CURRENT.iter().for_each(|way| play(Session::open(&server, *way), rows));
+    let script = r#"
+        > 40{"refuse":"Not authorized"}
+        < 44{"message":"Not authorized"}
+        > 40
+        < 40{sid}
+        < 42["auth",{}]
+        > 40/custom,{"refuse":"\"é\"\n"}
+        < 44/custom,{"message":"\"é\"\n"}
+        # The other namespace lives.
+        > 42["message",1]
+        < 42["message-back",1]
+        > 42/custom,["ask"]
+        > 41/custom,
+
+        # The refused one can be asked for again.
+        > 40/custom,
+        < 40/custom,{sid}
+        < 42/custom,["auth",{}]
+        > 42/custom,["ask"]
+        < 42/custom,0["question"]
+    "#;
+    CURRENT.iter().for_each(|way| play(Session::open(&server, *way), script));
 }
 
 #[test]
 fn who_was_refused_is_not_connected() {
     let server = start(&[]);
-    for way in CURRENT {
-        for (sent, seen) in [
-            (r#"40{"refuse":"no"}"#, r#"44{"message":"no"}"#),
-            ("40/random,", r#"44/random,{"message":"Invalid namespace"}"#),
-        ] {
-            let mut session = Session::open(&server, *way);
+    for (sent, seen) in [
+        (r#"40{"refuse":"no"}"#, r#"44{"message":"no"}"#),
+        ("40/random,", r#"44/random,{"message":"Invalid namespace"}"#),
+    ] {
+        let refused = |way| {
+            let mut session = Session::open(&server, way);
             session.send(&[sent]);
             session.assert_receives(&[seen]);
-            session.send(&[r#"42["message",1]"#]);
-            session.assert_closed(1002, sent);
-        }
+            session
+        };
+        check_closed(CURRENT, refused, r#"42["message",1]"#);
     }
 }
 
 #[test]
 fn a_session_without_a_connect_is_closed_in_time() {
-    let server = start(&["--connect-timeout", "300ms"]);
+    let server = start(&["--connect-timeout", "400ms"]);
     for way in CURRENT {
         let mut connected = Session::join(&server, *way);
         let mut left = Session::join(&server, *way);
@@ -383,48 +453,36 @@ fn a_session_without_a_connect_is_closed_in_time() {
         // Neither a refusal nor packets of Engine.IO are a connection.
         refused.send(&["40/random,", "6", "3"]);
         refused.assert_receives(&[r#"44/random,{"message":"Invalid namespace"}"#]);
-        for session in [&mut idle, &mut refused] {
-            if !way.websocket {
-                session.assert_receives(&["1"]);
-            }
-            session.assert_closed(1001, "no CONNECT");
-        }
+        idle.assert_closed_in_time("no CONNECT");
+        refused.assert_closed_in_time("a CONNECT that was refused");
         connected.assert_quiet();
         left.assert_quiet();
     }
-    for way in OLD {
-        let mut session = Session::join(&server, *way);
-        Session::open(&server, POLLING).assert_receives(&["1"]);
-        session.assert_quiet();
-    }
+    let mut old: Vec<_> = OLD.iter().map(|way| Session::join(&server, *way)).collect();
+    Session::open(&server, POLLING).assert_closed_in_time("no CONNECT");
+    old.iter_mut().for_each(|session| session.assert_quiet());
 }
 
 #[test]
 fn anything_before_connect_ends_the_session() {
     let server = start(&[]);
-    let rows: &[&[&str]] = &[
-        &[r#"42["message",1]"#],
-        &[r#"42/custom,["message",1]"#],
-        &[r#"42/random,["message",1]"#],
-        &[r#"421["message-with-ack"]"#],
-        &["430[]"],
-        &["41"],
-        &["41/custom,"],
-        &[r#"44{"message":"no"}"#],
-        // At the header: nothing is kept for somebody who is not there.
-        &[r#"451-["message",{"_placeholder":true,"num":0}]"#],
-        &[r#"451-["message",{"_placeholder":true,"num":0}]"#, "<01>"],
-        &[r#"461-0[{"_placeholder":true,"num":0}]"#],
-        &["<01>"],
-        &["<>"],
-    ];
-    for way in CURRENT {
-        for row in rows {
-            let mut session = Session::open(&server, *way);
-            session.send(row);
-            session.assert_closed(1002, &row.join(" "));
-        }
-    }
+    let table = r#"
+        42["message",1]
+        42/custom,["message",1]
+        42/random,["message",1]
+        421["message-with-ack"]
+        430[]
+        41
+        41/custom,
+        44{"message":"no"}
+        # At the header: nothing is kept for somebody who is not there.
+        451-["message",{"_placeholder":true,"num":0}]
+        451-["message",{"_placeholder":true,"num":0}] + <01>
+        461-0[{"_placeholder":true,"num":0}]
+        <01>
+        <>
+    "#;
+    check_closed(CURRENT, |way| Session::open(&server, way), table);
 }
 
 // Sending and receiving data.
@@ -432,47 +490,50 @@ fn anything_before_connect_ends_the_session() {
 #[test]
 fn events_come_back_byte_for_byte() {
     let server = start(&[]);
-    let arguments = [
-        "null",
-        "true",
-        "false",
-        "0",
-        "-0",
-        "1.50",
-        "-1e-7",
-        "1e400",
-        "12345678901234567890",
-        "0.10000000000000000001",
-        r#""""#,
-        r#""text""#,
-        r#""\u0000\u001e\/\b\"\\""#,
-        r#""\ud83d""#,
-        r#""\ude00\ud83d""#,
-        r#""\u00e9\ud83d\udc4d""#,
-        "[]",
-        "[[],[[1]]]",
-        "{}",
-        r#"{"b":1,"a":2,"b":3,"1":0,"__proto__":{"x":1}}"#,
-        "[ 1 ,\t{ \"a\" : 2 } ]",
-        r#"{"_placeholder":true,"num":0}"#,
-        r#"1,"2",{"3":[true]},null"#,
-        r#""[{\"",{"]":"}"}"#,
-    ];
+    let arguments = r#"
+        null
+        true
+        false
+        0
+        -0
+        1.50
+        -1e-7
+        1e400
+        12345678901234567890
+        0.10000000000000000001
+        ""
+        "text"
+        "\u0000\u001e\/\b\"\\"
+        "\ud83d"
+        "\ude00\ud83d"
+        "\u00e9\ud83d\udc4d"
+        "[{\"",{"]":"}"}
+        []
+        [[],[[1]]]
+        [ 1 , { "a" : 2 } ]
+        {}
+        {"b":1,"a":2,"b":3,"1":0,"__proto__":{"x":1}}
+        {"_placeholder":true,"num":0}
+        1,"2",{"3":[true]},null
+    "#;
     for way in ALL {
         let mut session = Session::join(&server, *way);
-        session.send(&[r#"42["message"]"#, r#"42 [ "message" ] "#, r#"42["m\u0065ssage",1]"#, r#"42/,["message",2]"#]);
-        session.assert_receives(&[
-            r#"42["message-back"]"#,
-            r#"42["message-back"]"#,
-            r#"42["message-back",1]"#,
-            r#"42["message-back",2]"#,
-        ]);
-        for arguments in arguments {
+        for arguments in lines(arguments).filter(|line| !line.is_empty()) {
             session
                 .send(&[&format!(r#"42["message",{arguments}]"#), &format!(r#"420["message-with-ack",{arguments}]"#)]);
             session.assert_receives(&[&format!(r#"42["message-back",{arguments}]"#), &format!("430[{arguments}]")]);
         }
-        session.assert_quiet();
+        session.send(&["42 [\t\"message\"\n,  1\r] "]);
+        session.assert_receives(&[r#"42["message-back",1]"#]);
+        let script = r#"
+            > 42["message"]
+            < 42["message-back"]
+            > 42["m\u0065ssage",1]
+            < 42["message-back",1]
+            > 42/,["message",2]
+            < 42["message-back",2]
+        "#;
+        play(session, script);
     }
 }
 
@@ -482,9 +543,11 @@ fn characters_beyond_ascii_come_back() {
     for way in ALL {
         let mut session = Session::join(&server, *way);
         session.send(&["42[\"message\",\"é\u{2028}👍\",{\"€\":0}]"]);
-        // What 1.x clients decode twice stays ASCII.
-        session.assert_receives(&[match (way.version, way.websocket) {
-            (3, false) => r#"42["message-back","\u00e9\u2028\ud83d\udc4d",{"\u20ac":0}]"#,
+        // What clients decode twice (1.1 over polling, 1.0 always) stays ASCII.
+        session.assert_receives(&[match way {
+            Way { version: 2, .. } | Way { version: 3, websocket: false, .. } => {
+                r#"42["message-back","\u00e9\u2028\ud83d\udc4d",{"\u20ac":0}]"#
+            }
             _ => "42[\"message-back\",\"é\u{2028}👍\",{\"€\":0}]",
         }]);
         session.assert_quiet();
@@ -493,67 +556,82 @@ fn characters_beyond_ascii_come_back() {
 
 #[test]
 fn an_event_without_a_name_ends_the_session() {
-    let rows: &[&[&str]] = &[
-        &["42"],
-        &["42/custom,"],
-        &["42[]"],
-        &["42{}"],
-        &[r#"42{"0":"message"}"#],
-        &[r#"42"message""#],
-        &["42null"],
-        &["42[null]"],
-        &["42[true]"],
-        &[r#"42[["message"]]"#],
-        &[r#"42[{"toString":"message"}]"#],
-        &[r#"42["message""#],
-        &[r#"42["message"]x"#],
-        &[r#"42["message"]["message"]"#],
-        &[r#"42["message",]"#],
-        &[r#"42["message",01]"#],
-        &[r#"42["message",undefined]"#],
-        &["42[\"message\",\"\n\"]"],
-        &[r#"42abc["message"]"#],
-        &[r#"42-1["message"]"#],
-        &[r#"42/custom["message"]"#],
-        &[r#"47["message"]"#],
-        &[r#"450-[]"#],
-        &["450-"],
-    ];
-    check_closed(&start(&[]), rows);
+    let server = start(&[]);
+    let table = r#"
+        42
+        42/custom,
+        42[]
+        42{}
+        42{"0":"message"}
+        42"message"
+        42null
+        42[null]
+        42[true]
+        42[["message"]]
+        42[{"toString":"message"}]
+        42["message"
+        42["message"]x
+        42["message"]["message"]
+        42["message",]
+        42["message",01]
+        42["message",undefined]
+        42["message","\x"]
+        42abc["message"]
+        42-1["message"]
+        42/custom["message"]
+        47["message"]
+        450-
+        450-[]
+    "#;
+    check_closed(ALL, |way| join_both(&server, way), table);
+    for way in ALL {
+        let mut session = Session::join(&server, *way);
+        session.send(&["42[\"message\",\"\n\"]"]);
+        session.assert_closed(1002, "a line end in a string");
+    }
 }
 
 #[test]
 fn events_that_nobody_handles_are_nothing() {
     let server = start(&[]);
     // A number may be a name, as in the reference.
-    let rows: &[Row] = &[(&[r#"42["nobody",1]"#, r#"427["nobody"]"#, "42[5]", "42[-1.5e400]", r#"42[""]"#], &[])];
-    ALL.iter().for_each(|way| play(Session::join(&server, *way), rows));
+    let script = r#"
+        > 42["nobody",1]
+        > 427["nobody"]
+        > 42[5]
+        > 42[-1.5e400]
+        > 42[""]
+    "#;
+    play_joined(&server, ALL, script);
 }
 
-/// Names by which the two sides tell their own users what happens to a connection.
+/// By these names the libraries at both ends tell their users what happens to a connection.
 #[test]
 fn reserved_names_end_the_session() {
-    let rows: &[&[&str]] = &[
-        &[r#"42["connect"]"#],
-        &[r#"42["connect_error",{"message":"x"}]"#],
-        &[r#"42["disconnect","io client disconnect"]"#],
-        &[r#"42["disconnecting"]"#],
-        &[r#"42["newListener"]"#],
-        &[r#"421["removeListener"]"#],
-        &[r#"42/custom,["connect"]"#],
-        &[r#"42["\u0063onnect"]"#],
-        &[r#"451-["connect",{"_placeholder":true,"num":0}]"#],
-    ];
     let server = start(&[]);
-    check_closed(&server, rows);
-    let rows: &[Row] = &[
-        (&[r#"42["message","connect"]"#], &[r#"42["message-back","connect"]"#]),
-        (&[r#"42["connection"]"#, r#"42["error"]"#, r#"42["Connect"]"#], &[]),
-    ];
-    ALL.iter().for_each(|way| play(Session::join(&server, *way), rows));
+    let table = r#"
+        42["connect"]
+        42["connect_error",{"message":"x"}]
+        42["disconnect","io client disconnect"]
+        42["disconnecting"]
+        42["newListener"]
+        421["removeListener"]
+        42/custom,["connect"]
+        42["\u0063onnect"]
+        451-["connect",{"_placeholder":true,"num":0}]
+    "#;
+    check_closed(ALL, |way| join_both(&server, way), table);
+    let script = r#"
+        > 42["message","connect"]
+        < 42["message-back","connect"]
+        > 42["connection"]
+        > 42["error"]
+        > 42["Connect"]
+    "#;
+    play_joined(&server, ALL, script);
 }
 
-/// JSON that many brackets deep, in an array that is one of them.
+/// JSON that many brackets deep, together with the array that it is an element of.
 fn nested(open: &str, close: &str, depth: usize) -> String {
     format!("{}1{}", open.repeat(depth - 1), close.repeat(depth - 1))
 }
@@ -572,17 +650,15 @@ fn json_may_be_64_levels_deep() {
     }
     for depth in [65, 10_000] {
         let (arrays, objects) = (nested("[", "]", depth), nested(r#"{"a":"#, "}", depth));
-        let binary = format!(r#"451-["message",{{"_placeholder":true,"num":0}},{arrays}]"#);
-        let packets = [
+        let table = [
             format!(r#"42["message",{arrays}]"#),
             format!(r#"42["message",{objects}]"#),
             format!(r#"42["message",{}"#, "[".repeat(depth)),
             format!("430[{arrays}]"),
-            format!("40/nowhere,{{\"a\":{objects}}}"),
-            binary,
+            format!(r#"40/nowhere,{{"a":{objects}}}"#),
+            format!(r#"451-["message",{{"_placeholder":true,"num":0}},{arrays}]"#),
         ];
-        let rows: Vec<&str> = packets.iter().map(String::as_str).collect();
-        check_closed(&server, &rows.iter().map(slice::from_ref).collect::<Vec<_>>());
+        check_closed(ALL, |way| join_both(&server, way), &table.join("\n"));
     }
 }
 
@@ -591,201 +667,235 @@ fn json_may_be_64_levels_deep() {
 #[test]
 fn an_ack_has_the_id_of_its_event() {
     let server = start(&[]);
-    let rows: &[Row] = &[
-        (&[r#"420["message-with-ack"]"#], &["430[]"]),
-        (&[r#"4212["message-with-ack","foo"]"#], &[r#"4312["foo"]"#]),
-        (&[r#"42456["message-with-ack",1,"2",{"3":[false]}]"#], &[r#"43456[1,"2",{"3":[false]}]"#]),
-        (&[r#"42/,13["message-with-ack"]"#], &["4313[]"]),
-        (&[r#"42007["message-with-ack"]"#], &["437[]"]),
-        (&[r#"429007199254740991["message-with-ack"]"#], &["439007199254740991[]"]),
-        // The same again is another question.
-        (&[r#"421["message-with-ack",1]"#, r#"421["message-with-ack",2]"#], &["431[1]", "431[2]"]),
-        // Nobody asked.
-        (&[r#"42["message-with-ack",1]"#], &[]),
-    ];
-    ALL.iter().for_each(|way| play(Session::join(&server, *way), rows));
+    let script = r#"
+        > 420["message-with-ack"]
+        < 430[]
+        > 4212["message-with-ack","foo"]
+        < 4312["foo"]
+        > 42456["message-with-ack",1,"2",{"3":[false]}]
+        < 43456[1,"2",{"3":[false]}]
+        > 42/,13["message-with-ack"]
+        < 4313[]
+        > 42007["message-with-ack"]
+        < 437[]
+        > 429007199254740991["message-with-ack"]
+        < 439007199254740991[]
+        # The same again is another question.
+        > 421["message-with-ack",1]
+        > 421["message-with-ack",2]
+        < 431[1]
+        < 431[2]
+        # Nobody asked.
+        > 42["message-with-ack",1]
+    "#;
+    play_joined(&server, ALL, script);
 }
 
 #[test]
-fn an_ack_id_that_is_no_exact_number_ends_the_session() {
-    let digits = "9".repeat(1_000);
-    let long = format!(r#"42{digits}["message-with-ack"]"#);
-    let rows: &[&[&str]] = &[
-        // Above this JavaScript would answer with another one.
-        &[r#"429007199254740992["message-with-ack"]"#],
-        &[r#"4218446744073709551616["message-with-ack"]"#],
-        &[r#"4218446744073709551617["message-with-ack"]"#],
-        &[&long],
-        &[r#"42-1["message-with-ack"]"#],
-        &[r#"421.5["message-with-ack"]"#],
-        &[r#"421e1["message-with-ack"]"#],
-        &["4318446744073709551616[]"],
-        &["43[]"],
-        &["43"],
-        &["430"],
-        &["430{}"],
-        &[r#"430"yes""#],
-        &["430[]x"],
-        &["430[1"],
-        &[r#"461-[{"_placeholder":true,"num":0}]"#],
-    ];
-    check_closed(&start(&[]), rows);
+fn an_ack_without_an_exact_id_ends_the_session() {
+    let server = start(&[]);
+    // Above 2^53 JavaScript would answer with another one.
+    let table = r#"
+        429007199254740992["message-with-ack"]
+        4218446744073709551616["message-with-ack"]
+        4218446744073709551617["message-with-ack"]
+        42-1["message-with-ack"]
+        421.5["message-with-ack"]
+        421e1["message-with-ack"]
+        4318446744073709551616[]
+        43[]
+        43
+        430
+        430{}
+        430"yes"
+        430[]x
+        430[1
+        461-[{"_placeholder":true,"num":0}]
+    "#;
+    check_closed(ALL, |way| join_both(&server, way), table);
+    check_closed(ALL, |way| join_both(&server, way), &format!(r#"42{}["message-with-ack"]"#, "9".repeat(1_000)));
 }
 
 #[test]
 fn the_server_asks_and_hears_the_answer() {
     let server = start(&[]);
-    let rows: &[Row] = &[
-        (&[r#"42["ask","foo"]"#], &[r#"420["question","foo"]"#]),
-        (&[r#"430["bar",1e400]"#], &[r#"42["answer","bar",1e400]"#]),
-        // The second answer is nothing, like one that was not asked for.
-        (&["430[2]", "431[]", "439007199254740991[]"], &[]),
-        (&[r#"42["ask"]"#, r#"42["ask"]"#], &[r#"421["question"]"#, r#"422["question"]"#]),
-        // In any order, and with nothing in it.
-        (&["432[]"], &[r#"42["answer"]"#]),
-        (&["431[1]"], &[r#"42["answer",1]"#]),
-        // With attachments.
-        (&[r#"42["ask"]"#], &[r#"423["question"]"#]),
-        (
-            &[r#"462-3[{"_placeholder":true,"num":1},"x",{"_placeholder":true,"num":0}]"#, "<01 02>", "<>"],
-            &[r#"452-["answer",{"_placeholder":true,"num":1},"x",{"_placeholder":true,"num":0}]"#, "<01 02>", "<>"],
-        ),
-        (&[r#"461-3[{"_placeholder":true,"num":0}]"#, "<01>"], &[]),
-        // Our ids are not those of the client.
-        (&[r#"42["ask"]"#, r#"424["message-with-ack",1]"#], &[r#"424["question"]"#, "434[1]"]),
-        (&["434[2]"], &[r#"42["answer",2]"#]),
-    ];
-    ALL.iter().for_each(|way| play(Session::join(&server, *way), rows));
+    let script = r#"
+        > 42["ask","foo"]
+        < 420["question","foo"]
+        > 430["bar",1e400]
+        < 42["answer","bar",1e400]
+        # A second answer is nothing, like one that was not asked for.
+        > 430[2]
+        > 431[]
+        > 439007199254740991[]
+
+        > 42["ask"]
+        > 42["ask"]
+        < 421["question"]
+        < 422["question"]
+        # In any order, and with nothing in it.
+        > 432[]
+        < 42["answer"]
+        > 431[1]
+        < 42["answer",1]
+        # With attachments, and twice.
+        > 42["ask"]
+        < 423["question"]
+        > 462-3[{"_placeholder":true,"num":1},"x",{"_placeholder":true,"num":0}]
+        > <01 02>
+        > <>
+        < 452-["answer",{"_placeholder":true,"num":1},"x",{"_placeholder":true,"num":0}]
+        < <01 02>
+        < <>
+        > 461-3[{"_placeholder":true,"num":0}]
+        > <01>
+
+        # Our ids are not those of the client.
+        > 42["ask"]
+        > 424["message-with-ack",1]
+        < 424["question"]
+        < 434[1]
+        > 434[2]
+        < 42["answer",2]
+    "#;
+    play_joined(&server, ALL, script);
 }
 
 #[test]
 fn each_namespace_has_answers_of_its_own() {
     let server = start(&[]);
-    for way in ALL {
-        let mut session = Session::join(&server, *way);
-        session.send(&["40/custom,"]);
-        let connected = if way.version == 4 { "40/custom,{sid}" } else { "40/custom," };
-        session.assert_receives(&[connected, r#"42/custom,["auth",{}]"#]);
-        let rows: &[Row] = &[
-            (&[r#"42/custom,["ask","a"]"#], &[r#"42/custom,0["question","a"]"#]),
-            // `/` was not asked.
-            (&["430[1]"], &[]),
-            (&[r#"42["ask","b"]"#], &[r#"420["question","b"]"#]),
-            (&["43/custom,0[2]"], &[r#"42/custom,["answer",2]"#]),
-            (&["430[3]"], &[r#"42["answer",3]"#]),
-            (&[r#"42/custom,["ask"]"#], &[r#"42/custom,1["question"]"#]),
-            (
-                &[r#"461-/custom,1[{"_placeholder":true,"num":0}]"#, "<ff>"],
-                &[r#"451-/custom,["answer",{"_placeholder":true,"num":0}]"#, "<ff>"],
-            ),
-        ];
-        play(session, rows);
-    }
+    let script = r#"
+        > 42/custom,["ask","a"]
+        < 42/custom,0["question","a"]
+        # `/` was not asked.
+        > 430[1]
+
+        > 42["ask","b"]
+        < 420["question","b"]
+        > 43/custom,0[2]
+        < 42/custom,["answer",2]
+        > 430[3]
+        < 42["answer",3]
+        > 42/custom,["ask"]
+        < 42/custom,1["question"]
+        > 461-/custom,1[{"_placeholder":true,"num":0}]
+        > <ff>
+        < 451-/custom,["answer",{"_placeholder":true,"num":0}]
+        < <ff>
+    "#;
+    ALL.iter().for_each(|way| play(join_both(&server, *way), script));
 }
 
 #[test]
 fn a_socket_owes_only_so_many_answers() {
     let server = start(&["--max-acks", "2"]);
-    let rows: &[Row] = &[
-        (&[r#"42["ask"]"#, r#"42["ask"]"#], &[r#"420["question"]"#, r#"421["question"]"#]),
-        (&[r#"42["ask"]"#], &[r#"42["busy"]"#]),
-        (&["430[]"], &[r#"42["answer"]"#]),
-        (&[r#"42["ask"]"#, r#"42["ask"]"#], &[r#"422["question"]"#, r#"42["busy"]"#]),
-        (&["430[]", "433[]"], &[]),
-        (&["432[]", "431[]"], &[r#"42["answer"]"#, r#"42["answer"]"#]),
-    ];
-    ALL.iter().for_each(|way| play(Session::join(&server, *way), rows));
+    let script = r#"
+        > 42["ask"]
+        > 42["ask"]
+        < 420["question"]
+        < 421["question"]
+        > 42["ask"]
+        < 42["busy"]
+        > 430[]
+        < 42["answer"]
+        > 42["ask"]
+        > 42["ask"]
+        < 422["question"]
+        < 42["busy"]
+        > 430[]
+        > 433[]
+
+        > 432[]
+        > 431[]
+        < 42["answer"]
+        < 42["answer"]
+    "#;
+    play_joined(&server, ALL, script);
 }
 
 #[test]
 fn an_answer_that_does_not_come_is_not_waited_for() {
     let server = start(&["--max-acks", "1"]);
+    let script = r#"
+        > 42["ask-briefly"]
+        < 420["question"]
+        < 42["no-answer",0]
+        # Too late.
+        > 430[1]
+
+        > 42["ask"]
+        < 421["question"]
+        > 431[2]
+        < 42["answer",2]
+    "#;
+    play_joined(&server, ALL, script);
     for way in ALL {
-        let rows: &[Row] = &[
-            (&[r#"42["ask-briefly"]"#], &[r#"420["question"]"#, r#"42["no-answer",0]"#]),
-            // Too late.
-            (&["430[1]"], &[]),
-            (&[r#"42["ask"]"#], &[r#"421["question"]"#]),
-            (&["431[2]"], &[r#"42["answer",2]"#]),
-        ];
-        play(Session::join(&server, *way), rows);
-        // Who has gone is not waited for either.
-        let mut session = Session::join(&server, *way);
-        session.send(&[r#"42["ask-briefly"]"#, "41"]);
-        session.assert_receives(&[r#"420["question"]"#]);
-        Session::join(&server, WEBSOCKET).send(&[r#"42["ask-briefly"]"#]);
-        session.assert_quiet();
+        let mut gone = Session::join(&server, *way);
+        gone.send(&[r#"42["ask-briefly"]"#, "41"]);
+        gone.assert_receives(&[r#"420["question"]"#]);
+        play(Session::join(&server, WEBSOCKET), script);
+        gone.assert_quiet();
     }
 }
 
 // Binary.
 
-/// An event or answer with so many attachments, and the attachments.
-fn with_attachments(head: &str, first: &str, count: u8) -> Vec<String> {
-    let placeholders = (0..count).map(|number| format!(r#"{{"_placeholder":true,"num":{number}}}"#));
-    let elements: Vec<_> = (!first.is_empty()).then(|| first.to_owned()).into_iter().chain(placeholders).collect();
-    let packet = format!("{head}[{}]", elements.join(","));
-    iter::once(packet).chain((0..count).map(|number| brackets(&[number, 0xff]))).collect()
-}
-
-fn borrow(packets: &[String]) -> Vec<&str> {
-    packets.iter().map(String::as_str).collect()
-}
-
 #[test]
 fn binary_events_and_acks_come_back() {
     let server = start(&[]);
-    let rows: &[Row] = &[
-        // A header may announce nothing.
-        (&[r#"450-["message",1]"#], &[r#"42["message-back",1]"#]),
-        (&[r#"450-7["message-with-ack",1]"#], &["437[1]"]),
-        (
-            &[r#"451-["message",{"_placeholder":true,"num":0}]"#, "<01 02 03 04>"],
-            &[r#"451-["message-back",{"_placeholder":true,"num":0}]"#, "<01 02 03 04>"],
-        ),
-        (
-            &[r#"452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#, "<01>", "<02 03>"],
-            &[r#"452-["message-back",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#, "<01>", "<02 03>"],
-        ),
-        (&[r#"461-0[{"_placeholder":true,"num":0}]"#, "<01>", r#"42["message",1]"#], &[r#"42["message-back",1]"#]),
-        (
-            &[
-                r#"452-789["message-with-ack",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#,
-                "<01>",
-                "<02>",
-            ],
-            &[r#"462-789[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#, "<01>", "<02>"],
-        ),
-        // Anywhere, in any order, twice, with keys in any order; empty, and with every odd byte.
-        (
-            &[
-                r#"452-["message",{"a":[{"num":1,"_placeholder":true}]}, { "_placeholder" : true, "num" : 0 } ]"#,
-                "<>",
-                "<04 ff 00 1e>",
-            ],
-            &[
-                r#"452-["message-back",{"a":[{"num":1,"_placeholder":true}]},{ "_placeholder" : true, "num" : 0 }]"#,
-                "<>",
-                "<04 ff 00 1e>",
-            ],
-        ),
-        (
-            &[r#"451-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]"#, "<62 34>"],
-            &[r#"451-["message-back",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]"#, "<62 34>"],
-        ),
-        // Text that looks like a placeholder, and objects that are none.
-        (
-            &[
-                r#"451-["message","{\"_placeholder\":true,\"num\":9}",{"_placeholder":false,"num":9},{"_placeholder":true,"num":0}]"#,
-                "<01>",
-            ],
-            &[
-                r#"451-["message-back","{\"_placeholder\":true,\"num\":9}",{"_placeholder":false,"num":9},{"_placeholder":true,"num":0}]"#,
-                "<01>",
-            ],
-        ),
-    ];
-    ALL.iter().for_each(|way| play(Session::join(&server, *way), rows));
+    let script = r#"
+        # A header may announce nothing.
+        > 450-["message",1]
+        < 42["message-back",1]
+        > 450-7["message-with-ack",1]
+        < 437[1]
+        > 451-["message",{"_placeholder":true,"num":0}]
+        > <01 02 03 04>
+        < 451-["message-back",{"_placeholder":true,"num":0}]
+        < <01 02 03 04>
+        > 452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]
+        > <01>
+        > <02 03>
+        < 452-["message-back",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]
+        < <01>
+        < <02 03>
+        > 452-789["message-with-ack",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]
+        > <01>
+        > <02>
+        < 462-789[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]
+        < <01>
+        < <02>
+        # An answer to nothing takes its attachments with it.
+        > 461-0[{"_placeholder":true,"num":0}]
+        > <01>
+        > 42["message",1]
+        < 42["message-back",1]
+        # Placeholders anywhere, in any order, twice, with keys in any order; attachments empty, or with odd bytes.
+        > 452-["message",{"a":[{"num":1,"_placeholder":true}]},{ "_placeholder" : true, "num" : 0 }]
+        > <>
+        > <04 ff 00 1e>
+        < 452-["message-back",{"a":[{"num":1,"_placeholder":true}]},{ "_placeholder" : true, "num" : 0 }]
+        < <>
+        < <04 ff 00 1e>
+        > 451-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]
+        > <62 34>
+        < 451-["message-back",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]
+        < <62 34>
+        # Text that looks like a placeholder, and an object that is none.
+        > 451-["message","{\"_placeholder\":true,\"num\":9}",{"_placeholder":false,"num":9},{"_placeholder":true,"num":0}]
+        > <01>
+        < 451-["message-back","{\"_placeholder\":true,\"num\":9}",{"_placeholder":false,"num":9},{"_placeholder":true,"num":0}]
+        < <01>
+    "#;
+    play_joined(&server, ALL, script);
+}
+
+/// A packet with that many attachments, and the attachments.
+fn with_attachments(head: &str, first: Option<&str>, count: u8) -> Vec<String> {
+    let placeholders = (0..count).map(|number| format!(r#"{{"_placeholder":true,"num":{number}}}"#));
+    let elements: Vec<_> = first.map(str::to_owned).into_iter().chain(placeholders).collect();
+    let packet = format!("{head}[{}]", elements.join(","));
+    iter::once(packet).chain((0..count).map(|number| brackets(&[number, 0xff]))).collect()
 }
 
 #[test]
@@ -793,125 +903,120 @@ fn a_packet_may_have_ten_attachments() {
     let server = start(&[]);
     for way in ALL {
         let mut session = Session::join(&server, *way);
-        session.send(&borrow(&with_attachments("4510-", "\"message\"", 10)));
-        session.assert_receives(&borrow(&with_attachments("4510-", "\"message-back\"", 10)));
-        session.send(&borrow(&with_attachments("4510-1", "\"message-with-ack\"", 10)));
-        session.assert_receives(&borrow(&with_attachments("4610-1", "", 10)));
+        for (sent, name, answered, first) in [
+            ("4510-", r#""message""#, "4510-", Some(r#""message-back""#)),
+            ("4510-1", r#""message-with-ack""#, "4610-1", None),
+        ] {
+            let [sent, seen] = [with_attachments(sent, Some(name), 10), with_attachments(answered, first, 10)];
+            session.send(&sent.iter().map(String::as_str).collect::<Vec<_>>());
+            session.assert_receives(&seen.iter().map(String::as_str).collect::<Vec<_>>());
+        }
         session.assert_quiet();
+    }
+    // At the header.
+    for (head, first) in [("4511-", Some(r#""message""#)), ("4611-0", None)] {
+        check_closed(ALL, |way| join_both(&server, way), &with_attachments(head, first, 11)[0]);
     }
 }
 
 #[test]
 fn a_binary_header_is_judged_before_its_attachments() {
-    let eleven = [with_attachments("4511-", "\"message\"", 11), with_attachments("4611-0", "", 11)];
-    let rows: &[&[&str]] = &[
-        &[&eleven[0][0]],
-        &[&eleven[1][0]],
-        &[r#"4599999999999999999999-["message"]"#],
-        &[r#"45["message",{"_placeholder":true,"num":0}]"#],
-        &[r#"45-["message",{"_placeholder":true,"num":0}]"#],
-        &[r#"45+1-["message",{"_placeholder":true,"num":0}]"#],
-        &[r#"451["message",{"_placeholder":true,"num":0}]"#],
-        &[r#"451-1-["message",{"_placeholder":true,"num":0}]"#],
-        &["451-"],
-        &["451-[]"],
-        &["451-{}"],
-        &[r#"451-[{"_placeholder":true,"num":0}]"#],
-        // Placeholders: none, one too many, none for an attachment, and those that are no numbers.
-        &[r#"451-["message"]"#],
-        &[r#"451-["message",{"_placeholder":true,"num":1}]"#],
-        &[r#"451-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#],
-        &[r#"452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]"#],
-        &[r#"451-["message",{"_placeholder":true,"num":-1}]"#],
-        &[r#"451-["message",{"_placeholder":true,"num":0.5}]"#],
-        &[r#"451-["message",{"_placeholder":true,"num":"0"}]"#],
-        &[r#"451-["message",{"_placeholder":true,"num":"splice"}]"#],
-        &[r#"451-["message",{"_placeholder":true,"num":null}]"#],
-        &[r#"451-["message",{"_placeholder":true,"num":99999999999999999999}]"#],
-        &[r#"451-["message",{"_placeholder":true}]"#],
-        &[r#"451-["message",{"num":0}]"#],
-        &[r#"451-["message",{"_placeholder":true,"num":0},{"\u005fplaceholder":true,"num":1}]"#],
-        &["461-0[]"],
-        &[r#"461-0[{"_placeholder":true,"num":1}]"#],
-    ];
-    check_closed(&start(&[]), rows);
+    let server = start(&[]);
+    let table = r#"
+        4599999999999999999999-["message"]
+        45["message",{"_placeholder":true,"num":0}]
+        45-["message",{"_placeholder":true,"num":0}]
+        45+1-["message",{"_placeholder":true,"num":0}]
+        451["message",{"_placeholder":true,"num":0}]
+        451-1-["message",{"_placeholder":true,"num":0}]
+        451-
+        451-[]
+        451-{}
+        451-[{"_placeholder":true,"num":0}]
+        # No placeholder, one too many, one for no attachment, none for one of the attachments.
+        451-["message"]
+        461-0[]
+        451-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]
+        451-["message",{"_placeholder":true,"num":1}]
+        461-0[{"_placeholder":true,"num":1}]
+        452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]
+        # Indices that are none.
+        451-["message",{"_placeholder":true,"num":-1}]
+        451-["message",{"_placeholder":true,"num":0.5}]
+        451-["message",{"_placeholder":true,"num":"0"}]
+        451-["message",{"_placeholder":true,"num":"splice"}]
+        451-["message",{"_placeholder":true,"num":null}]
+        451-["message",{"_placeholder":true,"num":99999999999999999999}]
+        451-["message",{"_placeholder":true}]
+        451-["message",{"num":0}]
+        451-["message",{"_placeholder":true,"num":0},{"\u005fplaceholder":true,"num":1}]
+    "#;
+    check_closed(ALL, |way| join_both(&server, way), table);
 }
 
 #[test]
-fn attachments_follow_their_header_and_nothing_else() {
-    const ONE: &str = r#"451-["message",{"_placeholder":true,"num":0}]"#;
-    const TWO: &str = r#"452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
-    let rows: &[&[&str]] = &[
-        &["<01>"],
-        &["<>"],
-        &[ONE, r#"42["message",1]"#],
-        &[ONE, r#"42["message",1]"#, "<01>"],
-        &[ONE, ONE],
-        &[ONE, "40/nowhere,"],
-        &[ONE, "41"],
-        &[ONE, "41/custom,"],
-        &[ONE, "430[]"],
-        &[TWO, "<01>", r#"42["message",1]"#],
-        &[TWO, "<01>", TWO],
-    ];
+fn nothing_comes_between_a_header_and_its_attachments() {
     let server = start(&[]);
-    check_closed(&server, rows);
+    let table = r#"
+        # Attachments of nothing.
+        <01>
+        <>
+        # Packets in the midst.
+        451-["x",{"_placeholder":true,"num":0}] + 42["message",1]
+        451-["x",{"_placeholder":true,"num":0}] + 42["message",1] + <01>
+        451-["x",{"_placeholder":true,"num":0}] + 451-["x",{"_placeholder":true,"num":0}]
+        451-["x",{"_placeholder":true,"num":0}] + 40/nowhere,
+        451-["x",{"_placeholder":true,"num":0}] + 41
+        451-["x",{"_placeholder":true,"num":0}] + 41/custom,
+        451-["x",{"_placeholder":true,"num":0}] + 430[]
+        452-["x",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}] + <01> + 42["message",1]
+        # One too many.
+        451-["x",{"_placeholder":true,"num":0}] + <01> + <02>
+        461-0[{"_placeholder":true,"num":0}] + <01> + <02>
+        # The same for who is not there.
+        451-/random,["x",{"_placeholder":true,"num":0}] + 42["message",1]
+        451-/random,["x",{"_placeholder":true,"num":1}]
+        451-/random,["x",{"_placeholder":true,"num":0}] + <01> + <02>
+    "#;
+    check_closed(ALL, |way| join_both(&server, way), table);
+}
+
+#[test]
+fn attachments_may_come_in_pieces_with_heartbeats_between() {
+    let server = start(&[]);
     for way in ALL {
-        // One too many.
         let mut session = Session::join(&server, *way);
-        session.send(&[ONE, "<01>"]);
-        session.assert_receives(&[r#"451-["message-back",{"_placeholder":true,"num":0}]"#, "<01>"]);
-        session.send(&["<02>"]);
-        session.assert_closed(1002, "a surplus attachment");
-        // In pieces, with packets of Engine.IO between them.
-        let mut session = Session::join(&server, *way);
-        [TWO, "6", "<01>", "6", "<02>"].iter().for_each(|packet| session.send(&[packet]));
-        let head = r#"452-["message-back",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
-        session.assert_receives(&[head, "<01>", "<02>"]);
-        session.assert_quiet();
-    }
-}
-
-#[test]
-fn heartbeats_pass_between_a_header_and_its_attachments() {
-    let server = start(&[]);
-    for (way, heartbeat) in [(POLLING, "3"), (WEBSOCKET, "3"), (OLD_POLLING, "2"), (OLD_WEBSOCKET, "2probe")] {
-        let mut session = Session::join(&server, way);
-        session.send(&[r#"451-["message",{"_placeholder":true,"num":0}]"#, heartbeat]);
+        session.send(&[r#"452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#]);
+        session.send(&["6"]);
+        session.send(&["<01>"]);
+        if way.version == 4 {
+            session.send(&["3"]);
+        } else {
+            session.assert_pong();
+        }
         if let Carrier::WebSocket(socket) = &mut session.carrier {
             socket.client.send(frame(PING, b"x"));
-        }
-        match (way.version, way.websocket) {
-            (3, false) => session.assert_receives(&["3"]),
-            (3, true) => session.assert_receives(&["3probe"]),
-            _ => {}
-        }
-        if let Carrier::WebSocket(socket) = &mut session.carrier {
             assert_eq!(socket.frame(), (PONG, b"x".to_vec()));
         }
-        session.send(&["<01>"]);
-        session.assert_receives(&[r#"451-["message-back",{"_placeholder":true,"num":0}]"#, "<01>"]);
+        session.send(&["<02>"]);
+        let back = r#"452-["message-back",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
+        session.assert_receives(&[back, "<01>", "<02>"]);
         session.assert_quiet();
     }
 }
 
 #[test]
 fn attachments_that_do_not_come_are_not_waited_for() {
-    let server = start(&["--message-timeout", "200ms"]);
+    let server = start(&["--message-timeout", "400ms"]);
     for way in ALL {
-        let mut session = Session::join(&server, *way);
         let head = r#"452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
-        session.send(&[head, "<01>"]);
-        if !way.websocket {
-            session.assert_receives(&["1"]);
-        }
-        session.assert_closed(1001, head);
-        // The whole time for each packet, and none when it is whole.
-        let mut session = Session::join(&server, *way);
-        session.send(&[head, "<01>", "<02>"]);
-        session.assert_receives(&[&head.replace("message", "message-back"), "<01>", "<02>"]);
-        Session::join(&server, WEBSOCKET).send(&[head]);
-        session.assert_quiet();
+        let mut whole = Session::join(&server, *way);
+        whole.send(&[head, "<01>", "<02>"]);
+        whole.assert_receives(&[&head.replace("message", "message-back"), "<01>", "<02>"]);
+        let mut partial = Session::join(&server, *way);
+        partial.send(&[head, "<01>"]);
+        partial.assert_closed_in_time(head);
+        whole.assert_quiet();
     }
 }
 
@@ -920,6 +1025,7 @@ fn an_attachment_is_at_most_as_large_as_a_message() {
     let server = start(&["--max-payload", "1000"]);
     let head = r#"451-["message",{"_placeholder":true,"num":0}]"#;
     let back = r#"451-["message-back",{"_placeholder":true,"num":0}]"#;
+    // What fits besides the byte 04, and in base64.
     for (way, most) in [(WEBSOCKET, 1000), (OLD_WEBSOCKET, 999), (POLLING, 747), (OLD_POLLING, 744), (OLD_BASE64, 744)]
     {
         let [fits, too_large] = [most, most + 1].map(|size| brackets(&vec![0xab; size]));
@@ -928,13 +1034,12 @@ fn an_attachment_is_at_most_as_large_as_a_message() {
         session.send(&[&fits]);
         session.assert_receives(&[back, &fits]);
         session.send(&[head]);
-        if way.websocket {
+        let Carrier::Polling { target, .. } = &session.carrier else {
             session.send(&[&too_large]);
             session.assert_closed(1009, "too large");
             continue;
-        }
-        // The session lives, and still waits for what it was promised.
-        let Carrier::Polling { target, .. } = &session.carrier else { unreachable!() };
+        };
+        // The session lives, and still waits for what was announced.
         let post = request("POST", target, "", &payload(way, &[&too_large]));
         assert_eq!(server.ask(&post).status, 413, "{way:?}");
         session.send(&["<01>"]);
@@ -943,17 +1048,27 @@ fn an_attachment_is_at_most_as_large_as_a_message() {
     }
 }
 
+/// Like events without attachments, which may have been under way when the other side left.
 #[test]
 fn attachments_for_a_namespace_that_is_not_connected_are_dropped() {
     let server = start(&[]);
-    let rows: &[Row] = &[
-        (&[r#"451-/custom,["message",{"_placeholder":true,"num":0}]"#, "<01>"], &[]),
-        (&[r#"462-/custom,0[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#, "<01>", "<02>"], &[]),
-        (&[r#"451-/random,["message",{"_placeholder":true,"num":0}]"#, "<01>"], &[]),
-        (&[r#"42["message",1]"#], &[r#"42["message-back",1]"#]),
-        (&["41", r#"451-["message",{"_placeholder":true,"num":0}]"#, "<01>"], &[]),
-    ];
-    ALL.iter().for_each(|way| play(Session::join(&server, *way), rows));
+    let script = r#"
+        > 451-/custom,["message",{"_placeholder":true,"num":0}]
+        > <01>
+
+        > 462-/custom,0[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]
+        > <01>
+        > <02>
+
+        > 451-/random,["message",{"_placeholder":true,"num":0}]
+        > <01>
+        > 42["message",1]
+        < 42["message-back",1]
+        > 41
+        > 451-["message",{"_placeholder":true,"num":0}]
+        > <01>
+    "#;
+    play_joined(&server, ALL, script);
 }
 
 #[test]
@@ -976,124 +1091,163 @@ fn attachments_for_a_socket_that_was_ended_meanwhile_are_dropped() {
 #[test]
 fn one_session_carries_several_namespaces() {
     let server = start(&[]);
-    for way in CURRENT {
-        let mut session = Session::open(&server, *way);
-        session.send(&[r#"40/custom,{"a":1}"#, r#"40{"b":2}"#]);
-        session.assert_receives(&[
-            "40/custom,{sid}",
-            r#"42/custom,["auth",{"a":1}]"#,
-            "40{sid}",
-            r#"42["auth",{"b":2}]"#,
-        ]);
-        assert_eq!(session.sids.iter().collect::<BTreeSet<_>>().len(), 3, "{:?}", session.sids);
-        let rows: &[Row] = &[
-            (
-                &[r#"42["message",1]"#, r#"42/custom,["ask"]"#],
-                &[r#"42["message-back",1]"#, r#"42/custom,0["question"]"#],
-            ),
-            // The echo is in `/` alone.
-            (&[r#"42/custom,["message",1]"#], &[]),
-            (&["41/custom,"], &[]),
-            (&[r#"42["message",2]"#, r#"42/custom,["ask"]"#], &[r#"42["message-back",2]"#]),
-            (&["41"], &[]),
-            (&[r#"42["message",3]"#], &[]),
-            (&["40/custom,"], &["40/custom,{sid}", r#"42/custom,["auth",{}]"#]),
-            (&[r#"42["message",4]"#, r#"42/custom,["ask"]"#], &[r#"42/custom,0["question"]"#]),
-            (&["40"], &["40{sid}", r#"42["auth",{}]"#]),
-            (&[r#"42["message",5]"#], &[r#"42["message-back",5]"#]),
-        ];
-        play(session, rows);
-    }
+    let script = r#"
+        > 40/custom,{"a":1}
+        > 40{"b":2}
+        < 40/custom,{sid}
+        < 42/custom,["auth",{"a":1}]
+        < 40{sid}
+        < 42["auth",{"b":2}]
+        > 42["message",1]
+        > 42/custom,["ask"]
+        < 42["message-back",1]
+        < 42/custom,0["question"]
+        # The echo is in `/` alone.
+        > 42/custom,["message",1]
+
+        # To leave one is not to leave the other.
+        > 41/custom,
+        > 42["message",2]
+        > 42/custom,["ask"]
+        < 42["message-back",2]
+        > 40/custom,
+        < 40/custom,{sid}
+        < 42/custom,["auth",{}]
+        > 41
+        > 42["message",3]
+        > 42/custom,["ask"]
+        < 42/custom,0["question"]
+        > 41/custom
+
+        # And without any the session lives.
+        > 42/custom,["ask"]
+
+        > 40
+        < 40{sid}
+        < 42["auth",{}]
+        > 42["message",4]
+        < 42["message-back",4]
+    "#;
+    CURRENT.iter().for_each(|way| play(Session::open(&server, *way), script));
 }
 
 #[test]
-fn a_namespace_that_was_left_is_joined_anew() {
+fn a_namespace_that_was_left_is_joined_as_another() {
     let server = start(&[]);
     for way in CURRENT {
-        let mut session = Session::join(&server, *way);
+        let mut session = join_both(&server, *way);
         session.send(&[r#"42["ask"]"#, "41", "40"]);
         session.assert_receives(&[r#"420["question"]"#, "40{sid}", r#"42["auth",{}]"#]);
-        assert_eq!(session.sids.iter().collect::<BTreeSet<_>>().len(), 3, "{:?}", session.sids);
-        // It is another socket, which was asked nothing.
-        play(session, &[(&["430[1]"], &[]), (&[r#"42["ask"]"#], &[r#"420["question"]"#])]);
+        assert_eq!(session.sids.iter().collect::<BTreeSet<_>>().len(), 4, "{:?}", session.sids);
+        // This one was asked nothing.
+        let script = r#"
+            > 430[1]
+
+            > 42["ask"]
+            < 420["question"]
+        "#;
+        play(session, script);
     }
 }
 
 #[test]
-fn what_comes_for_a_namespace_that_was_left_is_nothing() {
+fn what_comes_for_a_namespace_that_is_not_connected_is_nothing() {
     let server = start(&[]);
-    let rows: &[Row] = &[
-        (&["41"], &[]),
-        (&[r#"42["message",1]"#, r#"420["message-with-ack",1]"#, "430[]", "41"], &[]),
-        (&["41/custom,", r#"42/custom,["ask"]"#, r#"42/random,["message"]"#, "41/random,"], &[]),
-    ];
-    ALL.iter().for_each(|way| play(Session::join(&server, *way), rows));
+    let script = r#"
+        > 42/custom,["ask"]
+        > 42/custom,0["ask"]
+        > 43/custom,0[]
+        > 41/custom,
+        > 42/random,["message"]
+        > 41/random,
+        > 42["message",1]
+        < 42["message-back",1]
+        > 41
+        > 42["message",1]
+        > 420["message-with-ack",1]
+        > 430[]
+        > 41
+    "#;
+    play_joined(&server, ALL, script);
 }
 
-/// In protocol 5 a second CONNECT makes no sense; the text does not say so, but the reference closes as well.
+/// The text does not say so, but the reference closes as well.
 #[test]
 fn a_second_connect_ends_the_session() {
     let server = start(&[]);
-    for way in CURRENT {
-        for packet in ["40", "40/,", r#"40{"token":"123"}"#, r#"40{"refuse":"no"}"#, "44{}", r#"44"no""#] {
-            let mut session = Session::join(&server, *way);
-            session.send(&[packet]);
-            session.assert_closed(1002, packet);
-        }
-    }
-    check_closed(&server, &[&["40/custom,"], &["40/custom?a=b,"], &["44/custom,{}"], &["44/random,{}"]]);
+    let table = r#"
+        40
+        40/,
+        40{"token":"123"}
+        40{"refuse":"no"}
+        40/?a=b,
+    "#;
+    check_closed(CURRENT, |way| join_both(&server, way), table);
+    let table = r#"
+        40/custom,
+        40/custom?a=b,
+        # What only servers say.
+        44{}
+        44"no"
+        44/custom,{}
+        44/random,{}
+    "#;
+    check_closed(ALL, |way| join_both(&server, way), table);
 }
 
 #[test]
 fn a_disconnect_carries_nothing() {
-    check_closed(&start(&[]), &[&["41{}"], &["41[]"], &["41x"], &["41/custom,{}"], &[r#"41/custom,"bye""#]]);
+    let server = start(&[]);
+    let table = r#"
+        41{}
+        41[]
+        41x
+        41/custom,{}
+        41/custom,"bye"
+    "#;
+    check_closed(ALL, |way| join_both(&server, way), table);
 }
 
 #[test]
 fn heartbeats_go_on_when_all_namespaces_are_left() {
-    let server = start(&["--ping-interval", "100ms", "--ping-timeout", "10s"]);
+    let server = start(&["--ping-interval", "100ms"]);
     for way in CURRENT {
-        let mut session = Session::join(&server, *way);
-        session.send(&["40/custom,", "41/custom,", "41"]);
-        while session.receive() != r#"42/custom,["auth",{}]"# {}
+        let mut session = Session::open(&server, *way);
+        session.send(&["40", "41"]);
+        while session.receive() != r#"42["auth",{}]"# {}
         for _ in 0..3 {
-            assert_eq!(session.receive(), "2", "{way:?}");
+            session.assert_receives(&["2"]);
             session.send(&["3"]);
         }
     }
     for way in OLD {
         let mut session = Session::join(&server, *way);
-        play_old_heartbeat(&mut session);
         session.send(&["41"]);
-        play_old_heartbeat(&mut session);
+        session.assert_pong();
         session.assert_quiet();
     }
-}
-
-/// In protocol 3 it is the client that pings.
-fn play_old_heartbeat(session: &mut Session) {
-    session.send(&["2"]);
-    session.assert_receives(&["3"]);
 }
 
 #[test]
 fn the_server_ends_sockets_and_the_session_lives() {
     let server = start(&[]);
-    for way in ALL {
-        let mut session = Session::join(&server, *way);
-        session.send(&["40/custom,"]);
-        let connected = if way.version == 4 { "40/custom,{sid}" } else { "40/custom," };
-        session.assert_receives(&[connected, r#"42/custom,["auth",{}]"#]);
-        let again = if way.version == 4 { "40{sid}" } else { "40" };
-        let rows: &[Row] = &[
-            (&[r#"42["ask"]"#], &[r#"420["question"]"#]),
-            (&[r#"42/custom,["end-all"]"#], &["41", "41/custom,"]),
-            (&[r#"42["message",1]"#, "430[]", "41/custom,"], &[]),
-            (&["40"], &[again, r#"42["auth",{}]"#]),
-            (&[r#"42["message",2]"#], &[r#"42["message-back",2]"#]),
-        ];
-        play(session, rows);
-    }
+    let script = r#"
+        > 42["ask"]
+        < 420["question"]
+        > 42/custom,["end-all"]
+        < 41
+        < 41/custom,
+        # What was under way when the client heard of it.
+        > 42["message",1]
+        > 430[]
+        > 41/custom,
+        > 40
+        < 40{sid}
+        < 42["auth",{}]
+        > 42["message",2]
+        < 42["message-back",2]
+    "#;
+    ALL.iter().for_each(|way| play(join_both(&server, *way), script));
 }
 
 // Protocols 3 and 4.
@@ -1101,36 +1255,56 @@ fn the_server_ends_sockets_and_the_session_lives() {
 #[test]
 fn an_older_client_is_connected_without_asking() {
     let server = start(&[]);
-    let rows: &[Row] = &[
-        (&[], &["40", r#"42["auth",{}]"#]),
-        (&["40/custom,"], &["40/custom,", r#"42/custom,["auth",{}]"#]),
-        // Protocol 3 has no comma there, and some ask for what they have.
-        (&["41/custom", "40/custom"], &["40/custom,", r#"42/custom,["auth",{}]"#]),
-        (&["40", "40/"], &[]),
-        (&["41/custom,", "40/custom?token=1234&uid=abcd"], &["40/custom,", r#"42/custom,["auth",{}]"#]),
-        (&["40/random,"], &[r#"44/random,"Invalid namespace""#]),
-        (&["40/random?token=1234,"], &[r#"44/random,"Invalid namespace""#]),
-        (&["41/custom,", r#"40/custom,{"refuse":"Not \"authorized\""}"#], &[r#"44/custom,"Not \"authorized\"""#]),
-        (&[r#"42["message",1]"#], &[r#"42["message-back",1]"#]),
-        (&["41", r#"42["message",1]"#], &[]),
-        (&["40"], &["40", r#"42["auth",{}]"#]),
-    ];
-    for way in OLD {
-        let mut session = Session::open(&server, *way);
-        session.assert_receives(rows[0].1);
-        play(session, &rows[1..]);
-    }
+    let script = r#"
+        < 40
+        < 42["auth",{}]
+        > 42["message",1]
+        < 42["message-back",1]
+        > 40/custom,
+        < 40/custom,
+        < 42/custom,["auth",{}]
+        # Protocol 3 has no comma there.
+        > 41/custom
+        > 40/custom
+        < 40/custom,
+        < 42/custom,["auth",{}]
+        > 41/custom,
+        > 40/custom?token=1234&uid=abcd
+        < 40/custom,
+        < 42/custom,["auth",{}]
+        > 40/random,
+        < 44/random,"Invalid namespace"
+        > 40/random?token=1234,
+        < 44/random,"Invalid namespace"
+        > 41/custom,
+        > 40/custom,{"refuse":"Not \"authorized\""}
+        < 44/custom,"Not \"authorized\""
+        # Some ask for what they have.
+        > 40
+        > 40/
+        > 42["message",2]
+        < 42["message-back",2]
+        > 41
+        > 42["message",3]
+        > 40
+        < 40
+        < 42["auth",{}]
+    "#;
+    OLD.iter().for_each(|way| play(Session::open(&server, *way), script));
 }
 
 #[test]
 fn what_an_older_client_sends_at_once_finds_it_connected() {
     let server = start(&[]);
-    for way in OLD {
-        let mut session = Session::open(&server, *way);
-        session.send(&[r#"42["message",1]"#, r#"421["message-with-ack"]"#]);
-        session.assert_receives(&["40", r#"42["auth",{}]"#, r#"42["message-back",1]"#, "431[]"]);
-        session.assert_quiet();
-    }
+    let script = r#"
+        > 42["message",1]
+        > 421["message-with-ack"]
+        < 40
+        < 42["auth",{}]
+        < 42["message-back",1]
+        < 431[]
+    "#;
+    OLD.iter().for_each(|way| play(Session::open(&server, *way), script));
 }
 
 // How packets are packed.
@@ -1148,93 +1322,100 @@ fn exchange(session: &mut Session, more: &str, body: &[u8]) -> Response {
 fn literal_payloads_of_protocol_4() {
     let server = start(&[]);
     let mut session = Session::open(&server, POLLING);
-    let rows: &[(&str, &str)] = &[
+    let placeholders = r#"{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}"#;
+    let rows = [
         (
-            "40/custom,\x1e41/custom,\x1e40/random,",
-            "40/custom,{sid}\x1e42/custom,[\"auth\",{}]\x1e44/random,{\"message\":\"Invalid namespace\"}",
+            "40/random,\x1e6\x1e40/é,".to_owned(),
+            "44/random,{\"message\":\"Invalid namespace\"}\x1e44/é,{\"message\":\"Invalid namespace\"}".to_owned(),
         ),
-        ("40{\"a\":1}\x1e42[\"message\"]", "40{sid}\x1e42[\"auth\",{\"a\":1}]\x1e42[\"message-back\"]"),
-        (
-            "452-[\"message\",{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":1}]\x1ebAQIDBA==\x1eb",
-            "452-[\"message-back\",{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":1}]\x1ebAQIDBA==\x1eb",
-        ),
-        (
-            "451-789[\"message-with-ack\",{\"_placeholder\":true,\"num\":0}]\x1eb/w==",
-            "461-789[{\"_placeholder\":true,\"num\":0}]\x1eb/w==",
-        ),
+        ("40{\"refuse\":\"no\"}".to_owned(), "44{\"message\":\"no\"}".to_owned()),
     ];
-    for (sent, seen) in rows {
+    let binary = [
+        (
+            format!("452-[\"message\",{placeholders}]\x1ebAQIDBA==\x1eb"),
+            format!("452-[\"message-back\",{placeholders}]\x1ebAQIDBA==\x1eb"),
+        ),
+        (
+            format!("452-789[\"message-with-ack\",{placeholders}]\x1eb/w==\x1eb+/8="),
+            format!("462-789[{placeholders}]\x1eb/w==\x1eb+/8="),
+        ),
+        ("42[\"message\"]\x1e420[\"message-with-ack\"]".to_owned(), "42[\"message-back\"]\x1e430[]".to_owned()),
+    ];
+    for (sent, seen) in &rows {
+        assert_eq!(exchange(&mut session, "", sent.as_bytes()).text(), seen);
+    }
+    session.send(&["40"]);
+    session.assert_receives(&["40{sid}", r#"42["auth",{}]"#]);
+    for (sent, seen) in &binary {
         let answer = exchange(&mut session, "", sent.as_bytes());
+        assert_eq!(answer.text(), seen);
         assert_eq!(answer.header("Content-Type"), Some("text/plain; charset=UTF-8"));
-        let text = answer.text();
-        let text = match text.split_once("{\"sid\":\"").and_then(|(head, rest)| Some((head, rest.split_once("\"}")?.1)))
-        {
-            Some((head, tail)) => format!("{head}{{sid}}{tail}"),
-            None => text.to_owned(),
-        };
-        assert_eq!(text, *seen);
     }
 }
 
 #[test]
 fn literal_payloads_of_protocol_3() {
     let server = start(&[]);
-    let head = r#"451-["message",{"_placeholder":true,"num":0}]"#;
-    let ask = format!("{}:{head}10:b4AQIDBA==", head.len());
-    for (way, expected) in [
-        (OLD_BASE64, &b"50:451-[\"message-back\",{\"_placeholder\":true,\"num\":0}]10:b4AQIDBA=="[..]),
-        (
-            OLD_POLLING,
-            b"\x00\x05\x00\xff451-[\"message-back\",{\"_placeholder\":true,\"num\":0}]\x01\x05\xff\x04\x01\x02\x03\x04",
-        ),
-    ] {
+    const TEXT: &str = "text/plain; charset=UTF-8";
+    const BINARY: &str = "application/octet-stream";
+    let head = br#"451-["message",{"_placeholder":true,"num":0}]"#;
+    let as_text = [&b"45:"[..], head, b"10:b4AQIDBA=="].concat();
+    let as_binary = [&b"\x00\x04\x05\xff"[..], head, b"\x01\x05\xff\x04\x01\x02\x03\x04"].concat();
+    let framed =
+        b"\x00\x05\x00\xff451-[\"message-back\",{\"_placeholder\":true,\"num\":0}]\x01\x05\xff\x04\x01\x02\x03\x04";
+    let base64 = b"50:451-[\"message-back\",{\"_placeholder\":true,\"num\":0}]10:b4AQIDBA==";
+    // Only what is binary is framed so, but for the oldest clients everything; the last never want it.
+    let text: [&[u8]; 2] = [b"2:4013:42[\"auth\",{}]", b"29:44/random,\"Invalid namespace\"18:42[\"message-back\"]"];
+    let text_framed: [&[u8]; 2] = [
+        b"\x00\x02\xff40\x00\x01\x03\xff42[\"auth\",{}]",
+        b"\x00\x02\x09\xff44/random,\"Invalid namespace\"\x00\x01\x08\xff42[\"message-back\"]",
+    ];
+    let rows: [(Way, [&[u8]; 2], &str, &[u8], &str); 3] = [
+        (OLD_POLLING, text, TEXT, framed, BINARY),
+        (OLDEST_POLLING, text_framed, BINARY, framed, BINARY),
+        (OLD_BASE64, text, TEXT, base64, TEXT),
+    ];
+    for (way, [connected, answers], text_type, binary, binary_type) in rows {
         let mut session = Session::open(&server, way);
         let Carrier::Polling { target, gets, .. } = &mut session.carrier else { unreachable!() };
         let answer = gets.ask(get(target));
-        assert_eq!(answer.header("Content-Type"), Some("text/plain; charset=UTF-8"));
-        assert_eq!(answer.text(), r#"2:4013:42["auth",{}]"#);
-
-        let answer = exchange(&mut session, "", ask.as_bytes());
-        let kind = if way.base64 { "text/plain; charset=UTF-8" } else { "application/octet-stream" };
-        assert_eq!(answer.header("Content-Type"), Some(kind));
-        assert_eq!(answer.body, expected, "{}", String::from_utf8_lossy(&answer.body));
-
-        // Binary framing is understood from both.
-        let body = [&b"\x00\x04\x05\xff"[..], head.as_bytes(), b"\x01\x05\xff\x04\x01\x02\x03\x04"].concat();
-        let answer = exchange(&mut session, "Content-Type: application/octet-stream\r\n", &body);
-        assert_eq!(answer.body, expected, "{}", String::from_utf8_lossy(&answer.body));
-
-        // Text alone stays text.
+        assert_eq!((&answer.body[..], answer.header("Content-Type")), (connected, Some(text_type)), "{way:?}");
+        // Both forms are understood from all.
+        let octets = "Content-Type: application/octet-stream\r\n";
+        for (more, body) in [("", &as_text), (octets, &as_binary)] {
+            let answer = exchange(&mut session, more, body);
+            assert_eq!((&answer.body[..], answer.header("Content-Type")), (binary, Some(binary_type)), "{way:?}");
+        }
         let answer = exchange(&mut session, "", br#"10:40/random,13:42["message"]"#);
-        assert_eq!(answer.text(), r#"29:44/random,"Invalid namespace"18:42["message-back"]"#);
+        assert_eq!((&answer.body[..], answer.header("Content-Type")), (answers, Some(text_type)), "{way:?}");
     }
 }
 
 #[test]
 fn literal_frames() {
     let server = start(&[]);
-    let head = r#"451-["message",{"_placeholder":true,"num":0}]"#;
+    let head = br#"451-["message",{"_placeholder":true,"num":0}]"#;
     let back = br#"451-["message-back",{"_placeholder":true,"num":0}]"#;
-    let rows: &[(Way, &[u8], &[u8])] =
-        &[(WEBSOCKET, b"\x01\x02", b"\x01\x02"), (OLD_WEBSOCKET, b"\x04\x01\x02", b"\x04\x01\x02")];
-    for (way, sent, seen) in rows {
-        let mut session = Session::join(&server, *way);
+    // Clients that are told to use base64 may do it here too.
+    let rows: [(Way, &[u8], &[u8]); 3] = [
+        (WEBSOCKET, b"\x01\x02", b"bAQI="),
+        (OLD_WEBSOCKET, b"\x04\x01\x02", b"b4AQI="),
+        (OLDEST_WEBSOCKET, b"\x04\x01\x02", b"b4AQI="),
+    ];
+    for (way, bytes, base64) in rows {
+        let mut session = Session::join(&server, way);
         let Carrier::WebSocket(socket) = &mut session.carrier else { unreachable!() };
-        socket.client.send([frame(TEXT, head.as_bytes()), frame(BINARY, sent)].concat());
-        assert_eq!(socket.frame(), (TEXT, back.to_vec()));
-        assert_eq!(socket.frame(), (BINARY, seen.to_vec()));
-        // Clients that are told to use base64 do it here too.
-        let base64 = if way.version == 4 { "bAQI=" } else { "b4AQI=" };
-        socket.client.send([frame(TEXT, head.as_bytes()), frame(TEXT, base64.as_bytes())].concat());
-        assert_eq!(socket.frame(), (TEXT, back.to_vec()));
-        assert_eq!(socket.frame(), (BINARY, seen.to_vec()));
+        for attachment in [frame(BINARY, bytes), frame(TEXT, base64)] {
+            socket.client.send([frame(TEXT, head), attachment].concat());
+            assert_eq!([socket.frame(), socket.frame()], [(TEXT, back.to_vec()), (BINARY, bytes.to_vec())]);
+        }
         session.assert_quiet();
     }
     // Binary of protocol 3 that is no message.
     for bytes in [&b""[..], b"\x01\x02", b"4\x01"] {
         let mut session = Session::join(&server, OLD_WEBSOCKET);
         let Carrier::WebSocket(socket) = &mut session.carrier else { unreachable!() };
-        socket.client.send(frame(BINARY, bytes));
+        socket.client.send([frame(TEXT, head), frame(BINARY, bytes)].concat());
         session.assert_closed(1002, &brackets(bytes));
     }
 }
@@ -1247,7 +1428,7 @@ fn messages_without_socket_io_are_echoed() {
     let rows: &[&[&str]] = &[
         &["4hello"],
         &["4"],
-        &["40", r#"42["message"]"#, "451-[", "4/custom,"],
+        &["40", r#"42["message"]"#, "451-[", "4/custom,", "4\n"],
         &["<>"],
         &["<01 02 03 04>"],
         &[&all],
@@ -1256,7 +1437,7 @@ fn messages_without_socket_io_are_echoed() {
     for way in ALL {
         let mut session = Session::open_at(&server, *way, "/engine.io/");
         // Nobody has to connect here.
-        Session::open(&server, POLLING).assert_receives(&["1"]);
+        Session::open(&server, POLLING).assert_closed_in_time("no CONNECT");
         for row in rows {
             session.send(row);
             session.assert_receives(row);
