@@ -90,6 +90,7 @@ impl App for Conformance {
     }
 
     fn acknowledged(&mut self, cx: &mut Cx, socket: SocketKey, number: u64, answer: Option<&Event>) {
+        cx.namespace(socket).expect("who owes an answer is connected");
         match answer {
             Some(answer) => cx.emit(socket, "answer", &answer.args, answer.attachments),
             None => cx.emit(socket, "no-answer", &(number,), &[]),

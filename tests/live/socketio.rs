@@ -710,6 +710,7 @@ fn an_ack_without_an_exact_id_ends_the_session() {
         430"yes"
         430[]x
         430[1
+        43/random,0{}
         461-[{"_placeholder":true,"num":0}]
     "#;
     check_closed(ALL, |way| join_both(&server, way), table);
@@ -936,6 +937,7 @@ fn a_binary_header_is_judged_before_its_attachments() {
         # No placeholder, one too many, one for no attachment, none for one of the attachments.
         451-["message"]
         461-0[]
+        461-0{"_placeholder":true,"num":0}
         451-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]
         451-["message",{"_placeholder":true,"num":1}]
         461-0[{"_placeholder":true,"num":1}]
