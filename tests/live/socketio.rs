@@ -28,7 +28,6 @@ const WEBSOCKET: Way = Way { version: 4, websocket: true, base64: false };
 const OLD_POLLING: Way = Way { version: 3, websocket: false, base64: false };
 const OLD_BASE64: Way = Way { version: 3, websocket: false, base64: true };
 const OLD_WEBSOCKET: Way = Way { version: 3, websocket: true, base64: false };
-
 const OLDEST_POLLING: Way = Way { version: 2, websocket: false, base64: false };
 const OLDEST_WEBSOCKET: Way = Way { version: 2, websocket: true, base64: false };
 
@@ -114,7 +113,7 @@ struct Session<'a> {
     server: &'a Server,
     way: Way,
     carrier: Carrier,
-    /// The id of the Engine.IO session, and those in the answers to CONNECT: `{sid}` stands for them in what is expected.
+    /// The id of the Engine.IO session, and those in the answers to CONNECT, where what is expected has `{sid}`.
     sids: Vec<String>,
     received: VecDeque<String>,
 }
@@ -125,23 +124,21 @@ impl<'a> Session<'a> {
     }
 
     fn open_at(server: &'a Server, way: Way, path: &str) -> Session<'a> {
-        let mut target = way.target(path);
         let mut client = server.connect();
-        let (open, carrier) = if way.websocket {
+        let sid_of = |open: &str| {
+            let json = open.strip_prefix('0').expect("an open packet");
+            let json: serde_json::Value = serde_json::from_str(json).expect("JSON");
+            json["sid"].as_str().expect("a string").to_owned()
+        };
+        let target = way.target(path);
+        let (sid, carrier) = if way.websocket {
             client.send(upgrade(&target, ""));
             let mut socket = WebSocket::upgraded(client);
-            (socket.text(), Carrier::WebSocket(socket))
+            (sid_of(&socket.text()), Carrier::WebSocket(socket))
         } else {
-            let response = client.ask(get(&target));
-            let open = packets(way, &response).remove(0);
-            (open, Carrier::Polling { target: String::new(), gets: client, posts: server.connect() })
-        };
-        let json = serde_json::from_str::<serde_json::Value>(open.strip_prefix('0').expect("an open packet"));
-        let sid = json.expect("JSON")["sid"].as_str().expect("a string").to_owned();
-        target += &format!("&sid={sid}");
-        let carrier = match carrier {
-            Carrier::Polling { gets, posts, .. } => Carrier::Polling { target, gets, posts },
-            websocket => websocket,
+            let sid = sid_of(&packets(way, &client.ask(get(&target)))[0]);
+            let target = format!("{target}&sid={sid}");
+            (sid, Carrier::Polling { target, gets: client, posts: server.connect() })
         };
         Session { server, way, carrier, sids: vec![sid], received: VecDeque::new() }
     }
@@ -194,7 +191,8 @@ impl<'a> Session<'a> {
         let packet = self.received.pop_front().expect("there is one");
         // The answer to a CONNECT has the key `sid` and no other.
         let parts = packet.strip_suffix("\"}").and_then(|packet| packet.split_once("{\"sid\":\""));
-        match parts.filter(|(head, _)| head.starts_with("40")) {
+        let plain = |sid: &str| sid.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        match parts.filter(|(head, sid)| head.starts_with("40") && plain(sid)) {
             Some((head, sid)) => {
                 self.sids.push(sid.to_owned());
                 format!("{head}{{sid}}")
@@ -265,7 +263,7 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Plays a script in a session, and sees that nothing else comes of it. `> ` is a packet of the client; those of
-/// successive lines are sent at once. `< ` is a packet of the server.
+/// successive lines are sent at once, up to an empty line. `< ` is a packet of the server.
 fn play(mut session: Session, script: &str) {
     let mut pending = Vec::new();
     for line in lines(script).chain([""]) {
@@ -1323,73 +1321,68 @@ fn exchange(session: &mut Session, more: &str, body: &[u8]) -> Response {
 #[test]
 fn literal_payloads_of_protocol_4() {
     let server = start(&[]);
-    let mut session = Session::open(&server, POLLING);
-    let placeholders = r#"{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}"#;
+    let mut session = Session::join(&server, POLLING);
     let rows = [
+        ("42[\"message\"]\x1e420[\"message-with-ack\"]", "42[\"message-back\"]\x1e430[]"),
         (
-            "40/random,\x1e6\x1e40/é,".to_owned(),
-            "44/random,{\"message\":\"Invalid namespace\"}\x1e44/é,{\"message\":\"Invalid namespace\"}".to_owned(),
+            "40/random,\x1e6\x1e40/é,",
+            "44/random,{\"message\":\"Invalid namespace\"}\x1e44/é,{\"message\":\"Invalid namespace\"}",
         ),
-        ("40{\"refuse\":\"no\"}".to_owned(), "44{\"message\":\"no\"}".to_owned()),
+        (
+            "451-[\"message\",{\"_placeholder\":true,\"num\":0}]\x1ebAQIDBA==",
+            "451-[\"message-back\",{\"_placeholder\":true,\"num\":0}]\x1ebAQIDBA==",
+        ),
+        (
+            "452-789[\"message-with-ack\",{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":1}]\x1eb\x1eb+/8=",
+            "462-789[{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":1}]\x1eb\x1eb+/8=",
+        ),
     ];
-    let binary = [
-        (
-            format!("452-[\"message\",{placeholders}]\x1ebAQIDBA==\x1eb"),
-            format!("452-[\"message-back\",{placeholders}]\x1ebAQIDBA==\x1eb"),
-        ),
-        (
-            format!("452-789[\"message-with-ack\",{placeholders}]\x1eb/w==\x1eb+/8="),
-            format!("462-789[{placeholders}]\x1eb/w==\x1eb+/8="),
-        ),
-        ("42[\"message\"]\x1e420[\"message-with-ack\"]".to_owned(), "42[\"message-back\"]\x1e430[]".to_owned()),
-    ];
-    for (sent, seen) in &rows {
-        assert_eq!(exchange(&mut session, "", sent.as_bytes()).text(), seen);
-    }
-    session.send(&["40"]);
-    session.assert_receives(&["40{sid}", r#"42["auth",{}]"#]);
-    for (sent, seen) in &binary {
+    for (sent, seen) in rows {
         let answer = exchange(&mut session, "", sent.as_bytes());
         assert_eq!(answer.text(), seen);
         assert_eq!(answer.header("Content-Type"), Some("text/plain; charset=UTF-8"));
     }
 }
 
+/// Body and content type.
+type Answer<'a> = (&'a [u8], &'a str);
+
 #[test]
 fn literal_payloads_of_protocol_3() {
-    let server = start(&[]);
     const TEXT: &str = "text/plain; charset=UTF-8";
     const BINARY: &str = "application/octet-stream";
+    const CONNECTED: Answer = (br#"2:4013:42["auth",{}]"#, TEXT);
+    const BACK: Answer = (
+        b"\0\x05\0\xff451-[\"message-back\",{\"_placeholder\":true,\"num\":0}]\x01\x05\xff\x04\x01\x02\x03\x04",
+        BINARY,
+    );
+    const REFUSED: Answer = (br#"29:44/random,"Invalid namespace"18:42["message-back"]"#, TEXT);
+    // Only payloads with something binary are framed so, but for the oldest clients all; others never want it.
+    const CONNECTED_FRAMED: Answer = (b"\0\x02\xff40\0\x01\x03\xff42[\"auth\",{}]", BINARY);
+    const BACK_BASE64: Answer = (br#"50:451-["message-back",{"_placeholder":true,"num":0}]10:b4AQIDBA=="#, TEXT);
+    const REFUSED_FRAMED: Answer =
+        (b"\0\x02\x09\xff44/random,\"Invalid namespace\"\0\x01\x08\xff42[\"message-back\"]", BINARY);
+    let rows = [
+        (OLD_POLLING, [CONNECTED, BACK, REFUSED]),
+        (OLD_BASE64, [CONNECTED, BACK_BASE64, REFUSED]),
+        (OLDEST_POLLING, [CONNECTED_FRAMED, BACK, REFUSED_FRAMED]),
+    ];
     let head = br#"451-["message",{"_placeholder":true,"num":0}]"#;
     let as_text = [&b"45:"[..], head, b"10:b4AQIDBA=="].concat();
-    let as_binary = [&b"\x00\x04\x05\xff"[..], head, b"\x01\x05\xff\x04\x01\x02\x03\x04"].concat();
-    let framed =
-        b"\x00\x05\x00\xff451-[\"message-back\",{\"_placeholder\":true,\"num\":0}]\x01\x05\xff\x04\x01\x02\x03\x04";
-    let base64 = b"50:451-[\"message-back\",{\"_placeholder\":true,\"num\":0}]10:b4AQIDBA==";
-    // Only what is binary is framed so, but for the oldest clients everything; the last never want it.
-    let text: [&[u8]; 2] = [b"2:4013:42[\"auth\",{}]", b"29:44/random,\"Invalid namespace\"18:42[\"message-back\"]"];
-    let text_framed: [&[u8]; 2] = [
-        b"\x00\x02\xff40\x00\x01\x03\xff42[\"auth\",{}]",
-        b"\x00\x02\x09\xff44/random,\"Invalid namespace\"\x00\x01\x08\xff42[\"message-back\"]",
-    ];
-    let rows: [(Way, [&[u8]; 2], &str, &[u8], &str); 3] = [
-        (OLD_POLLING, text, TEXT, framed, BINARY),
-        (OLDEST_POLLING, text_framed, BINARY, framed, BINARY),
-        (OLD_BASE64, text, TEXT, base64, TEXT),
-    ];
-    for (way, [connected, answers], text_type, binary, binary_type) in rows {
+    let as_binary = [&b"\0\x04\x05\xff"[..], head, b"\x01\x05\xff\x04\x01\x02\x03\x04"].concat();
+    let server = start(&[]);
+    for (way, [connected, back, refused]) in rows {
+        let check = |answer: Response, expected: Answer| {
+            let kind = answer.header("Content-Type").expect("all have one");
+            assert_eq!((&answer.body[..], kind), expected, "{way:?}: {}", String::from_utf8_lossy(&answer.body));
+        };
         let mut session = Session::open(&server, way);
         let Carrier::Polling { target, gets, .. } = &mut session.carrier else { unreachable!() };
-        let answer = gets.ask(get(target));
-        assert_eq!((&answer.body[..], answer.header("Content-Type")), (connected, Some(text_type)), "{way:?}");
+        check(gets.ask(get(target)), connected);
         // Both forms are understood from all.
-        let octets = "Content-Type: application/octet-stream\r\n";
-        for (more, body) in [("", &as_text), (octets, &as_binary)] {
-            let answer = exchange(&mut session, more, body);
-            assert_eq!((&answer.body[..], answer.header("Content-Type")), (binary, Some(binary_type)), "{way:?}");
-        }
-        let answer = exchange(&mut session, "", br#"10:40/random,13:42["message"]"#);
-        assert_eq!((&answer.body[..], answer.header("Content-Type")), (answers, Some(text_type)), "{way:?}");
+        check(exchange(&mut session, "", &as_text), back);
+        check(exchange(&mut session, "Content-Type: application/octet-stream\r\n", &as_binary), back);
+        check(exchange(&mut session, "", br#"10:40/random,13:42["message"]"#), refused);
     }
 }
 
