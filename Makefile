@@ -23,7 +23,8 @@ run: build
 	target/release/salon
 
 # Under the hostile kernel every read and write moves one byte, or fails at random; tests that fill the kernel's buffers
-# (bulk_) would take hours there. Two cargo profiles only: test (which builds target/debug/salon too) and release.
+# (bulk_) would take hours there. Two cargo profiles only: test (which builds target/debug/salon too) and release. The
+# example that live and Node tests run is built by the `cargo test` that selects nothing, so that one comes first.
 test: need-test system static/node_modules/.package-lock.json tests/node_modules/.package-lock.json $(PYTHON)
 	$(STEP) 'cargo fmt' - cargo fmt --check
 	$(STEP) 'cargo clippy' - cargo clippy --all-targets --locked -- -D warnings

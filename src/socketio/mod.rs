@@ -172,7 +172,8 @@ struct Held {
 /// A binary packet whose attachments are still coming.
 struct Partial {
     text: Text,
-    socket: SocketKey,
+    /// `None`: it was gone already, and they are dropped.
+    socket: Option<SocketKey>,
     attachments: Vec<Bytes>,
     missing: usize,
 }
@@ -309,14 +310,14 @@ impl Io {
             // Older clients may ask for what is theirs already.
             (Kind::Connect, Some(0), Some(_)) if engine.is_old(id) => {}
             (Kind::Connect | Kind::ConnectError, ..) => return Err(Invalid("a packet that makes no sense now")),
-            (_, _, None) if client.known => {}
-            (_, _, None) => return Err(Invalid("a packet before CONNECT")),
+            (_, _, None) if !client.known => return Err(Invalid("a packet before CONNECT")),
             (Kind::Disconnect, _, Some(socket)) => {
                 client.sockets.retain(|key| *key != socket);
                 self.remove(socket, Reason::Left);
             }
             (_, _, Some(socket)) if packet.attachments == 0 => self.deliver(socket, &packet, &[], engine, app)?,
-            (_, _, Some(socket)) => {
+            (_, _, None) if packet.attachments == 0 => {}
+            (_, _, socket) => {
                 packet::placeholders(packet.data, packet.attachments)?;
                 let missing = packet.attachments;
                 let attachments = Vec::with_capacity(missing);
@@ -339,8 +340,10 @@ impl Io {
             return Ok(());
         }
         self.timers.clear(id, &mut client.deadline);
+        // The application may have ended the socket since the header came.
+        let Some(socket) = partial.socket.filter(|socket| self.sockets.get(*socket).is_some()) else { return Ok(()) };
         let packet = packet::decode(&partial.text, &self.config)?;
-        self.deliver(partial.socket, &packet, &partial.attachments, engine, app)
+        self.deliver(socket, &packet, &partial.attachments, engine, app)
     }
 
     /// Hands a whole event or answer to the application.

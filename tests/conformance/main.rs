@@ -1,6 +1,20 @@
 //! What the protocols' public test suites need at the other end: an echo of Engine.IO messages at `/engine.io/`,
 //! and an application with the handlers that the Socket.IO suite expects at `/socket.io/`.
 //!
+//! | client sends | application does |
+//! |---|---|
+//! | CONNECT to `/` or `/custom` | `auth` with the payload of the CONNECT |
+//! | `message` in `/` | `message-back` with the same arguments |
+//! | `message-with-ack` in `/` | an answer with the same arguments |
+//!
+//! Beyond the suites, for tests/live/socketio.rs:
+//!
+//! | client sends | application does |
+//! |---|---|
+//! | CONNECT with `{"refuse":"why"}` | refuses with that message |
+//! | `ask`, `ask-briefly` | `question` with the same arguments and an ack id, or `busy`; then `answer` with the arguments of the answer, or `no-answer` |
+//! | `end-all` | ends all sockets of all clients |
+//!
 //! It is built on the same `App` as the chat and takes the same options; only its defaults differ, because the
 //! suites count in half seconds. `cargo run --release --example conformance`; the suites want port 3000.
 
@@ -12,19 +26,42 @@ use salon::{
     },
     logger,
     slab::{SessionId, SocketKey},
-    socketio::{App, Cx, Event},
+    socketio::{App, Cx, Event, Reason},
 };
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::{env, process::ExitCode, time::Duration};
 
-struct Conformance;
+/// How long the answer to `ask` may take, and that to `ask-briefly`.
+const TIME: Duration = Duration::from_secs(3600);
+const BRIEFLY: Duration = Duration::from_millis(100);
+
+#[derive(Default)]
+struct Conformance {
+    /// Those that are connected, in the order in which they came.
+    sockets: Vec<SocketKey>,
+}
+
+/// An auth payload that wants to be refused.
+#[derive(Deserialize)]
+struct Unwelcome {
+    refuse: String,
+}
 
 impl App for Conformance {
     fn namespaces(&self) -> &'static [&'static str] {
         &["/", "/custom"]
     }
 
+    fn admit(&mut self, _namespace: &str, auth: Option<&RawValue>) -> Result<(), String> {
+        match auth.map(|auth| serde_json::from_str(auth.get())) {
+            Some(Ok(Unwelcome { refuse })) => Err(refuse),
+            _ => Ok(()),
+        }
+    }
+
     fn connected(&mut self, cx: &mut Cx, socket: SocketKey, auth: Option<&RawValue>) {
+        self.sockets.push(socket);
         let nothing = serde_json::json!({});
         match auth {
             Some(auth) => cx.emit(socket, "auth", &(auth,), &[]),
@@ -33,18 +70,35 @@ impl App for Conformance {
     }
 
     fn event(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) {
-        if cx.namespace(socket) != Some(0) {
-            return;
-        }
-        match event.name {
-            "message" => cx.emit(socket, "message-back", &event.args, event.attachments),
-            "message-with-ack" => {
+        let namespace = cx.namespace(socket).expect("who emits an event is connected");
+        match (event.name, namespace) {
+            ("message", 0) => cx.emit(socket, "message-back", &event.args, event.attachments),
+            ("message-with-ack", 0) => {
                 if let Some(number) = event.ack {
                     cx.ack(socket, number, &event.args, event.attachments);
                 }
             }
+            ("ask" | "ask-briefly", _) => {
+                let time = if event.name == "ask" { TIME } else { BRIEFLY };
+                if cx.emit_with_ack(socket, "question", &event.args, time).is_none() {
+                    cx.emit(socket, "busy", &[(); 0], &[]);
+                }
+            }
+            ("end-all", _) => self.sockets.iter().for_each(|socket| cx.disconnect(*socket)),
             _ => {}
         }
+    }
+
+    fn acknowledged(&mut self, cx: &mut Cx, socket: SocketKey, number: u64, answer: Option<&Event>) {
+        cx.namespace(socket).expect("who owes an answer is connected");
+        match answer {
+            Some(answer) => cx.emit(socket, "answer", &answer.args, answer.attachments),
+            None => cx.emit(socket, "no-answer", &(number,), &[]),
+        }
+    }
+
+    fn disconnected(&mut self, _cx: &mut Cx, socket: SocketKey, _reason: Reason) {
+        self.sockets.retain(|known| *known != socket);
     }
 
     fn plain_path(&self) -> Option<&'static str> {
@@ -72,7 +126,7 @@ fn main() -> ExitCode {
     match defaults.load(env::args_os().skip(1), |name| env::var_os(name)) {
         Ok(Action::Run(config)) => {
             logger::start(config.log);
-            salon::start(*config, Conformance)
+            salon::start(*config, Conformance::default())
         }
         Ok(_) => {
             print!("{}", config::help());

@@ -7,9 +7,11 @@ use std::{
     collections::VecDeque,
     env,
     fmt::Display,
+    fs,
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     mem,
     net::{Shutdown, SocketAddr, TcpStream},
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
@@ -52,6 +54,20 @@ pub fn salon_with_descriptors(count: usize) -> Command {
     clean(command)
 }
 
+/// The conformance app: an example, which cargo puts beside the tests. It builds examples only when it is told so, or
+/// when it is not told what to test.
+pub fn conformance() -> Command {
+    let tests = env::current_exe().expect("this program has a path");
+    let target = tests.ancestors().nth(2).expect("it is in deps/");
+    let program = target.join("examples").join(format!("conformance{}", env::consts::EXE_SUFFIX));
+    let built = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    // Cargo leaves a list of all sources beside it: `program: source source ...`.
+    let sources = fs::read_to_string(program.with_extension("d")).unwrap_or_default();
+    let fresh = sources.split_whitespace().skip(1).all(|source| built(Path::new(source)) <= built(&program));
+    assert!(!sources.is_empty() && fresh, "{program:?} is missing or old: cargo build --locked --example conformance");
+    clean(Command::new(program))
+}
+
 fn clean(mut command: Command) -> Command {
     OPTIONS.iter().for_each(|option| {
         command.env_remove(option.env);
@@ -70,7 +86,15 @@ pub struct Server {
 impl Server {
     /// Starts one with these flags on a free port.
     pub fn start(flags: &[&str]) -> Server {
-        let mut command = salon();
+        Server::start_as(salon(), flags)
+    }
+
+    /// The same with the conformance app in place of the chat.
+    pub fn conformance(flags: &[&str]) -> Server {
+        Server::start_as(conformance(), flags)
+    }
+
+    fn start_as(mut command: Command, flags: &[&str]) -> Server {
         command.args(["--port", "0", "--host", "127.0.0.1"]).args(flags);
         Server::run(command)
     }
@@ -131,7 +155,7 @@ impl Server {
     /// A number of /proc/PID/status: kilobytes, or a count.
     #[cfg(target_os = "linux")]
     pub fn status(&self, name: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server is there");
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server is there");
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
         number.unwrap_or_else(|| panic!("{name} is no number of {status}"))
@@ -152,7 +176,7 @@ impl Server {
     /// Whether the server waits for the kernel to tell it something.
     #[cfg(target_os = "linux")]
     pub fn sleeps(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the server is there");
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the server is there");
         stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
     }
 
@@ -195,7 +219,7 @@ impl Server {
     #[cfg(target_os = "linux")]
     fn sockets(&self) -> (Vec<Queues>, Vec<Queues>) {
         let port = format!(":{:04X}", self.address.port());
-        let table = std::fs::read_to_string("/proc/net/tcp").expect("the table of sockets");
+        let table = fs::read_to_string("/proc/net/tcp").expect("the table of sockets");
         let hex = |digits: &str| u64::from_str_radix(digits, 16).expect("a number");
         let (mut own, mut others) = (Vec::new(), Vec::new());
         for row in table.lines().skip(1) {

@@ -8,4 +8,5 @@ mod harness;
 mod http;
 mod outside;
 mod process;
+mod socketio;
 mod websocket;
