@@ -5,6 +5,7 @@
 mod chat;
 mod engine;
 mod harness;
+mod hosting;
 mod http;
 mod outside;
 mod process;
