@@ -747,7 +747,7 @@ fn echo_server() {
     }
 }
 
-fn start_echo() -> Server {
+pub fn start_echo() -> Server {
     let mut command = Command::new(env::current_exe().expect("this program has a path"));
     command.args(["--exact", "old::echo_server", "--ignored", "--nocapture"]).env(ECHO, "1");
     Server::run(command)
