@@ -422,32 +422,35 @@ fn check_origin(server: &Server, session: &mut Poller, fields: &str, allowed: bo
     let forbidden = |response: &crate::harness::Response, body: &str| {
         assert!(allowed || response.brief() == (403, body), "{what}: {response:?}");
     };
+    let mut client = server.connect();
     for version in [2, 3, 4] {
         for j in ["j=0", "%6a=0", "j=0&x=1&"] {
-            let response = server.ask(&request("GET", &handshake(version, &format!("&{j}")), fields, ""));
+            let response = client.ask(request("GET", &handshake(version, &format!("&{j}")), fields, ""));
             assert_eq!(response.status, status(200), "{what}: {response:?}");
             forbidden(&response, FORBIDDEN);
         }
         // That there is one counts, not what it says.
         for j in ["j", "j=x", "j=0&j=0", "j=&%6A"] {
-            let response = server.ask(&request("GET", &handshake(version, &format!("&{j}")), fields, ""));
+            let response = client.ask(request("GET", &handshake(version, &format!("&{j}")), fields, ""));
             assert_eq!(response.status, status(400), "{what}: {response:?}");
             forbidden(&response, FORBIDDEN);
         }
-        let mut client = server.connect();
-        let response = client.ask(upgrade(&format!("{}&j=0", websocket(version)), fields));
+        let response = server.ask(&upgrade(&format!("{}&j=0", websocket(version)), fields));
         assert_eq!(response.status, if allowed { 101 } else { 403 }, "{what}: {response:?}");
     }
     // The session, whose pings are answered: the answer to the GET is there already.
     let post = post_with(&session.target, &format!("{fields}Content-Type: {FORM}\r\n"), b"d=2%3A2%21");
-    let mut client = server.connect();
     let response = client.ask(&post);
     assert_eq!(response.status, status(200), "{what}: {response:?}");
     forbidden(&response, FORBIDDEN);
     if !allowed {
+        // What was refused may have had a body: the connection is closed.
+        client = server.connect();
+    }
+    if !allowed {
         assert_eq!(session.post(&["2!"]).brief(), (200, "ok"));
     }
-    let response = server.ask(&request("GET", &session.target, fields, ""));
+    let response = client.ask(request("GET", &session.target, fields, ""));
     forbidden(&response, FORBIDDEN);
     let response = if allowed { response } else { session.get() };
     assert_eq!(response.text(), r#"___eio[0]("2:3!");"#, "{what}");

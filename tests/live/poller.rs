@@ -1,7 +1,7 @@
 //! A client of long polling in each of its encodings: separators of EIO=4, lengths in text, lengths in bytes, JSONP.
 //! It is as strict as the strictest of the official clients.
 
-use crate::harness::{Client, Response, Server, Talk, get, request};
+use crate::harness::{Client, Response, Server, Talk, request};
 use std::collections::VecDeque;
 
 pub const TEXT: &str = "text/plain; charset=UTF-8";
@@ -119,8 +119,8 @@ impl Poller {
     }
 
     /// The server does not know the session any more.
-    pub fn assert_gone(&self, server: &Server) {
-        assert_eq!(server.ask(&get(&self.target)).brief(), (400, r#"{"code":1,"message":"Session ID unknown"}"#));
+    pub fn assert_gone(&mut self) {
+        assert_eq!(self.get().brief(), (400, r#"{"code":1,"message":"Session ID unknown"}"#));
     }
 }
 
