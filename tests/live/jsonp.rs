@@ -1,8 +1,9 @@
 //! JSONP polling, in all protocols: scripts out, forms in; and whose pages may use it, which no browser asks for us.
 
 use crate::{
-    harness::{Server, TEXT, Talk, WebSocket, get, request, upgrade, websocket},
-    old::start_echo,
+    echo,
+    harness::{Response, Server, TEXT, Talk, WebSocket, frame, get, request, upgrade, websocket},
+    old::gunzip,
     poller::{FORM, Poller, SCRIPT, form, lengths, payload_of_script, post_with},
 };
 
@@ -183,15 +184,16 @@ fn each_poller_is_called_by_its_own_number() {
     let server = Server::start(&["--recovery", "off"]);
     let mut speaker = WebSocket::open(&server);
     speaker.log_in("speaker");
-    let numbers = ["0", "1", "0", "2"];
+    let rows = [("0", false), ("1", false), ("0", false), ("2", false), ("0", true), ("1", true), ("0", true)];
     for (version, length) in [(3, 10), (3, 2000), (4, 10), (4, 2000)] {
-        // One that is none, with the same packets, is among them.
+        let mut sessions = rows.map(|(number, gzip)| {
+            let accepts = if gzip { "Accept-Encoding: gzip\r\n" } else { "" };
+            Poller::open_with(&server, &format!("EIO={version}&j={number}"), &format!("{OURS}{accepts}"))
+        });
+        // One without a number, who gets the same packets, is among them.
         let mut plain = Poller::open(&server, &format!("EIO={version}&b64=1"));
-        let open = |number| Poller::open_with(&server, &format!("EIO={version}&j={number}"), OURS);
-        let mut sessions = numbers.map(open);
-        plain.join();
-        plain.park();
-        for session in &mut sessions {
+        let (some, others) = sessions.split_at_mut(3);
+        for session in some.iter_mut().chain([&mut plain]).chain(others) {
             session.join();
             session.park();
         }
@@ -199,10 +201,14 @@ fn each_poller_is_called_by_its_own_number() {
         let text = "x".repeat(length);
         speaker.send(&format!(r#"2["new message","{text}"]"#));
         let packet = format!(r#"42["new message",{{"username":"speaker","message":"{text}"}}]"#);
-        for (session, number) in sessions.iter_mut().zip(numbers) {
+        for (session, (number, gzip)) in sessions.iter_mut().zip(rows) {
             let response = session.gets.response();
             assert_eq!(response.header("Content-Type"), Some(SCRIPT));
-            assert_eq!(payload_of_script(response.text(), number), payload(version, &packet));
+            let compressed = gzip && length == 2000;
+            assert_eq!(response.header("Content-Encoding").is_some(), compressed);
+            let script = if compressed { gunzip(&response) } else { response.body };
+            let script = String::from_utf8(script).expect("text");
+            assert_eq!(payload_of_script(&script, number), payload(version, &packet));
         }
         assert_eq!(plain.gets.response().text(), payload(version, &packet));
     }
@@ -210,7 +216,7 @@ fn each_poller_is_called_by_its_own_number() {
 
 #[test]
 fn binary_is_base64_in_a_script() {
-    let server = start_echo();
+    let server = echo::start();
     for (version, sent, answer) in
         [(2, "10:b4AQIDBA==", "10:b4AQIDBA=="), (3, "10:b4AQIDBA==", "10:b4AQIDBA=="), (4, "bAQIDBA==", "bAQIDBA==")]
     {
@@ -372,7 +378,7 @@ fn answers_may_be_framed_though_the_page_may_not() {
     let server = Server::start(&[]);
     let mut session = open(&server, 3);
     session.join();
-    let policy = |response: &crate::harness::Response| {
+    let policy = |response: &Response| {
         ["X-Frame-Options", "Content-Security-Policy"].map(|name| response.header(name).is_some())
     };
     let page = server.ask(&get("/"));
@@ -419,7 +425,7 @@ fn errors_are_no_scripts() {
 fn check_origin(server: &Server, session: &mut Poller, fields: &str, allowed: bool) {
     let what = format!("{:?}, {}", server.address, fields.escape_default());
     let status = |fine: u16| if allowed { fine } else { 403 };
-    let forbidden = |response: &crate::harness::Response, body: &str| {
+    let forbidden = |response: &Response, body: &str| {
         assert!(allowed || response.brief() == (403, body), "{what}: {response:?}");
     };
     let mut client = server.connect();
@@ -459,7 +465,7 @@ fn check_origin(server: &Server, session: &mut Poller, fields: &str, allowed: bo
     client.send(probe);
     if allowed {
         let mut socket = WebSocket::upgraded(client);
-        socket.client.send(crate::harness::frame(TEXT, b"2probe"));
+        socket.client.send(frame(TEXT, b"2probe"));
         assert_eq!(socket.text(), "3probe");
         // One that fails leaves the session as it was.
         socket.send_text("6");
