@@ -756,24 +756,35 @@ fn binary_messages_over_polling_are_framed_as_the_client_can_read_them() {
 #[test]
 fn binary_frames_begin_with_the_type() {
     let server = echo::start();
-    for version in [2, 3, 4] {
+    let open = |version| {
         let mut client = server.connect();
         client.send(upgrade(&format!("/engine.io/?EIO={version}&transport=websocket"), ""));
         let mut socket = WebSocket::upgraded(client);
         assert!(socket.text().starts_with("0{"));
-        let rows: &[(u8, &[u8], u8, &[u8])] = match version {
-            4 => &[(BINARY, b"\x01\x02\x03", BINARY, b"\x01\x02\x03"), (BINARY, b"", BINARY, b"")],
-            _ => &[
-                (BINARY, b"\x04\x01\x02\x03", BINARY, b"\x04\x01\x02\x03"),
-                (BINARY, b"\x04", BINARY, b"\x04"),
-                (TEXT_FRAME, b"b4AQIDBA==", BINARY, b"\x04\x01\x02\x03\x04"),
-                (TEXT_FRAME, b"4hello", TEXT_FRAME, b"4hello"),
-                (TEXT_FRAME, b"4", TEXT_FRAME, b"4"),
-            ],
-        };
+        socket
+    };
+    let old: &[(u8, &[u8], u8, &[u8])] = &[
+        (BINARY, b"\x04\x01\x02\x03", BINARY, b"\x04\x01\x02\x03"),
+        (BINARY, b"\x04", BINARY, b"\x04"),
+        (TEXT_FRAME, b"b4AQIDBA==", BINARY, b"\x04\x01\x02\x03\x04"),
+        (TEXT_FRAME, b"4hello", TEXT_FRAME, b"4hello"),
+        (TEXT_FRAME, b"4", TEXT_FRAME, b"4"),
+    ];
+    let new: &[(u8, &[u8], u8, &[u8])] =
+        &[(BINARY, b"\x04\x01\x02\x03", BINARY, b"\x04\x01\x02\x03"), (BINARY, b"", BINARY, b"")];
+    for (version, rows) in [(2, old), (3, old), (4, new)] {
+        let mut socket = open(version);
         for (opcode, sent, echoed, payload) in rows {
             socket.client.send(frame(*opcode, sent));
             assert_eq!(socket.frame(), (*echoed, payload.to_vec()), "EIO={version}");
+        }
+    }
+    // Of other types bytes are no use.
+    for bytes in [&b""[..], b"4abc", b"\x03abc", b"\x05", b"b4AQID"] {
+        for version in [2, 3] {
+            let mut socket = open(version);
+            socket.client.send(frame(BINARY, bytes));
+            socket.assert_closed(1002);
         }
     }
 }
