@@ -385,12 +385,15 @@ impl Session {
         let most = if self.client.many { usize::MAX } else { FEW_PACKETS };
         let mut bytes = 0;
         while packets.len() < most
-            && let Some(length) = turn.out.pool.front(&self.queue).map(Bytes::len)
+            && let Some(packet) = turn.out.pool.front(&self.queue)
         {
-            if !packets.is_empty() && bytes + length > max_bytes {
+            bytes += match self.client.dialect {
+                Dialect::V4 => packet.len() + usize::from(!packets.is_empty()),
+                Dialect::Old { .. } => v3::framed_length(packet),
+            };
+            if !packets.is_empty() && bytes > max_bytes {
                 break;
             }
-            bytes += length + 1;
             packets.extend(turn.out.pool.pop(&mut self.queue));
         }
         if self.ended && self.queue.is_empty() {

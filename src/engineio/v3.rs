@@ -109,6 +109,13 @@ pub fn payload(packets: &[Bytes], version: Version, base64: bool) -> (Vec<u8>, &
     (body, "text/plain; charset=UTF-8")
 }
 
+/// How many bytes a packet takes in a payload, at most: that depends on the framing.
+pub fn framed_length(packet: &[u8]) -> usize {
+    let length = binary_data(packet).map_or(packet.len(), |data| 2 + data.len().div_ceil(3) * 4);
+    // Kind, digits, end of the digits.
+    length + 3 + length.checked_ilog10().unwrap_or(0) as usize
+}
+
 /// UTF-16 code units of UTF-8: one for the first byte of each character, and one more if it has four bytes.
 fn utf16_length(text: &[u8]) -> usize {
     text.iter().map(|byte| usize::from(byte & 0xc0 != 0x80) + usize::from(*byte >= 0xf0)).sum()

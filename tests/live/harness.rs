@@ -25,6 +25,11 @@ pub const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 /// The handshake over WebSocket.
 pub const WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
 
+/// The handshake over WebSocket in this version of Engine.IO.
+pub fn websocket(version: u8) -> String {
+    format!("/socket.io/?EIO={version}&transport=websocket")
+}
+
 /// Whether the server moves one byte per call: what moves much must move less.
 pub fn hostile() -> bool {
     env::var("SALON_TEST_KERNEL").is_ok_and(|seed| seed != "0")
@@ -430,6 +435,11 @@ pub trait Talk {
     /// The next packet of Socket.IO.
     fn receive(&mut self) -> String;
 
+    /// Whether it speaks EIO=2 or EIO=3, and with that an older revision of Socket.IO.
+    fn is_old(&self) -> bool {
+        false
+    }
+
     fn assert_receives(&mut self, packet: &str) {
         assert_eq!(self.receive(), packet);
     }
@@ -437,11 +447,17 @@ pub trait Talk {
     /// The session lives, the server has acted on all that was sent, and nothing came of it but what was received.
     fn assert_quiet(&mut self) {
         self.send("0/nowhere,");
-        self.assert_receives(r#"4/nowhere,{"message":"Invalid namespace"}"#);
+        self.assert_receives(match self.is_old() {
+            true => r#"4/nowhere,"Invalid namespace""#,
+            false => r#"4/nowhere,{"message":"Invalid namespace"}"#,
+        });
     }
 
-    /// Joins the namespace of the chat.
+    /// Joins the namespace of the chat. An older client is in it, and is told so unasked.
     fn join(&mut self) {
+        if self.is_old() {
+            return self.assert_receives("0");
+        }
         self.send("0");
         let answer = self.receive();
         assert!(answer.starts_with(r#"0{"sid":""#), "{answer}");
@@ -573,6 +589,7 @@ pub fn takeover(sid: &str) -> String {
 /// A WebSocket, upgraded.
 pub struct WebSocket {
     pub client: Client,
+    old: bool,
     /// Packets of Socket.IO that have come with what was waited for.
     received: VecDeque<String>,
 }
@@ -585,10 +602,12 @@ impl WebSocket {
 
     /// The same on a connection that is there.
     pub fn open_on(client: Client) -> WebSocket {
-        let mut socket = WebSocket::upgrade(client, WEBSOCKET);
-        let open = socket.text();
-        assert!(open.starts_with(r#"0{"sid":""#), "{open}");
-        socket
+        WebSocket::upgrade(client, WEBSOCKET).opened()
+    }
+
+    /// The session of an older client: `version` is its EIO.
+    pub fn open_old(server: &Server, version: u8) -> WebSocket {
+        WebSocket { old: true, ..WebSocket::upgrade(server.connect(), &websocket(version)) }.opened()
     }
 
     /// A WebSocket that asks to take over from polling.
@@ -596,9 +615,22 @@ impl WebSocket {
         WebSocket::upgrade(server.connect(), &takeover(sid))
     }
 
+    /// The same for an older client.
+    pub fn take_over_old(server: &Server, version: u8, sid: &str) -> WebSocket {
+        let target = format!("{}&sid={sid}", websocket(version));
+        WebSocket { old: true, ..WebSocket::upgrade(server.connect(), &target) }
+    }
+
     fn upgrade(mut client: Client, target: &str) -> WebSocket {
         client.send(upgrade(target, ""));
         WebSocket::upgraded(client)
+    }
+
+    /// Reads the open packet.
+    fn opened(mut self) -> WebSocket {
+        let open = self.text();
+        assert!(open.starts_with(r#"0{"sid":""#), "{open}");
+        self
     }
 
     /// Reads the 101 to a request that was sent.
@@ -606,7 +638,7 @@ impl WebSocket {
         let response = client.response();
         assert_eq!(response.status, 101, "{response:?}");
         assert_eq!(response.header("Sec-WebSocket-Accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
-        WebSocket { client, received: VecDeque::new() }
+        WebSocket { client, old: false, received: VecDeque::new() }
     }
 
     pub fn frame(&mut self) -> Frame {
@@ -659,6 +691,10 @@ impl WebSocket {
 }
 
 impl Talk for WebSocket {
+    fn is_old(&self) -> bool {
+        self.old
+    }
+
     fn send(&mut self, packet: &str) {
         self.send_text(&format!("4{packet}"));
         // Frames are dealt with in order, so the pong shows that this one was.

@@ -3,11 +3,15 @@
 //! With `SALON_TEST_KERNEL=7` in the environment the same tests run against a server that moves one byte at a
 //! time and is lied to by its kernel (see tests/seams/kernel.rs).
 mod chat;
+mod echo;
 mod engine;
 mod harness;
 mod hosting;
 mod http;
+mod jsonp;
+mod old;
 mod outside;
+mod poller;
 mod process;
 mod socketio;
 mod websocket;

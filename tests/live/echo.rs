@@ -1,0 +1,69 @@
+//! A server of another kind than the chat, for what the chat has no use for: binary, and a second namespace.
+
+use crate::harness::Server;
+use salon::{
+    config::Config,
+    engineio::{
+        Engine,
+        packet::{Data, Encoded},
+    },
+    logger,
+    slab::{SessionId, SocketKey},
+    socketio::{App, Cx, Event},
+};
+use serde_json::value::RawValue;
+use std::{env, net::Ipv4Addr, process::Command};
+
+/// The variable that makes the test `server` one.
+const ECHO: &str = "SALON_TEST_ECHO";
+
+/// Sends back what it gets: messages of Engine.IO at `/engine.io/`, events of Socket.IO. Who connects is told its id.
+struct Echo;
+
+impl App for Echo {
+    fn namespaces(&self) -> &'static [&'static str] {
+        &["/", "/custom"]
+    }
+
+    fn connected(&mut self, cx: &mut Cx, socket: SocketKey, _: Option<&RawValue>) {
+        let id = cx.id(socket).expect("it has come just now").to_string();
+        cx.emit(socket, "id", &(id,), &[]);
+    }
+
+    fn event(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) {
+        cx.emit(socket, event.name, &event.args, event.attachments);
+        if let Some(number) = event.ack {
+            cx.ack(socket, number, &event.args, event.attachments);
+        }
+    }
+
+    fn plain_path(&self) -> Option<&'static str> {
+        Some("/engine.io/")
+    }
+
+    fn plain_message(&mut self, engine: &mut Engine, session: SessionId, data: Data) {
+        let echo = match data {
+            Data::Text(text) => Encoded::text(|out| out.extend_from_slice(text.as_bytes())),
+            Data::Binary(bytes) => Encoded::binary(bytes),
+        };
+        engine.send(session, &echo);
+    }
+}
+
+/// No test: what [`start`] makes of this program, in a process of its own.
+#[test]
+#[ignore = "other tests start it"]
+fn server() {
+    if env::var_os(ECHO).is_some() {
+        let config = Config { port: 0, host: Some(Ipv4Addr::LOCALHOST.into()), ..Config::default() };
+        logger::start(config.log);
+        salon::start(config, Echo);
+    }
+}
+
+/// Starts it, with what is the default of all options, on a free port.
+pub fn start() -> Server {
+    let mut command = Command::new(env::current_exe().expect("this program has a path"));
+    command.args(["--exact", "echo::server", "--ignored", "--nocapture"]).env(ECHO, "1");
+    Server::run(command)
+}
