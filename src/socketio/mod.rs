@@ -416,11 +416,11 @@ impl Io {
         true
     }
 
-    /// The connection of a socket is gone. If that was no goodbye and its client can come back, it is held.
+    /// The connection of a socket is gone. If its client can come back, it is held. The `1` of Engine.IO is no goodbye:
+    /// official clients send it over polling after errors and time-outs too; those that leave send `41` before.
     fn broken(&mut self, key: SocketKey, reason: engineio::Reason, now: Instant) {
-        use engineio::Reason::{ClientClose, ServerClose};
         let Some(socket) = self.sockets.get_mut(key) else { return };
-        if socket.secret.is_none() || matches!(reason, ClientClose | ServerClose) {
+        if socket.secret.is_none() || reason == engineio::Reason::ServerClose {
             return self.remove(key, Reason::Session(reason));
         }
         socket.session = None;
