@@ -403,6 +403,8 @@ impl Io {
         if let Some(mut held) = self.held.remove(&key) {
             self.held_timers.clear(key, &mut held.deadline);
         }
+        // Taken over without a grace: the application does not know yet that it was away.
+        self.late.retain(|late| !matches!(late, Late::Disconnected(gone, _) if *gone == key));
         self.timers.clear(session, &mut client.deadline);
         client.known = true;
         client.sockets.push(key);
