@@ -70,7 +70,7 @@ export async function wire(t, port) {
     if (state === 'cut') return outer.on('error', () => {}).resetAndDestroy();
     const link = { dead: state === 'silent', outer, inner: undefined, swallowed: '' };
     links.add(link);
-    if (link.dead) return outer.on('error', () => {}).resume();
+    if (link.dead) return outer.on('error', () => {}).on('data', (bytes) => wakers.forEach((wake) => wake(bytes, false)));
     link.inner = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
     carry(link, outer, link.inner, false);
     carry(link, link.inner, outer, true);
