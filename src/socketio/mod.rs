@@ -396,7 +396,9 @@ impl Io {
         let (Some(socket), Some(client)) = (self.sockets.get_mut(key), self.clients.get_mut(&session)) else {
             return false;
         };
-        if self.log.since(offset.unwrap_or(socket.since), key, socket).is_none() {
+        // The official client presents the offset of an earlier socket if this one has heard nothing.
+        let since = offset.unwrap_or_default().max(socket.since);
+        if self.log.since(since, key, socket).is_none() {
             self.recoverable -= usize::from(socket.secret.take().is_some());
             return false;
         }
@@ -411,7 +413,7 @@ impl Io {
         socket.session = Some(session);
         self.welcome(session, key, engine);
         if let Some(socket) = self.sockets.get(key)
-            && let Some(missed) = self.log.since(offset.unwrap_or(socket.since), key, socket)
+            && let Some(missed) = self.log.since(since, key, socket)
         {
             missed.for_each(|message| engine.send(session, message));
         }
