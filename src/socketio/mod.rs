@@ -128,9 +128,10 @@ struct Held {
     reason: Reason,
     /// The application has been told.
     told: bool,
-    /// The end of the grace; then the end of the time in which it can be recovered.
+    /// The end of the grace; then `until`.
     deadline: Deadline,
-    forget_at: Instant,
+    /// The end of the time in which it can be recovered.
+    until: Instant,
 }
 
 /// A binary packet whose attachments are still coming.
@@ -390,15 +391,16 @@ impl Io {
         engine.close(old, engineio::Reason::TransportClose);
     }
 
-    /// Gives a held socket to a new session, with all it has missed. If some of that is gone, nothing happens, and
-    /// it will never be asked for again.
+    /// Gives a held socket to a new session, with all it has missed. If it is too late for that, or some of that is
+    /// gone, nothing happens, and it will never be asked for again.
     fn recover(&mut self, session: SessionId, key: SocketKey, offset: Option<u64>, engine: &mut Engine) -> bool {
         let (Some(socket), Some(client)) = (self.sockets.get_mut(key), self.clients.get_mut(&session)) else {
             return false;
         };
         // The official client presents the offset of an earlier socket if this one has heard nothing.
         let since = offset.unwrap_or_default().max(socket.since);
-        if self.log.since(since, key, socket).is_none() {
+        let late = self.held.get(&key).is_some_and(|held| held.until < engine.now());
+        if late || self.log.since(since, key, socket).is_none() {
             self.recoverable -= usize::from(socket.secret.take().is_some());
             return false;
         }
@@ -433,12 +435,12 @@ impl Io {
             reason: Reason::Session(reason),
             told: grace.is_zero(),
             deadline: Deadline::default(),
-            forget_at: now + time.max(grace),
+            until: now + time,
         };
         if held.told {
             self.late.push_back(Late::Disconnected(key, held.reason));
         }
-        self.held_timers.set(key, &mut held.deadline, if held.told { held.forget_at } else { now + grace });
+        self.held_timers.set(key, &mut held.deadline, if held.told { held.until } else { now + grace });
         self.held.insert(key, held);
         // As many as there may be connections: what is beyond, whoever has been away longest, is given up.
         if self.held.len() > self.config.max_connections
@@ -512,7 +514,7 @@ impl Io {
                 Some(held) if !held.told => {
                     held.told = true;
                     self.late.push_back(Late::Disconnected(key, held.reason));
-                    self.held_timers.set(key, &mut held.deadline, held.forget_at);
+                    self.held_timers.set(key, &mut held.deadline, held.until.max(engine.now()));
                 }
                 _ => self.forget(key),
             }
