@@ -507,7 +507,8 @@ impl Io {
     /// Closes sessions that did not connect, or whose attachments did not come; gives up on acks.
     pub fn expire(&mut self, engine: &mut Engine) {
         while let Some((_, id)) = self.timers.pop_due(engine.now()) {
-            engine.close(id, engineio::Reason::ServerClose);
+            let half = self.clients.get(&id).is_some_and(|client| client.partial.is_some());
+            engine.close(id, if half { engineio::Reason::ParseError } else { engineio::Reason::ServerClose });
         }
         while let Some((_, key)) = self.held_timers.pop_due(engine.now()) {
             match self.held.get_mut(&key) {
