@@ -493,8 +493,9 @@ impl Engine {
         self.with(id, |session, turn| session.end(reason, turn));
     }
 
-    /// Ends all sessions: WebSockets with close code 1001, polling with packet `1`.
+    /// Ends all sessions: WebSockets with close code 1001, polling with packet `1`. There will be no new ones.
     pub fn close_all(&mut self) {
+        self.config.max_connections = 0;
         for id in self.sessions.keys() {
             self.close(id, Reason::ServerClose);
         }
