@@ -196,6 +196,11 @@ impl Io {
         }
     }
 
+    /// How many sockets are connected, and how many are held for clients that may come back.
+    pub fn sockets(&self) -> [usize; 2] {
+        [self.sockets.len() - self.held.len(), self.held.len()]
+    }
+
     /// When [`Io::expire`] wants to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
         [self.timers.next(), self.ack_timers.next(), self.held_timers.next()].into_iter().flatten().min()
