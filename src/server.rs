@@ -473,6 +473,9 @@ impl<A: App> Server<A> {
         metrics.gauge("uptime_seconds", "Since the start.", (self.now - self.start).as_secs_f64());
         let transports = [(r#"transport="polling""#, polling), (r#"transport="websocket""#, websocket)];
         metrics.family("sessions", "gauge", "Engine.IO sessions.", &transports);
+        let [connected, held] = self.io.sockets().map(|count| count as f64);
+        let sockets = [(r#"state="connected""#, connected), (r#"state="held""#, held)];
+        metrics.family("sockets", "gauge", "Sockets, and those kept for clients that may come back.", &sockets);
         metrics.gauge("connections", "TCP connections.", connections as f64);
         metrics.gauge("queued_bytes", "Bytes that connections have not taken yet.", queued as f64);
         let (limit, used, promised, refused) = self.engine.budget();

@@ -164,9 +164,10 @@ struct Held {
     reason: Reason,
     /// The application has been told.
     told: bool,
-    /// The end of the grace; then the end of the time in which it can be recovered.
+    /// The end of the grace; then `until`.
     deadline: Deadline,
-    forget_at: Instant,
+    /// The end of the time in which it can be recovered.
+    until: Instant,
 }
 
 /// A binary packet whose attachments are still coming.
@@ -238,6 +239,11 @@ impl Io {
             publications: VecDeque::new(),
             answers: VecDeque::new(),
         }
+    }
+
+    /// How many sockets are connected, and how many are held for clients that may come back.
+    pub fn sockets(&self) -> [usize; 2] {
+        [self.sockets.len() - self.held.len(), self.held.len()]
     }
 
     /// When [`Io::expire`] wants to be called.
@@ -445,37 +451,42 @@ impl Io {
         engine.close(old, engineio::Reason::TransportClose);
     }
 
-    /// Gives a held socket to a new session, with all it has missed. If some of that is gone, nothing happens, and
-    /// it will never be asked for again.
+    /// Gives a held socket to a new session, with all it has missed. If it is too late for that, or some of that is
+    /// gone, nothing happens, and it will never be asked for again.
     fn recover(&mut self, session: SessionId, key: SocketKey, offset: Option<u64>, engine: &mut Engine) -> bool {
         let (Some(socket), Some(client)) = (self.sockets.get_mut(key), self.clients.get_mut(&session)) else {
             return false;
         };
-        if self.log.since(offset.unwrap_or(socket.since), key, socket).is_none() {
+        // The official client presents the offset of an earlier socket if this one has heard nothing.
+        let since = offset.unwrap_or_default().max(socket.since);
+        let late = self.held.get(&key).is_some_and(|held| held.until < engine.now());
+        if late || self.log.since(since, key, socket).is_none() {
             self.recoverable -= usize::from(socket.secret.take().is_some());
             return false;
         }
         if let Some(mut held) = self.held.remove(&key) {
             self.held_timers.clear(key, &mut held.deadline);
         }
+        // Taken over without a grace: the application does not know yet that it was away.
+        self.late.retain(|late| !matches!(late, Late::Disconnected(gone, _) if *gone == key));
         self.timers.clear(session, &mut client.deadline);
         client.known = true;
         client.sockets.push(key);
         socket.session = Some(session);
         self.welcome(session, key, engine);
         if let Some(socket) = self.sockets.get(key)
-            && let Some(missed) = self.log.since(offset.unwrap_or(socket.since), key, socket)
+            && let Some(missed) = self.log.since(since, key, socket)
         {
             missed.for_each(|message| engine.send(session, message));
         }
         true
     }
 
-    /// The connection of a socket is gone. If that was no goodbye and its client can come back, it is held.
+    /// The connection of a socket is gone. If its client can come back, it is held. The `1` of Engine.IO is no goodbye:
+    /// official clients send it over polling after errors and time-outs too; those that leave send `41` before.
     fn broken(&mut self, key: SocketKey, reason: engineio::Reason, now: Instant) {
-        use engineio::Reason::{ClientClose, ServerClose};
         let Some(socket) = self.sockets.get_mut(key) else { return };
-        if socket.secret.is_none() || matches!(reason, ClientClose | ServerClose) {
+        if socket.secret.is_none() || reason == engineio::Reason::ServerClose {
             return self.remove(key, Reason::Session(reason));
         }
         socket.session = None;
@@ -484,12 +495,12 @@ impl Io {
             reason: Reason::Session(reason),
             told: grace.is_zero(),
             deadline: Deadline::default(),
-            forget_at: now + time.max(grace),
+            until: now + time,
         };
         if held.told {
             self.late.push_back(Late::Disconnected(key, held.reason));
         }
-        self.held_timers.set(key, &mut held.deadline, if held.told { held.forget_at } else { now + grace });
+        self.held_timers.set(key, &mut held.deadline, if held.told { held.until } else { now + grace });
         self.held.insert(key, held);
         // As many as there may be connections: what is beyond, whoever has been away longest, is given up.
         if self.held.len() > self.config.max_connections
@@ -564,14 +575,15 @@ impl Io {
     /// Closes sessions that did not connect, or whose attachments did not come; gives up on acks.
     pub fn expire(&mut self, engine: &mut Engine) {
         while let Some((_, id)) = self.timers.pop_due(engine.now()) {
-            engine.close(id, engineio::Reason::ServerClose);
+            let half = self.clients.get(&id).is_some_and(|client| client.partial.is_some());
+            engine.close(id, if half { engineio::Reason::ParseError } else { engineio::Reason::ServerClose });
         }
         while let Some((_, key)) = self.held_timers.pop_due(engine.now()) {
             match self.held.get_mut(&key) {
                 Some(held) if !held.told => {
                     held.told = true;
                     self.late.push_back(Late::Disconnected(key, held.reason));
-                    self.held_timers.set(key, &mut held.deadline, held.forget_at);
+                    self.held_timers.set(key, &mut held.deadline, held.until.max(engine.now()));
                 }
                 _ => self.forget(key),
             }
