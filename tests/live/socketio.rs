@@ -237,11 +237,11 @@ impl<'a> Session<'a> {
     }
 
     /// The server has ended the session because it had no time left.
-    fn assert_closed_in_time(&mut self, what: &str) {
+    fn assert_closed_in_time(&mut self, code: u16, what: &str) {
         if !self.way.websocket {
             self.assert_receives(&["1"]);
         }
-        self.assert_closed(1001, what);
+        self.assert_closed(code, what);
     }
 
     /// Older clients ping, and the server answers.
@@ -451,13 +451,13 @@ fn a_session_without_a_connect_is_closed_in_time() {
         // Neither a refusal nor packets of Engine.IO are a connection.
         refused.send(&["40/random,", "6", "3"]);
         refused.assert_receives(&[r#"44/random,{"message":"Invalid namespace"}"#]);
-        idle.assert_closed_in_time("no CONNECT");
-        refused.assert_closed_in_time("a CONNECT that was refused");
+        idle.assert_closed_in_time(1001, "no CONNECT");
+        refused.assert_closed_in_time(1001, "a CONNECT that was refused");
         connected.assert_quiet();
         left.assert_quiet();
     }
     let mut old: Vec<_> = OLD.iter().map(|way| Session::join(&server, *way)).collect();
-    Session::open(&server, POLLING).assert_closed_in_time("no CONNECT");
+    Session::open(&server, POLLING).assert_closed_in_time(1001, "no CONNECT");
     old.iter_mut().for_each(|session| session.assert_quiet());
 }
 
@@ -1015,7 +1015,7 @@ fn attachments_that_do_not_come_are_not_waited_for() {
         whole.assert_receives(&[&head.replace("message", "message-back"), "<01>", "<02>"]);
         let mut partial = Session::join(&server, *way);
         partial.send(&[head, "<01>"]);
-        partial.assert_closed_in_time(head);
+        partial.assert_closed_in_time(1002, head);
         whole.assert_quiet();
     }
 }
@@ -1432,7 +1432,7 @@ fn messages_without_socket_io_are_echoed() {
     for way in ALL {
         let mut session = Session::open_at(&server, *way, "/engine.io/");
         // Nobody has to connect here.
-        Session::open(&server, POLLING).assert_closed_in_time("no CONNECT");
+        Session::open(&server, POLLING).assert_closed_in_time(1001, "no CONNECT");
         for row in rows {
             session.send(row);
             session.assert_receives(row);
