@@ -5,13 +5,16 @@
 //! `--check` shows what came of it, and what looks wrong.
 //! Everything a peer can grow has its limit here (rule R7).
 
+use bytesize::ByteSize;
 use log::LevelFilter;
-use percent_encoding::percent_decode_str;
-use std::net::{IpAddr, Ipv4Addr};
-use std::{collections::BTreeMap, ffi::OsString, fmt, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, time::Duration};
+pub use url::RedisUrl;
 
 /// Header fields a head may have at most, whatever the option says: room for them is on the stack.
 pub const MAX_HEADERS: usize = 64;
+
+/// Above this a number is a mistake; sums of a few must fit into 32 bits.
+const GIGABYTE: usize = 1 << 30;
 
 /// One option, as `--help` shows it.
 pub struct Opt {
@@ -31,14 +34,12 @@ macro_rules! options {
             $(#[doc = $help] pub $field: $type,)*
             /// IIS has started us, and gave the port: nobody else can reach it.
             pub iis: bool,
-            /// Azure App Service has.
-            pub azure: bool,
         }
 
         impl Default for Config {
             fn default() -> Self {
                 let good = "a default is a good value";
-                Config { $($field: $parse($default).expect(good),)* iis: false, azure: false }
+                Config { $($field: $parse($default).expect(good),)* iis: false }
             }
         }
 
@@ -59,8 +60,8 @@ options! {
     host: Option<IpAddr> = "host", "HOST", "*", host,
         "IP address to listen on; * means all of both versions (if IIS gave the port: 127.0.0.1)";
     base: String = "base", "SALON_BASE", "/", base, "path below which everything is served, as an IIS virtual application";
-    trust_proxy: Option<bool> = "trust-proxy", "SALON_TRUST_PROXY", "auto", yes_or_auto,
-        "believe X-Forwarded-For, -Host, -Proto and their kin: yes, no, or auto: yes under IIS and on Azure";
+    trust_proxy: bool = "trust-proxy", "SALON_TRUST_PROXY", "no", yes,
+        "believe X-Forwarded-For, -Host, -Proto and their kin: yes or no (under IIS and on Azure: yes)";
     origins: Origins = "origins", "SALON_ORIGINS", "same", origins,
         "origins whose pages may connect besides our own: a list, or * for all (then without cookies)";
     transports: Transports = "transports", "SALON_TRANSPORTS", "polling,websocket", transports,
@@ -71,65 +72,65 @@ options! {
         "serve EIO=2 and EIO=3, the protocols of Socket.IO 1.x and 2.x: yes or no";
     recovery: Recovery = "recovery", "SALON_RECOVERY", "auto", recovery,
         "connection state recovery: auto (JavaScript clients and those with ?recovery=1), always or off";
-    recovery_time: Duration = "recovery-time", "SALON_RECOVERY_TIME", "2m", time,
+    recovery_time: Duration = "recovery-time", "SALON_RECOVERY_TIME", "2m", time(1),
         "how long after a broken connection a client can go on where it was";
-    recovery_packets: usize = "recovery-packets", "SALON_RECOVERY_PACKETS", "10000", size,
+    recovery_packets: usize = "recovery-packets", "SALON_RECOVERY_PACKETS", "10000", up_to(GIGABYTE),
         "packets kept for clients that come back";
-    recovery_bytes: usize = "recovery-bytes", "SALON_RECOVERY_BYTES", "2MiB", size,
+    recovery_bytes: usize = "recovery-bytes", "SALON_RECOVERY_BYTES", "2MiB", up_to(GIGABYTE),
         "bytes of packets kept for clients that come back: half of --max-queue, so that they can be sent at once";
-    leave_grace: Duration = "leave-grace", "SALON_LEAVE_GRACE", "5s", time_or_none,
+    leave_grace: Duration = "leave-grace", "SALON_LEAVE_GRACE", "5s", time(0),
         "how long a broken connection is no goodbye; 0: user left is announced at once";
-    metrics_token: Option<String> = "metrics-token", "SALON_METRICS_TOKEN", "none", token,
+    metrics_token: Option<String> = "metrics-token", "SALON_METRICS_TOKEN", "none", optional(token),
         "who sends it as a bearer token may read /metrics; without one, only programs of this machine";
-    redis: Option<RedisUrl> = "redis", "REDIS_URL", "none", redis,
+    redis: Option<RedisUrl> = "redis", "REDIS_URL", "none", optional(redis),
         "share the chat through this Redis: redis://user:password@host:port/db, or rediss:// for TLS";
-    redis_ca: Option<String> = "redis-ca", "SALON_REDIS_CA", "none", file,
+    redis_ca: Option<String> = "redis-ca", "SALON_REDIS_CA", "none", optional(|path| Ok(path.to_owned())),
         "PEM file of the authorities to trust for rediss://; without one, those that browsers trust";
-    redis_prefix: String = "redis-prefix", "SALON_REDIS_PREFIX", "socket.io", prefix,
+    redis_prefix: String = "redis-prefix", "SALON_REDIS_PREFIX", "socket.io", word,
         "how the names of channels begin: `key` of the adapter for Node";
-    presence_beat: Duration = "presence-beat", "SALON_PRESENCE_BEAT", "10s", time,
+    presence_beat: Duration = "presence-beat", "SALON_PRESENCE_BEAT", "10s", time(1),
         "how often a node with users tells the others how many; after three times without, it is forgotten";
-    instance: String = "instance", "SALON_INSTANCE", "auto", name,
+    instance: String = "instance", "SALON_INSTANCE", "auto", word,
         "the name of this node in log lines and among the others; auto makes one up";
-    drain: Duration = "drain", "SALON_DRAIN", "3s", time_or_none,
+    drain: Duration = "drain", "SALON_DRAIN", "3s", time(0),
         "over how long a stopping server sends its clients away; Azure kills after 5 s. 0: all at once";
     log: LevelFilter = "log", "SALON_LOG", "info", level, "off, error, warn, info, debug or trace";
-    ping_interval: Duration = "ping-interval", "SALON_PING_INTERVAL", "25s", time, "from one heartbeat to the next";
-    ping_timeout: Duration = "ping-timeout", "SALON_PING_TIMEOUT", "20s", time, "how long its answer may take";
-    upgrade_timeout: Duration = "upgrade-timeout", "SALON_UPGRADE_TIMEOUT", "10s", time,
+    ping_interval: Duration = "ping-interval", "SALON_PING_INTERVAL", "25s", time(1), "from one heartbeat to the next";
+    ping_timeout: Duration = "ping-timeout", "SALON_PING_TIMEOUT", "20s", time(1), "how long its answer may take";
+    upgrade_timeout: Duration = "upgrade-timeout", "SALON_UPGRADE_TIMEOUT", "10s", time(1),
         "how long a WebSocket may take to replace polling";
-    connect_timeout: Duration = "connect-timeout", "SALON_CONNECT_TIMEOUT", "45s", time,
+    connect_timeout: Duration = "connect-timeout", "SALON_CONNECT_TIMEOUT", "45s", time(1),
         "how long a session may go without a namespace";
-    head_timeout: Duration = "head-timeout", "SALON_HEAD_TIMEOUT", "10s", time,
+    head_timeout: Duration = "head-timeout", "SALON_HEAD_TIMEOUT", "10s", time(1),
         "how long a request head may take from its first byte, or a new connection to send one";
-    body_timeout: Duration = "body-timeout", "SALON_BODY_TIMEOUT", "60s", time,
+    body_timeout: Duration = "body-timeout", "SALON_BODY_TIMEOUT", "60s", time(1),
         "how long a request body may take: a megabyte over a bad mobile connection";
-    idle_timeout: Duration = "idle-timeout", "SALON_IDLE_TIMEOUT", "75s", time,
+    idle_timeout: Duration = "idle-timeout", "SALON_IDLE_TIMEOUT", "75s", time(1),
         "how long a connection is kept for the next request: a little longer than the 60 s of common proxies";
-    message_timeout: Duration = "message-timeout", "SALON_MESSAGE_TIMEOUT", "60s", time,
+    message_timeout: Duration = "message-timeout", "SALON_MESSAGE_TIMEOUT", "60s", time(1),
         "how long the rest of a WebSocket message, or the attachments of a packet, may take";
-    write_timeout: Duration = "write-timeout", "SALON_WRITE_TIMEOUT", "60s", time,
+    write_timeout: Duration = "write-timeout", "SALON_WRITE_TIMEOUT", "60s", time(1),
         "how long a client may take nothing of what is queued for it: long enough for a tunnel";
-    max_name: usize = "max-name", "SALON_MAX_NAME", "64", size, "longest user name, in Unicode scalar values";
-    max_text: usize = "max-text", "SALON_MAX_TEXT", "16KiB", size, "longest text, in bytes of UTF-8";
-    max_payload: usize = "max-payload", "SALON_MAX_PAYLOAD", "1000000", size,
+    max_name: usize = "max-name", "SALON_MAX_NAME", "64", up_to(GIGABYTE), "longest user name, in Unicode scalar values";
+    max_text: usize = "max-text", "SALON_MAX_TEXT", "16KiB", up_to(GIGABYTE), "longest text, in bytes of UTF-8";
+    max_payload: usize = "max-payload", "SALON_MAX_PAYLOAD", "1000000", up_to(GIGABYTE),
         "largest message, and largest request body";
-    max_connections: usize = "max-connections", "SALON_MAX_CONNECTIONS", "15000", size,
+    max_connections: usize = "max-connections", "SALON_MAX_CONNECTIONS", "15000", up_to(GIGABYTE),
         "TCP connections at one time, and sessions: below the usual 20,000 descriptors";
-    max_queue: usize = "max-queue", "SALON_MAX_QUEUE", "4MiB", size,
+    max_queue: usize = "max-queue", "SALON_MAX_QUEUE", "4MiB", up_to(GIGABYTE),
         "bytes queued for one client at which it is dropped; a sender with half of them is not read";
-    soft_queue: usize = "soft-queue", "SALON_SOFT_QUEUE", "1MiB", size,
+    soft_queue: usize = "soft-queue", "SALON_SOFT_QUEUE", "1MiB", up_to(GIGABYTE),
         "bytes queued for one client for --soft-time at which it is dropped: it will not catch up";
-    soft_time: Duration = "soft-time", "SALON_SOFT_TIME", "20s", time, "see --soft-queue";
-    max_head: usize = "max-head", "SALON_MAX_HEAD", "16KiB", size, "largest request head; many cookies stay below";
-    max_headers: usize = "max-headers", "SALON_MAX_HEADERS", "64", headers,
+    soft_time: Duration = "soft-time", "SALON_SOFT_TIME", "20s", time(1), "see --soft-queue";
+    max_head: usize = "max-head", "SALON_MAX_HEAD", "16KiB", up_to(GIGABYTE), "largest request head; many cookies stay below";
+    max_headers: usize = "max-headers", "SALON_MAX_HEADERS", "64", up_to(MAX_HEADERS),
         "header fields of a request, 64 at most: browsers behind two proxies send about 40";
-    max_fragments: usize = "max-fragments", "SALON_MAX_FRAGMENTS", "128", size,
+    max_fragments: usize = "max-fragments", "SALON_MAX_FRAGMENTS", "128", up_to(GIGABYTE),
         "frames of a WebSocket message: clients send one, proxies cut some dozens";
-    max_attachments: usize = "max-attachments", "SALON_MAX_ATTACHMENTS", "10", size,
+    max_attachments: usize = "max-attachments", "SALON_MAX_ATTACHMENTS", "10", up_to(GIGABYTE),
         "binary attachments of a packet, as in the reference";
-    max_depth: usize = "max-depth", "SALON_MAX_DEPTH", "64", depth, "nesting of JSON, 128 at most: the stack is finite";
-    max_acks: usize = "max-acks", "SALON_MAX_ACKS", "100", size, "answers that one socket may owe us";
+    max_depth: usize = "max-depth", "SALON_MAX_DEPTH", "64", up_to(128), "nesting of JSON, 128 at most: the stack is finite";
+    max_acks: usize = "max-acks", "SALON_MAX_ACKS", "100", up_to(GIGABYTE), "answers that one socket may owe us";
 }
 
 /// Which transports clients may use.
@@ -153,68 +154,6 @@ pub enum Origins {
     Same,
     Listed(Vec<String>),
     Any,
-}
-
-/// Where a Redis server is, and who we are there.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RedisUrl {
-    /// `rediss://`
-    pub tls: bool,
-    pub user: Option<String>,
-    pub password: Option<String>,
-    /// A name or an address; IPv6 without brackets.
-    pub host: String,
-    pub port: u16,
-    pub database: u32,
-}
-
-impl RedisUrl {
-    /// Reads a URL; `None` if it is none.
-    fn parse(text: &str) -> Option<RedisUrl> {
-        let (scheme, rest) = text.split_once("://")?;
-        let tls = match scheme {
-            "redis" => false,
-            "rediss" => true,
-            _ => return None,
-        };
-        let (rest, database) = rest.split_once('/').unwrap_or((rest, ""));
-        let database = if database.is_empty() { 0 } else { database.parse().ok()? };
-        // A password may have an @ that nobody has encoded.
-        let (login, address) = rest.rsplit_once('@').unwrap_or(("", rest));
-        let (user, password) = login.split_once(':').unwrap_or((login, ""));
-        let decode = |text: &str| {
-            let text = percent_decode_str(text).decode_utf8().ok()?.into_owned();
-            Some((!text.is_empty()).then_some(text))
-        };
-        let (host, port) = match address.strip_prefix('[') {
-            Some(address) => address.split_once(']')?,
-            None => address.split_at(address.find(':').unwrap_or(address.len())),
-        };
-        let port = if port.is_empty() { 6379 } else { port.strip_prefix(':')?.parse().ok()? };
-        let fine = !host.is_empty() && !host.contains(['?', '#', '%', ' ']);
-        let (user, password) = (decode(user)?, decode(password)?);
-        fine.then(|| RedisUrl { tls, user, password, host: host.into(), port, database })
-    }
-
-    /// Whether the way there may lead through the internet, as far as the name tells.
-    fn is_public(&self) -> bool {
-        match self.host.parse() {
-            Ok(IpAddr::V4(address)) => !address.is_loopback() && !address.is_private() && !address.is_link_local(),
-            Ok(IpAddr::V6(address)) => !address.is_loopback() && !address.is_unique_local(),
-            Err(_) => self.host.contains('.') && ![".internal", ".local"].iter().any(|end| self.host.ends_with(end)),
-        }
-    }
-}
-
-/// Without the password: this may be logged.
-impl fmt::Debug for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let scheme = if self.tls { "rediss" } else { "redis" };
-        match self.host.contains(':') {
-            true => write!(f, "{scheme}://[{}]:{}", self.host, self.port),
-            false => write!(f, "{scheme}://{}:{}", self.host, self.port),
-        }
-    }
 }
 
 /// What the command line asks for.
@@ -259,7 +198,8 @@ impl Config {
                     let option = option.ok_or_else(|| format!("unknown option --{name}, see --help"))?;
                     let value = match parser.optional_value() {
                         Some(value) => value,
-                        None if option.is_switch() && !next_is_value(&mut parser) => "yes".into(),
+                        // Of what is yes or no the flag alone means yes.
+                        None if ["yes", "no"].contains(&option.default) && parser.values().is_err() => "yes".into(),
                         None => parser.value().map_err(|error| error.to_string())?,
                     };
                     flags.insert(option.flag, value);
@@ -267,40 +207,32 @@ impl Config {
                 other => return Err(other.unexpected().to_string()),
             }
         }
+        let on_azure = env("WEBSITE_SITE_NAME").is_some();
         let mut settings = Vec::new();
         for option in OPTIONS {
             // A variable that is set to nothing counts as not set: deployment templates do that.
             let set = |name: &&str| env(name).is_some_and(|value| !value.is_empty());
             let variable = option.env.split(' ').find(set);
-            let (name, value) = match (flags.remove(option.flag), variable) {
+            let (source, value) = match (flags.remove(option.flag), variable) {
                 (Some(value), _) => (format!("--{}", option.flag), value),
                 (None, Some(variable)) => (variable.to_owned(), env(variable).unwrap_or_default()),
+                (None, None) if option.flag == "host" && self.iis => ("IIS".to_owned(), "127.0.0.1".into()),
+                (None, None) if option.flag == "trust-proxy" && (self.iis || on_azure) => {
+                    (if self.iis { "IIS" } else { "Azure" }.to_owned(), "yes".into())
+                }
                 (None, None) => ("default".to_owned(), option.default.into()),
             };
-            self.iis |= ["HTTP_PLATFORM_PORT", "ASPNETCORE_PORT"].contains(&name.as_str());
-            let text = value.to_str().ok_or_else(|| format!("{name}: not UTF-8"))?.trim();
+            self.iis |= ["HTTP_PLATFORM_PORT", "ASPNETCORE_PORT"].contains(&source.as_str());
+            let text = value.to_str().ok_or_else(|| format!("{source}: not UTF-8"))?.trim();
+            let secret = ["redis", "metrics-token"].contains(&option.flag) && source != "default";
             // The default is not set anew: an example of the tests has others.
-            if name != "default" {
+            if source != "default" {
                 // What is wrong with a secret is said without showing it.
-                let shown = || if option.is_secret() { "the value".into() } else { format!("{text:?}") };
-                (option.set)(&mut self, text).map_err(|expected| format!("{name}: {} is not {expected}", shown()))?;
+                let shown = if secret { "the value".to_owned() } else { format!("{text:?}") };
+                (option.set)(&mut self, text).map_err(|expected| format!("{source}: {shown} is not {expected}"))?;
             }
-            let value = if option.is_secret() && name != "default" { "(a secret)".into() } else { text.to_owned() };
-            settings.push(Setting { flag: option.flag, value, source: name });
-        }
-        self.azure = env("WEBSITE_SITE_NAME").is_some();
-        if self.iis && self.host.is_none() {
-            self.host = Some(Ipv4Addr::LOCALHOST.into());
-        }
-        // What follows from others is shown as it is.
-        for setting in &mut settings {
-            match (setting.flag, self.host) {
-                ("host", Some(host)) => setting.value = host.to_string(),
-                ("trust-proxy", _) if self.trust_proxy.is_none() => {
-                    setting.value = format!("auto: {}", if self.trusts_proxy() { "yes" } else { "no" });
-                }
-                _ => {}
-            }
+            let value = if secret { "(a secret)".to_owned() } else { text.to_owned() };
+            settings.push(Setting { flag: option.flag, value, source });
         }
         Ok(match (check, probe) {
             (true, _) => Action::Check(Box::new(self), settings),
@@ -309,61 +241,38 @@ impl Config {
         })
     }
 
-    /// Whether headers of a proxy are believed.
-    pub fn trusts_proxy(&self) -> bool {
-        self.trust_proxy.unwrap_or(self.iis || self.azure)
-    }
-
     /// What looks wrong, a line each. `variables` are the names in the environment, `descriptors` is how many the process may
     /// have, if that is known.
     pub fn doubts(&self, variables: impl IntoIterator<Item = String>, descriptors: Option<usize>) -> Vec<String> {
-        let mut doubts = Vec::new();
         let known = |name: &str| OPTIONS.iter().any(|option| option.env.split(' ').any(|env| env == name));
         let unknown = variables.into_iter().filter(|name| name.starts_with("SALON_") && !known(name));
-        doubts.extend(unknown.map(|name| format!("{name}: no such option, see --help")));
-        let mut doubt = |wrong: bool, line: &str| doubts.extend(wrong.then(|| line.to_owned()));
+        let mut doubts: Vec<_> = unknown.map(|name| format!("{name}: no such option, see --help")).collect();
         let silence = self.ping_interval + self.ping_timeout;
-        doubt(
-            self.trusts_proxy() && silence > Duration::from_secs(55),
-            "--ping-interval plus --ping-timeout is above 55 s: proxies cut connections that are silent for 60 s",
-        );
-        doubt(self.origins == Origins::Any, "--origins *: every page in the world may speak for your users");
-        doubt(self.max_text > self.max_payload, "--max-text is above --max-payload, which cuts it");
-        doubt(self.soft_queue > self.max_queue, "--soft-queue is above --max-queue, and means nothing");
-        doubt(self.recovery_bytes > self.max_queue, "--recovery-bytes is above --max-queue: who comes back is dropped");
-        doubt(
-            self.max_websockets.is_some() && !self.transports.polling,
-            "--max-websockets without polling in --transports: who is over the budget can only try again",
-        );
-        if let Some(redis) = &self.redis {
-            doubt(
-                !redis.tls && redis.is_public(),
+        let in_clear = self.redis.as_ref().filter(|redis| !redis.tls);
+        let table = [
+            (
+                self.trust_proxy && silence > Duration::from_secs(55),
+                "--ping-interval plus --ping-timeout is above 55 s: proxies cut connections that are silent for 60 s",
+            ),
+            (self.origins == Origins::Any, "--origins *: every page in the world may speak for your users"),
+            (self.max_text > self.max_payload, "--max-text is above --max-payload, which cuts it"),
+            (self.soft_queue > self.max_queue, "--soft-queue is above --max-queue, and means nothing"),
+            (self.recovery_bytes > self.max_queue, "--recovery-bytes is above --max-queue: who comes back is dropped"),
+            (
+                self.max_websockets.is_some() && !self.transports.polling,
+                "--max-websockets without polling in --transports: who is over the budget can only try again",
+            ),
+            (
+                in_clear.is_some_and(RedisUrl::is_public),
                 "--redis without TLS on a public name: password and messages can be read on the way; use rediss://",
-            );
-            doubt(!redis.tls && self.redis_ca.is_some(), "--redis-ca means nothing without rediss://");
-        }
+            ),
+            (in_clear.is_some() && self.redis_ca.is_some(), "--redis-ca means nothing without rediss://"),
+        ];
+        doubts.extend(table.iter().filter(|(wrong, _)| *wrong).map(|(_, line)| (*line).to_owned()));
         if let Some(limit) = descriptors.filter(|limit| *limit < self.max_connections + 32) {
             doubts.push(format!("ulimit -n is {limit}: too low for --max-connections {}", self.max_connections));
         }
         doubts
-    }
-}
-
-/// Whether the next argument can be the value of a flag that needs none.
-fn next_is_value(parser: &mut lexopt::Parser) -> bool {
-    let next = parser.try_raw_args().and_then(|args| args.peek().map(|next| next.to_owned()));
-    next.is_some_and(|next| !next.to_string_lossy().starts_with('-'))
-}
-
-impl Opt {
-    /// Whether the flag alone means `yes`.
-    fn is_switch(&self) -> bool {
-        ["yes", "no", "auto"].contains(&self.default) && self.flag != "recovery" && self.flag != "instance"
-    }
-
-    /// Whether its value is not to be shown.
-    fn is_secret(&self) -> bool {
-        ["redis", "metrics-token"].contains(&self.flag)
     }
 }
 
@@ -396,51 +305,27 @@ fn host(text: &str) -> Result<Option<IpAddr>, String> {
     }
 }
 
-/// Milliseconds, or a number with a unit; at most a day, at least a millisecond.
-fn time(text: &str) -> Result<Duration, String> {
-    let unit = match text.trim_start_matches(|c: char| c.is_ascii_digit()) {
-        "" | "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => 0,
-    };
-    match number(text).and_then(|number| number.checked_mul(unit)) {
-        Some(millis @ 1..=86_400_000) => Ok(Duration::from_millis(millis)),
-        _ => Err("a time such as 300 (milliseconds), 25s or 2m, up to 24h".into()),
+/// Milliseconds, or with units; at most a day, at least so many milliseconds.
+fn time(least: u64) -> impl Fn(&str) -> Result<Duration, String> {
+    move |text| {
+        let time = text.parse().map(Duration::from_millis).or_else(|_| humantime::parse_duration(text)).ok();
+        let range = Duration::from_millis(least)..=Duration::from_secs(86_400);
+        time.filter(|time| range.contains(time)).ok_or("a time such as 300 (milliseconds), 25s or 2m, up to 24h".into())
     }
 }
 
-fn time_or_none(text: &str) -> Result<Duration, String> {
-    if text == "0" { Ok(Duration::ZERO) } else { time(text) }
-}
-
-/// A count, or bytes with a unit. Above a gigabyte it is a mistake; sums of a few must fit into 32 bits.
-fn size(text: &str) -> Result<usize, String> {
-    let unit = match text.trim_start_matches(|c: char| c.is_ascii_digit()) {
-        "" => 1,
-        "KB" | "kB" => 1_000,
-        "MB" => 1_000_000,
-        "k" | "K" | "KiB" => 1 << 10,
-        "M" | "MiB" => 1 << 20,
-        _ => 0,
-    };
-    match number(text).and_then(|number| number.checked_mul(unit)) {
-        Some(size @ 1..=0x4000_0000) => Ok(size as usize),
+/// A count, or bytes with a unit; at least 1.
+fn up_to(most: usize) -> impl Fn(&str) -> Result<usize, String> {
+    move |text| match text.parse() {
+        Ok(ByteSize(size)) if (1..=most as u64).contains(&size) => Ok(size as usize),
+        _ if most < GIGABYTE => Err(format!("a number from 1 to {most}")),
         _ => Err("a number such as 65536 or 64KiB, up to 1 GiB".into()),
     }
 }
 
-fn number(text: &str) -> Option<u64> {
-    text[..text.bytes().take_while(u8::is_ascii_digit).count()].parse().ok()
-}
-
-fn headers(text: &str) -> Result<usize, String> {
-    size(text).ok().filter(|count| *count <= MAX_HEADERS).ok_or(format!("a number from 1 to {MAX_HEADERS}"))
-}
-
-fn depth(text: &str) -> Result<usize, String> {
-    size(text).ok().filter(|depth| *depth <= 128).ok_or("a number from 1 to 128".into())
+/// `none`, or what `parse` reads.
+fn optional<T>(parse: fn(&str) -> Result<T, String>) -> impl Fn(&str) -> Result<Option<T>, String> {
+    move |text| if text == "none" { Ok(None) } else { parse(text).map(Some) }
 }
 
 fn transports(text: &str) -> Result<Transports, String> {
@@ -492,16 +377,11 @@ fn yes(text: &str) -> Result<bool, String> {
     }
 }
 
-fn yes_or_auto(text: &str) -> Result<Option<bool>, String> {
-    if text == "auto" { Ok(None) } else { yes(text).map(Some).map_err(|_| "yes, no or auto".into()) }
-}
-
 /// -1 is how Azure says that there is no limit.
 fn budget(text: &str) -> Result<Option<usize>, String> {
     match text {
         "none" | "-1" => Ok(None),
-        "0" => Ok(Some(0)),
-        _ => size(text).map(Some).map_err(|_| "a number of WebSockets, or none".into()),
+        _ => text.parse().map(Some).map_err(|_| "a number of WebSockets, or none".into()),
     }
 }
 
@@ -516,40 +396,30 @@ fn base(text: &str) -> Result<String, String> {
     }
 }
 
-fn token(text: &str) -> Result<Option<String>, String> {
-    match text {
-        "none" => Ok(None),
-        _ if text.len() >= 8 && text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Some(text.into())),
-        _ => Err("a token of at least 8 visible ASCII characters".into()),
-    }
-}
-
-fn redis(text: &str) -> Result<Option<RedisUrl>, String> {
-    match text {
-        "none" => Ok(None),
-        _ if !cfg!(feature = "redis") => Err("of use: this salon is built without the feature redis".into()),
-        _ if text.starts_with("rediss:") && !cfg!(feature = "tls") => {
-            Err("of use: this salon is built without the feature tls".into())
-        }
-        _ => RedisUrl::parse(text).map(Some).ok_or("a URL such as redis://:password@host:6379".into()),
-    }
-}
-
-fn file(text: &str) -> Result<Option<String>, String> {
-    Ok((text != "none").then(|| text.into()))
-}
-
-fn prefix(text: &str) -> Result<String, String> {
-    // No character that has a meaning in a pattern of Redis, or between the parts of a channel.
+/// Nothing that has a meaning in a pattern of Redis, or between the parts of a channel.
+fn word(text: &str) -> Result<String, String> {
     let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
-    if text.bytes().all(fine) { Ok(text.into()) } else { Err("letters, digits and . _ : -".into()) }
+    let fine = (1..=64).contains(&text.len()) && text.bytes().all(fine);
+    if fine { Ok(text.into()) } else { Err("at most 64 letters, digits and . _ : -".into()) }
 }
 
-fn name(text: &str) -> Result<String, String> {
-    let fine = text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if fine { Ok(text.into()) } else { Err("a name of at most 64 visible ASCII characters".into()) }
+fn token(text: &str) -> Result<String, String> {
+    let fine = text.len() >= 8 && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if fine { Ok(text.into()) } else { Err("a token of at least 8 visible ASCII characters".into()) }
+}
+
+fn redis(text: &str) -> Result<RedisUrl, String> {
+    let url = RedisUrl::parse(text).ok_or("a URL such as redis://:password@host:6379")?;
+    let missing = if !cfg!(feature = "redis") { "redis" } else { "tls" };
+    match cfg!(feature = "redis") && (cfg!(feature = "tls") || !url.tls) {
+        true => Ok(url),
+        false => Err(format!("of use: this salon is built without the feature {missing}")),
+    }
 }
 
 fn level(text: &str) -> Result<LevelFilter, String> {
     text.parse().map_err(|_| "off, error, warn, info, debug or trace".into())
 }
+
+#[path = "cluster/url.rs"]
+mod url;

@@ -12,7 +12,7 @@
 //! engineio/session mod      one session and all its transitions; all sessions, found by sid
 //! socketio/packet mod       packets of Socket.IO; namespaces, sockets, rooms, acks, broadcasts; trait App
 //! chat                      the application
-//! cluster/link wire presence mod   one chat on several servers, over Redis (resolve is part of net, turn of server)
+//! cluster/link wire presence mod   one chat on several servers, over Redis (url is part of config, resolve of net, turn of server)
 //! server probe main         the turn of the loop, and who speaks with whom; `--probe`
 //! ```
 //!

@@ -539,14 +539,14 @@ impl<A: App> Server<A> {
 
     /// Whose request this is: the peer, or whom a trusted proxy says it speaks for.
     fn client(&self, id: ConnId, head: &Head) -> Option<IpAddr> {
-        let list = head.header("X-Forwarded-For").filter(|_| self.config.trusts_proxy());
+        let list = head.header("X-Forwarded-For").filter(|_| self.config.trust_proxy);
         let peer = self.net.get(id).map(|connection| connection.peer.to_canonical());
         list.and_then(|list| http::address_of(http::last_of(list))).or(peer)
     }
 
     /// The host that the browser has asked, and whether by HTTPS if that is known: a trusted proxy tells what it has changed.
     fn seen_from_outside<'h>(&self, head: &Head<'h>) -> (&'h [u8], Option<bool>) {
-        if !self.config.trusts_proxy() {
+        if !self.config.trust_proxy {
             return (head.host, None);
         }
         // Azure's front end has one header that gives the scheme, and one that is there if it was HTTPS.

@@ -1,0 +1,66 @@
+//! The URL of a Redis server. Part of `config`; it stands here because it exists for the cluster alone.
+
+use percent_encoding::percent_decode_str;
+use std::{fmt, net::IpAddr};
+
+/// Where a Redis server is, and who we are there.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl {
+    /// `rediss://`
+    pub tls: bool,
+    pub user: Option<String>,
+    pub password: Option<String>,
+    /// A name or an address; IPv6 without brackets.
+    pub host: String,
+    pub port: u16,
+    pub database: u32,
+}
+
+impl RedisUrl {
+    /// Reads a URL; `None` if it is none.
+    pub fn parse(text: &str) -> Option<RedisUrl> {
+        let (scheme, rest) = text.split_once("://")?;
+        let tls = match scheme {
+            "redis" => false,
+            "rediss" => true,
+            _ => return None,
+        };
+        let (rest, database) = rest.split_once('/').unwrap_or((rest, ""));
+        let database = if database.is_empty() { 0 } else { database.parse().ok()? };
+        // A password may have an @ that nobody has encoded.
+        let (login, address) = rest.rsplit_once('@').unwrap_or(("", rest));
+        let (user, password) = login.split_once(':').unwrap_or((login, ""));
+        let decode = |text: &str| {
+            let text = percent_decode_str(text).decode_utf8().ok()?.into_owned();
+            Some((!text.is_empty()).then_some(text))
+        };
+        let (host, port) = match address.strip_prefix('[') {
+            Some(address) => address.split_once(']')?,
+            None => address.split_at(address.find(':').unwrap_or(address.len())),
+        };
+        let port = if port.is_empty() { 6379 } else { port.strip_prefix(':')?.parse().ok()? };
+        let fine = !host.is_empty() && !host.contains(['?', '#', '%', ' ']);
+        let (user, password) = (decode(user)?, decode(password)?);
+        fine.then(|| RedisUrl { tls, user, password, host: host.into(), port, database })
+    }
+
+    /// Whether the way there may lead through the internet, as far as the name tells.
+    pub fn is_public(&self) -> bool {
+        match self.host.parse() {
+            Ok(IpAddr::V4(address)) => !address.is_loopback() && !address.is_private() && !address.is_link_local(),
+            Ok(IpAddr::V6(address)) => !address.is_loopback() && !address.is_unique_local(),
+            Err(_) => self.host.contains('.') && ![".internal", ".local"].iter().any(|end| self.host.ends_with(end)),
+        }
+    }
+}
+
+/// Without the password: this may be logged.
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let scheme = if self.tls { "rediss" } else { "redis" };
+        match self.host.contains(':') {
+            true => write!(f, "{scheme}://[{}]:{}", self.host, self.port),
+            false => write!(f, "{scheme}://{}:{}", self.host, self.port),
+        }
+    }
+}
