@@ -13,7 +13,8 @@ bench run [options]          measure salon and the floors, print a Markdown tabl
   --server NAME=COMMAND      one more server; it must listen on $HOST:$PORT ({port} in the command is replaced), take
                              the ping interval in ms from $SALON_PING_INTERVAL, and run the chat; may be given again
   --without NAME             leave out limit, limit-batch or salon; may be given again
-  --out FILE                 write the table there, too
+  --note TEXT                a line to stand below the table, such as versions; may be given again
+  --out FILE                 write the table there, too, and beside it (.svg) how cost grows
   --quick                    small and short: shows that all works, the figures mean nothing
 bench floor                  the floor `limit`, on $HOST:$PORT
 bench floor-batch            the floor `limit-batch`
@@ -44,6 +45,7 @@ fn command() -> Result<bool, String> {
     let mut out = None;
     let mut extra = Vec::new();
     let mut without: Vec<String> = Vec::new();
+    let mut notes = String::new();
     let mut plan = Plan { servers: Vec::new(), tries: 5, quick: false, only: Vec::new() };
     while let Some(argument) = parser.next().map_err(say)? {
         match argument {
@@ -54,6 +56,7 @@ fn command() -> Result<bool, String> {
             Long("only") => plan.only.push(value(&mut parser)?),
             Long("server") => extra.push(spec(&value(&mut parser)?)?),
             Long("without") => without.push(value(&mut parser)?),
+            Long("note") => notes += &format!("\n{}\n", value(&mut parser)?),
             Long("out") => out = Some(value(&mut parser)?),
             Long("quick") => plan.quick = true,
             Long("help") => {
@@ -68,18 +71,21 @@ fn command() -> Result<bool, String> {
         "floor" | "floor-batch" => return floor(mode == "floor-batch"),
         _ => return Err(format!("what to do?\n{HELP}")),
     }
+    if let Some(directory) = out.as_ref().and_then(|out: &String| std::path::Path::new(out).parent()) {
+        std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    }
     plan.servers = own_servers()?;
     plan.servers.retain(|server| !without.contains(&server.name));
     plan.servers.extend(extra);
-    let (table, whole) = report::run(&plan)?;
+    let report = report::run(&plan)?;
+    let table = report.table + &notes;
     print!("{table}");
     if let Some(out) = out {
-        let directory = std::path::Path::new(&out).parent().unwrap_or(std::path::Path::new(""));
-        std::fs::create_dir_all(directory)
-            .and_then(|()| std::fs::write(&out, &table))
-            .map_err(|error| format!("{out}: {error}"))?;
+        let out = std::path::Path::new(&out);
+        let picture = report.plot.map_or(Ok(()), |plot| std::fs::write(out.with_extension("svg"), plot));
+        picture.and(std::fs::write(out, &table)).map_err(|error| format!("{}: {error}", out.display()))?;
     }
-    Ok(whole)
+    Ok(report.whole)
 }
 
 fn spec(text: &str) -> Result<Spec, String> {

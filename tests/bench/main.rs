@@ -5,6 +5,7 @@
 //! - `report`: tries, medians, the table
 //! - `swarm`: the load generator, which checks every delivery; `visitor`: one client, step by step
 //! - `floor`: the two floors
+//! - `plot`: how cost grows, as a picture
 //! - `process`: the measured process and its figures from /proc
 //! - `wire`: frames, HTTP answers, the chat message
 
@@ -12,6 +13,8 @@
 
 #[cfg(target_os = "linux")]
 mod floor;
+#[cfg(target_os = "linux")]
+mod plot;
 #[cfg(target_os = "linux")]
 mod process;
 #[cfg(target_os = "linux")]

@@ -1,7 +1,8 @@
 //! Runs the tests, server by server in turn, and writes the table.
 
+use crate::plot::{self, Line};
 use crate::process::{Spec, cores, pin};
-use crate::rows::{Goal, Lab, ROWS, Row, TESTS};
+use crate::rows::{Goal, Lab, ROWS, Row, SCALE, TESTS};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -34,8 +35,17 @@ pub fn middle(sorted: &[f64]) -> f64 {
     }
 }
 
-/// The table as Markdown, and whether nothing was lost.
-pub fn run(plan: &Plan) -> Result<(String, bool), String> {
+/// What came of a run.
+pub struct Report {
+    /// Markdown.
+    pub table: String,
+    /// How cost grows, if that was measured.
+    pub plot: Option<String>,
+    /// Nothing was lost, nothing went wrong.
+    pub whole: bool,
+}
+
+pub fn run(plan: &Plan) -> Result<Report, String> {
     let cores = cores();
     if let Some((_, generator)) = cores {
         pin(generator)?;
@@ -79,7 +89,23 @@ pub fn run(plan: &Plan) -> Result<(String, bool), String> {
             }
         }
     }
-    Ok((table(plan, cores, &results), results.faults.is_empty()))
+    Ok(Report { table: table(plan, cores, &results), plot: plot(plan, &results), whole: results.faults.is_empty() })
+}
+
+fn plot(plan: &Plan, results: &Results) -> Option<String> {
+    let lines = |pick: fn(&(usize, &'static str, &'static str)) -> &'static str| {
+        let line = |(index, spec): (usize, &Spec)| {
+            let figure = |row| results.figures.get(&(row, index)).map(|tries| middle(&sorted(tries)));
+            let points: Vec<(usize, f64)> = SCALE.iter().filter_map(|row| Some((row.0, figure(pick(row))?))).collect();
+            (!points.is_empty()).then(|| Line { name: spec.name.clone(), points })
+        };
+        plan.servers.iter().enumerate().filter_map(line).collect::<Vec<Line>>()
+    };
+    let panels = [
+        ("CPU time per delivery, us, by sessions", lines(|row| row.1)),
+        ("Resident bytes per idle session, by sessions", lines(|row| row.2)),
+    ];
+    (!panels[0].1.is_empty()).then(|| plot::svg(&panels))
 }
 
 /// The descriptors that this process, and each that it starts, may open.

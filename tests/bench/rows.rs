@@ -51,6 +51,22 @@ pub const ROWS: &[Row] = &[
     row("connect", "WebSocket connect and close: CPU us", 1, Goal::Times(1.3, "limit")),
     row("upgrade", "polling, upgrade, close: CPU us", 1, Goal::Times(0.7, "socketioxide")),
     row("page", "GET / (keep-alive): CPU us", 2, Goal::Times(1.5, "limit")),
+    row("cpu-100", "100 WebSocket sessions: CPU us per delivery", 2, Goal::None),
+    row("cpu-1000", "... 1,000", 2, Goal::None),
+    row("cpu-5000", "... 5,000", 2, Goal::None),
+    row("cpu-15000", "... 15,000", 2, Goal::None),
+    row("bytes-100", "100 WebSocket sessions: bytes per session", 0, Goal::None),
+    row("bytes-1000", "... 1,000", 0, Goal::None),
+    row("bytes-5000", "... 5,000", 0, Goal::None),
+    row("bytes-15000", "... 15,000", 0, Goal::None),
+];
+
+/// How cost grows: sessions, and the rows for CPU time and memory.
+pub const SCALE: &[(usize, &str, &str)] = &[
+    (100, "cpu-100", "bytes-100"),
+    (1000, "cpu-1000", "bytes-1000"),
+    (5000, "cpu-5000", "bytes-5000"),
+    (15_000, "cpu-15000", "bytes-15000"),
 ];
 
 /// Figures by key of the row, and what went wrong beside them.
@@ -101,6 +117,7 @@ pub const TESTS: &[Test] = &[
     test("connect", LIMIT, |lab| repeat(lab, "connect", visitor::websocket)),
     test("upgrade", &[], |lab| repeat(lab, "upgrade", visitor::upgrade)),
     test("page", LIMIT, page),
+    Test { tries: 3, descriptors: 15_100, ..test("scale", LIMIT, scale) },
 ];
 
 impl Lab<'_> {
@@ -116,7 +133,10 @@ impl Lab<'_> {
     /// A fresh server that has just answered for the first time.
     fn server(&self) -> std::result::Result<Server, String> {
         // What a test needs the server to allow goes here; servers pass over what they do not know.
-        let env = [("SALON_PING_INTERVAL", self.interval().as_millis().to_string())];
+        let env = [
+            ("SALON_PING_INTERVAL", self.interval().as_millis().to_string()),
+            ("SALON_MAX_CONNECTIONS", "19000".into()),
+        ];
         let mut server = Server::start(self.spec, &env, self.cores)?;
         let start = Instant::now();
         loop {
@@ -165,7 +185,8 @@ fn start(lab: &Lab) -> Result {
     let mut figures = vec![("start", median(times)), ("resident", median(resident))];
     // Of an interpreter the size says nothing, and the floors are a part of the bench.
     let command = &lab.spec.command[0];
-    if command.contains('/') && !LIMIT.contains(&lab.spec.name.as_str()) {
+    let interpreted = lab.spec.command[1..].iter().any(|word| word.ends_with("js") || word.ends_with("py"));
+    if !interpreted && command.contains('/') && !LIMIT.contains(&lab.spec.name.as_str()) {
         let size = fs::metadata(command).map_err(|error| error.to_string())?.len();
         figures.push(("size", size as f64 / 1048576.0));
     }
@@ -211,6 +232,37 @@ fn count_timer_wakeups(server: &Server) -> Option<f64> {
     visitor.send(&visitor::get("/metrics", false)).ok()?;
     let page = String::from_utf8(visitor.answer(200).ok()?).ok()?;
     page.lines().find_map(|line| line.strip_prefix("salon_turns_total{cause=\"timer\"} "))?.trim().parse().ok()
+}
+
+fn scale(lab: &Lab) -> Result {
+    let mut outcome = Outcome::default();
+    for &(count, cpu_row, bytes_row) in &SCALE[..lab.pick(SCALE.len(), 2)] {
+        let server = lab.server()?;
+        let mut swarm = Swarm::new(server.address)?;
+        swarm.join(WebSocket, WARM)?;
+        swarm.idle(Duration::from_millis(200))?;
+        let empty = server.resident()?;
+        swarm.join(WebSocket, count - WARM)?;
+        swarm.idle(Duration::from_millis(300))?;
+        let bytes = server.resident()?.saturating_sub(empty) as f64 / (count - WARM) as f64;
+        swarm.appoint(1)?;
+        // As many deliveries each time, and some before that count for nothing.
+        let messages = (60_000 / count).max(8);
+        (0..4).try_for_each(|_| said(&mut swarm))?;
+        let (heard, cpu) = (swarm.heard(), server.cpu()?);
+        (0..messages).try_for_each(|_| said(&mut swarm))?;
+        let cpu = micros(server.cpu()? - cpu, swarm.heard() - heard);
+        let concluded = conclude(&mut swarm, vec![(cpu_row, cpu), (bytes_row, bytes)])?;
+        outcome.figures.extend(concluded.figures);
+        outcome.faults.extend(concluded.faults);
+    }
+    Ok(outcome)
+}
+
+/// One message, until everybody has it.
+fn said(swarm: &mut Swarm) -> std::result::Result<(), String> {
+    swarm.say(0, 1);
+    swarm.finish()
 }
 
 fn idle_polling(lab: &Lab) -> Result {

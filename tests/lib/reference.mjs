@@ -1,5 +1,6 @@
 // The official server (socket.io from npm) with the events of its public chat example and salon's page: what salon is
-// compared with. Takes PORT and HOST as salon does. It judges no names or texts; salon does.
+// compared with. Takes PORT and HOST as salon does, and the ping interval in ms as SALON_PING_INTERVAL. It judges no names
+// or texts; salon does.
 import { readFile } from 'node:fs/promises';
 import http from 'node:http';
 import { Server } from 'socket.io';
@@ -17,10 +18,10 @@ const POLICY =
 const server = http.createServer(async (request, response) => {
   const file = FILES[request.url];
   if (!file) return response.writeHead(404).end();
-  const body = await readFile(new URL(`../../static/${file[0]}`, import.meta.url));
+  const body = (file.body ??= await readFile(new URL(`../../static/${file[0]}`, import.meta.url)));
   response.writeHead(200, { 'Content-Type': file[1], 'Content-Security-Policy': POLICY }).end(body);
 });
-const io = new Server(server);
+const io = new Server(server, { pingInterval: Number(process.env.SALON_PING_INTERVAL ?? 25_000) });
 
 let numUsers = 0;
 io.on('connection', (socket) => {
