@@ -109,10 +109,10 @@ impl<A: App> Server<A> {
     /// A server without a listener. Fails if the operating system gives no selector, or a file of `config` is of no use.
     pub fn new(config: Config, app: A, ids: Ids, now: Instant) -> io::Result<Server<A>> {
         let mut engine = Engine::new(config.clone(), ids, now);
-        let mut io = Io::new(config.clone(), app.namespaces());
+        let io = Io::new(config.clone(), app.namespaces());
         Ok(Server {
             net: Net::new(config.clone())?,
-            links: turn::Links::new(&config, app.namespaces(), &mut engine, &mut io)?,
+            links: turn::Links::new(&config, app.namespaces(), &mut engine)?,
             engine,
             io,
             app,
@@ -842,14 +842,14 @@ mod turn {
     use crate::engineio::Engine;
     use crate::metrics::Metrics;
     use crate::slab::ConnId;
-    use crate::socketio::{App, Io};
+    use crate::socketio::App;
     use std::io;
     use std::time::Instant;
 
     pub struct Links;
 
     impl Links {
-        pub fn new(_: &Config, _: &'static [&'static str], _: &mut Engine, _: &mut Io) -> io::Result<Links> {
+        pub fn new(_: &Config, _: &'static [&'static str], _: &mut Engine) -> io::Result<Links> {
             Ok(Links)
         }
 

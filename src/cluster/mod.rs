@@ -20,22 +20,16 @@ use crate::id::Id;
 use crate::logger::Quiet;
 use crate::metrics::Metrics;
 use crate::socketio::Publication;
-use bytes::Bytes;
 use link::{Link, Reply, Role, Step, command};
 use presence::Presence;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use wire::Broadcast;
 
 /// One message of Redis; longer, and the link is given up. Far above what is taken from one publication.
 const MAX_INPUT: usize = 16 * 1024 * 1024;
-/// Questions of other servers whose clients have not all answered.
-const MAX_QUESTIONS: usize = 1_000;
-/// How long their clients may take, if the question does not say.
-const QUESTION_TIME: Duration = Duration::from_secs(5);
 
 /// What happened elsewhere.
 #[derive(Debug)]
@@ -111,9 +105,6 @@ pub struct Cluster {
     outage: Option<(Instant, u64)>,
     /// Why, as it was last said.
     complaint: String,
-    /// Questions we have passed on to clients, and who has asked.
-    questions: BTreeMap<u64, (String, &'static str)>,
-    next_question: u64,
     outputs: VecDeque<Output>,
     events: VecDeque<Event>,
     counters: Counters,
@@ -137,8 +128,6 @@ impl Cluster {
             links: [Link::new(Role::Publish, now), Link::new(Role::Subscribe, now)],
             outage: Some((now, 0)),
             complaint: String::new(),
-            questions: BTreeMap::new(),
-            next_question: 0,
             outputs: VecDeque::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
@@ -344,15 +333,16 @@ impl Cluster {
         Some(())
     }
 
-    /// Publishes a broadcast of this server.
+    /// Publishes what sockets of other servers are to have, or what those servers have asked for.
     pub fn publish(&mut self, publication: &Publication, now: Instant) {
-        let Publication { namespace, rooms, except, event, attachments } = publication;
+        let Publication { namespace, rooms, asker, .. } = publication;
         let prefix = &self.config.redis_prefix;
-        let channel = match &rooms[..] {
-            [room] => format!("{prefix}#{namespace}#{room}#"),
-            _ => format!("{prefix}#{namespace}#"),
+        let channel = match (asker, &rooms[..]) {
+            (Some(_), _) => format!("{prefix}-response#{namespace}#"),
+            (None, [room]) => format!("{prefix}#{namespace}#{room}#"),
+            (None, _) => format!("{prefix}#{namespace}#"),
         };
-        let content = wire::encode(&self.uid, namespace, rooms, except, event, attachments);
+        let content = wire::encode(&self.uid, publication);
         self.send(&channel, &content, now);
     }
 
@@ -386,30 +376,7 @@ impl Cluster {
     /// Answers a question of another server.
     pub fn answer(&mut self, namespace: &str, answer: &impl Serialize, now: Instant) {
         let content = serde_json::to_vec(answer).expect("an answer has string keys and goes to memory");
-        self.respond(namespace, &content, now);
-    }
-
-    fn respond(&mut self, namespace: &str, content: &[u8], now: Instant) {
-        self.send(&format!("{}-response#{namespace}#", self.config.redis_prefix), content, now);
-    }
-
-    /// So many clients are about to be asked in the name of another server: returns by what the question is known to
-    /// them, and how long they have.
-    pub fn question(&mut self, request: &str, namespace: &str, clients: usize, now: Instant) -> Option<(u64, Instant)> {
-        let namespace = self.namespaces.iter().find(|name| **name == namespace)?;
-        self.answer(namespace, &json!({"type": 8, "requestId": request, "clientCount": clients}), now);
-        if self.questions.len() == MAX_QUESTIONS {
-            self.questions.pop_first();
-        }
-        self.next_question += 1;
-        self.questions.insert(self.next_question, (request.to_owned(), namespace));
-        Some((self.next_question, now + QUESTION_TIME))
-    }
-
-    /// A client has answered.
-    pub fn answered(&mut self, question: u64, answer: &str, files: &[Bytes], now: Instant) {
-        let Some((request, namespace)) = self.questions.get(&question).cloned() else { return };
-        self.respond(namespace, &wire::encode_answer(&request, Some(answer), files), now);
+        self.send(&format!("{}-response#{namespace}#", self.config.redis_prefix), &content, now);
     }
 
     /// What it tells of itself.

@@ -9,14 +9,16 @@ use crate::config::Config;
 use crate::engineio::Engine;
 use crate::metrics::Metrics;
 use crate::slab::{ConnId, SocketKey};
-use crate::socketio::remote::Remote;
-use crate::socketio::{App, Io};
+use crate::socketio::App;
 use crate::tls::Trust;
 use bytes::Bytes;
 use serde_json::json;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long clients may take to answer a question of another server.
+const QUESTION_TIME: Duration = Duration::from_secs(5);
 
 /// The cluster, if there is one, and the connections of its links.
 pub struct Links {
@@ -28,16 +30,13 @@ pub struct Links {
 
 impl Links {
     /// Fails if the file of `redis_ca` is of no use.
-    pub fn new(
-        config: &Config, namespaces: &'static [&'static str], engine: &mut Engine, io: &mut Io,
-    ) -> io::Result<Links> {
+    pub fn new(config: &Config, namespaces: &'static [&'static str], engine: &mut Engine) -> io::Result<Links> {
         let trust = match &config.redis {
             Some(url) if url.tls => Some(Trust::new(config.redis_ca.as_deref())),
             _ => None,
         };
         let trust = trust.transpose().map_err(|why| io::Error::other(format!("--redis-ca {why}")))?;
         let cluster = config.redis.clone().map(|url| {
-            io.share();
             let ids = [engine.fresh_id(), engine.fresh_id()];
             Box::new(Cluster::new(config.clone(), url, namespaces, ids, engine.now()))
         });
@@ -92,10 +91,6 @@ impl<A: App> Server<A> {
         let mut moved = false;
         while let Some(publication) = self.io.poll_publication() {
             cluster.publish(&publication, now);
-            moved = true;
-        }
-        while let Some((question, answer, files)) = self.io.poll_answer() {
-            cluster.answered(question, &answer, &files, now);
             moved = true;
         }
         let (event, output) = (cluster.poll_event(), cluster.poll_output());
@@ -170,16 +165,15 @@ impl<A: App> Server<A> {
     /// A broadcast of another server, by the same function as those of our own.
     fn apply(&mut self, broadcast: &Broadcast) {
         let Broadcast { namespace, rooms, except, event, attachments, request, .. } = broadcast;
-        let remote = Remote { namespace, event, attachments };
         let Some(request) = request else {
-            return self.io.relay(remote, rooms, except, &mut self.engine);
+            return self.io.relay(namespace, rooms, except, event, attachments, &mut self.engine);
         };
-        let members = self.io.members(namespace, rooms, except);
+        let members = self.io.named(namespace, rooms, except);
         let Some(cluster) = &mut self.links.cluster else { return };
-        if let Some((asker, by)) = cluster.question(request, namespace, members.len(), self.now) {
-            for socket in members {
-                self.io.ask(remote, socket, asker, by, &mut self.engine);
-            }
+        let answer = json!({"type": 8, "requestId": request, "clientCount": members.len()});
+        cluster.answer(namespace, &answer, self.now);
+        for socket in members {
+            self.io.ask(socket, request, event, attachments, self.now + QUESTION_TIME, &mut self.engine);
         }
     }
 
@@ -189,16 +183,15 @@ impl<A: App> Server<A> {
         let id = request.request_id.as_deref().unwrap_or_default();
         let (sid, room) = (request.sid.as_slice(), request.room.as_slice());
         let members = match sid {
-            [] => self.io.members(namespace, &request.opts.rooms, &request.opts.except),
-            sid => self.io.members(namespace, sid, &[]),
+            [] => self.io.named(namespace, &request.opts.rooms, &request.opts.except),
+            sid => self.io.named(namespace, sid, &[]),
         };
         let rooms = if room.is_empty() { &request.rooms } else { room };
         match request.kind {
             // The sockets of some rooms: here they are the request's own.
             0 => {
-                let members = self.io.members(namespace, &request.rooms, &[]);
-                let ids = |key: &SocketKey| self.io.describe(*key).map(|(id, _)| id);
-                let sockets: Vec<String> = members.iter().filter_map(ids).collect();
+                let members = self.io.named(namespace, &request.rooms, &[]);
+                let sockets: Vec<_> = members.iter().filter_map(|key| self.io.rooms_of(*key).first()).collect();
                 cluster.answer(namespace, &json!({"requestId": id, "sockets": sockets}), self.now);
             }
             1 => {
@@ -214,16 +207,15 @@ impl<A: App> Server<A> {
             4 => members.iter().for_each(|socket| self.io.disconnect(*socket, request.close, &mut self.engine)),
             5 => {
                 let describe = |key: &SocketKey| {
-                    let (id, rooms) = self.io.describe(*key)?;
+                    let rooms = self.io.rooms_of(*key);
                     // What a request has brought is not kept, and `auth` holds secrets.
                     let handshake = json!({
                         "headers": {}, "time": "", "address": "", "xdomain": false, "secure": false, "issued": 0,
                         "url": "", "query": {}, "auth": {}
                     });
-                    let rooms: Vec<&str> = rooms.iter().map(|room| &**room).collect();
-                    Some(json!({"id": id, "handshake": handshake, "rooms": rooms, "data": {}}))
+                    json!({"id": rooms.first(), "handshake": handshake, "rooms": rooms, "data": {}})
                 };
-                let sockets: Vec<_> = members.iter().filter_map(describe).collect();
+                let sockets: Vec<_> = members.iter().map(describe).collect();
                 cluster.answer(namespace, &json!({"requestId": id, "sockets": sockets}), self.now);
             }
             // An event for the server itself: nobody here listens, but the caller waits for all.

@@ -11,11 +11,11 @@
 //! Sources: the adapter's messages as observed between two Node servers; the MessagePack specification.
 
 use crate::config::Config;
+use crate::socketio::Publication;
 use crate::socketio::packet::{self, Invalid};
 use bytes::Bytes;
-use rmp::encode as pack;
-use rmpv::ValueRef;
 use rmpv::decode::read_value_ref_with_max_depth;
+use rmpv::{Value, ValueRef};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -41,42 +41,22 @@ pub struct Broadcast {
     pub request: Option<String>,
 }
 
-/// Writes a broadcast; its event is JSON that has been checked.
-pub fn encode(
-    uid: &str, namespace: &str, rooms: &[String], except: &[String], event: &str, files: &[Bytes],
-) -> Vec<u8> {
-    let mut out = Vec::with_capacity(event.len() + 128);
-    let fine = "memory takes it";
-    pack::write_array_len(&mut out, 3).expect(fine);
-    pack::write_str(&mut out, uid).expect(fine);
-    pack::write_map_len(&mut out, 3).expect(fine);
-    pack::write_str(&mut out, "type").expect(fine);
-    pack::write_uint(&mut out, 2).expect(fine);
-    pack::write_str(&mut out, "data").expect(fine);
-    write_json(&mut out, event, files);
-    pack::write_str(&mut out, "nsp").expect(fine);
-    pack::write_str(&mut out, namespace).expect(fine);
-    pack::write_map_len(&mut out, 3).expect(fine);
-    for (key, names) in [("rooms", rooms), ("except", except)] {
-        pack::write_str(&mut out, key).expect(fine);
-        pack::write_array_len(&mut out, names.len() as u32).expect(fine);
-        names.iter().for_each(|name| pack::write_str(&mut out, name).expect(fine));
-    }
-    pack::write_str(&mut out, "flags").expect(fine);
-    pack::write_map_len(&mut out, 0).expect(fine);
-    out
-}
-
-/// Writes what a client has answered to a broadcast that asked for it: its first argument.
-pub fn encode_answer(request: &str, answer: Option<&str>, files: &[Bytes]) -> Vec<u8> {
-    let (mut out, fine) = (Vec::new(), "memory takes it");
-    pack::write_map_len(&mut out, 3).expect(fine);
-    pack::write_str(&mut out, "type").expect(fine);
-    pack::write_uint(&mut out, 9).expect(fine);
-    pack::write_str(&mut out, "requestId").expect(fine);
-    pack::write_str(&mut out, request).expect(fine);
-    pack::write_str(&mut out, "packet").expect(fine);
-    write_json(&mut out, answer.unwrap_or("null"), files);
+/// Writes a broadcast `[uid, packet, opts]`, or the answer of a client.
+pub fn encode(uid: &str, publication: &Publication) -> Vec<u8> {
+    let Publication { namespace, rooms, except, asker, json, attachments } = publication;
+    let map = |entries: Vec<(&str, Value)>| Value::Map(entries.into_iter().map(|(key, to)| (key.into(), to)).collect());
+    let names = |names: &[String]| Value::Array(names.iter().map(|name| name.as_str().into()).collect());
+    let data = value(json, attachments);
+    let content = match asker {
+        Some(asker) => map(vec![("type", 9.into()), ("requestId", (**asker).into()), ("packet", data)]),
+        None => {
+            let packet = map(vec![("type", 2.into()), ("data", data), ("nsp", (*namespace).into())]);
+            let opts = vec![("rooms", names(rooms)), ("except", names(except)), ("flags", map(vec![]))];
+            Value::Array(vec![uid.into(), packet, map(opts)])
+        }
+    };
+    let mut out = Vec::with_capacity(json.len() + 128);
+    rmpv::encode::write_value(&mut out, &content).expect("memory takes it");
     out
 }
 
@@ -106,40 +86,31 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
     }
 }
 
-/// Writes JSON as MessagePack, as the adapter for Node does.
-fn write_json(out: &mut Vec<u8>, json: &str, files: &[Bytes]) {
-    let fine = "memory takes it";
+/// JSON in the types of MessagePack, as the adapter for Node has them.
+fn value(json: &str, files: &[Bytes]) -> Value {
     match json.as_bytes().first() {
         Some(b'"') => {
             let raw = <&RawValue>::deserialize(&mut serde_json::Deserializer::from_str(json));
-            let text = raw.ok().and_then(packet::string).unwrap_or_default();
-            pack::write_str(out, &text).expect(fine);
+            raw.ok().and_then(packet::string).unwrap_or_default().as_ref().into()
         }
         Some(b'[') => {
             let elements = packet::elements(json).unwrap_or_default();
-            pack::write_array_len(out, elements.len() as u32).expect(fine);
-            elements.iter().for_each(|element| write_json(out, element.get(), files));
+            Value::Array(elements.iter().map(|element| value(element.get(), files)).collect())
         }
         Some(b'{') => {
             let Entries(entries) = serde_json::from_str(json).unwrap_or(Entries(Vec::new()));
             if let Some(file) = placeholder(&entries).and_then(|index| files.get(index)) {
-                return pack::write_bin(out, file).expect(fine);
+                return Value::Binary(file.to_vec());
             }
-            pack::write_map_len(out, entries.len() as u32).expect(fine);
-            for (key, value) in entries {
-                write_json(out, key.get(), files);
-                write_json(out, value.get(), files);
-            }
+            Value::Map(entries.iter().map(|(key, to)| (value(key.get(), files), value(to.get(), files))).collect())
         }
-        Some(b't') => pack::write_bool(out, true).expect(fine),
-        Some(b'f') => pack::write_bool(out, false).expect(fine),
-        Some(b'n') | None => pack::write_nil(out).expect(fine),
+        Some(b't') => true.into(),
+        Some(b'f') => false.into(),
+        Some(b'n') | None => Value::Nil,
         // 1e400 is Infinity in JavaScript.
         Some(_) => match json.parse().unwrap_or(f64::NAN) {
-            number if number.fract() == 0.0 && number.abs() < i64::MAX as f64 => {
-                pack::write_sint(out, number as i64).expect(fine);
-            }
-            number => pack::write_f64(out, number).expect(fine),
+            number if number.fract() == 0.0 && number.abs() < i64::MAX as f64 => (number as i64).into(),
+            number => number.into(),
         },
     }
 }

@@ -9,6 +9,7 @@
 pub mod packet;
 mod recovery;
 #[cfg(feature = "redis")]
+#[path = "../cluster/remote.rs"]
 pub mod remote;
 
 use crate::config::Config;
@@ -21,7 +22,7 @@ use crate::timers::{Deadline, Timers};
 use crate::ws::Text;
 use bytes::Bytes;
 use packet::{Invalid, Kind, Packet};
-use recovery::Presented;
+use recovery::{Presented, Target};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -110,7 +111,7 @@ pub struct Event<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct To<'a> {
     /// Index into [`App::namespaces`].
-    pub namespace: u16,
+    pub namespace: usize,
     /// Sockets in at least one of these rooms; empty means all sockets of the namespace.
     pub rooms: &'a [&'a str],
     /// Not these.
@@ -119,15 +120,17 @@ pub struct To<'a> {
     pub local: bool,
 }
 
-/// A broadcast of ours, as other servers are told of it.
-#[derive(Debug)]
+/// What other servers are told: a broadcast of ours, or what a client has answered to a question of theirs.
+#[derive(Debug, Default)]
 pub struct Publication {
     pub namespace: &'static str,
     pub rooms: Vec<String>,
     /// Ids of sockets.
     pub except: Vec<String>,
-    /// JSON: an array of name and arguments.
-    pub event: String,
+    /// By what the other server calls the question.
+    pub asker: Option<Box<str>>,
+    /// JSON: an array of name and arguments; of an answer only the first argument.
+    pub json: String,
     pub attachments: Vec<Bytes>,
 }
 
@@ -140,26 +143,28 @@ enum Late {
 
 struct Socket {
     id: Id,
-    /// Where it is connected; `None`: its connection broke, and it is in `Io::held`.
-    session: Option<SessionId>,
-    namespace: u16,
+    place: Place,
+    namespace: usize,
     /// The number of the next event that asks for an answer.
     next_ack: u64,
+    /// Answers we wait for, by number.
+    acks: BTreeMap<u64, Owed>,
     rooms: Vec<Box<str>>,
     /// Proves that a client owns this socket; `None` if the client does not know recovery.
     secret: Option<Id>,
     /// The offset when it connected: what a client has seen that has had no event yet.
     since: u64,
+    /// The socket that its client had before and could not recover.
+    predecessor: Option<SocketKey>,
 }
 
-/// An answer that a client owes us.
-struct Owed {
-    deadline: Deadline,
-    /// The server that wants it, if it is not the application.
-    asker: Option<u64>,
+/// Where a socket is.
+enum Place {
+    Connected(SessionId),
+    Held(Box<Held>),
 }
 
-/// A socket whose connection broke. It hears nothing, but it is kept, with all that is said meanwhile.
+/// Its connection broke: it hears nothing, but it is kept, with all that is said meanwhile.
 struct Held {
     reason: Reason,
     /// The application has been told.
@@ -168,6 +173,22 @@ struct Held {
     deadline: Deadline,
     /// The end of the time in which it can be recovered.
     until: Instant,
+}
+
+impl Socket {
+    fn session(&self) -> Option<SessionId> {
+        match self.place {
+            Place::Connected(session) => Some(session),
+            Place::Held(_) => None,
+        }
+    }
+}
+
+/// An answer that a client owes us.
+struct Owed {
+    deadline: Deadline,
+    /// By what the server that wants it calls its question, if it is not the application.
+    asker: Option<Box<str>>,
 }
 
 /// A binary packet whose attachments are still coming.
@@ -184,10 +205,8 @@ struct Partial {
 struct Client {
     /// Its sockets, one per namespace; nearly always one.
     sockets: Vec<SocketKey>,
-    /// It has had a socket: late packets for one that is gone are no error.
-    known: bool,
     partial: Option<Box<Partial>>,
-    /// When it must have connected, or its partial packet must be whole.
+    /// When it must have had its first socket, or its partial packet must be whole.
     deadline: Deadline,
 }
 
@@ -197,24 +216,17 @@ pub struct Io {
     namespaces: &'static [&'static str],
     sockets: Slab<crate::slab::Socket, Socket>,
     clients: HashMap<SessionId, Client>,
-    rooms: HashMap<(u16, Box<str>), BTreeSet<SocketKey>>,
-    held: HashMap<SocketKey, Held>,
-    held_timers: Timers<SocketKey>,
-    /// Sockets that came instead of another which could not be recovered, and those.
-    predecessors: HashMap<SocketKey, SocketKey>,
+    rooms: HashMap<(usize, Box<str>), BTreeSet<SocketKey>>,
+    /// Sockets that are held.
+    held: Timers<SocketKey>,
     /// Sockets with a secret. While there are none, nothing is kept.
     recoverable: usize,
     log: recovery::Log,
     timers: Timers<SessionId>,
-    /// Answers we wait for.
-    acks: BTreeMap<(SocketKey, u64), Owed>,
     ack_timers: Timers<(SocketKey, u64)>,
     late: VecDeque<Late>,
-    /// Other servers are told of broadcasts, and each socket is in a room of its own, by which they can name it.
-    shared: bool,
+    /// For other servers, if there are any.
     publications: VecDeque<Publication>,
-    /// Answers for other servers: whom for, and the first argument as JSON.
-    answers: VecDeque<(u64, String, Vec<Bytes>)>,
 }
 
 impl Io {
@@ -226,18 +238,13 @@ impl Io {
             sockets: Slab::default(),
             clients: HashMap::new(),
             rooms: HashMap::new(),
-            held: HashMap::new(),
-            held_timers: Timers::default(),
-            predecessors: HashMap::new(),
+            held: Timers::default(),
             recoverable: 0,
             log: recovery::Log::default(),
             timers: Timers::default(),
-            acks: BTreeMap::new(),
             ack_timers: Timers::default(),
             late: VecDeque::new(),
-            shared: false,
             publications: VecDeque::new(),
-            answers: VecDeque::new(),
         }
     }
 
@@ -248,7 +255,7 @@ impl Io {
 
     /// When [`Io::expire`] wants to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
-        [self.timers.next(), self.ack_timers.next(), self.held_timers.next()].into_iter().flatten().min()
+        [self.timers.next(), self.ack_timers.next(), self.held.next()].into_iter().flatten().min()
     }
 
     /// Takes an event of a session, and tells the application what comes of it.
@@ -285,7 +292,7 @@ impl Io {
     /// Tells the application one thing that has no message behind it; `false` if there is none.
     pub fn handle_late(&mut self, engine: &mut Engine, app: &mut impl App) -> bool {
         let Some(late) = self.late.pop_front() else { return false };
-        let cx = &mut Cx { io: self, engine };
+        let cx = &mut self.cx(engine);
         match late {
             Late::Disconnected(socket, reason) => app.disconnected(cx, socket, reason),
             Late::Forgotten(socket) => app.forgotten(socket),
@@ -300,7 +307,7 @@ impl Io {
             return Err(Invalid("a packet before the last one had all its attachments"));
         }
         let packet = packet::decode(&text, &self.config)?;
-        let namespace = self.namespaces.iter().position(|name| *name == packet.namespace).map(|index| index as u16);
+        let namespace = self.namespaces.iter().position(|name| *name == packet.namespace);
         let of_namespace =
             |key: &&SocketKey| self.sockets.get(**key).is_some_and(|socket| Some(socket.namespace) == namespace);
         let socket = client.sockets.iter().find(of_namespace).copied();
@@ -316,7 +323,8 @@ impl Io {
             // Older clients may ask for what is theirs already.
             (Kind::Connect, Some(0), Some(_)) if engine.is_old(id) => {}
             (Kind::Connect | Kind::ConnectError, ..) => return Err(Invalid("a packet that makes no sense now")),
-            (_, _, None) if !client.known => return Err(Invalid("a packet before CONNECT")),
+            // Later, packets for a socket that is gone are no error.
+            (_, _, None) if client.deadline.at().is_some() => return Err(Invalid("a packet before CONNECT")),
             (Kind::Disconnect, _, Some(socket)) => {
                 client.sockets.retain(|key| *key != socket);
                 self.remove(socket, Reason::Left);
@@ -361,118 +369,116 @@ impl Io {
             let (name, args) = elements.split_first().ok_or(Invalid("an event without a name"))?;
             let name = &*packet::event_name(name)?;
             let event = Event { name, args, attachments, ack: packet.id };
-            app.event(&mut Cx { io: self, engine }, socket, &event);
+            app.event(&mut self.cx(engine), socket, &event);
         } else if let Some(number) = packet.id
-            && let Some(mut owed) = self.acks.remove(&(socket, number))
+            && let Some(known) = self.sockets.get_mut(socket)
+            && let Some(mut owed) = known.acks.remove(&number)
         {
             // An answer that we do not wait for, or no longer, is nothing.
             self.ack_timers.clear((socket, number), &mut owed.deadline);
-            if let Some(asker) = owed.asker {
-                let first = elements.first().map_or("null", |first| first.get());
-                self.answers.push_back((asker, first.to_owned(), attachments.to_vec()));
-                return Ok(());
+            if owed.asker.is_some() {
+                self.publications.push_back(Publication {
+                    namespace: self.namespaces[known.namespace],
+                    asker: owed.asker,
+                    json: elements.first().map_or("null", |first| first.get()).to_owned(),
+                    attachments: attachments.to_vec(),
+                    ..Publication::default()
+                });
+            } else {
+                let answer = Event { name: "", args: &elements, attachments, ack: None };
+                app.acknowledged(&mut self.cx(engine), socket, number, Some(&answer));
             }
-            let answer = Event { name: "", args: &elements, attachments, ack: None };
-            app.acknowledged(&mut Cx { io: self, engine }, socket, number, Some(&answer));
         }
         Ok(())
     }
 
+    /// What the application is called with.
+    pub fn cx<'a>(&'a mut self, engine: &'a mut Engine) -> Cx<'a> {
+        Cx { io: self, engine }
+    }
+
     /// A client asks for a socket; the application decides, and the client is told.
     fn connect(
-        &mut self, session: SessionId, namespace: u16, auth: Option<&RawValue>, engine: &mut Engine, app: &mut impl App,
+        &mut self, session: SessionId, namespace: usize, auth: Option<&RawValue>, engine: &mut Engine,
+        app: &mut impl App,
     ) {
-        let name = self.namespaces[usize::from(namespace)];
+        let name = self.namespaces[namespace];
         let presented = recovery::presented(auth).filter(|presented| {
             let known = self.sockets.get(presented.key);
             engine.recovers(session)
                 && known.is_some_and(|known| known.secret == Some(presented.secret) && known.namespace == namespace)
         });
-        if let Some(presented) = &presented {
-            self.take_over(presented.key, engine);
-            if self.recover(session, presented.key, presented.offset, engine) {
-                return app.recovered(&mut Cx { io: self, engine }, presented.key);
-            }
+        if let Some(presented) = &presented
+            && self.recover(session, presented, engine)
+        {
+            return app.recovered(&mut self.cx(engine), presented.key);
         }
         if let Err(message) = app.admit(name, auth) {
             return self.refuse(session, name, &message, engine);
         }
-        let (Some(client), Some(sid)) = (self.clients.get_mut(&session), engine.sid(session)) else { return };
-        self.timers.clear(session, &mut client.deadline);
-        client.known = true;
+        let Some(sid) = engine.sid(session) else { return };
         // Older clients compute their id from the sid, so it is not ours to choose.
         let id = if engine.is_old(session) { sid } else { engine.fresh_id() };
         let secret = engine.recovers(session).then(|| engine.fresh_id());
         self.recoverable += usize::from(secret.is_some());
-        let socket = Socket {
+        let key = self.sockets.insert(Socket {
             id,
-            session: Some(session),
+            place: Place::Connected(session),
             namespace,
             next_ack: 0,
+            acks: BTreeMap::new(),
             rooms: Vec::new(),
             secret,
             since: self.log.last,
-        };
-        let key = self.sockets.insert(socket);
-        client.sockets.push(key);
-        if self.shared {
+            predecessor: presented.map(|presented| presented.key),
+        });
+        if self.config.redis.is_some() {
+            // By it other servers name the socket.
             self.join(key, &id.to_string());
         }
-        if let Some(Presented { key: old, .. }) = presented {
-            self.predecessors.insert(key, old);
-        }
         self.welcome(session, key, engine);
-        app.connected(&mut Cx { io: self, engine }, key, auth);
+        app.connected(&mut self.cx(engine), key, auth);
     }
 
-    /// Answers a CONNECT.
-    fn welcome(&self, session: SessionId, key: SocketKey, engine: &mut Engine) {
-        let Some(socket) = self.sockets.get(key) else { return };
-        let old = engine.is_old(session);
-        let answer = Encoded::text(|out| {
-            packet::write_head(out, Kind::Connect, 0, self.namespaces[usize::from(socket.namespace)], None);
-            let json = match socket.secret {
-                _ if old => String::new(),
-                None => format!("{{\"sid\":\"{}\"}}", socket.id),
-                Some(secret) => format!("{{\"sid\":\"{}\",\"pid\":\"{}\"}}", socket.id, recovery::pid(key, secret)),
-            };
-            out.extend_from_slice(json.as_bytes());
-        });
-        engine.send(session, &answer);
-    }
-
-    /// The client of a socket has come back while we still believe in its old session: that one ends without a word.
-    fn take_over(&mut self, key: SocketKey, engine: &mut Engine) {
-        let Some(old) = self.sockets.get(key).and_then(|socket| socket.session) else { return };
-        if let Some(client) = self.clients.get_mut(&old) {
-            client.sockets.retain(|own| *own != key);
-        }
-        self.broken(key, engineio::Reason::TransportClose, engine.now());
-        engine.close(old, engineio::Reason::TransportClose);
-    }
-
-    /// Gives a held socket to a new session, with all it has missed. If it is too late for that, or some of that is
-    /// gone, nothing happens, and it will never be asked for again.
-    fn recover(&mut self, session: SessionId, key: SocketKey, offset: Option<u64>, engine: &mut Engine) -> bool {
-        let (Some(socket), Some(client)) = (self.sockets.get_mut(key), self.clients.get_mut(&session)) else {
-            return false;
+    /// Gives a client its socket, and answers its CONNECT.
+    fn welcome(&mut self, session: SessionId, key: SocketKey, engine: &mut Engine) {
+        let Some((client, socket)) = self.clients.get_mut(&session).zip(self.sockets.get_mut(key)) else { return };
+        self.timers.clear(session, &mut client.deadline);
+        client.sockets.push(key);
+        socket.place = Place::Connected(session);
+        let json = match socket.secret {
+            _ if engine.is_old(session) => String::new(),
+            None => format!("{{\"sid\":\"{}\"}}", socket.id),
+            Some(secret) => format!("{{\"sid\":\"{}\",\"pid\":\"{}\"}}", socket.id, recovery::pid(key, secret)),
         };
+        let namespace = self.namespaces[socket.namespace];
+        let answer = encode(Kind::Connect, namespace, None, &[], |out| out.extend_from_slice(json.as_bytes()));
+        engine.send(session, &answer[0]);
+    }
+
+    /// Gives a socket to a new session of its client, with all it has missed. If it is too late for that, or some of
+    /// that is gone, the socket is held, and will never be asked for again.
+    fn recover(&mut self, session: SessionId, presented: &Presented, engine: &mut Engine) -> bool {
+        let key = presented.key;
+        // The client has come back while we still believe in its old session: that one ends without a word.
+        if let Some(old) = self.sockets.get(key).and_then(Socket::session) {
+            if let Some(client) = self.clients.get_mut(&old) {
+                client.sockets.retain(|own| *own != key);
+            }
+            self.broken(key, engineio::Reason::TransportClose, engine.now());
+            engine.close(old, engineio::Reason::TransportClose);
+        }
+        let Some(socket) = self.sockets.get_mut(key) else { return false };
         // The official client presents the offset of an earlier socket if this one has heard nothing.
-        let since = offset.unwrap_or_default().max(socket.since);
-        let late = self.held.get(&key).is_some_and(|held| held.until < engine.now());
+        let since = presented.offset.unwrap_or_default().max(socket.since);
+        let late = matches!(&socket.place, Place::Held(held) if held.until < engine.now());
         if late || self.log.since(since, key, socket).is_none() {
             self.recoverable -= usize::from(socket.secret.take().is_some());
             return false;
         }
-        if let Some(mut held) = self.held.remove(&key) {
-            self.held_timers.clear(key, &mut held.deadline);
+        if let Place::Held(held) = &mut socket.place {
+            self.held.clear(key, &mut held.deadline);
         }
-        // Taken over without a grace: the application does not know yet that it was away.
-        self.late.retain(|late| !matches!(late, Late::Disconnected(gone, _) if *gone == key));
-        self.timers.clear(session, &mut client.deadline);
-        client.known = true;
-        client.sockets.push(key);
-        socket.session = Some(session);
         self.welcome(session, key, engine);
         if let Some(socket) = self.sockets.get(key)
             && let Some(missed) = self.log.since(since, key, socket)
@@ -486,71 +492,53 @@ impl Io {
     /// official clients send it over polling after errors and time-outs too; those that leave send `41` before.
     fn broken(&mut self, key: SocketKey, reason: engineio::Reason, now: Instant) {
         let Some(socket) = self.sockets.get_mut(key) else { return };
-        if socket.secret.is_none() || reason == engineio::Reason::ServerClose {
-            return self.remove(key, Reason::Session(reason));
+        let stopping = reason == engineio::Reason::ServerClose;
+        let reason = Reason::Session(reason);
+        if socket.secret.is_none() || stopping {
+            return self.remove(key, reason);
         }
-        socket.session = None;
         let (grace, time) = (self.config.leave_grace, self.config.recovery_time);
-        let mut held = Held {
-            reason: Reason::Session(reason),
-            told: grace.is_zero(),
-            deadline: Deadline::default(),
-            until: now + time,
-        };
-        if held.told {
-            self.late.push_back(Late::Disconnected(key, held.reason));
-        }
-        self.held_timers.set(key, &mut held.deadline, if held.told { held.until } else { now + grace });
-        self.held.insert(key, held);
+        let mut held = Held { reason, told: false, deadline: Deadline::default(), until: now + time };
+        self.held.set(key, &mut held.deadline, now + grace);
+        socket.place = Place::Held(Box::new(held));
         // As many as there may be connections: what is beyond, whoever has been away longest, is given up.
         if self.held.len() > self.config.max_connections
-            && let Some((_, oldest)) = self.held_timers.pop_due(now + time.max(grace))
+            && let Some((_, oldest)) = self.held.pop_due(now + time.max(grace))
         {
-            self.forget(oldest);
+            self.remove(oldest, Reason::Ended);
         }
-    }
-
-    /// A held socket is not waited for any longer.
-    fn forget(&mut self, key: SocketKey) {
-        let reason = self.held.get(&key).map_or(Reason::Ended, |held| held.reason);
-        self.remove(key, reason);
     }
 
     /// Refuses the socket the client asked for. Protocol 5 has an object where 3 and 4 had any value.
     fn refuse(&mut self, session: SessionId, namespace: &str, message: &str, engine: &mut Engine) {
         let old = engine.is_old(session);
-        let answer = Encoded::text(|out| {
-            packet::write_head(out, Kind::ConnectError, 0, namespace, None);
-            match old {
-                true => write_json(out, &message),
-                false => write_json(out, &BTreeMap::from([("message", message)])),
-            }
+        let answer = encode(Kind::ConnectError, namespace, None, &[], |out| match old {
+            true => write_json(out, &message),
+            false => write_json(out, &BTreeMap::from([("message", message)])),
         });
-        engine.send(session, &answer);
+        engine.send(session, &answer[0]);
     }
 
-    /// Takes a socket out of the books.
-    fn remove(&mut self, key: SocketKey, reason: Reason) {
+    /// Takes a socket out of the books. The reason is that of its broken connection, if it was held.
+    fn remove(&mut self, key: SocketKey, mut reason: Reason) {
         let Some(socket) = self.sockets.remove(key) else { return };
         for room in socket.rooms {
             self.leave(key, socket.namespace, room);
         }
-        while let Some((&number, _)) = self.acks.range((key, 0)..=(key, u64::MAX)).next().map(|((_, n), d)| (n, d)) {
-            if let Some(mut owed) = self.acks.remove(&(key, number)) {
-                self.ack_timers.clear((key, number), &mut owed.deadline);
-            }
+        for (number, mut owed) in socket.acks {
+            self.ack_timers.clear((key, number), &mut owed.deadline);
         }
-        self.predecessors.remove(&key);
         self.recoverable -= usize::from(socket.secret.is_some());
         if self.recoverable == 0 {
             self.log.clear();
         }
-        let held = self.held.remove(&key);
-        if !held.as_ref().is_some_and(|held| held.told) {
-            self.late.push_back(Late::Disconnected(key, reason));
+        let mut told = false;
+        if let Place::Held(mut held) = socket.place {
+            self.held.clear(key, &mut held.deadline);
+            (told, reason) = (held.told, held.reason);
         }
-        if let Some(mut held) = held {
-            self.held_timers.clear(key, &mut held.deadline);
+        if !told {
+            self.late.push_back(Late::Disconnected(key, reason));
         }
         self.late.push_back(Late::Forgotten(key));
     }
@@ -562,7 +550,7 @@ impl Io {
         }
     }
 
-    fn leave(&mut self, key: SocketKey, namespace: u16, room: Box<str>) {
+    fn leave(&mut self, key: SocketKey, namespace: usize, room: Box<str>) {
         let place = (namespace, room);
         if let Some(members) = self.rooms.get_mut(&place) {
             members.remove(&key);
@@ -572,78 +560,66 @@ impl Io {
         }
     }
 
-    /// Closes sessions that did not connect, or whose attachments did not come; gives up on acks.
+    /// Closes sessions that did not connect, or whose attachments did not come; gives up on acks, and on sockets whose
+    /// clients do not come back.
     pub fn expire(&mut self, engine: &mut Engine) {
         while let Some((_, id)) = self.timers.pop_due(engine.now()) {
             let half = self.clients.get(&id).is_some_and(|client| client.partial.is_some());
             engine.close(id, if half { engineio::Reason::ParseError } else { engineio::Reason::ServerClose });
         }
-        while let Some((_, key)) = self.held_timers.pop_due(engine.now()) {
-            match self.held.get_mut(&key) {
-                Some(held) if !held.told => {
+        while let Some((_, key)) = self.held.pop_due(engine.now()) {
+            match self.sockets.get_mut(key).map(|socket| &mut socket.place) {
+                Some(Place::Held(held)) if !held.told => {
                     held.told = true;
                     self.late.push_back(Late::Disconnected(key, held.reason));
-                    self.held_timers.set(key, &mut held.deadline, held.until.max(engine.now()));
+                    self.held.set(key, &mut held.deadline, held.until.max(engine.now()));
                 }
-                _ => self.forget(key),
+                _ => self.remove(key, Reason::Ended),
             }
         }
         while let Some((_, (socket, number))) = self.ack_timers.pop_due(engine.now()) {
-            if self.acks.remove(&(socket, number)).is_some_and(|owed| owed.asker.is_none()) {
+            let owed = self.sockets.get_mut(socket).and_then(|known| known.acks.remove(&number));
+            if owed.is_some_and(|owed| owed.asker.is_none()) {
                 self.late.push_back(Late::NoAnswer(socket, number));
             }
         }
     }
 
-    /// The number for an event that asks `socket` for an answer by `deadline`; `None` if it owes too many already.
-    fn expect_ack(&mut self, socket: SocketKey, asker: Option<u64>, at: Instant) -> Option<u64> {
-        let owed = self.acks.range((socket, 0)..=(socket, u64::MAX)).count();
-        let known = self.sockets.get_mut(socket).filter(|_| owed < self.config.max_acks)?;
+    /// The number for an event that asks `socket` for an answer until `at`; `None` if it owes too many already.
+    fn expect_ack(&mut self, socket: SocketKey, asker: Option<Box<str>>, at: Instant) -> Option<u64> {
+        let known = self.sockets.get_mut(socket).filter(|known| known.acks.len() < self.config.max_acks)?;
         let number = known.next_ack;
         known.next_ack += 1;
         let mut deadline = Deadline::default();
         self.ack_timers.set((socket, number), &mut deadline, at);
-        self.acks.insert((socket, number), Owed { deadline, asker });
+        known.acks.insert(number, Owed { deadline, asker });
         Some(number)
     }
 
-    /// Leaves a broadcast for the other servers. What stands before the JSON has no bracket.
-    fn publish(&mut self, to: &To, head: &Encoded, attachments: &[Bytes]) {
-        let packet = String::from_utf8_lossy(head.data());
-        let ids = to.except.iter().filter_map(|key| self.sockets.get(*key));
-        self.publications.push_back(Publication {
-            namespace: self.namespaces[usize::from(to.namespace)],
-            rooms: to.rooms.iter().map(|room| (*room).to_owned()).collect(),
-            except: ids.map(|socket| socket.id.to_string()).collect(),
-            event: packet[packet.find('[').unwrap_or(packet.len())..].to_owned(),
-            attachments: attachments.to_vec(),
-        });
+    /// The sockets that `to` names.
+    fn members<'a>(&'a self, to: &'a To) -> impl Iterator<Item = (SocketKey, &'a Socket)> {
+        let everybody = to.rooms.is_empty().then(|| self.sockets.iter());
+        let rooms = to.rooms.iter().filter_map(|room| self.rooms.get(&(to.namespace, Box::from(*room))));
+        // A set, because who is in two of the rooms is meant once.
+        let some: BTreeSet<SocketKey> = rooms.flatten().copied().collect();
+        let some = some.into_iter().filter_map(|key| Some((key, self.sockets.get(key)?)));
+        let members = everybody.into_iter().flatten().chain(some);
+        members.filter(|(key, socket)| socket.namespace == to.namespace && !to.except.contains(key))
     }
 
     /// Sends to everybody `to` names. The messages were encoded once; a recipient costs a reference to each.
     fn broadcast(&mut self, to: &To, mut messages: Vec<Encoded>, engine: &mut Engine) {
-        let Some(head) = messages.first() else { return };
-        let recoverable = (self.recoverable > 0).then(|| recovery::with_offset(head, self.log.last + 1));
-        let mut deliver = |key: SocketKey, socket: &Socket| {
-            let Some(session) = socket.session else { return };
-            if socket.namespace == to.namespace && !to.except.contains(&key) {
+        let recoverable = (self.recoverable > 0).then(|| recovery::with_offset(&messages[0], self.log.last + 1));
+        for (_, socket) in self.members(to) {
+            if let Some(session) = socket.session() {
                 let own = recoverable.as_ref().filter(|_| socket.secret.is_some());
-                engine.send(session, own.unwrap_or(head));
+                engine.send(session, own.unwrap_or(&messages[0]));
                 messages[1..].iter().for_each(|attachment| engine.send(session, attachment));
-            }
-        };
-        if to.rooms.is_empty() {
-            self.sockets.iter().for_each(|(key, socket)| deliver(key, socket));
-        } else {
-            // A set, because who is in two of the rooms gets it once.
-            let rooms = to.rooms.iter().filter_map(|room| self.rooms.get(&(to.namespace, Box::from(*room))));
-            for key in rooms.flatten().copied().collect::<BTreeSet<SocketKey>>() {
-                self.sockets.get(key).into_iter().for_each(|socket| deliver(key, socket));
             }
         }
         if let Some(recoverable) = recoverable {
             messages[0] = recoverable;
-            self.log.keep_many(to, messages, engine.now(), &self.config);
+            self.log.keep(Target::many(to), messages, engine.now(), &self.config);
         }
     }
 }
@@ -656,7 +632,7 @@ pub struct Cx<'a> {
 
 impl Cx<'_> {
     /// The namespace of a socket, as an index into [`App::namespaces`].
-    pub fn namespace(&self, socket: SocketKey) -> Option<u16> {
+    pub fn namespace(&self, socket: SocketKey) -> Option<usize> {
         Some(self.io.sockets.get(socket)?.namespace)
     }
 
@@ -665,30 +641,19 @@ impl Cx<'_> {
         Some(self.io.sockets.get(socket)?.id)
     }
 
-    /// The socket that the client of this one had before, if it is still held and could not be recovered.
+    /// The socket that the client of this one had before and could not recover. It may be gone by now.
     pub fn predecessor(&self, socket: SocketKey) -> Option<SocketKey> {
-        self.io.predecessors.get(&socket).copied()
+        self.io.sockets.get(socket)?.predecessor
     }
 
     /// Sends an event to one socket.
     pub fn emit(&mut self, socket: SocketKey, name: &str, args: &impl Serialize, attachments: &[Bytes]) {
-        let Some(known) = self.io.sockets.get(socket) else { return };
-        let namespace = self.io.namespaces[usize::from(known.namespace)];
-        let mut messages = encode(Kind::Event, namespace, None, Some(name), args, attachments);
-        if known.secret.is_some() {
-            messages[0] = recovery::with_offset(&messages[0], self.io.log.last + 1);
-        }
-        if let Some(session) = known.session {
-            messages.iter().for_each(|message| self.engine.send(session, message));
-        }
-        if known.secret.is_some() {
-            self.io.log.keep_one(socket, messages, self.engine.now(), &self.io.config);
-        }
+        self.send(socket, Kind::Event, None, attachments, |out| write_event(out, name, args));
     }
 
     /// Answers an event that asked for it.
     pub fn ack(&mut self, socket: SocketKey, number: u64, args: &impl Serialize, attachments: &[Bytes]) {
-        self.send(socket, Kind::Ack, Some(number), None, args, attachments);
+        self.send(socket, Kind::Ack, Some(number), attachments, |out| write_json(out, args));
     }
 
     /// Sends an event that asks for an answer within `timeout`; [`App::acknowledged`] is called with the number
@@ -697,29 +662,45 @@ impl Cx<'_> {
         &mut self, socket: SocketKey, name: &str, args: &impl Serialize, timeout: Duration,
     ) -> Option<u64> {
         let number = self.io.expect_ack(socket, None, self.engine.now() + timeout)?;
-        self.send(socket, Kind::Event, Some(number), Some(name), args, &[]);
+        self.send(socket, Kind::Event, Some(number), &[], |out| write_event(out, name, args));
         Some(number)
     }
 
+    /// What has a number is not kept for recovery, as in the reference: the answer would come too late.
     fn send(
-        &mut self, socket: SocketKey, kind: Kind, number: Option<u64>, name: Option<&str>, args: &impl Serialize,
-        attachments: &[Bytes],
+        &mut self, socket: SocketKey, kind: Kind, number: Option<u64>, attachments: &[Bytes],
+        write: impl FnOnce(&mut Vec<u8>),
     ) {
         let Some(known) = self.io.sockets.get(socket) else { return };
-        let (Some(session), namespace) = (known.session, self.io.namespaces[usize::from(known.namespace)]) else {
-            return;
-        };
-        for message in encode(kind, namespace, number, name, args, attachments) {
-            self.engine.send(session, &message);
+        let mut messages = encode(kind, self.io.namespaces[known.namespace], number, attachments, write);
+        let keep = number.is_none() && known.secret.is_some();
+        if keep {
+            messages[0] = recovery::with_offset(&messages[0], self.io.log.last + 1);
+        }
+        if let Some(session) = known.session() {
+            messages.iter().for_each(|message| self.engine.send(session, message));
+        }
+        if keep {
+            self.io.log.keep(Target::One(socket), messages, self.engine.now(), &self.io.config);
         }
     }
 
     /// Sends an event to everybody `to` names.
     pub fn broadcast(&mut self, to: &To, name: &str, args: &impl Serialize, attachments: &[Bytes]) {
-        let namespace = self.io.namespaces[usize::from(to.namespace)];
-        let messages = encode(Kind::Event, namespace, None, Some(name), args, attachments);
-        if self.io.shared && !to.local {
-            self.io.publish(to, &messages[0], attachments);
+        let namespace = self.io.namespaces[to.namespace];
+        let messages = encode(Kind::Event, namespace, None, attachments, |out| write_event(out, name, args));
+        if self.io.config.redis.is_some() && !to.local {
+            // What stands before the JSON has no bracket.
+            let packet = String::from_utf8_lossy(messages[0].data());
+            let ids = to.except.iter().filter_map(|key| self.id(*key));
+            self.io.publications.push_back(Publication {
+                namespace,
+                rooms: to.rooms.iter().map(|room| (*room).to_owned()).collect(),
+                except: ids.map(|id| id.to_string()).collect(),
+                asker: None,
+                json: packet[packet.find('[').unwrap_or(packet.len())..].to_owned(),
+                attachments: attachments.to_vec(),
+            });
         }
         self.io.broadcast(to, messages, self.engine);
     }
@@ -740,10 +721,9 @@ impl Cx<'_> {
     /// Ends a socket; the client is told. [`App::disconnected`] is called later.
     pub fn disconnect(&mut self, socket: SocketKey) {
         let Some(known) = self.io.sockets.get(socket) else { return };
-        let namespace = self.io.namespaces[usize::from(known.namespace)];
-        if let Some(session) = known.session {
-            let goodbye = Encoded::text(|out| packet::write_head(out, Kind::Disconnect, 0, namespace, None));
-            self.engine.send(session, &goodbye);
+        if let Some(session) = known.session() {
+            let namespace = self.io.namespaces[known.namespace];
+            self.engine.send(session, &encode(Kind::Disconnect, namespace, None, &[], |_| {})[0]);
             if let Some(client) = self.io.clients.get_mut(&session) {
                 client.sockets.retain(|key| *key != socket);
             }
@@ -752,26 +732,30 @@ impl Cx<'_> {
     }
 }
 
-/// An event or an answer as messages: the packet, then its attachments.
+/// A packet as messages: the packet itself, whose JSON `write` appends, then its attachments.
 fn encode(
-    kind: Kind, namespace: &str, number: Option<u64>, name: Option<&str>, args: &impl Serialize, attachments: &[Bytes],
+    kind: Kind, namespace: &str, number: Option<u64>, attachments: &[Bytes], write: impl FnOnce(&mut Vec<u8>),
 ) -> Vec<Encoded> {
     let kind = if attachments.is_empty() { kind } else { kind.binary() };
     let head = Encoded::text(|out| {
         packet::write_head(out, kind, attachments.len(), namespace, number);
-        let Some(name) = name else { return write_json(out, args) };
-        out.push(b'[');
-        write_json(out, &name);
-        // The array of the arguments goes on where the name has begun one.
-        let start = out.len();
-        write_json(out, args);
-        if out[start..] == *b"[]" {
-            out.remove(start);
-        } else {
-            out[start] = b',';
-        }
+        write(out);
     });
     std::iter::once(head).chain(attachments.iter().cloned().map(Encoded::binary)).collect()
+}
+
+/// Writes an event: an array of its name and its arguments.
+fn write_event(out: &mut Vec<u8>, name: &str, args: &impl Serialize) {
+    out.push(b'[');
+    write_json(out, &name);
+    // The array of the arguments goes on where the name has begun one.
+    let start = out.len();
+    write_json(out, args);
+    if out[start..] == *b"[]" {
+        out.remove(start);
+    } else {
+        out[start] = b',';
+    }
 }
 
 fn write_json(out: &mut Vec<u8>, value: &impl Serialize) {

@@ -55,12 +55,17 @@ pub fn with_offset(event: &Encoded, offset: u64) -> Encoded {
 }
 
 /// Whom a kept packet was for.
-enum Target {
+pub enum Target {
     One(SocketKey),
-    Many { namespace: u16, rooms: Box<[Box<str>]>, except: Box<[SocketKey]> },
+    Many { namespace: usize, rooms: Box<[Box<str>]>, except: Box<[SocketKey]> },
 }
 
 impl Target {
+    pub fn many(to: &To) -> Target {
+        let rooms = to.rooms.iter().map(|room| Box::from(*room)).collect();
+        Target::Many { namespace: to.namespace, rooms, except: to.except.into() }
+    }
+
     fn has(&self, key: SocketKey, socket: &Socket) -> bool {
         match self {
             Target::One(one) => *one == key,
@@ -91,18 +96,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// Keeps what was sent to one socket under the next offset.
-    pub fn keep_one(&mut self, key: SocketKey, messages: Vec<Encoded>, now: Instant, config: &Config) {
-        self.keep(Target::One(key), messages, now, config);
-    }
-
-    /// Keeps what was sent to many under the next offset.
-    pub fn keep_many(&mut self, to: &To, messages: Vec<Encoded>, now: Instant, config: &Config) {
-        let rooms = to.rooms.iter().map(|room| Box::from(*room)).collect();
-        self.keep(Target::Many { namespace: to.namespace, rooms, except: to.except.into() }, messages, now, config);
-    }
-
-    fn keep(&mut self, target: Target, messages: Vec<Encoded>, now: Instant, config: &Config) {
+    /// Keeps what was sent under the next offset.
+    pub fn keep(&mut self, target: Target, messages: Vec<Encoded>, now: Instant, config: &Config) {
         let bytes = OVERHEAD + messages.iter().map(|message| message.data().len()).sum::<usize>();
         self.kept.push_back(Kept { at: now, bytes, target, messages });
         self.bytes += bytes;

@@ -1,0 +1,77 @@
+//! What a cluster asks of [`Io`]: publications out; broadcasts, questions and orders of other servers in. Part of
+//! `socketio`.
+//!
+//! Other servers call sockets by id. Each socket is in a room that is called like its id, as in the reference, so that
+//! rooms and exceptions are found the same way.
+
+use super::packet::Kind;
+use super::{Io, Publication, To, encode};
+use crate::engineio::{self, Engine};
+use crate::slab::SocketKey;
+use bytes::Bytes;
+use std::time::Instant;
+
+impl Io {
+    /// The next thing that other servers are to be told.
+    pub fn poll_publication(&mut self) -> Option<Publication> {
+        self.publications.pop_front()
+    }
+
+    /// Namespace, rooms and sockets that are called so.
+    fn find<'a>(
+        &self, namespace: &str, rooms: &'a [String], except: &[String],
+    ) -> Option<(usize, Vec<&'a str>, Vec<SocketKey>)> {
+        let namespace = self.namespaces.iter().position(|name| *name == namespace)?;
+        let except = except.iter().filter_map(|room| self.rooms.get(&(namespace, room.as_str().into())));
+        Some((namespace, rooms.iter().map(String::as_str).collect(), except.flatten().copied().collect()))
+    }
+
+    /// The connected sockets of a namespace that are in one of the rooms (of no rooms: all) and in none of `except`.
+    pub fn named(&self, namespace: &str, rooms: &[String], except: &[String]) -> Vec<SocketKey> {
+        let Some((namespace, rooms, except)) = self.find(namespace, rooms, except) else { return Vec::new() };
+        let to = To { namespace, rooms: &rooms, except: &except, local: true };
+        self.members(&to).filter(|(_, socket)| socket.session().is_some()).map(|(key, _)| key).collect()
+    }
+
+    /// All rooms of a namespace.
+    pub fn rooms(&self, namespace: &str) -> Vec<&str> {
+        let rooms = self.rooms.keys().filter(|(index, _)| self.namespaces[*index] == namespace);
+        rooms.map(|(_, room)| &**room).collect()
+    }
+
+    /// The rooms of a socket; the first is called like its id.
+    pub fn rooms_of(&self, key: SocketKey) -> &[Box<str>] {
+        self.sockets.get(key).map_or(&[], |socket| &socket.rooms)
+    }
+
+    /// Applies a broadcast of another server. `event` is JSON that was checked: an array of name and arguments.
+    pub fn relay(
+        &mut self, namespace: &str, rooms: &[String], except: &[String], event: &str, attachments: &[Bytes],
+        engine: &mut Engine,
+    ) {
+        let Some((index, rooms, except)) = self.find(namespace, rooms, except) else { return };
+        let write = |out: &mut Vec<u8>| out.extend_from_slice(event.as_bytes());
+        let messages = encode(Kind::Event, namespace, None, attachments, write);
+        self.broadcast(&To { namespace: index, rooms: &rooms, except: &except, local: true }, messages, engine);
+    }
+
+    /// Sends such an event to one socket, and asks for an answer until `by` in the name of another server, which calls the
+    /// question `asker`.
+    pub fn ask(
+        &mut self, socket: SocketKey, asker: &str, event: &str, attachments: &[Bytes], by: Instant, engine: &mut Engine,
+    ) {
+        if let Some(number) = self.expect_ack(socket, Some(asker.into()), by) {
+            let write = |out: &mut Vec<u8>| out.extend_from_slice(event.as_bytes());
+            self.cx(engine).send(socket, Kind::Event, Some(number), attachments, write);
+        }
+    }
+
+    /// Ends a socket, and with `close` the whole session.
+    pub fn disconnect(&mut self, socket: SocketKey, close: bool, engine: &mut Engine) {
+        let session = self.sockets.get(socket).and_then(|known| known.session());
+        self.cx(engine).disconnect(socket);
+        if let Some(session) = session.filter(|_| close) {
+            engine.close(session, engineio::Reason::ServerClose);
+        }
+    }
+}
