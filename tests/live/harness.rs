@@ -166,6 +166,15 @@ impl Server {
         number.unwrap_or_else(|| panic!("{name} is no number of {status}"))
     }
 
+    /// The time that the processor has spent on it, in steps of 10 ms.
+    #[cfg(target_os = "linux")]
+    pub fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the server is there");
+        let (_, rest) = stat.rsplit_once(") ").expect("the name is in parentheses");
+        let ticks = rest.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number"));
+        Duration::from_millis(ticks.sum::<u64>() * 10)
+    }
+
     /// Waits until the server has dealt with all that was sent to it, and sleeps.
     #[cfg(target_os = "linux")]
     pub fn settle(&self) {
@@ -343,6 +352,11 @@ impl Client {
     /// Sends to a server that may have closed the connection already.
     pub fn send_anyway(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref());
+    }
+
+    /// Ends the connection with RST.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a live socket");
     }
 
     /// Sends FIN.

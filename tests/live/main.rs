@@ -13,5 +13,6 @@ mod old;
 mod outside;
 mod poller;
 mod process;
+mod security;
 mod socketio;
 mod websocket;

@@ -53,11 +53,11 @@ fn seeded_ids_can_be_replayed() {
 #[test]
 fn ids_of_the_system_differ() {
     let (mut one, mut two) = (Ids::System, Ids::System);
-    let ids: Vec<Id> = (0..1000).flat_map(|_| [one.fresh(), two.fresh()]).collect();
-    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 2000);
+    let ids: Vec<Id> = (0..50_000).flat_map(|_| [one.fresh(), two.fresh()]).collect();
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 100_000);
     let texts: Vec<String> = ids.iter().map(Id::to_string).collect();
     assert!(ids.iter().zip(&texts).all(|(id, text)| text.len() == 20 && Id::parse(text) == Some(*id)));
-    // All 20 characters change, and none has a favourite: 2000 draws of 64.
+    // All 20 characters change, and none has a favourite: 100,000 draws of 64.
     for at in 0..20 {
         let letters: HashSet<u8> = texts.iter().map(|text| text.as_bytes()[at]).collect();
         assert_eq!(letters.len(), 64, "character {at}");

@@ -2,6 +2,7 @@
 mod assets;
 mod budget;
 mod config;
+mod dependencies;
 mod engineio_packet;
 mod engineio_v3;
 mod http;

@@ -1,0 +1,498 @@
+//! What has gone wrong in servers of this kind, as input and expected result: a table of public advisories and of fixes
+//! that never got one, of which each test names its rows.
+//!
+//! "Alive" means: no panic (the end of every [`Server`] looks for one), somebody else is served within 100 ms meanwhile, and
+//! memory and connections are back at their base afterwards. [`Scene`] sees to that.
+//!
+//! Rows that other tests show:
+//!
+//! | row | id | where |
+//! |---|---|---|
+//! | 2 | CVE-2020-28481 | engine: `pages_of_the_same_origin_may_connect_and_no_others`, `listed_origins_are_told_that_they_may_read_the_answer` |
+//! | 3 | CVE-2019-13611 | engine: `a_page_from_elsewhere_reaches_no_session_either` |
+//! | 8 | CVE-2020-36049 | pure socketio_packet: `large_packets_take_no_time`, `numbers_in_the_head` |
+//! | 18, 19 | siox 29dc67c1, b61d5220 | pure engineio_v3: `no_binary_payloads`, `every_prefix_of_a_payload`; old: `a_payload_that_cannot_be_read_ends_the_session` |
+//! | 22 | CVE-2025-61765 | the group of the cluster |
+//! | 28 | CVE-2026-45736 | pure ws: `closes`, `our_close_frames` |
+//! | 33 | CVE-2020-35896 | chat: `a_client_that_does_not_read_is_dropped_and_costs_nobody_else_anything`; here: `bulk_a_stalled_reader_is_evicted` |
+//! | 34 | CVE-2024-27308 | pure slab: `a_stale_key_never_finds_the_next_value` |
+//! | 35 to 38 | CVE-2021-32715, -21299, -38512, -32714, CVE-2020-35863 | pure http: `smuggling`, `bodies_by_length`, `malformed_chunks`; http: `a_request_hidden_behind_a_refused_one_is_never_answered` |
+//! | 39 | CVE-2017-18587 | pure http: `a_value_cannot_add_lines_to_an_answer` |
+//! | 42 | eio#283 | websocket: `a_refused_upgrade_is_answered_in_full` |
+//! | 43 | sio#4984 | socketio: `a_socket_owes_only_so_many_answers`, `an_answer_that_does_not_come_is_not_waited_for` |
+//! | 44 | dependencies | pure dependencies: `fixed_versions` |
+
+use crate::harness::{
+    BINARY, Client, PING, POLLING, PONG, Polling, Server, TEXT, Talk, WEBSOCKET, WebSocket, frame, get, hostile,
+    of_session, raw_frame, request, upgrade, wait_for,
+};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+/// A server, and somebody in its chat who must not notice what is done to it.
+struct Scene {
+    server: Server,
+    witness: WebSocket,
+    /// Kilobytes.
+    #[cfg(target_os = "linux")]
+    resident: u64,
+}
+
+impl Scene {
+    fn new(flags: &[&str]) -> Scene {
+        let server = Server::start(flags);
+        let mut witness = WebSocket::open(&server);
+        witness.join();
+        #[cfg(target_os = "linux")]
+        let resident = server.status("VmRSS");
+        Scene {
+            server,
+            witness,
+            #[cfg(target_os = "linux")]
+            resident,
+        }
+    }
+
+    /// The witness is answered in time.
+    fn assert_served(&mut self) {
+        let begin = Instant::now();
+        self.witness.client.send(frame(PING, b"alive?"));
+        while self.witness.frame().0 != PONG {}
+        // An unoptimized server beside 200 other tests gets ten times that, one that moves byte by byte even more.
+        let limit = match hostile() {
+            true => Duration::from_secs(5),
+            false => Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 }),
+        };
+        assert!(begin.elapsed() < limit, "the witness had to wait {:?}", begin.elapsed());
+    }
+
+    /// Whoever attacked has left no trace.
+    fn assert_alive(&mut self) {
+        self.assert_served();
+        #[cfg(target_os = "linux")]
+        {
+            wait_for("only the witness is connected", || (self.server.connections() == 1).then_some(()));
+            let resident = self.server.status("VmRSS");
+            assert!(resident < self.resident + 6 * 1024, "{} kB resident, and now {resident} kB", self.resident);
+        }
+        self.assert_served();
+    }
+
+    /// From here on memory must not grow: what comes once is there.
+    #[cfg(target_os = "linux")]
+    fn warm(&mut self) {
+        self.assert_alive();
+        self.resident = self.server.status("VmRSS").saturating_sub(3 * 1024);
+    }
+}
+
+/// A message of Socket.IO, without the `4` of Engine.IO.
+#[derive(Clone, Copy, Debug)]
+enum Message<'a> {
+    Text(&'a str),
+    Binary(&'a [u8]),
+}
+
+/// What becomes of a session after messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Closed,
+    /// It lives, and nothing came of them.
+    Quiet,
+}
+
+use Fate::{Closed, Quiet};
+use Message::{Binary, Text};
+
+/// Sends messages in a session that has joined the chat (or has not), over both transports.
+fn check_messages(scene: &mut Scene, joined: bool, messages: &[Message], fate: Fate) {
+    let mut socket = WebSocket::open(&scene.server);
+    let mut polling = Polling::open(&scene.server);
+    if joined {
+        socket.join();
+        polling.join();
+    }
+    for message in messages {
+        match message {
+            Text(text) => {
+                socket.client.send_anyway(frame(TEXT, format!("4{text}").as_bytes()));
+                polling.post(&format!("4{text}"));
+            }
+            Binary(bytes) => {
+                socket.client.send_anyway(frame(BINARY, bytes));
+                assert_eq!(*bytes, b"x");
+                polling.post("beA==");
+            }
+        }
+    }
+    match fate {
+        Closed => {
+            socket.assert_closed(1002);
+            polling.assert_gone();
+        }
+        Quiet => {
+            socket.assert_quiet();
+            polling.assert_quiet();
+        }
+    }
+    scene.assert_served();
+}
+
+/// Rows 4 (CVE-2024-38355), 5 (CVE-2023-32695), 6 (parser d9db4737), 7 (CVE-2022-2421), 8 (CVE-2020-36049),
+/// 9 (CVE-2026-33151), 45: packets that killed other servers.
+#[test]
+fn packets_that_make_no_sense() {
+    let deep = format!("2[\"m\",{}", "[".repeat(100_000));
+    let closed_deep = format!("2[\"m\",{}{}]", "[".repeat(100_000), "]".repeat(100_000));
+    let zeros = format!("2{}", "2".repeat(200_000));
+    let mut scene = Scene::new(&[]);
+    for (messages, fate) in [
+        (&[Text(r#"2["error","x"]"#)][..], Quiet),
+        (&[Text(r#"2[{"toString":"foo"}]"#)], Closed),
+        (&[Text("2[true]")], Closed),
+        (&[Text("2[null]")], Closed),
+        (&[Text("2[]")], Closed),
+        (&[Text("2[[\"new message\"],\"x\"]")], Closed),
+        (&[Text(r#"2["connect"]"#)], Closed),
+        (&[Text(r#"2["disconnect","1"]"#)], Closed),
+        (&[Text(r#"2["disconnecting"]"#)], Closed),
+        (&[Text(r#"2["__proto__","x"]"#)], Quiet),
+        (&[Text(r#"51-["a",{"_placeholder":true,"num":"splice"}]"#), Binary(b"x")], Closed),
+        (&[Text(r#"51-["a",{"_placeholder":true,"num":1}]"#), Binary(b"x")], Closed),
+        (&[Text(r#"51-["a",{"_placeholder":true,"num":-1}]"#), Binary(b"x")], Closed),
+        (&[Text(r#"51-["a",{"_placeholder":true,"num":0}]"#), Binary(b"x")], Quiet),
+        (&[Text(r#"212345678901234567890["a"]"#)], Closed),
+        (&[Text(&zeros)], Closed),
+        (&[Text(r#"5999999-["x"]"#)], Closed),
+        (&[Text(r#"511-["x"]"#)], Closed),
+        (&[Text(r#"59999999999999999999999-["x"]"#)], Closed),
+        (&[Text(&deep)], Closed),
+        (&[Text(&closed_deep)], Closed),
+        (&[Text(r#"2["m","\ud800","\udc00x"]"#)], Quiet),
+        (&[Binary(b"x")], Closed),
+    ] {
+        check_messages(&mut scene, true, messages, fate);
+    }
+    scene.assert_alive();
+}
+
+/// Row 10 (python-socketio ca140fe): an attachment is announced by somebody who is not connected.
+#[test]
+fn attachments_before_connect() {
+    let mut scene = Scene::new(&[]);
+    check_messages(&mut scene, false, &[Text(r#"51-["a",{"_placeholder":true,"num":0}]"#)], Closed);
+    check_messages(&mut scene, false, &[Binary(b"x")], Closed);
+    scene.assert_alive();
+}
+
+/// Row 46: what the chat of the public example made "undefined" of.
+#[test]
+fn names_and_texts_of_any_type() {
+    let mut scene = Scene::new(&[]);
+    let long = format!(r#"2["add user","{}"]"#, "n".repeat(if hostile() { 50_000 } else { 900_000 }));
+    for text in [
+        r#"2["new message","x"]"#,
+        r#"2["typing"]"#,
+        r#"2["add user"]"#,
+        r#"2["add user",{"a":1}]"#,
+        r#"2["add user",["a"]]"#,
+        r#"2["add user",null]"#,
+        r#"2["add user",1e400]"#,
+        &long,
+    ] {
+        check_messages(&mut scene, true, &[Text(text)], Quiet);
+    }
+    let metrics = scene.server.ask(&get("/metrics"));
+    assert!(metrics.text().contains("\nsalon_events_refused_total 14\n"), "all but `typing` count: {}", metrics.text());
+    scene.assert_alive();
+}
+
+/// Row 1 (CVE-2017-16031): sids can be guessed, or read in a log. The 10^5 that do not repeat are in pure id.
+#[test]
+fn session_ids_are_in_no_log() {
+    let server = Server::start(&["--log", "trace"]);
+    let mut sids = BTreeSet::new();
+    for _ in 0..if hostile() { 5 } else { 300 } {
+        let mut polling = Polling::open(&server);
+        polling.join();
+        polling.post("4nonsense");
+        assert_eq!(polling.sid.len(), 20);
+        assert!(
+            polling.sid.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)),
+            "{}",
+            polling.sid
+        );
+        assert!(sids.insert(polling.sid), "a sid twice");
+    }
+    let log = server.into_log().join("\n");
+    assert!(log.contains("is closed"), "the log tells of sessions: {log}");
+    assert!(sids.iter().all(|sid| !log.contains(sid)), "{log}");
+}
+
+/// A request, and how the answer begins that ends the connection.
+fn check_refused(scene: &mut Scene, request: impl AsRef<[u8]>, status: u16) {
+    let mut client = scene.server.connect();
+    client.send_anyway(request.as_ref());
+    let shown = String::from_utf8_lossy(&request.as_ref()[..request.as_ref().len().min(200)]).into_owned();
+    assert_eq!(client.response().status, status, "{shown:?}");
+    scene.assert_served();
+}
+
+/// Rows 14 (CVE-2023-31125), 21 (python-engineio ceeeb5e: judged before the body is read), 26 (CVE-2021-32640), 27
+/// (CVE-2024-37890), 32 (CVE-2023-43669).
+#[test]
+fn requests_that_make_no_sense() {
+    let mut scene = Scene::new(&[]);
+    for transport in
+        ["transport=__proto__", "transport=constructor", "transport=", "transport=polling&transport=polling", ""]
+    {
+        let target = format!("/socket.io/?EIO=4&{transport}");
+        let response = scene.server.ask(&get(&target));
+        assert_eq!(response.brief(), (400, r#"{"code":0,"message":"Transport unknown"}"#), "{transport}");
+        check_refused(&mut scene, upgrade(&target, ""), 400);
+    }
+    let post =
+        format!("POST {} HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n", of_session("AAAAAAAAAAAAAAAAAAAA"));
+    check_refused(&mut scene, post, 400);
+    let blanks = |count| format!("Sec-WebSocket-Protocol: b{}x\r\n", " ".repeat(count));
+    check_refused(&mut scene, upgrade(WEBSOCKET, &blanks(32_000)), 431);
+    check_refused(&mut scene, upgrade(WEBSOCKET, &blanks(15_000)), 101);
+    check_refused(&mut scene, upgrade(WEBSOCKET, &"A: b\r\n".repeat(2000)), 431);
+    check_refused(
+        &mut scene,
+        format!("GET / HTTP/1.1\r\nHost: h\r\nA: {}\r\n\r\n", "a".repeat(if hostile() { 100_000 } else { 20_000_000 })),
+        431,
+    );
+    scene.assert_alive();
+}
+
+/// Row 40 (CVE-2026-42544 and others): bytes that are no text in every header field that is read.
+#[test]
+fn header_fields_are_bytes() {
+    let mut scene = Scene::new(&[]);
+    let names = [
+        "Sec-WebSocket-Protocol",
+        "Sec-WebSocket-Key",
+        "Sec-WebSocket-Version",
+        "Sec-WebSocket-Extensions",
+        "Origin",
+        "Cookie",
+        "Host",
+        "Upgrade",
+        "Connection",
+        "Content-Type",
+        "Content-Length",
+        "Transfer-Encoding",
+        "User-Agent",
+        "Referer",
+        "Expect",
+        "Accept-Encoding",
+        "If-None-Match",
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "Authorization",
+        "Access-Control-Request-Headers",
+    ];
+    for bytes in [&b"\x80"[..], b"\xff", b"\x00", b"\x7f", b"\xc3\x28", b"a\xffb"] {
+        for target in [POLLING, WEBSOCKET, "/", "/metrics"] {
+            for name in names {
+                let mut client = scene.server.connect();
+                let head = if target == WEBSOCKET { upgrade(target, "") } else { get(target) };
+                let head = head.strip_suffix("\r\n").expect("the empty line");
+                client.send([head.as_bytes(), name.as_bytes(), b": ", bytes, b"\r\n\r\n"].concat());
+                let status = client.response().status;
+                assert!(
+                    [101, 200, 400, 403, 404, 426, 501].contains(&status),
+                    "{name} {bytes:x?} of {target}: {status}"
+                );
+            }
+            let mut client = scene.server.connect();
+            client.send([b"GET ", target.as_bytes(), b"&a=", bytes, b" HTTP/1.1\r\nHost: h\r\n\r\n"].concat());
+            assert_eq!(client.response().status, 400, "in the query");
+        }
+        scene.assert_served();
+    }
+    scene.assert_alive();
+}
+
+/// Rows 12 (CVE-2022-21676), 23 (CVE-2016-10518), 24 (CVE-2016-10542, CVE-2020-27813, CVE-2022-35922 and others), 29
+/// (CVE-2026-48779), 30 (CVE-2026-42786), 31 (CVE-2018-1000518), 45: frames, and the code of the close that follows.
+#[test]
+fn frames_that_make_no_sense() {
+    let mut scene = Scene::new(&[]);
+    let claim = |first: u8, length: u64| [&[first, 0xff][..], &length.to_be_bytes(), &[1, 2, 3, 4]].concat();
+    let fragments = |first: Vec<u8>, each: Vec<u8>, count| [first, each.repeat(count)].concat();
+    let table = [
+        (b"test".to_vec(), 1002),
+        (frame(PING, &[0; 126]), 1002),
+        (raw_frame(PING, 3, b"abc"), 1002),
+        (claim(0x82, i64::MAX as u64), 1009),
+        (claim(0x82, 1 << 63), 1002),
+        (claim(0x82, 1_000_001), 1009),
+        (fragments(raw_frame(TEXT, 0, b""), raw_frame(0, 0, b""), 2000), 1008),
+        (fragments(raw_frame(BINARY, 1, b"x"), raw_frame(0, 1, b"x"), 2000), 1008),
+        (fragments(raw_frame(BINARY, 30_000, &[0; 30_000]), claim(0, 980_000), 1), 1009),
+        (raw_frame(0xc1, 3, b"abc"), 1002),
+        (frame(TEXT, b"4\xff"), 1007),
+        (frame(TEXT, b"42[\"m\",\"\xed\xa0\x80\"]"), 1007),
+    ];
+    for (bytes, code) in &table {
+        let mut fresh = WebSocket::open(&scene.server);
+        fresh.client.send_anyway(bytes);
+        fresh.assert_closed(*code);
+        // The WebSocket that is to take over from polling dies alone.
+        let mut polling = Polling::open(&scene.server);
+        polling.join();
+        let mut probe = WebSocket::take_over(&scene.server, &polling.sid);
+        probe.client.send_anyway(bytes);
+        probe.assert_closed(*code);
+        polling.assert_quiet();
+        scene.assert_served();
+    }
+    // In one piece with the request too.
+    let mut client = scene.server.connect();
+    client.send([upgrade(WEBSOCKET, "").as_bytes(), b"test"].concat());
+    let mut socket = WebSocket::upgraded(client);
+    assert!(socket.text().starts_with('0'));
+    socket.assert_closed(1002);
+    drop(socket);
+    scene.assert_alive();
+}
+
+/// Row 13 (CVE-2022-41940): an upgrade to something else, and then the connection is reset.
+#[test]
+fn a_refused_client_resets_the_connection() {
+    let mut scene = Scene::new(&[]);
+    for _ in 0..20 {
+        let mut client = scene.server.connect();
+        client.send(request(
+            "GET",
+            "/",
+            "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+            "",
+        ));
+        client.reset();
+        let mut client = scene.server.connect();
+        client.send(upgrade("/socket.io/?EIO=4&transport=websocket&sid=AAAAAAAAAAAAAAAAAAAA", ""));
+        client.reset();
+    }
+    let h2c = request("GET", "/", "Connection: Upgrade\r\nUpgrade: h2c\r\n", "");
+    assert_eq!(scene.server.ask(&h2c).status, 200);
+    scene.assert_alive();
+}
+
+/// Row 15 (eio fc11285): a body that is declared binary; the request is freed.
+#[test]
+fn declared_binary_bodies_leave_nothing() {
+    let mut scene = Scene::new(&[]);
+    for _ in 0..20 {
+        let mut polling = Polling::open(&scene.server);
+        let more = "Content-Type: application/octet-stream\r\n";
+        let response = polling.posts.ask(request("POST", &polling.target, more, "b4"));
+        assert_eq!(response.status, 400);
+        polling.assert_gone();
+    }
+    scene.assert_alive();
+}
+
+/// Rows 16 (eio d5095fe) and 25 (GHSA-5v72-xg48-5rpm): one upgrade per session, and no extensions.
+#[test]
+fn one_websocket_per_session_and_no_extensions() {
+    let mut scene = Scene::new(&[]);
+    let polling = Polling::open(&scene.server);
+    let mut first = WebSocket::take_over(&scene.server, &polling.sid);
+    first.send_text("2probe");
+    assert_eq!(first.text(), "3probe");
+    WebSocket::take_over(&scene.server, &polling.sid).client.assert_end();
+    first.send_text("5");
+    first.join();
+    WebSocket::take_over(&scene.server, &polling.sid).client.assert_end();
+    first.assert_quiet();
+    for extensions in ["constructor; a", "permessage-deflate; client_max_window_bits", "__proto__"] {
+        let response = scene.server.ask(&upgrade(WEBSOCKET, &format!("Sec-WebSocket-Extensions: {extensions}\r\n")));
+        assert_eq!((response.status, response.header("Sec-WebSocket-Extensions")), (101, None));
+    }
+    drop((first, polling));
+    scene.assert_alive();
+}
+
+/// Row 20 (CVE-2026-48802): pongs that nobody asked for.
+#[test]
+fn pongs_that_nobody_asked_for() {
+    let mut scene = Scene::new(&[]);
+    let mut socket = WebSocket::open(&scene.server);
+    socket.join();
+    let count = if hostile() { 100 } else { 10_000 };
+    socket.client.send(frame(TEXT, b"3").repeat(count));
+    socket.client.send(frame(PONG, b"").repeat(count));
+    socket.assert_quiet();
+    let mut polling = Polling::open(&scene.server);
+    polling.join();
+    assert_eq!(polling.post(&["3"; 1000].join("\x1e")).status, 200);
+    polling.assert_quiet();
+    drop((socket, polling));
+    scene.assert_alive();
+}
+
+/// Row 11 (CVE-2020-36048): very many very small packets.
+#[test]
+fn a_payload_of_tiny_packets_holds_nobody_up() {
+    let mut scene = Scene::new(&[]);
+    let mut polling = Polling::open(&scene.server);
+    polling.join();
+    let count = if hostile() { 1_000 } else { 100_000 };
+    polling.posts.send(request("POST", &polling.target, "", &vec!["6"; count].join("\x1e")));
+    scene.assert_served();
+    let status = polling.posts.response().status;
+    assert_eq!(status, 200);
+    drop(polling);
+    scene.assert_alive();
+}
+
+/// Row 10 again, and row 17 (siox#731): who vanishes half-way leaves nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn bulk_whoever_vanishes_half_way_leaves_nothing() {
+    let mut scene = Scene::new(&["--upgrade-timeout", "1s"]);
+    for round in 0..2 {
+        for _ in 0..1000 {
+            let mut socket = WebSocket::open(&scene.server);
+            socket.send_text("40");
+            socket.send_text(r#"451-["a",{"_placeholder":true,"num":0}]"#);
+            let polling = Polling::open(&scene.server);
+            drop(WebSocket::take_over(&scene.server, &polling.sid));
+            assert_eq!(scene.server.ask(&request("POST", &polling.target, "", "1")).status, 200);
+        }
+        if round == 0 {
+            scene.warm();
+        }
+    }
+    scene.assert_alive();
+}
+
+/// Row 32 (CVE-2023-43669): a head that comes a byte at a time costs no time, and is cut off at the deadline.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_head_in_drops_is_cut_off_at_the_deadline() {
+    let mut scene = Scene::new(&["--head-timeout", "1s"]);
+    let mut clients: Vec<Client> = (0..20).map(|_| scene.server.connect()).collect();
+    let used = scene.server.cpu_time();
+    let begin = Instant::now();
+    clients.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\nA: "));
+    while begin.elapsed() < Duration::from_millis(900) {
+        clients.iter_mut().for_each(|client| client.send("a"));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    scene.assert_served();
+    for client in &mut clients {
+        assert_eq!(client.response().status, 408);
+    }
+    assert!(begin.elapsed() < Duration::from_millis(1500) || hostile(), "{:?}", begin.elapsed());
+    // 20 clients, in an unoptimized build.
+    let used = scene.server.cpu_time() - used;
+    assert!(used < Duration::from_millis(200) || hostile(), "{used:?} of the processor");
+    drop(clients);
+    scene.assert_alive();
+}
