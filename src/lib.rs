@@ -6,14 +6,14 @@
 //! config                    every option, its default, its reason
 //! slab queue timers id      values with keys that never lie, queues in one arena, deadlines, sids
 //! logger metrics            lines on standard error; figures for Prometheus
-//! kernel tls net            every byte in and out; TLS; sockets, outboxes, deadlines of connections
-//! http assets ws            requests and answers; the embedded page; WebSocket frames
+//! kernel tls net            every byte in and out; TLS; sockets, outboxes, deadlines of connections (listener is part of net)
+//! http assets ws access     requests and answers; the embedded page; WebSocket frames; who may ask for what
 //! engineio/packet v3        packets and payloads of protocol 4; those of older clients
 //! engineio/session mod      one session and all its transitions; all sessions, found by sid
 //! socketio/packet mod       packets of Socket.IO; namespaces, sockets, rooms, acks, broadcasts; trait App
 //! chat                      the application
 //! cluster/link wire presence mod   one chat on several servers, over Redis (url is part of config, resolve of net, turn of server)
-//! server probe main         the turn of the loop, and who speaks with whom; `--probe`
+//! signals server probe main what ends the loop; its turn, and who speaks with whom; `--probe`
 //! ```
 //!
 //! Bytes and events go up, calls go down and only enqueue:
@@ -35,6 +35,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod assets;
 pub mod chat;
 #[cfg(feature = "redis")]
@@ -50,6 +51,7 @@ pub mod net;
 pub mod probe;
 pub mod queue;
 pub mod server;
+pub mod signals;
 pub mod slab;
 pub mod socketio;
 pub mod timers;
@@ -57,27 +59,23 @@ pub mod timers;
 pub mod tls;
 pub mod ws;
 
+use id::Ids;
+use server::Server;
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// Serves `app` until a signal ends it; what cannot be done is said in one line.
 pub fn start<A: socketio::App>(mut config: config::Config, app: A) -> ExitCode {
     if config.instance == "auto" {
-        config.instance = id::Ids::System.fresh().to_string()[..6].to_owned();
+        config.instance = Ids::System.fresh().to_string()[..6].to_owned();
     }
-    let server = match server::Server::bind(config, app) {
-        Ok(server) => server,
-        Err(error) => {
-            eprintln!("salon: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match server.run() {
+    match Server::new(config, app, Ids::System, Instant::now()).and_then(Server::run) {
         Ok(()) => {
             log::info!("stopped");
             ExitCode::SUCCESS
         }
         Err(error) => {
-            log::error!("the event loop failed: {error}");
+            eprintln!("salon: {error}");
             ExitCode::FAILURE
         }
     }

@@ -1,4 +1,4 @@
-//! Sockets: the only file that touches mio.
+//! Sockets: the only file, with its part `listener`, that touches mio.
 //!
 //! It accepts, reads, queues, writes and buries; what the bytes mean is the business of `server`. Three lists
 //! carry the work from one turn to the next: `dirty` (something to write), `unread` (readable, but not read
@@ -11,17 +11,18 @@
 
 use crate::config::Config;
 use crate::kernel::{Kernel, Stream};
-use crate::logger::Quiet;
+use crate::metrics::Metrics;
 use crate::queue::{Pool, Queue};
 use crate::slab::{Conn, ConnId, Slab};
 use crate::timers::{Deadline, Timers};
 use crate::tls::Tls;
 use bytes::Bytes;
-use mio::net::{TcpListener, TcpStream};
+use listener::Listener;
+use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,14 +30,10 @@ use std::time::{Duration, Instant};
 const LISTENER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
 const WAKER: Token = Token(usize::MAX - 2);
-/// Connections the kernel keeps for us until they are accepted (Linux cuts this to net.core.somaxconn).
-const BACKLOG: i32 = 1024;
 /// Connections accepted in one turn, so that a flood of them does not starve those that are there.
 const ACCEPTS_PER_TURN: usize = 64;
 /// Buffers handed to one vectored write (the kernel takes 1,024; more than these fill a socket buffer anyway).
 const SLICES: usize = 128;
-/// How long accept rests after EMFILE if no connection closes before; no edge would tell of the freed descriptor.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// After our last byte: how long, and for how many bytes, the peer's are still read and thrown away. Closing
 /// with unread input makes the kernel send RST, and the RST eats the answer.
 const LINGER: Duration = Duration::from_secs(1);
@@ -45,27 +42,21 @@ const LINGER_BYTES: usize = 64 * 1024;
 /// What is ready.
 #[derive(Clone, Copy, Debug)]
 pub enum Wake {
-    Listener,
-    Signals,
-    /// By [`Net::waker`].
+    /// A signal has come, or somebody has used [`Net::waker`].
     Woken,
     /// `hung_up`: the peer will send nothing more.
-    Connection {
-        id: ConnId,
-        readable: bool,
-        writable: bool,
-        hung_up: bool,
-    },
+    Connection { id: ConnId, readable: bool, writable: bool, hung_up: bool },
 }
 
-/// What a read has brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fill {
-    Bytes(usize),
-    /// No more for now; or the connection is broken, and marked as dead.
-    Nothing,
-    /// The peer has closed its side.
-    End,
+/// How far a connection has come.
+enum State {
+    Open,
+    /// Nothing more is queued; to be closed when the outbox is empty.
+    Finishing,
+    /// Our side is shut down; so many bytes more of the peer are thrown away.
+    Lingering(usize),
+    /// To be buried. With what it died of, where the kernel or TLS said so.
+    Dead(Option<io::Error>),
 }
 
 /// One TCP connection; `P` is what `server` keeps beside it.
@@ -82,22 +73,18 @@ pub struct Connection<P> {
     /// Bytes of the first entry of `outbox` that the kernel already has.
     sent: usize,
     /// The deadline that `server` has set for the phase the connection is in; our own once it lingers.
-    phase: Deadline,
+    pub phase: Deadline,
     /// When a write that does not move ends the connection.
     stall: Deadline,
     /// `stall` is that of the soft limit, which a little progress does not move.
     soft: bool,
+    /// It is listed in `dirty`.
     dirty: bool,
-    unread: bool,
+    /// It is listed in `unread`: the next turn reads it whatever the kernel says.
+    pub unread: bool,
     /// The peer has sent its last byte.
     pub ended: bool,
-    /// Nothing more is queued; to be closed when the outbox is empty.
-    pub finishing: bool,
-    /// Our side is shut down; so many bytes more of the peer are thrown away.
-    lingering: Option<usize>,
-    dead: bool,
-    /// What it died of, where the kernel or TLS said so.
-    error: Option<io::Error>,
+    state: State,
 }
 
 impl<P> Connection<P> {
@@ -106,15 +93,26 @@ impl<P> Connection<P> {
         self.outbox.bytes() - self.sent
     }
 
+    /// Whether what it sends still counts, and something may be queued for it.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+
     /// Whether there is something to write: plaintext, or ciphertext.
     fn wants_write(&self) -> bool {
         !self.outbox.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
     }
 
     fn read(&mut self, kernel: &mut Kernel, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.tls {
-            Some(tls) => tls.read(buffer, |buffer| kernel.read(&mut self.stream, buffer)),
-            None => kernel.read(&mut self.stream, buffer),
+        loop {
+            let result = match &mut self.tls {
+                Some(tls) => tls.read(buffer, |buffer| kernel.read(&mut self.stream, buffer)),
+                None => kernel.read(&mut self.stream, buffer),
+            };
+            match result {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => return result,
+            }
         }
     }
 
@@ -124,6 +122,29 @@ impl<P> Connection<P> {
             None => kernel.write(&mut self.stream, slices),
         }
     }
+
+    /// Writes until nothing is left, or the kernel has no room.
+    fn write_all(&mut self, kernel: &mut Kernel, pool: &mut Pool) -> io::Result<()> {
+        while self.wants_write() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let mut count = 0;
+            for (slice, bytes) in slices.iter_mut().zip(pool.iter(&self.outbox)) {
+                *slice = IoSlice::new(bytes);
+                count += 1;
+            }
+            slices[0].advance(self.sent);
+            match self.write(kernel, &slices[..count]) {
+                Ok(written) => self.sent += written,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            while let Some(length) = pool.front(&self.outbox).map(Bytes::len).filter(|length| *length <= self.sent) {
+                pool.pop(&mut self.outbox);
+                self.sent -= length;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// All sockets of the process.
@@ -131,12 +152,7 @@ pub struct Net<P> {
     config: Config,
     poll: Poll,
     events: Events,
-    listener: Option<TcpListener>,
-    /// Accept may have something: it has not said `WouldBlock` since the last edge.
-    backlog: bool,
-    /// Until when accept rests after EMFILE.
-    accept_pause: Option<Instant>,
-    accept_failures: Quiet,
+    listeners: Vec<Listener>,
     connections: Slab<Conn, Connection<P>>,
     pool: Pool,
     dirty: Vec<ConnId>,
@@ -164,10 +180,7 @@ impl<P: Default> Net<P> {
             config,
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
-            listener: None,
-            backlog: false,
-            accept_pause: None,
-            accept_failures: Quiet::default(),
+            listeners: Vec::new(),
             connections: Slab::default(),
             pool: Pool::default(),
             dirty: Vec::new(),
@@ -182,30 +195,23 @@ impl<P: Default> Net<P> {
         })
     }
 
-    /// Starts to listen where `config` says, by default on all addresses of both IP versions where the system
-    /// can do that with one socket, else of IPv4. Returns the address, with the real port if that was 0.
+    /// Starts to listen where `config` says. Returns the address, with the real port if that was 0.
     pub fn listen(&mut self) -> io::Result<SocketAddr> {
-        let port = self.config.port;
-        let listener = match self.config.host {
-            Some(host) => bind(SocketAddr::new(host, port))?,
-            None => match bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
-                Err(error) if error.kind() != ErrorKind::AddrInUse && error.kind() != ErrorKind::PermissionDenied => {
-                    bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))?
-                }
-                result => result?,
-            },
-        };
-        let address = listener.local_addr()?;
-        let mut listener = TcpListener::from_std(listener);
-        self.poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        self.listener = Some(listener);
+        let (host, port) = (self.config.host, self.config.port);
+        let (listener, address) = Listener::open(host, port, self.poll.registry(), LISTENER)?;
+        self.listeners.push(listener);
         Ok(address)
     }
 
-    /// Closes the listener; connections stay.
-    pub fn stop_listening(&mut self) {
-        self.listener = None;
-        self.backlog = false;
+    /// Closes the listener, and every connection when all that is queued has left.
+    pub fn close(&mut self) {
+        self.listeners.clear();
+        self.connections.keys().into_iter().for_each(|id| self.finish(id));
+    }
+
+    /// Whether there is no connection.
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
     }
 
     /// Registers a source of signals with the loop.
@@ -225,7 +231,7 @@ impl<P: Default> Net<P> {
     /// if bytes were left unread or connections not accepted in the last turn.
     pub fn wait(&mut self, now: Instant, deadline: Option<Instant>) -> io::Result<()> {
         let timeout = match deadline {
-            _ if self.can_accept() || !self.unread.is_empty() => Some(Duration::ZERO),
+            _ if self.acceptor().is_some() || !self.unread.is_empty() => Some(Duration::ZERO),
             deadline => deadline.map(|deadline| deadline.saturating_duration_since(now)),
         };
         match self.poll.poll(&mut self.events, timeout) {
@@ -234,25 +240,30 @@ impl<P: Default> Net<P> {
         }
     }
 
-    /// Moves all that is ready to `wakes`: what the kernel has reported, then what was left unread.
-    pub fn drain_events(&mut self, wakes: &mut Vec<Wake>) {
+    /// Moves all that is ready to `wakes`: what the kernel has reported, new connections, and what was left unread.
+    pub fn drain_events(&mut self, now: Instant, wakes: &mut Vec<Wake>) {
         wakes.clear();
         for event in &self.events {
-            wakes.push(match event.token() {
-                LISTENER => Wake::Listener,
-                SIGNALS => Wake::Signals,
-                WAKER => Wake::Woken,
-                Token(number) => Wake::Connection {
+            match event.token() {
+                LISTENER => self.listeners.iter_mut().for_each(|listener| listener.ready = true),
+                SIGNALS | WAKER => wakes.push(Wake::Woken),
+                Token(number) => wakes.push(Wake::Connection {
                     id: ConnId::unpack(number),
                     readable: event.is_readable() || event.is_read_closed() || event.is_error(),
                     writable: event.is_writable(),
                     hung_up: event.is_read_closed() || event.is_error(),
-                },
-            });
+                }),
+            }
         }
         self.events.clear();
-        if self.can_accept() {
-            wakes.push(Wake::Listener);
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(index) = self.acceptor() else { break };
+            let accepted = self.listeners[index].accept(now);
+            if let Some(id) = accepted.and_then(|(stream, peer)| self.adopt(stream, peer.ip(), None, P::default())) {
+                self.set_phase(id, Some(now + self.config.head_timeout));
+                // The first bytes are often there already; without a read now they would cost a wake-up.
+                wakes.push(Wake::Connection { id, readable: true, writable: false, hung_up: false });
+            }
         }
         for id in self.unread.drain(..) {
             if let Some(connection) = self.connections.get_mut(id) {
@@ -262,39 +273,17 @@ impl<P: Default> Net<P> {
         }
     }
 
-    /// Whether an accept was left to be done, and may be.
-    fn can_accept(&self) -> bool {
-        self.backlog && self.accept_pause.is_none() && self.connections.len() < self.config.max_connections
-    }
-
-    /// Accepts what is waiting, up to a bound per turn.
-    pub fn accept(&mut self, now: Instant) -> Vec<ConnId> {
-        let mut accepted = Vec::new();
-        self.backlog = true;
-        for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = self.listener.as_ref().filter(|_| self.can_accept()) else { break };
-            match listener.accept() {
-                Ok((stream, peer)) => accepted.extend(self.adopt(stream, peer.ip())),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.backlog = false,
-                // The peer gave up while it was waiting, or a signal came: the next one may be fine.
-                Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
-                // EMFILE, ENFILE, ENOBUFS, ENOMEM: there is nothing to accept with.
-                Err(error) => {
-                    if let Some(more) = self.accept_failures.allow(now) {
-                        log::warn!("cannot accept connections for now: {error} ({more} times more before)");
-                    }
-                    self.accept_pause = Some(now + ACCEPT_PAUSE);
-                }
-            }
-        }
-        accepted
+    /// The listener that may have a connection for us, if there is room for one.
+    fn acceptor(&self) -> Option<usize> {
+        let room = self.connections.len() < self.config.max_connections;
+        self.listeners.iter().position(|listener| room && listener.ready && listener.pause.is_none())
     }
 
     /// Takes a new socket in; `None` if it died at once.
-    fn adopt(&mut self, stream: TcpStream, peer: IpAddr) -> Option<ConnId> {
+    fn adopt(&mut self, stream: TcpStream, peer: IpAddr, tls: Option<Tls>, protocol: P) -> Option<ConnId> {
         // Fails only on a socket that is dead already; reading it will tell.
         let _ = stream.set_nodelay(true);
-        let id = self.insert(stream.into(), peer);
+        let id = self.insert(stream.into(), peer, tls, protocol);
         let stream = &mut self.connections.get_mut(id)?.stream;
         if self.poll.registry().register(stream, Token(id.pack()), Interest::READABLE | Interest::WRITABLE).is_err() {
             self.connections.remove(id);
@@ -305,20 +294,15 @@ impl<P: Default> Net<P> {
 
     /// Begins a connection of ours. What is pushed leaves once it is there; if it fails, it is buried like any other.
     pub fn connect(&mut self, address: SocketAddr, tls: Option<Tls>, protocol: P) -> io::Result<ConnId> {
-        let id = self.adopt(TcpStream::connect(address)?, address.ip()).ok_or(ErrorKind::OutOfMemory)?;
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.protocol = protocol;
-            connection.tls = tls.map(Box::new);
-        }
-        self.mark_dirty(id);
-        Ok(id)
+        let stream = TcpStream::connect(address)?;
+        self.adopt(stream, address.ip(), tls, protocol).ok_or(ErrorKind::OutOfMemory.into())
     }
 
-    fn insert(&mut self, stream: Stream, peer: IpAddr) -> ConnId {
+    fn insert(&mut self, stream: Stream, peer: IpAddr, tls: Option<Tls>, protocol: P) -> ConnId {
         self.connections.insert(Connection {
-            protocol: P::default(),
+            protocol,
             stream,
-            tls: None,
+            tls: tls.map(Box::new),
             peer,
             input: Vec::new(),
             outbox: Queue::default(),
@@ -329,10 +313,7 @@ impl<P: Default> Net<P> {
             dirty: false,
             unread: false,
             ended: false,
-            finishing: false,
-            lingering: None,
-            dead: false,
-            error: None,
+            state: State::Open,
         })
     }
 
@@ -346,106 +327,86 @@ impl<P: Default> Net<P> {
         self.connections.get_mut(id)
     }
 
-    /// How many there are, and the bytes queued for all of them.
-    pub fn load(&self) -> (usize, usize) {
-        (self.connections.len(), self.connections.iter().map(|(_, connection)| connection.queued()).sum())
+    /// Writes down how many there are, and the bytes queued for all of them.
+    pub fn metrics(&self, metrics: &mut Metrics) {
+        let queued: usize = self.connections.iter().map(|(_, connection)| connection.queued()).sum();
+        metrics.gauge("connections", "TCP connections.", self.connections.len() as f64);
+        metrics.gauge("queued_bytes", "Bytes that connections have not taken yet.", queued as f64);
     }
 
-    /// All of them.
-    pub fn keys(&self) -> Vec<ConnId> {
-        self.connections.keys()
-    }
-
-    /// Reads once into `buffer`.
-    pub fn read(&mut self, id: ConnId, buffer: &mut [u8]) -> Fill {
-        let Some(connection) = self.connections.get_mut(id).filter(|connection| !connection.dead) else {
-            return Fill::Nothing;
-        };
-        loop {
-            let result = connection.read(&mut self.kernel, buffer);
-            // A step of the handshake has an answer, or what waited for its end can leave.
-            if connection.tls.is_some() && connection.wants_write() && !mem::replace(&mut connection.dirty, true) {
-                self.dirty.push(id);
-            }
-            match result {
-                Ok(0) => {
-                    connection.ended = true;
-                    if connection.lingering.is_some() {
-                        self.doom(id);
-                    }
-                    return Fill::End;
-                }
-                Ok(count) => match &mut connection.lingering {
-                    Some(left) if *left < count => break,
-                    left => {
-                        left.iter_mut().for_each(|left| *left -= count);
-                        return Fill::Bytes(count);
-                    }
-                },
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if self.kernel.lied {
-                        self.remember_unread(id);
-                    }
-                    return Fill::Nothing;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Windows says so while a connection of ours is being made.
-                Err(error) if error.kind() == ErrorKind::NotConnected => return Fill::Nothing,
-                Err(error) => {
-                    connection.error = Some(error);
-                    break;
-                }
-            }
+    /// Reads once into `buffer`. 0: the peer has closed its side; `None`: no more for now, or the connection is dead.
+    pub fn read(&mut self, id: ConnId, buffer: &mut [u8]) -> Option<usize> {
+        let connection = self.connections.get_mut(id)?;
+        if let State::Dead(_) = connection.state {
+            return None;
         }
-        self.doom(id);
-        Fill::Nothing
+        let result = connection.read(&mut self.kernel, buffer);
+        // A step of the handshake has an answer, or what waited for its end can leave.
+        if connection.tls.is_some() && connection.wants_write() {
+            list(&mut self.dirty, &mut connection.dirty, id);
+        }
+        match (result, &mut connection.state) {
+            (Ok(count), State::Lingering(left)) if count == 0 || count > *left => self.doom(id),
+            (Ok(count), state) => {
+                if let State::Lingering(left) = state {
+                    *left -= count;
+                }
+                connection.ended = count == 0;
+                return Some(count);
+            }
+            (Err(error), _) if error.kind() == ErrorKind::WouldBlock => {
+                if self.kernel.lied {
+                    self.remember_unread(id);
+                }
+            }
+            // Windows says so while a connection of ours is being made.
+            (Err(error), _) if error.kind() == ErrorKind::NotConnected => {}
+            (Err(error), _) => self.kill(id, Some(error)),
+        }
+        None
     }
 
     /// Remembers that there is more to read than this turn has read.
     pub fn remember_unread(&mut self, id: ConnId) {
-        if let Some(connection) = self.connections.get_mut(id)
-            && !mem::replace(&mut connection.unread, true)
-        {
-            self.unread.push(id);
+        if let Some(connection) = self.connections.get_mut(id) {
+            list(&mut self.unread, &mut connection.unread, id);
         }
     }
 
     /// Queues bytes; they leave at the end of the turn. Above the hard limit the connection is doomed.
     pub fn push(&mut self, id: ConnId, bytes: Bytes) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.dead || connection.finishing || bytes.is_empty() {
+        let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) else { return };
+        if bytes.is_empty() {
             return;
         }
         self.pool.push(&mut connection.outbox, bytes);
         if connection.queued() > self.config.max_queue {
             self.doom(id);
         } else {
-            self.mark_dirty(id);
-        }
-    }
-
-    fn mark_dirty(&mut self, id: ConnId) {
-        if let Some(connection) = self.connections.get_mut(id)
-            && !mem::replace(&mut connection.dirty, true)
-        {
-            self.dirty.push(id);
+            list(&mut self.dirty, &mut connection.dirty, id);
         }
     }
 
     /// The connection ends when all that is queued has left.
     pub fn finish(&mut self, id: ConnId) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.finishing = true;
-        connection.input = Vec::new();
-        // The flush at the end of the turn finds the outbox empty, and goes on from there.
-        self.mark_dirty(id);
+        if let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) {
+            connection.state = State::Finishing;
+            connection.input = Vec::new();
+            // The flush at the end of the turn finds the outbox empty, and goes on from there.
+            list(&mut self.dirty, &mut connection.dirty, id);
+        }
     }
 
     /// The connection ends at the end of this turn, whatever is queued.
     pub fn doom(&mut self, id: ConnId) {
+        self.kill(id, None);
+    }
+
+    fn kill(&mut self, id: ConnId, error: Option<io::Error>) {
         if let Some(connection) = self.connections.get_mut(id)
-            && !mem::replace(&mut connection.dead, true)
+            && !matches!(connection.state, State::Dead(_))
         {
+            connection.state = State::Dead(error);
             self.doomed.push(id);
         }
     }
@@ -455,7 +416,7 @@ impl<P: Default> Net<P> {
         let Some(connection) = self.connections.get_mut(id) else { return };
         match at {
             // Once it only lingers, the deadline is ours.
-            _ if connection.lingering.is_some() => {}
+            _ if matches!(connection.state, State::Lingering(_)) => {}
             Some(at) => self.phases.set(id, &mut connection.phase, at),
             None => self.phases.clear(id, &mut connection.phase),
         }
@@ -466,13 +427,11 @@ impl<P: Default> Net<P> {
         while let Some((_, id)) = self.stalls.pop_due(now) {
             self.doom(id);
         }
-        if self.accept_pause.is_some_and(|until| until <= now) {
-            self.accept_pause = None;
-        }
+        self.listeners.iter_mut().for_each(|listener| listener.pause = listener.pause.filter(|until| *until > now));
         while let Some((_, id)) = self.phases.pop_due(now) {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             connection.phase = Deadline::default();
-            if connection.lingering.is_none() {
+            if !matches!(connection.state, State::Lingering(_)) {
                 return Some(id);
             }
             self.doom(id);
@@ -482,13 +441,14 @@ impl<P: Default> Net<P> {
 
     /// The nearest deadline of any connection, or of accept.
     pub fn next_deadline(&self) -> Option<Instant> {
-        [self.phases.next(), self.stalls.next(), self.accept_pause].into_iter().flatten().min()
+        let pauses = self.listeners.iter().map(|listener| listener.pause);
+        pauses.chain([self.phases.next(), self.stalls.next()]).flatten().min()
     }
 
     /// The kernel takes bytes of this connection again.
     pub fn writable(&mut self, id: ConnId) {
-        if self.get(id).is_some_and(Connection::wants_write) {
-            self.mark_dirty(id);
+        if let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.wants_write()) {
+            list(&mut self.dirty, &mut connection.dirty, id);
         }
     }
 
@@ -496,14 +456,7 @@ impl<P: Default> Net<P> {
     /// hold it all. A connection whose outbox falls below half of the hard limit is read again.
     pub fn flush(&mut self, now: Instant) {
         let mut dirty = mem::take(&mut self.dirty);
-        for id in dirty.drain(..) {
-            let full = |net: &Self| net.get(id).is_some_and(|c| c.queued() > net.config.max_queue / 2);
-            let before = full(self);
-            self.flush_one(id, now);
-            if before && !full(self) {
-                self.remember_unread(id);
-            }
-        }
+        dirty.drain(..).for_each(|id| self.flush_one(id, now));
         // flush_one queues nothing, so the list is taken back with its capacity.
         self.dirty = dirty;
     }
@@ -511,68 +464,48 @@ impl<P: Default> Net<P> {
     fn flush_one(&mut self, id: ConnId, now: Instant) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.dirty = false;
-        let mut moved = false;
-        while !connection.dead && connection.wants_write() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let mut count = 0;
-            for (slice, bytes) in slices.iter_mut().zip(self.pool.iter(&connection.outbox)) {
-                *slice = IoSlice::new(bytes);
-                count += 1;
-            }
-            slices[0].advance(connection.sent);
-            match connection.write(&mut self.kernel, &slices[..count]) {
-                Ok(written) => {
-                    moved = true;
-                    connection.sent += written;
-                    while let Some(length) = self.pool.front(&connection.outbox).map(Bytes::len) {
-                        if connection.sent < length {
-                            break;
-                        }
-                        self.pool.pop(&mut connection.outbox);
-                        connection.sent -= length;
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
-                    if self.kernel.lied && !mem::replace(&mut connection.unread, true) {
-                        self.unread.push(id);
-                    }
-                    let over = connection.queued() > self.config.soft_queue;
-                    // A reader that is far behind has a fixed time to catch up; any other starts anew
-                    // whenever it takes a byte.
-                    if over && !connection.soft {
-                        self.stalls.set(id, &mut connection.stall, now + self.config.soft_time);
-                    } else if !over && (moved || connection.soft || connection.stall.at().is_none()) {
-                        self.stalls.set(id, &mut connection.stall, now + self.config.write_timeout);
-                    }
-                    connection.soft = over;
-                    return;
-                }
-                Err(error) => {
-                    connection.error = Some(error);
-                    connection.dead = true;
-                    self.doomed.push(id);
-                }
-            }
-        }
-        if connection.dead {
+        if let State::Dead(_) = connection.state {
             return;
         }
-        connection.soft = false;
-        self.stalls.clear(id, &mut connection.stall);
-        if connection.finishing && connection.lingering.is_none() {
-            if let Some(tls) = &mut connection.tls {
-                tls.close();
-                // Best effort: who does not take these last bytes misses nothing.
-                let _ = connection.write(&mut self.kernel, &[]);
-            }
-            connection.lingering = Some(LINGER_BYTES);
-            // An error means that there is nobody left to be told.
-            let gone = connection.ended || connection.stream.shutdown(Shutdown::Write).is_err();
-            self.phases.set(id, &mut connection.phase, now + LINGER);
-            if gone {
-                self.doom(id);
-            }
+        let before = connection.queued();
+        let result = connection.write_all(&mut self.kernel, &mut self.pool);
+        let after = connection.queued();
+        let half = self.config.max_queue / 2;
+        let blocked = match result {
+            Ok(()) => false,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => true,
+            Err(error) => return self.kill(id, Some(error)),
+        };
+        if before > half && after <= half || blocked && self.kernel.lied {
+            list(&mut self.unread, &mut connection.unread, id);
+        }
+        // A reader that is far behind has a fixed time to catch up; any other starts anew whenever it takes a byte.
+        let over = after > self.config.soft_queue;
+        if !blocked {
+            self.stalls.clear(id, &mut connection.stall);
+        } else if over != connection.soft || !over && after < before || connection.stall.at().is_none() {
+            let time = if over { self.config.soft_time } else { self.config.write_timeout };
+            self.stalls.set(id, &mut connection.stall, now + time);
+        }
+        connection.soft = over;
+        if !blocked && matches!(connection.state, State::Finishing) {
+            self.linger(id, now);
+        }
+    }
+
+    /// Everything has left: says so to the peer, and waits a little for what it still sends.
+    fn linger(&mut self, id: ConnId, now: Instant) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if let Some(tls) = &mut connection.tls {
+            tls.close();
+            // Best effort: who does not take these last bytes misses nothing.
+            let _ = connection.write(&mut self.kernel, &[]);
+        }
+        connection.state = State::Lingering(LINGER_BYTES);
+        self.phases.set(id, &mut connection.phase, now + LINGER);
+        // An error means that there is nobody left to be told.
+        if connection.ended || connection.stream.shutdown(Shutdown::Write).is_err() {
+            self.doom(id);
         }
     }
 
@@ -585,26 +518,21 @@ impl<P: Default> Net<P> {
         self.phases.clear(id, &mut connection.phase);
         self.stalls.clear(id, &mut connection.stall);
         // A descriptor is free again.
-        self.accept_pause = None;
-        Some(Buried { id, protocol: connection.protocol, error: connection.error })
+        self.listeners.iter_mut().for_each(|listener| listener.pause = None);
+        let error = if let State::Dead(error) = connection.state { error } else { None };
+        Some(Buried { id, protocol: connection.protocol, error })
     }
 }
 
-/// A listening socket that mio's own `bind` cannot make: backlog 1,024, and IPv6 with IPv4 where possible.
-fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    use socket2::{Domain, Protocol, Socket, Type};
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-        socket.set_only_v6(false)?;
+/// Puts a connection on a list, once.
+fn list(list: &mut Vec<ConnId>, listed: &mut bool, id: ConnId) {
+    if !mem::replace(listed, true) {
+        list.push(id);
     }
-    // On Windows this option would let a second process take the port away.
-    #[cfg(unix)]
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
+
+#[path = "listener.rs"]
+mod listener;
 
 #[cfg(feature = "redis")]
 #[path = "cluster/resolve.rs"]

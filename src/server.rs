@@ -11,20 +11,21 @@
 //! a timer that is much too late shows that the loop itself stood still (throttled CPU, suspended machine):
 //! then input goes first, or a pause would kill every session whose pong waits in the kernel.
 
-use crate::config::{Config, Origins};
+use crate::config::Config;
 use crate::engineio;
 use crate::engineio::packet::Data;
 use crate::engineio::{Engine, Event, Next, Output, Refusal};
-use crate::http::{self, Framing, Head, Method, Response};
+use crate::http::{self, Event as Part, Framing, Head, Method, Response};
 use crate::id::Ids;
 use crate::logger::Quiet;
 use crate::metrics::{self, Metrics};
-use crate::net::{Buried, Fill, Net, Wake};
+use crate::net::{Buried, Net, Wake};
+use crate::signals::Watch;
 use crate::slab::{ConnId, SessionId};
 use crate::socketio::{App, Io};
-use crate::{assets, ws};
+use crate::{access, assets, ws};
 use bytes::Bytes;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use std::{io, mem};
 
@@ -44,9 +45,14 @@ const FAREWELLS: f64 = 0.8;
 /// What the bytes of a connection are.
 enum Speaks {
     /// With the request between its head and its answer.
-    Http { parser: http::Parser, exchange: Option<Box<Exchange>> },
-    /// `halfway`: half a message is there, and the deadline for the other half is set.
-    WebSocket { session: SessionId, incoming: ws::Incoming, halfway: bool },
+    Http {
+        parser: http::Parser,
+        exchange: Option<Box<Exchange>>,
+    },
+    WebSocket {
+        session: SessionId,
+        incoming: ws::Incoming,
+    },
     /// The way to the other servers of a cluster.
     #[cfg(feature = "redis")]
     Redis(turn::Role),
@@ -60,23 +66,27 @@ impl Default for Speaks {
 
 /// A request between its head and its answer.
 struct Exchange {
+    reply: Reply,
+    /// The session that the connection belongs to until it is answered.
+    session: SessionId,
+    /// The body of a POST, as far as it has come; `None` if there is nothing more to come.
+    body: Option<Vec<u8>>,
+    /// `application/octet-stream`.
+    binary: bool,
+    /// The form of a JSONP client.
+    form: bool,
+}
+
+/// How a request is answered; what could not be read is answered as by default.
+#[derive(Default)]
+struct Reply {
     /// HEAD: the answer has no body.
     head_only: bool,
     /// HTTP/1.0.
     old: bool,
     keep_alive: bool,
-    /// All of the request has come.
-    complete: bool,
     /// Header lines that let a listed origin read the answer.
     cors: Box<str>,
-    /// The session that the connection belongs to until it is answered.
-    session: Option<SessionId>,
-    /// The body of a POST, as far as it has come.
-    body: Vec<u8>,
-    /// `application/octet-stream`.
-    binary: bool,
-    /// The form of a JSONP client.
-    form: bool,
 }
 
 /// All of salon, in one value.
@@ -90,14 +100,11 @@ pub struct Server<A: App> {
     decoder: ws::Decoder,
     /// The time of the turn.
     now: Instant,
-    address: Option<SocketAddr>,
     start: Instant,
     /// Turns that began because something was ready, or because a timer was due.
     turns: [u64; 2],
     /// The longest that a timer was late.
     lag: Duration,
-    /// Connections that were answered: what they have sent behind is next.
-    resume: Vec<ConnId>,
     /// When a stopping server ends, whoever is still there.
     stopping: Option<Instant>,
     refused_origins: Quiet,
@@ -106,7 +113,7 @@ pub struct Server<A: App> {
 }
 
 impl<A: App> Server<A> {
-    /// A server without a listener. Fails if the operating system gives no selector, or a file of `config` is of no use.
+    /// A server that does not listen yet. Fails if the operating system gives no selector, or a file of `config` is of no use.
     pub fn new(config: Config, app: A, ids: Ids, now: Instant) -> io::Result<Server<A>> {
         let mut engine = Engine::new(config.clone(), ids, now);
         let io = Io::new(config.clone(), app.namespaces());
@@ -118,11 +125,9 @@ impl<A: App> Server<A> {
             app,
             decoder: ws::Decoder::default(),
             now,
-            address: None,
             start: now,
             turns: [0, 0],
             lag: Duration::ZERO,
-            resume: Vec::new(),
             stopping: None,
             refused_origins: Quiet::default(),
             scratch: vec![0; SCRATCH],
@@ -130,30 +135,22 @@ impl<A: App> Server<A> {
         })
     }
 
-    /// A server that listens where `config` says.
-    pub fn bind(config: Config, app: A) -> io::Result<Server<A>> {
-        let mut server = Server::new(config, app, Ids::System, Instant::now())?;
-        let (host, port) = (server.config.host, server.config.port);
-        server.address = Some(server.net.listen().map_err(|error| {
-            let host = host.map_or("all addresses".to_owned(), |host| host.to_string());
-            io::Error::other(format!("cannot listen on port {port} of {host}: {error}"))
-        })?);
-        Ok(server)
-    }
-
-    /// Serves until a signal stops it.
+    /// Listens where `config` says, and serves until a signal stops it.
     pub fn run(mut self) -> io::Result<()> {
-        let mut signals = signals::Watch::new(&mut self.net)?;
-        if let Some(address) = self.address {
-            let (version, instance) = (env!("CARGO_PKG_VERSION"), &self.config.instance);
-            log::info!("salon {version}, instance {instance}, listens on http://{address}");
-        }
+        let mut signals = Watch::new(&mut self.net)?;
+        let address = self.net.listen().map_err(|error| {
+            let host = self.config.host.map_or("all addresses".to_owned(), |host| host.to_string());
+            io::Error::other(format!("cannot listen on port {} of {host}: {error}", self.config.port))
+        })?;
+        let (version, instance) = (env!("CARGO_PKG_VERSION"), &self.config.instance);
+        log::info!("salon {version}, instance {instance}, listens on http://{address}");
         let mut wakes = Vec::new();
         while !self.has_stopped() {
             self.net.wait(Instant::now(), self.next_deadline())?;
-            self.net.drain_events(&mut wakes);
-            self.turn(Instant::now(), &wakes);
-            if wakes.iter().any(|wake| matches!(wake, Wake::Signals | Wake::Woken)) {
+            let now = Instant::now();
+            self.net.drain_events(now, &mut wakes);
+            self.turn(now, &wakes);
+            if wakes.iter().any(|wake| matches!(wake, Wake::Woken)) {
                 (0..signals.received()).for_each(|_| self.stop());
             }
         }
@@ -180,8 +177,6 @@ impl<A: App> Server<A> {
         }
         for wake in wakes {
             match *wake {
-                Wake::Listener => self.accept(),
-                Wake::Signals => {}
                 Wake::Woken => self.resolved(),
                 Wake::Connection { id, readable, writable, hung_up } => {
                     if writable {
@@ -210,14 +205,6 @@ impl<A: App> Server<A> {
         self.pump();
     }
 
-    fn accept(&mut self) {
-        for id in self.net.accept(self.now) {
-            self.net.set_phase(id, Some(self.now + self.config.head_timeout));
-            // The first bytes are often there already; without a read now they would cost a wake-up.
-            self.readable(id, false);
-        }
-    }
-
     fn readable(&mut self, id: ConnId, hung_up: bool) {
         for _ in 0..READS_PER_TURN {
             if self.is_paused(id) {
@@ -226,15 +213,14 @@ impl<A: App> Server<A> {
                 };
             }
             let mut scratch = mem::take(&mut self.scratch);
-            let fill = self.net.read(id, &mut scratch);
-            match fill {
-                Fill::Bytes(count) => self.receive(id, &scratch[..count]),
-                Fill::End => self.half_closed(id),
-                Fill::Nothing => {}
-            }
+            let read = self.net.read(id, &mut scratch);
+            // Without new bytes too: the request before those that were kept may be answered by now.
+            self.receive(id, &scratch[..read.unwrap_or(0)]);
             self.scratch = scratch;
-            if !matches!(fill, Fill::Bytes(_)) {
-                return;
+            match read {
+                None => return,
+                Some(0) => return self.half_closed(id),
+                Some(_) => {}
             }
         }
         self.net.remember_unread(id);
@@ -243,9 +229,9 @@ impl<A: App> Server<A> {
     /// Whether what the connection sends has to wait: enough is pipelined behind a request, or the peer does
     /// not read what we send.
     fn is_paused(&self, id: ConnId) -> bool {
-        self.net.get(id).filter(|connection| !connection.finishing).is_some_and(|connection| {
+        self.net.get(id).filter(|connection| connection.is_open()).is_some_and(|connection| {
             match &connection.protocol {
-                Speaks::Http { exchange: Some(exchange), .. } if exchange.complete => {
+                Speaks::Http { exchange: Some(exchange), .. } if exchange.body.is_none() => {
                     connection.input.len() >= self.config.max_head
                 }
                 Speaks::Http { .. } => false,
@@ -256,13 +242,15 @@ impl<A: App> Server<A> {
         })
     }
 
-    /// New bytes (or none, once a request is answered) behind those that were kept: parsed where they are, and kept
-    /// only if they end in the middle of something.
+    /// New bytes behind those that were kept: parsed where they are, and kept only if they end in the middle of something.
     fn receive(&mut self, id: ConnId, new: &[u8]) {
         let Some(connection) = self.net.get_mut(id) else { return };
+        if new.is_empty() && connection.input.is_empty() {
+            return;
+        }
         let mut kept = mem::take(&mut connection.input);
-        let begins = kept.is_empty() || new.is_empty();
-        let used = if kept.is_empty() {
+        let begins = kept.is_empty();
+        let used = if begins {
             let used = self.consume(id, new);
             kept.extend_from_slice(&new[used..]);
             used
@@ -288,7 +276,7 @@ impl<A: App> Server<A> {
     fn consume(&mut self, id: ConnId, bytes: &[u8]) -> usize {
         let mut used = 0;
         loop {
-            let Some(connection) = self.net.get(id).filter(|connection| !connection.finishing) else {
+            let Some(connection) = self.net.get(id).filter(|connection| connection.is_open()) else {
                 return bytes.len();
             };
             let step = match connection.protocol {
@@ -308,35 +296,29 @@ impl<A: App> Server<A> {
     /// One step of HTTP; `None` if the bytes have to wait.
     fn http(&mut self, id: ConnId, bytes: &[u8]) -> Option<usize> {
         let Speaks::Http { parser, exchange } = &mut self.net.get_mut(id)?.protocol else { return None };
-        if exchange.as_ref().is_some_and(|exchange| exchange.complete) {
+        if exchange.as_ref().is_some_and(|exchange| exchange.body.is_none()) {
             return None;
         }
-        match (parser.next(bytes, &self.config), exchange) {
-            (Ok(None), _) => None,
-            (Ok(Some((count, http::Event::Head(head)))), _) => {
-                self.head(id, &head);
-                Some(count)
-            }
-            (Ok(Some((count, http::Event::Data(data)))), exchange) => {
-                exchange.iter_mut().for_each(|exchange| exchange.body.extend_from_slice(data));
-                Some(count)
-            }
-            (Ok(Some((count, http::Event::End))), exchange) => {
-                if let Some(exchange) = exchange {
-                    exchange.complete = true;
-                    let (body, binary, form) = (mem::take(&mut exchange.body), exchange.binary, exchange.form);
-                    if let Some(session) = exchange.session {
-                        self.net.set_phase(id, None);
-                        self.engine.body(id, session, body.into(), binary, form);
-                    }
-                }
-                Some(count)
-            }
-            (Err(error), _) => {
+        let (count, part) = match parser.next(bytes, &self.config) {
+            Ok(next) => next?,
+            Err(error) => {
                 self.fail(id, error);
-                Some(bytes.len())
+                return Some(bytes.len());
             }
+        };
+        match (part, exchange.as_deref_mut()) {
+            (Part::Head(head), _) => self.head(id, &head),
+            (Part::Data(data), Some(Exchange { body: Some(body), .. })) => body.extend_from_slice(data),
+            (Part::End, Some(exchange)) => {
+                let (session, binary, form) = (exchange.session, exchange.binary, exchange.form);
+                let body = exchange.body.take().unwrap_or_default();
+                self.net.set_phase(id, None);
+                self.engine.body(id, session, body.into(), binary, form);
+            }
+            // Of a request that was answered by its head.
+            (Part::Data(_) | Part::End, _) => {}
         }
+        Some(count)
     }
 
     /// The bytes are no HTTP, or too late: they get an answer that says so, and the connection ends.
@@ -352,52 +334,64 @@ impl<A: App> Server<A> {
     /// A request head: everything that can be judged without the body is judged here.
     fn head(&mut self, id: ConnId, head: &Head) {
         self.net.set_phase(id, None);
-        let content_type = head.header("Content-Type").unwrap_or_default();
-        let mut exchange = Box::new(Exchange {
+        let mut reply = Reply {
             head_only: head.method == Method::Head,
             old: head.minor == 0,
             keep_alive: head.keep_alive && self.stopping.is_none(),
-            complete: head.framing == Framing::None,
             cors: Box::default(),
-            session: None,
-            body: Vec::new(),
-            binary: content_type.starts_with(b"application/octet-stream"),
-            form: content_type.starts_with(b"application/x-www-form-urlencoded"),
-        });
-        let next = match self.judge_origin(id, head) {
-            Err(refusal) => Next::Answer(refusal),
+        };
+        let next = match access::judge_origin(&self.config, head) {
+            Err(stranger) => Next::Answer(self.refuse(id, head, &stranger)),
             Ok(cors) => {
-                let listed = !cors.is_empty();
-                exchange.cors = cors;
-                self.route(id, head, listed)
+                reply.cors = cors;
+                self.route(id, head, !reply.cors.is_empty())
             }
         };
-        let Some(connection) = self.net.get_mut(id) else { return };
-        let Speaks::Http { exchange: slot, .. } = &mut connection.protocol else { return };
-        match next {
-            Next::WebSocket(session, response) => {
-                connection.protocol = Speaks::WebSocket { session, incoming: ws::Incoming::default(), halfway: false };
-                self.net.push(id, response);
-            }
+        let (session, body) = match next {
             Next::Answer(response) => {
-                *slot = Some(exchange);
-                self.respond(id, response);
+                reply.keep_alive &= head.framing == Framing::None;
+                return self.answer(id, reply, response);
             }
-            Next::Wait(session) => {
-                exchange.session = Some(session);
-                *slot = Some(exchange);
-            }
-            Next::Body(session) => {
-                exchange.session = Some(session);
-                // Of an empty body too the parser tells the end.
-                exchange.complete = false;
-                *slot = Some(exchange);
-                if head.expect_continue {
-                    self.net.push(id, Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
+            Next::WebSocket(session, response) => {
+                if let Some(connection) = self.net.get_mut(id) {
+                    connection.protocol = Speaks::WebSocket { session, incoming: ws::Incoming::default() };
                 }
-                self.net.set_phase(id, Some(self.now + self.config.body_timeout));
+                return self.net.push(id, response);
             }
+            Next::Wait(session) => (session, None),
+            // Of an empty body too the parser tells the end.
+            Next::Body(session) => (session, Some(Vec::new())),
+        };
+        if body.is_some() {
+            if head.expect_continue {
+                self.net.push(id, Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
+            }
+            self.net.set_phase(id, Some(self.now + self.config.body_timeout));
         }
+        let content_type = head.header("Content-Type").unwrap_or_default();
+        let binary = content_type.starts_with(b"application/octet-stream");
+        let form = content_type.starts_with(b"application/x-www-form-urlencoded");
+        if let Some(Speaks::Http { exchange, .. }) = self.net.get_mut(id).map(|connection| &mut connection.protocol) {
+            *exchange = Some(Box::new(Exchange { reply, session, body, binary, form }));
+        }
+    }
+
+    /// A page from elsewhere: says so in the log, where somebody looks who has forgotten to list it.
+    fn refuse(&mut self, id: ConnId, head: &Head, stranger: &access::Stranger) -> Response {
+        if let Some(more) = self.refused_origins.allow(self.now) {
+            let (origin, host) = (String::from_utf8_lossy(stranger.origin), String::from_utf8_lossy(stranger.host));
+            let client = access::client(&self.config, head, self.peer(id));
+            log::warn!(
+                "refused {client}: page of origin {origin:?}, host {host:?} ({more} more before); see --origins"
+            );
+        }
+        self.engine.counters().refused[Refusal::Forbidden as usize] += 1;
+        Refusal::Forbidden.response(ws::is_upgrade(head))
+    }
+
+    /// The peer of a connection that sends right now.
+    fn peer(&self, id: ConnId) -> IpAddr {
+        self.net.get(id).expect("nothing is buried before the end of the turn").peer
     }
 
     /// Finds out who answers a request.
@@ -425,7 +419,7 @@ impl<A: App> Server<A> {
         match path {
             "/healthz" if self.stopping.is_none() => return Next::Answer(Response::new(200).body("text/plain", "ok")),
             "/healthz" => return Next::Answer(Response::new(503).header("Retry-After", "5").close()),
-            "/metrics" if self.may_read_metrics(id, head) => {
+            "/metrics" if access::may_read_metrics(&self.config, head, self.peer(id)) => {
                 let text = self.metrics();
                 return Next::Answer(Response::new(200).body(metrics::CONTENT_TYPE, text));
             }
@@ -448,24 +442,9 @@ impl<A: App> Server<A> {
         })
     }
 
-    /// Whoever has the token. Without one, programs of this machine: the peer is, and no proxy has added a header
-    /// that names another.
-    fn may_read_metrics(&self, id: ConnId, head: &Head) -> bool {
-        const FORWARDED: [&str; 6] =
-            ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-ARR-LOG-ID", "CLIENT-IP"];
-        match &self.config.metrics_token {
-            Some(token) => head.header("Authorization") == Some(format!("Bearer {token}").as_bytes()),
-            None => {
-                let local = self.net.get(id).is_some_and(|connection| connection.peer.to_canonical().is_loopback());
-                local && !self.config.iis && FORWARDED.iter().all(|name| head.header(name).is_none())
-            }
-        }
-    }
-
     fn metrics(&mut self) -> String {
         let mut metrics = Metrics::default();
         let [polling, websocket] = self.engine.transports().map(|count| count as f64);
-        let (connections, queued) = self.net.load();
         let counters = mem::take(self.engine.counters());
         let labelled = |names: &[&'static str], values: &[u64]| {
             names.iter().copied().zip(values.iter().map(|value| *value as f64)).collect::<Vec<_>>()
@@ -476,8 +455,7 @@ impl<A: App> Server<A> {
         let [connected, held] = self.io.sockets().map(|count| count as f64);
         let sockets = [(r#"state="connected""#, connected), (r#"state="held""#, held)];
         metrics.family("sockets", "gauge", "Sockets, and those kept for clients that may come back.", &sockets);
-        metrics.gauge("connections", "TCP connections.", connections as f64);
-        metrics.gauge("queued_bytes", "Bytes that connections have not taken yet.", queued as f64);
+        self.net.metrics(&mut metrics);
         let (limit, used, promised, refused) = self.engine.budget();
         metrics.gauge("websockets", "Open WebSockets.", used as f64);
         if let Some(limit) = limit {
@@ -503,67 +481,11 @@ impl<A: App> Server<A> {
         metrics.text()
     }
 
-    /// Whether a page from elsewhere may talk to us. Returns the header lines a listed origin needs. Requests
-    /// without Origin come from programs, not from pages; but a JSONP request is a script of a page and has none
-    /// either, so it has to show in another way where it comes from.
-    fn judge_origin(&mut self, id: ConnId, head: &Head) -> Result<Box<str>, Response> {
-        let jsonp = || http::parameters(head.query, ["j"]) != [Ok(None)] && assets::find(head.path).is_none();
-        let origin = match head.header("Origin") {
-            Some(origin) => origin,
-            None if !jsonp() || head.header("Sec-Fetch-Site") == Some(b"same-origin") => return Ok(Box::default()),
-            None => http::origin_of(head.header("Referer").unwrap_or_default()),
-        };
-        let listed = match &self.config.origins {
-            Origins::Any => return Ok("Access-Control-Allow-Origin: *\r\n".into()),
-            Origins::Listed(origins) => origins.iter().find(|listed| listed.as_bytes() == origin),
-            Origins::Same => None,
-        };
-        if let Some(listed) = listed {
-            let more = "Vary: Origin\r\nAccess-Control-Allow-Credentials: true\r\n";
-            return Ok(format!("Access-Control-Allow-Origin: {listed}\r\n{more}").into());
-        }
-        let (host, https) = self.seen_from_outside(head);
-        if http::same_origin(origin, host, https) {
-            return Ok(Box::default());
-        }
-        if let Some(more) = self.refused_origins.allow(self.now) {
-            let (origin, host) = (String::from_utf8_lossy(origin), String::from_utf8_lossy(host));
-            let client = self.client(id, head).map_or("nobody".to_owned(), |address| address.to_string());
-            log::warn!(
-                "refused {client}: page of origin {origin:?}, host {host:?} ({more} more before); see --origins"
-            );
-        }
-        self.engine.counters().refused[Refusal::Forbidden as usize] += 1;
-        Err(Refusal::Forbidden.response(ws::is_upgrade(head)))
-    }
-
-    /// Whose request this is: the peer, or whom a trusted proxy says it speaks for.
-    fn client(&self, id: ConnId, head: &Head) -> Option<IpAddr> {
-        let list = head.header("X-Forwarded-For").filter(|_| self.config.trust_proxy);
-        let peer = self.net.get(id).map(|connection| connection.peer.to_canonical());
-        list.and_then(|list| http::address_of(http::last_of(list))).or(peer)
-    }
-
-    /// The host that the browser has asked, and whether by HTTPS if that is known: a trusted proxy tells what it has changed.
-    fn seen_from_outside<'h>(&self, head: &Head<'h>) -> (&'h [u8], Option<bool>) {
-        if !self.config.trust_proxy {
-            return (head.host, None);
-        }
-        // Azure's front end has one header that gives the scheme, and one that is there if it was HTTPS.
-        let scheme = head.header("X-Forwarded-Proto").or(head.header("X-AppService-Proto"));
-        let https = match scheme {
-            Some(scheme) => Some(http::last_of(scheme).eq_ignore_ascii_case(b"https")),
-            None => head.header("X-ARR-SSL").map(|_| true),
-        };
-        let host = head.header("X-Forwarded-Host").map(http::last_of).or(head.header("X-Original-Host"));
-        (host.unwrap_or(head.host), https)
-    }
-
     /// One step of WebSocket; `None` if the bytes have to wait.
     fn websocket(&mut self, id: ConnId, bytes: &[u8]) -> Option<usize> {
-        let Speaks::WebSocket { session, incoming, halfway } = &mut self.net.get_mut(id)?.protocol else {
-            return None;
-        };
+        let connection = self.net.get_mut(id)?;
+        let timed = connection.phase.at().is_some();
+        let Speaks::WebSocket { session, incoming } = &mut connection.protocol else { return None };
         let session = *session;
         match incoming.next(&mut self.decoder, bytes, &self.config) {
             Ok(Some((count, event))) => {
@@ -578,7 +500,7 @@ impl<A: App> Server<A> {
             }
             Ok(None) => {
                 let half = !bytes.is_empty() || incoming.in_message();
-                if half != mem::replace(halfway, half) {
+                if half != timed {
                     self.net.set_phase(id, half.then_some(self.now + self.config.message_timeout));
                 }
                 None
@@ -597,31 +519,34 @@ impl<A: App> Server<A> {
         self.engine.lost(id, session);
     }
 
-    /// Answers the request of a connection. What follows is the next request, or the end.
+    /// Answers the request that a connection waits with.
     fn respond(&mut self, id: ConnId, response: Response) {
-        let Some(Speaks::Http { exchange, .. }) = self.net.get_mut(id).map(|connection| &mut connection.protocol)
-        else {
-            return;
-        };
-        let (head, body, keep_alive) = match exchange.take() {
-            Some(exchange) => {
-                let keep_alive = exchange.keep_alive && exchange.complete && !response.close;
-                let (head, body) = response.encode(&exchange.cors, exchange.head_only, keep_alive, exchange.old);
-                (head, body, keep_alive)
+        if let Some(Speaks::Http { exchange, .. }) = self.net.get_mut(id).map(|connection| &mut connection.protocol) {
+            let mut reply = Reply::default();
+            if let Some(exchange) = exchange.take() {
+                reply = exchange.reply;
+                reply.keep_alive &= exchange.body.is_none();
             }
-            // What it was an answer to could not be read.
-            None => {
-                let (head, body) = response.encode("", false, false, false);
-                (head, body, false)
-            }
-        };
+            self.answer(id, reply, response);
+        }
+    }
+
+    /// Sends an answer. What follows is the next request, or the end.
+    fn answer(&mut self, id: ConnId, reply: Reply, response: Response) {
+        let keep_alive = reply.keep_alive && !response.close;
+        let (head, body) = response.encode(&reply.cors, reply.head_only, keep_alive, reply.old);
         self.net.push(id, head);
         self.net.push(id, body);
-        if keep_alive {
-            self.net.set_phase(id, Some(self.now + self.config.idle_timeout));
-            self.resume.push(id);
-        } else {
-            self.net.finish(id);
+        if !keep_alive {
+            return self.net.finish(id);
+        }
+        let Some(connection) = self.net.get(id) else { return };
+        let (kept, ended) = (!connection.input.is_empty(), connection.ended);
+        let time = if kept { self.config.head_timeout } else { self.config.idle_timeout };
+        self.net.set_phase(id, Some(self.now + time));
+        if kept || ended {
+            // What was sent behind the request is next.
+            self.net.remember_unread(id);
         }
     }
 
@@ -653,15 +578,13 @@ impl<A: App> Server<A> {
     fn settle(&mut self) {
         // The dead first: what a GET of theirs would be answered is lost with them.
         self.bury();
-        let mut moved = true;
-        while mem::take(&mut moved) {
+        loop {
             self.engine.flush();
             self.tell_presence();
             self.pump();
             self.net.flush(self.now);
-            moved |= self.bury();
-            while let Some(id) = self.resume.pop() {
-                moved |= self.resume(id);
+            if !self.bury() {
+                return;
             }
         }
     }
@@ -684,31 +607,15 @@ impl<A: App> Server<A> {
         any
     }
 
-    /// A connection was answered: goes on with what it had sent behind. Returns whether there was anything.
-    fn resume(&mut self, id: ConnId) -> bool {
-        let Some(connection) = self.net.get(id) else { return false };
-        let (kept, ended) = (connection.input.len(), connection.ended);
-        if kept >= self.config.max_head {
-            // It was paused.
-            self.net.remember_unread(id);
-        }
-        self.receive(id, &[]);
-        if ended {
-            self.half_closed(id);
-        }
-        kept > 0 || ended
-    }
-
     /// The peer has sent its last byte.
     fn half_closed(&mut self, id: ConnId) {
         // A GET that can be answered in this turn still is.
         self.engine.flush();
         self.pump();
-        let Some(connection) = self.net.get(id) else { return };
+        let Some(connection) = self.net.get(id).filter(|connection| connection.is_open()) else { return };
         match &connection.protocol {
-            _ if connection.finishing => {}
-            // Answered, with more requests behind: settle goes on with them, and comes back here.
-            Speaks::Http { exchange: None, .. } if self.resume.contains(&id) => {}
+            // Answered just now: the next turn looks for more requests behind, and comes back here.
+            _ if connection.unread => {}
             // All requests are answered, and the answers still go out.
             Speaks::Http { exchange: None, .. } if connection.input.is_empty() => self.net.finish(id),
             // A parked poll that nobody waits for, half a request, or a WebSocket without a goodbye.
@@ -754,13 +661,10 @@ impl<A: App> Server<A> {
     fn has_stopped(&mut self) -> bool {
         let Some(deadline) = self.stopping else { return false };
         if self.engine.is_empty() {
-            self.net.stop_listening();
-            for id in self.net.keys() {
-                self.net.finish(id);
-            }
+            self.net.close();
             self.settle();
         }
-        self.now >= deadline || self.net.keys().is_empty()
+        self.now >= deadline || self.net.is_empty()
     }
 }
 
@@ -769,63 +673,9 @@ impl Speaks {
     fn session(&self) -> Option<SessionId> {
         match self {
             Speaks::WebSocket { session, .. } => Some(*session),
-            Speaks::Http { exchange, .. } => exchange.as_ref()?.session,
+            Speaks::Http { exchange, .. } => Some(exchange.as_ref()?.session),
             #[cfg(feature = "redis")]
             Speaks::Redis(_) => None,
-        }
-    }
-}
-
-#[cfg(unix)]
-mod signals {
-    //! SIGTERM and SIGINT as events of the loop.
-    use crate::net::Net;
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    use signal_hook_mio::v1_0::Signals;
-    use std::io;
-
-    pub struct Watch(Signals);
-
-    impl Watch {
-        pub fn new<P: Default>(net: &mut Net<P>) -> io::Result<Watch> {
-            let mut signals = Signals::new([SIGTERM, SIGINT])?;
-            net.watch_signals(&mut signals)?;
-            Ok(Watch(signals))
-        }
-
-        /// How often we were asked to stop since the last call.
-        pub fn received(&mut self) -> usize {
-            self.0.pending().count()
-        }
-    }
-}
-
-#[cfg(not(unix))]
-mod signals {
-    //! Ctrl+C and Ctrl+Break, which Windows brings on a thread of its own: it only counts, and wakes the loop.
-    use crate::net::Net;
-    use std::io;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    pub struct Watch(Arc<AtomicUsize>);
-
-    impl Watch {
-        pub fn new<P: Default>(net: &mut Net<P>) -> io::Result<Watch> {
-            let (count, waker) = (Arc::new(AtomicUsize::new(0)), net.waker()?);
-            let seen = Arc::clone(&count);
-            let handler = move || {
-                seen.fetch_add(1, Ordering::SeqCst);
-                // Fails only when the loop is gone.
-                let _ = waker.wake();
-            };
-            ctrlc::set_handler(handler).map_err(io::Error::other)?;
-            Ok(Watch(count))
-        }
-
-        /// How often we were asked to stop since the last call.
-        pub fn received(&mut self) -> usize {
-            self.0.swap(0, Ordering::SeqCst)
         }
     }
 }

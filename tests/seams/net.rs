@@ -7,7 +7,7 @@ use crate::kernel::seam::{Hostile, Pipe};
 impl<P: Default> Net<P> {
     /// A connection of the scripted world.
     pub fn connect_pipe(&mut self) -> ConnId {
-        self.insert(Stream::Pipe(Pipe::default()), Ipv4Addr::LOCALHOST.into())
+        self.insert(Stream::Pipe(Pipe::default()), [127, 0, 0, 1].into(), None, P::default())
     }
 
     /// The pipe of such a connection.
@@ -25,7 +25,7 @@ impl<P: Default> Net<P> {
 
     /// All connections that are not about to end, with what they speak.
     pub fn live(&self) -> impl Iterator<Item = (ConnId, &P)> {
-        let live = self.connections.iter().filter(|(_, connection)| !connection.finishing);
+        let live = self.connections.iter().filter(|(_, connection)| connection.is_open());
         live.map(|(id, connection)| (id, &connection.protocol))
     }
 
@@ -46,7 +46,8 @@ impl<P: Default> Net<P> {
             assert!(limited || kept(&connection.protocol), "R7: {id:?} may stay for ever");
             let waits = connection.stall.at().is_some();
             assert!(connection.outbox.is_empty() || waits, "R3: the outbox of {id:?} is forgotten");
-            assert!(!connection.ended || connection.finishing, "{id:?} has ended, and is not closed");
+            let closes = !connection.is_open() || connection.unread;
+            assert!(!connection.ended || closes, "{id:?} has ended, and is not closed");
             assert!(connection.queued() <= self.config.max_queue, "R7: the outbox of {id:?}");
             assert!(connection.input.len() <= self.config.max_payload + 64 * 1024, "R7: the input of {id:?}");
             assert!(!connection.input.is_empty() || connection.input.capacity() == 0, "R10: {id:?} owns a buffer");

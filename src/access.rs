@@ -1,0 +1,72 @@
+//! Who sends a request, from which page, and what that allows: by the head, the configuration and the peer's address.
+
+use crate::assets;
+use crate::config::{Config, Origins};
+use crate::http::{self, Head};
+use std::net::IpAddr;
+
+/// A page from elsewhere that may not talk to us.
+pub struct Stranger<'h> {
+    /// Its origin.
+    pub origin: &'h [u8],
+    /// The host it has asked for.
+    pub host: &'h [u8],
+}
+
+/// Whether a page from elsewhere may talk to us. Returns the header lines a listed origin needs. Requests
+/// without Origin come from programs, not from pages; but a JSONP request is a script of a page and has none
+/// either, so it has to show in another way where it comes from.
+pub fn judge_origin<'h>(config: &Config, head: &Head<'h>) -> Result<Box<str>, Stranger<'h>> {
+    let jsonp = || http::parameters(head.query, ["j"]) != [Ok(None)] && assets::find(head.path).is_none();
+    let origin = match head.header("Origin") {
+        Some(origin) => origin,
+        None if !jsonp() || head.header("Sec-Fetch-Site") == Some(b"same-origin") => return Ok(Box::default()),
+        None => http::origin_of(head.header("Referer").unwrap_or_default()),
+    };
+    let listed = match &config.origins {
+        Origins::Any => return Ok("Access-Control-Allow-Origin: *\r\n".into()),
+        Origins::Listed(origins) => origins.iter().find(|listed| listed.as_bytes() == origin),
+        Origins::Same => None,
+    };
+    if let Some(listed) = listed {
+        let more = "Vary: Origin\r\nAccess-Control-Allow-Credentials: true\r\n";
+        return Ok(format!("Access-Control-Allow-Origin: {listed}\r\n{more}").into());
+    }
+    let (host, https) = seen_from_outside(config, head);
+    if http::same_origin(origin, host, https) { Ok(Box::default()) } else { Err(Stranger { origin, host }) }
+}
+
+/// The host that the browser has asked, and whether by HTTPS if that is known: a trusted proxy tells what it has changed.
+fn seen_from_outside<'h>(config: &Config, head: &Head<'h>) -> (&'h [u8], Option<bool>) {
+    if !config.trust_proxy {
+        return (head.host, None);
+    }
+    // Azure's front end has one header that gives the scheme, and one that is there if it was HTTPS.
+    let scheme = head.header("X-Forwarded-Proto").or(head.header("X-AppService-Proto"));
+    let https = match scheme {
+        Some(scheme) => Some(http::last_of(scheme).eq_ignore_ascii_case(b"https")),
+        None => head.header("X-ARR-SSL").map(|_| true),
+    };
+    let host = head.header("X-Forwarded-Host").map(http::last_of).or(head.header("X-Original-Host"));
+    (host.unwrap_or(head.host), https)
+}
+
+/// Whose request this is: the peer, or whom a trusted proxy says it speaks for.
+pub fn client(config: &Config, head: &Head, peer: IpAddr) -> IpAddr {
+    let list = head.header("X-Forwarded-For").filter(|_| config.trust_proxy);
+    list.and_then(|list| http::address_of(http::last_of(list))).unwrap_or(peer.to_canonical())
+}
+
+/// Whoever has the token may read metrics. Without one, programs of this machine: the peer is, and no proxy has added a
+/// header that names another.
+pub fn may_read_metrics(config: &Config, head: &Head, peer: IpAddr) -> bool {
+    const FORWARDED: [&str; 6] =
+        ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-ARR-LOG-ID", "CLIENT-IP"];
+    match &config.metrics_token {
+        Some(token) => head.header("Authorization") == Some(format!("Bearer {token}").as_bytes()),
+        None => {
+            let local = peer.to_canonical().is_loopback() && !config.iis;
+            local && FORWARDED.iter().all(|name| head.header(name).is_none())
+        }
+    }
+}
