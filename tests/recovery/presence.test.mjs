@@ -54,9 +54,10 @@ async function enter(t, server, name, { silent }, recovery) {
     const poller = new Poller(server.url, query, headers);
     const { pid, sid } = await poller.connect();
     await poller.post(`42["add user",${JSON.stringify(name)}]`);
-    const packets = poller.rest.length > 0 ? poller.rest : await poller.poll();
-    const login = packets.map((packet) => packet.startsWith('42["login"') && JSON.parse(packet.slice(2))).find(Boolean);
-    return { name, poller, pid, sid, offset: login?.[2] };
+    const login = () => poller.rest.find((packet) => packet.startsWith('42["login"'));
+    // Others who come meanwhile are in earlier answers.
+    while (!login()) poller.rest.push(...(await poller.poll()));
+    return { name, poller, pid, sid, offset: JSON.parse(login().slice(2))[2] };
   }
   const raw = new Raw(t, server.url, query, { headers, pongs: !silent });
   const { pid, sid } = await raw.connect();
