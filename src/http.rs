@@ -79,28 +79,24 @@ impl<'a> Head<'a> {
         self.headers(name).next()
     }
 
-    /// Whether a list-valued field (RFC 9110 section 5.6.1) has that member; letter case does not count.
+    /// The members of a list-valued field (RFC 9110 section 5.6.1).
+    fn members(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.headers(name).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+    }
+
+    /// Whether a list-valued field has that member; letter case does not count.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
-        let mut members = self.headers(name).flat_map(|value| value.split(|byte| *byte == b','));
-        members.any(|member| member.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+        self.members(name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
     }
 
     /// Whether a compressed answer is welcome (RFC 9110 section 12.5.3); a weight of zero says no.
     pub fn accepts_gzip(&self) -> bool {
-        let mut members = self.headers("Accept-Encoding").flat_map(|value| value.split(|byte| *byte == b','));
-        members.any(|member| {
-            let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-            let is_zero = |weight: &[u8]| {
-                weight.get(..3).is_some_and(|start| start.eq_ignore_ascii_case(b"q=0"))
-                    && !weight.iter().any(|byte| matches!(byte, b'1'..=b'9'))
-            };
-            parts.next().is_some_and(|coding| coding.eq_ignore_ascii_case(b"gzip")) && !parts.any(is_zero)
+        self.members("Accept-Encoding").any(|member| {
+            let (coding, weight) = member.split_at(member.len().min(4));
+            let weight = weight.trim_ascii_start();
+            let zero = weight.contains(&b'0') && !weight.iter().any(|byte| matches!(byte, b'1'..=b'9'));
+            coding.eq_ignore_ascii_case(b"gzip") && matches!(weight, [] | [b';', ..]) && !zero
         })
-    }
-
-    /// Whether the body is known to be larger than `limit` bytes.
-    pub fn too_large(&self, limit: usize) -> bool {
-        matches!(self.framing, Framing::Length(length) if length > limit as u64)
     }
 }
 
@@ -117,15 +113,17 @@ pub enum Event<'a> {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// In the head; so many bytes have been searched for its end.
+    /// In the head; its lines so far end here.
     Head(usize),
-    /// So many bytes of the body are to come.
-    Body(u64),
-    ChunkLine,
-    Chunk(u64),
+    /// So many bytes are to come: of the body, or of a chunk.
+    Data {
+        left: u64,
+        chunk: bool,
+    },
+    /// The line behind a chunk, which is empty.
     ChunkEnd,
+    ChunkSize,
     Trailers,
-    End,
 }
 
 /// Where one connection stands between its first byte and its last.
@@ -147,144 +145,108 @@ impl Parser {
     /// The next event at the start of `input`, and the bytes it takes; `None` if more must arrive first. Then
     /// the caller shows the same bytes again with more behind them.
     pub fn next<'a>(&mut self, input: &'a [u8], config: &Config) -> Result<Option<(usize, Event<'a>)>, Error> {
-        let mut at = 0;
-        loop {
-            let rest = &input[at..];
-            match self.state {
-                State::Head(searched) => return self.head(searched, input, config),
-                State::Body(0) => self.state = State::End,
-                State::Body(left) | State::Chunk(left) => {
-                    if rest.is_empty() {
-                        return Ok((at > 0).then_some((at, Event::Data(rest))));
-                    }
-                    let take = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
-                    let left = left - take as u64;
-                    self.state = match self.state {
-                        State::Body(_) => State::Body(left),
-                        _ if left == 0 => State::ChunkEnd,
-                        _ => State::Chunk(left),
-                    };
-                    return Ok(Some((at + take, Event::Data(&rest[..take]))));
-                }
-                State::ChunkEnd => {
-                    let Some(end) = rest.get(..2) else { return waiting(at) };
-                    if end != b"\r\n" {
-                        return Err(bad("chunk data is longer than its size"));
-                    }
-                    at += 2;
-                    self.state = State::ChunkLine;
-                }
-                State::ChunkLine => {
-                    let Some(line) = self.line(rest, config)? else { return waiting(at) };
-                    at += line.len() + 2;
-                    let size = chunk_size(line)?;
-                    self.body = usize::try_from(size)
-                        .ok()
-                        .and_then(|size| self.body.checked_add(size))
-                        .filter(|body| *body <= config.max_payload)
-                        .ok_or(Error { status: 413, reason: "body too large" })?;
-                    self.state = if size == 0 { State::Trailers } else { State::Chunk(size) };
-                }
-                State::Trailers => {
-                    let Some(line) = self.line(rest, config)? else { return waiting(at) };
-                    at += line.len() + 2;
-                    if line.is_empty() {
-                        self.state = State::End;
-                    }
-                }
-                State::End => {
-                    *self = Parser::default();
-                    return Ok(Some((at, Event::End)));
-                }
+        match self.state {
+            State::Head(lines) => self.head(lines, input, config),
+            State::Data { left: 0, .. } => {
+                *self = Parser::default();
+                Ok(Some((0, Event::End)))
             }
+            State::Data { left, chunk } => {
+                let take = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+                let left = left - take as u64;
+                self.state = if chunk && left == 0 { State::ChunkEnd } else { State::Data { left, chunk } };
+                Ok((take > 0).then(|| (take, Event::Data(&input[..take]))))
+            }
+            State::ChunkEnd | State::ChunkSize | State::Trailers => self.chunk_line(input, config),
         }
     }
 
-    /// A line of a chunked body, without its CRLF. All of them together are limited as a head is.
-    fn line<'a>(&mut self, rest: &'a [u8], config: &Config) -> Result<Option<&'a [u8]>, Error> {
-        let end = rest.iter().position(|byte| *byte == b'\n');
-        let length = end.map_or(rest.len(), |end| end + 1);
+    /// A line of a chunked body (RFC 9112 section 7.1). All of them together are limited as a head is.
+    fn chunk_line<'a>(&mut self, input: &'a [u8], config: &Config) -> Result<Option<(usize, Event<'a>)>, Error> {
+        let found = line(input)?;
+        let length = found.map_or(input.len(), |found| found.len() + 2);
         if self.lines + length > config.max_head {
             return Err(Error { status: 431, reason: "chunk extensions or trailers too large" });
         }
-        let Some(end) = end else { return Ok(None) };
-        self.lines += length;
-        match rest[..end].strip_suffix(b"\r") {
-            Some(line) if !line.contains(&b'\r') => Ok(Some(line)),
-            _ => Err(bad("a line of a chunked body does not end in CRLF")),
-        }
+        let Some(found) = found else { return Ok(None) };
+        self.lines += if found.is_empty() { 0 } else { length };
+        self.state = match self.state {
+            State::ChunkEnd if !found.is_empty() => return Err(bad("chunk data is longer than its size")),
+            State::ChunkEnd => State::ChunkSize,
+            State::ChunkSize => {
+                let size = chunk_size(found).ok_or(bad("a malformed chunk size"))?;
+                let body = usize::try_from(size).ok().and_then(|size| self.body.checked_add(size));
+                let body = body.filter(|body| *body <= config.max_payload);
+                self.body = body.ok_or(Error { status: 413, reason: "body too large" })?;
+                if size == 0 { State::Trailers } else { State::Data { left: size, chunk: true } }
+            }
+            _ if found.is_empty() => State::Data { left: 0, chunk: false },
+            _ => State::Trailers,
+        };
+        Ok(Some((length, Event::Data(&[]))))
     }
 
     fn head<'a>(
-        &mut self, searched: usize, input: &'a [u8], config: &Config,
+        &mut self, mut lines: usize, input: &'a [u8], config: &Config,
     ) -> Result<Option<(usize, Event<'a>)>, Error> {
         // An empty line before the request line is tolerated (RFC 9112 section 2.2), one.
         let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
-        let mut searched = searched.max(start);
-        let Some(end) = head_end(input, start, &mut searched)? else {
-            if input.len() > config.max_head {
-                return Err(Error { status: 431, reason: "request head too large" });
+        lines = lines.max(start);
+        let too_large = Error { status: 431, reason: "request head too large" };
+        loop {
+            let Some(found) = line(&input[lines..])? else {
+                self.state = State::Head(lines);
+                return if input.len() > config.max_head { Err(too_large) } else { Ok(None) };
+            };
+            lines += found.len() + 2;
+            if found.is_empty() {
+                break;
             }
-            self.state = State::Head(searched);
-            return Ok(None);
-        };
-        if end > config.max_head {
-            return Err(Error { status: 431, reason: "request head too large" });
         }
-        let head = parse_head(&input[start..end], config)?;
+        if lines > config.max_head {
+            return Err(too_large);
+        }
+        let head = parse_head(&input[start..lines], config)?;
         self.state = match head.framing {
-            Framing::None => State::End,
-            Framing::Length(length) => State::Body(length),
-            Framing::Chunked => State::ChunkLine,
+            Framing::None => State::Data { left: 0, chunk: false },
+            Framing::Length(left) => State::Data { left, chunk: false },
+            Framing::Chunked => State::ChunkSize,
         };
-        Ok(Some((end, Event::Head(head))))
+        Ok(Some((lines, Event::Head(head))))
     }
 }
 
-/// Nothing to report yet but the lines that were read: they are done with.
-fn waiting<'a>(at: usize) -> Result<Option<(usize, Event<'a>)>, Error> {
-    Ok((at > 0).then_some((at, Event::Data(&[]))))
-}
-
-/// Looks for the empty line behind a head, from where the last look ended. Every line must end in CRLF; a bare
-/// LF or CR is where two parsers may disagree (RFC 9112 section 2.2 lets a server refuse them).
-fn head_end(input: &[u8], start: usize, searched: &mut usize) -> Result<Option<usize>, Error> {
-    while let Some(found) = input[*searched..].iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
-        *searched += found;
-        match &input[*searched..] {
-            [b'\n', ..] => return Err(bad("a line does not end in CRLF")),
-            [_] => return Ok(None),
-            [_, b'\n', ..] if *searched == start => return Err(bad("an empty request line")),
-            [_, b'\n', ..] if input[..*searched].ends_with(b"\n") => return Ok(Some(*searched + 2)),
-            [_, b'\n', ..] => *searched += 2,
-            _ => return Err(bad("a bare CR")),
-        }
+/// The line at the start of `input`, without its CRLF; `None` if it is not whole. A bare LF or CR is where two parsers may
+/// disagree (RFC 9112 section 2.2 lets a server refuse them).
+fn line(input: &[u8]) -> Result<Option<&[u8]>, Error> {
+    match input.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
+        None => Ok(None),
+        Some(end) => match &input[end..] {
+            [b'\r'] => Ok(None),
+            [b'\r', b'\n', ..] => Ok(Some(&input[..end])),
+            _ => Err(bad("a line does not end in CRLF")),
+        },
     }
-    *searched = input.len();
-    Ok(None)
 }
 
 fn parse_head<'a>(bytes: &'a [u8], config: &Config) -> Result<Head<'a>, Error> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
+    let version = || bytes.split(|byte| *byte == b' ').nth(2).unwrap_or_default();
     match request.parse(bytes) {
-        Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) => return Err(bad("a malformed request head")),
-        Err(httparse::Error::TooManyHeaders) => return Err(Error { status: 431, reason: "too many header fields" }),
-        Err(httparse::Error::Version)
-            if bytes.split(|byte| *byte == b' ').nth(2).is_some_and(|v| v.starts_with(b"HTTP/")) =>
-        {
+        Ok(httparse::Status::Complete(_)) if request.headers.len() <= config.max_headers => {}
+        Ok(httparse::Status::Complete(_)) | Err(httparse::Error::TooManyHeaders) => {
+            return Err(Error { status: 431, reason: "too many header fields" });
+        }
+        Err(httparse::Error::Version) if version().starts_with(b"HTTP/") => {
             return Err(Error { status: 505, reason: "only HTTP/1.0 and HTTP/1.1 are spoken here" });
         }
-        Err(_) => return Err(bad("a malformed request head")),
+        _ => return Err(bad("a malformed request head")),
     }
     let count = request.headers.len();
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(bad("a malformed request line"));
     };
-    if count > config.max_headers {
-        return Err(Error { status: 431, reason: "too many header fields" });
-    }
     if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
         return Err(bad("a character that no request target has"));
     }
@@ -356,43 +318,33 @@ fn split_target(target: &str, method: Method) -> Result<(Option<&str>, &str), Er
 fn framing(head: &Head) -> Result<Framing, Error> {
     let mut lengths = head.headers("Content-Length");
     let mut codings = head.headers("Transfer-Encoding");
-    let (length, coding) = (lengths.next(), codings.next());
-    if lengths.next().is_some() || length.is_some() && coding.is_some() {
-        return Err(bad("two lengths of one body"));
-    }
-    match (length, coding) {
-        (None, None) => Ok(Framing::None),
-        (Some(digits), _) => {
-            if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-                return Err(bad("Content-Length is not a number"));
+    match (lengths.next(), lengths.next(), codings.next(), codings.next()) {
+        (None, _, None, _) => Ok(Framing::None),
+        (Some(digits), None, None, _) if digits.iter().all(u8::is_ascii_digit) => {
+            match str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()) {
+                Some(0) => Ok(Framing::None),
+                Some(length) => Ok(Framing::Length(length)),
+                None => Err(bad("Content-Length is empty or too large")),
             }
-            let number = str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
-            Ok(match number.ok_or(bad("Content-Length is too large"))? {
-                0 => Framing::None,
-                length => Framing::Length(length),
-            })
         }
-        (None, Some(_)) if head.minor == 0 => Err(bad("Transfer-Encoding in HTTP/1.0")),
-        (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => match codings.next() {
-            None => Ok(Framing::Chunked),
-            Some(_) => Err(bad("two Transfer-Encodings")),
-        },
-        (None, Some(coding)) if coding.to_ascii_lowercase().windows(7).any(|part| part == b"chunked") => {
-            Err(bad("Transfer-Encoding is more than chunked"))
+        (None, _, Some(coding), second) if head.minor == 1 => {
+            let knows = coding.to_ascii_lowercase().windows(7).any(|part| part == b"chunked");
+            match coding.eq_ignore_ascii_case(b"chunked") && second.is_none() {
+                true => Ok(Framing::Chunked),
+                false if knows => Err(bad("Transfer-Encoding is more than chunked")),
+                false => Err(Error { status: 501, reason: "a transfer coding that is not known" }),
+            }
         }
-        _ => Err(Error { status: 501, reason: "a transfer coding that is not known" }),
+        _ => Err(bad("the length of a body is not told once, by a number or as chunked")),
     }
 }
 
 /// RFC 9112 section 7.1; extensions are skipped.
-fn chunk_size(line: &[u8]) -> Result<u64, Error> {
-    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    let rest = line[digits..].trim_ascii_start();
-    let number = str::from_utf8(&line[..digits]).ok().filter(|text| text.len() <= 16);
-    match number.and_then(|text| u64::from_str_radix(text, 16).ok()) {
-        Some(size) if rest.is_empty() && rest.len() == line.len() - digits || rest.starts_with(b";") => Ok(size),
-        _ => Err(bad("a malformed chunk size")),
-    }
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let extension = line.iter().position(|byte| *byte == b';');
+    let digits = extension.map_or(line, |at| line[..at].trim_ascii_end());
+    let fine = digits.len() <= 16 && digits.iter().all(u8::is_ascii_hexdigit);
+    u64::from_str_radix(str::from_utf8(digits).ok().filter(|_| fine)?, 16).ok()
 }
 
 /// A query has a parameter twice.

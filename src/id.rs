@@ -6,35 +6,32 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use std::{fmt, str};
 
-/// An id, shown as 20 characters `[A-Za-z0-9_-]`. Its `Debug` form is cut after six: who knows a whole session id
+/// An id: 20 characters `[A-Za-z0-9_-]`. Its `Debug` form is cut after six: who knows a whole session id
 /// can speak for that session, so no log ever has one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Id([u8; 15]);
+pub struct Id([u8; 20]);
 
 impl Id {
     /// Reads an id that a peer presents; `None` if it cannot be one.
     pub fn parse(text: &str) -> Option<Id> {
-        let mut bytes = [0; 15];
-        let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
-        (length == bytes.len()).then_some(Id(bytes))
+        let bytes: [u8; 20] = text.as_bytes().try_into().ok()?;
+        bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)).then_some(Id(bytes))
     }
 
-    fn encode(self) -> [u8; 20] {
-        let mut text = [0; 20];
-        URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).expect("15 bytes are 20 characters");
-        text
+    fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).expect("base64 is ASCII")
     }
 }
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(str::from_utf8(&self.encode()).expect("base64 is ASCII"))
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for Id {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{}…", str::from_utf8(&self.encode()[..6]).expect("base64 is ASCII"))
+        write!(f, "{}…", &self.as_str()[..6])
     }
 }
 
@@ -58,6 +55,8 @@ impl Ids {
                 bytes[8..].copy_from_slice(&counter.to_be_bytes()[1..]);
             }
         }
-        Id(bytes)
+        let mut id = Id([0; 20]);
+        URL_SAFE_NO_PAD.encode_slice(bytes, &mut id.0).expect("15 bytes are 20 characters");
+        id
     }
 }

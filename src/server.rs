@@ -97,7 +97,6 @@ pub struct Server<A: App> {
     io: Io,
     app: A,
     links: turn::Links,
-    decoder: ws::Decoder,
     /// The time of the turn.
     now: Instant,
     start: Instant,
@@ -123,7 +122,6 @@ impl<A: App> Server<A> {
             engine,
             io,
             app,
-            decoder: ws::Decoder::default(),
             now,
             start: now,
             turns: [0, 0],
@@ -456,12 +454,13 @@ impl<A: App> Server<A> {
         let sockets = [(r#"state="connected""#, connected), (r#"state="held""#, held)];
         metrics.family("sockets", "gauge", "Sockets, and those kept for clients that may come back.", &sockets);
         self.net.metrics(&mut metrics);
-        let (limit, used, promised, refused) = self.engine.budget();
-        metrics.gauge("websockets", "Open WebSockets.", used as f64);
-        if let Some(limit) = limit {
+        let budget = &self.engine.budget;
+        metrics.gauge("websockets", "Open WebSockets.", budget.used as f64);
+        if let Some(limit) = budget.limit {
+            let promised = budget.promised() as f64;
             metrics.gauge("websockets_limit", "WebSockets that --max-websockets allows.", limit as f64);
-            metrics.gauge("websockets_promised", "Upgrades that were offered and may still come.", promised as f64);
-            metrics.counter("websockets_refused_total", "WebSockets beyond --max-websockets.", refused);
+            metrics.gauge("websockets_promised", "Upgrades that were offered and may still come.", promised);
+            metrics.counter("websockets_refused_total", "WebSockets beyond --max-websockets.", budget.refused);
         }
         metrics.counter("messages_received_total", "Messages of clients.", counters.received);
         metrics.counter("messages_sent_total", "Messages to clients, each recipient counted.", counters.sent);
@@ -487,7 +486,7 @@ impl<A: App> Server<A> {
         let timed = connection.phase.at().is_some();
         let Speaks::WebSocket { session, incoming } = &mut connection.protocol else { return None };
         let session = *session;
-        match incoming.next(&mut self.decoder, bytes, &self.config) {
+        match incoming.next(bytes, &self.config) {
             Ok(Some((count, event))) => {
                 match event {
                     ws::Event::Text(text) => self.engine.frame(id, session, Data::Text(text)),
@@ -595,7 +594,7 @@ impl<A: App> Server<A> {
         while let Some(Buried { id, protocol, error }) = self.net.bury() {
             any = true;
             if let Speaks::WebSocket { .. } = protocol {
-                self.engine.websocket_closed();
+                self.engine.budget.used -= 1;
             }
             if let Some(session) = protocol.session() {
                 self.engine.lost(id, session);

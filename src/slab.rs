@@ -5,7 +5,7 @@
 //! what mio carries as a token: 32 + 32 bits, on 32-bit targets 17 bits of index and 15 of generation.
 //! A slot whose generations are used up is retired and never filled again.
 
-use std::{fmt, marker::PhantomData, mem};
+use std::{collections::BTreeSet, fmt, marker::PhantomData};
 
 /// What a key names; never constructed, they only tell keys apart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,8 +35,8 @@ const GENERATION_BITS: u32 = usize::BITS - INDEX_BITS;
 const LAST_GENERATION: u32 = ((1u64 << GENERATION_BITS) - 1) as u32;
 /// The most values a slab can hold.
 pub const MAX_LEN: usize = ((1u64 << INDEX_BITS) - 1) as usize;
-/// End of the list of free slots.
-const NONE: u32 = u32::MAX;
+/// Slots that are never cut off: below this a crowd is none.
+const FEW: usize = 64;
 
 /// Names a value in a [`Slab`]: an index and the generation of its slot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,16 +69,16 @@ impl<K: Copy> fmt::Debug for Key<K> {
     }
 }
 
-enum Slot<T> {
-    Full { generation: u32, value: T },
-    Free { generation: u32, next: u32 },
+struct Slot<T> {
+    generation: u32,
+    value: Option<T>,
 }
 
 /// A vector with holes: values of type `T`, named by keys of kind `K`.
 pub struct Slab<K, T> {
     slots: Vec<Slot<T>>,
-    /// First of the free slots, [`NONE`] if there is none.
-    free: u32,
+    /// The slots to be filled next, lowest first, so that those at the end stay free and can be cut off.
+    free: BTreeSet<u32>,
     len: usize,
     /// Where the generations of new slots start: above those of all slots that were cut off (rule R1).
     floor: u32,
@@ -87,7 +87,7 @@ pub struct Slab<K, T> {
 
 impl<K, T> Default for Slab<K, T> {
     fn default() -> Self {
-        Slab { slots: Vec::new(), free: NONE, len: 0, floor: 0, kind: PhantomData }
+        Slab { slots: Vec::new(), free: BTreeSet::new(), len: 0, floor: 0, kind: PhantomData }
     }
 }
 
@@ -103,84 +103,61 @@ impl<K: Copy, T> Slab<K, T> {
     /// Stores a value and names it. Panics above [`MAX_LEN`] values: connections, sessions and sockets are
     /// all limited far below that by `config`.
     pub fn insert(&mut self, value: T) -> Key<K> {
+        let index = self.free.pop_first().unwrap_or_else(|| {
+            assert!(self.slots.len() < MAX_LEN, "slab is full");
+            self.slots.push(Slot { generation: self.floor, value: None });
+            self.slots.len() as u32 - 1
+        });
+        let slot = &mut self.slots[index as usize];
+        slot.value = Some(value);
         self.len += 1;
-        if self.free != NONE {
-            let index = self.free;
-            let slot = &mut self.slots[index as usize];
-            let Slot::Free { generation, next } = *slot else { unreachable!("the free list names free slots") };
-            *slot = Slot::Full { generation, value };
-            self.free = next;
-            return Key::new(index, generation);
-        }
-        assert!(self.slots.len() < MAX_LEN, "slab is full");
-        let index = self.slots.len() as u32;
-        self.slots.push(Slot::Full { generation: self.floor, value });
-        Key::new(index, self.floor)
+        Key::new(index, slot.generation)
     }
 
     /// The value, if the key still names one.
     pub fn get(&self, key: Key<K>) -> Option<&T> {
-        match self.slots.get(key.index as usize)? {
-            Slot::Full { generation, value } if *generation == key.generation => Some(value),
-            _ => None,
-        }
+        let slot = self.slots.get(key.index as usize)?;
+        slot.value.as_ref().filter(|_| slot.generation == key.generation)
     }
 
     /// The value, if the key still names one.
     pub fn get_mut(&mut self, key: Key<K>) -> Option<&mut T> {
-        match self.slots.get_mut(key.index as usize)? {
-            Slot::Full { generation, value } if *generation == key.generation => Some(value),
-            _ => None,
-        }
+        let slot = self.slots.get_mut(key.index as usize)?;
+        slot.value.as_mut().filter(|_| slot.generation == key.generation)
     }
 
     /// Takes the value out; its key never names anything again.
     pub fn remove(&mut self, key: Key<K>) -> Option<T> {
         self.get(key)?;
-        let generation = key.generation + 1;
-        let next = if generation == LAST_GENERATION { NONE } else { self.free };
-        let slot = mem::replace(&mut self.slots[key.index as usize], Slot::Free { generation, next });
-        self.len -= 1;
-        if generation != LAST_GENERATION {
-            self.free = key.index;
+        let slot = &mut self.slots[key.index as usize];
+        let value = slot.value.take();
+        slot.generation += 1;
+        if slot.generation < LAST_GENERATION {
+            self.free.insert(key.index);
         }
-        // Rarely enough to cost nothing: at powers of two, when three quarters of the slots are free.
-        if (self.len == 0 || self.len.is_power_of_two()) && self.slots.len() > 64 && self.len * 4 <= self.slots.len() {
+        self.len -= 1;
+        // A crowd that has left leaves no memory behind.
+        if self.slots.len() > FEW && self.len * 4 <= self.slots.len() {
             self.trim();
         }
-        match slot {
-            Slot::Full { value, .. } => Some(value),
-            Slot::Free { .. } => unreachable!("get() has found a value here"),
-        }
+        value
     }
 
-    /// Cuts off the free slots at the end, so that a crowd that has left leaves no memory behind, and orders
-    /// the list of the others by index, so that the end stays free.
+    /// Cuts off the free slots at the end.
     fn trim(&mut self) {
-        while let Some(&Slot::Free { generation, .. }) = self.slots.last() {
-            if generation == LAST_GENERATION {
-                break;
-            }
-            self.floor = self.floor.max(generation);
+        while let Some(last) = self.slots.last()
+            && self.free.remove(&(self.slots.len() as u32 - 1))
+        {
+            self.floor = self.floor.max(last.generation);
             self.slots.pop();
         }
-        self.slots.shrink_to_fit();
-        self.free = NONE;
-        for (index, slot) in self.slots.iter_mut().enumerate().rev() {
-            if let Slot::Free { generation, next } = slot
-                && *generation != LAST_GENERATION
-            {
-                *next = mem::replace(&mut self.free, index as u32);
-            }
-        }
+        self.slots.shrink_to(self.slots.len() * 2);
     }
 
     /// Keys and values, in the order of the slots.
     pub fn iter(&self) -> impl Iterator<Item = (Key<K>, &T)> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| match slot {
-            Slot::Full { generation, value } => Some((Key::new(index as u32, *generation), value)),
-            Slot::Free { .. } => None,
-        })
+        let all = self.slots.iter().enumerate();
+        all.filter_map(|(index, slot)| Some((Key::new(index as u32, slot.generation), slot.value.as_ref()?)))
     }
 
     /// The keys of all values, for walks that change the slab.

@@ -1,9 +1,8 @@
 //! WebSocket (RFC 6455): the upgrade, frames of clients in, frames of ours out.
 //!
 //! Our frames are unmasked, so one frame is the same for all recipients and is written here. Frames of clients
-//! are judged here by their heads (length, opcode, number of fragments), before their payload has come; only
-//! whole frames go to tungstenite, which unmasks, joins fragments and checks UTF-8. One tungstenite context
-//! serves all connections; a connection owns one only between a fragment and the last fragment of a message.
+//! are judged by their heads (length, opcode, number of fragments), before their payload has come. tungstenite
+//! reads these heads; its own reader of messages would keep buffers for every connection and allocate what a head claims.
 //! Extensions and subprotocols are never agreed to: IIS cannot carry compressed frames.
 
 use crate::config::Config;
@@ -11,12 +10,10 @@ use crate::http::{Head, Method, Response};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
-use std::io::{self, Cursor, Read, Write};
+use std::io::Cursor;
 pub use tungstenite::Utf8Bytes as Text;
 use tungstenite::protocol::frame::FrameHeader;
-use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
-use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
-use tungstenite::{Error, Message};
+use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
 /// What makes a key an answer (RFC 6455 section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -24,8 +21,6 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub const MAX_HEAD: usize = 10;
 /// The most a control frame may carry (RFC 6455 section 5.5).
 const MAX_CONTROL: usize = 125;
-/// The buffer of a tungstenite context.
-const CONTEXT_BUFFER: usize = 4 * 1024;
 
 /// Opcodes of our frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +28,7 @@ pub enum Opcode {
     Text = 1,
     Binary = 2,
     Close = 8,
+    Pong = 10,
 }
 
 /// Whether a request asks for a WebSocket. `Upgrade` with anything else is ignored, as RFC 9110 section 7.8 lets us.
@@ -126,30 +122,15 @@ fn protocol(reason: &'static str) -> Failure {
     Failure { code: 1002, reason }
 }
 
-/// The tungstenite context that all connections share which have no message open.
-pub struct Decoder(WebSocketContext);
-
-impl Default for Decoder {
-    fn default() -> Self {
-        Decoder(context())
-    }
-}
-
-/// A fresh context. Lengths are limited here, by frame heads, so its own limits are off.
-fn context() -> WebSocketContext {
-    let config = WebSocketConfig::default()
-        .read_buffer_size(CONTEXT_BUFFER)
-        .write_buffer_size(0)
-        .max_message_size(None)
-        .max_frame_size(None);
-    WebSocketContext::new(Role::Server, Some(config))
-}
+const NOT_UTF_8: Failure = Failure { code: 1007, reason: "text is not UTF-8" };
 
 /// A message between its first fragment and its last.
 struct Open {
-    context: WebSocketContext,
-    bytes: u64,
+    text: bool,
+    bytes: Vec<u8>,
     fragments: usize,
+    /// So many of the bytes of a text are known to be whole characters.
+    checked: usize,
 }
 
 /// The incoming side of one connection: the fragmented message that is open, if there is one.
@@ -165,37 +146,28 @@ impl Incoming {
     /// The next event at the start of `input`, and the bytes it takes; `None` if the frame is not whole yet.
     /// Then the caller shows the same bytes again with more behind them; nothing is allocated for what a head
     /// only claims.
-    pub fn next(
-        &mut self, decoder: &mut Decoder, input: &[u8], config: &Config,
-    ) -> Result<Option<(usize, Event)>, Failure> {
+    pub fn next(&mut self, input: &[u8], config: &Config) -> Result<Option<(usize, Event)>, Failure> {
         let mut cursor = Cursor::new(input);
         let Some((head, length)) = FrameHeader::parse(&mut cursor).map_err(|_| protocol("an unknown opcode"))? else {
             return Ok(None);
         };
-        let head_length = cursor.position() as usize;
-        self.judge(&head, length, head_length, config)?;
+        let start = cursor.position() as usize;
+        let mask = head.mask.ok_or(protocol("a frame is not masked"))?;
+        self.judge(&head, length, start, config)?;
         // Below the limit of a message, so it fits.
-        let end = head_length + length as usize;
-        let Some(whole) = input.get(..end) else { return Ok(None) };
-        let is_data = matches!(head.opcode, OpCode::Data(_));
-        if is_data && !head.is_final {
-            let open = self.0.get_or_insert_with(|| Box::new(Open { context: context(), bytes: 0, fragments: 0 }));
-            open.bytes += length;
-            open.fragments += 1;
+        let end = start + length as usize;
+        let Some(payload) = input.get(start..end) else { return Ok(None) };
+        let mut payload = payload.to_vec();
+        for four in payload.chunks_mut(4) {
+            four.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
         }
-        let event = match &mut self.0 {
-            Some(open) if is_data => feed(&mut open.context, whole),
-            _ => feed(&mut decoder.0, whole),
+        let event = match head.opcode {
+            OpCode::Data(kind) => self.data(kind, head.is_final, payload)?,
+            OpCode::Control(Control::Ping) => Event::Reply(frame(Opcode::Pong, &payload)),
+            OpCode::Control(Control::Close) => Event::Close(answer_close(&payload)?),
+            OpCode::Control(_) => Event::Nothing,
         };
-        if is_data && head.is_final {
-            self.0 = None;
-        }
-        if matches!(event, Err(_) | Ok(Event::Close(_))) {
-            // The state of a context after this is of no use to others.
-            *self = Incoming::default();
-            *decoder = Decoder::default();
-        }
-        event.map(|event| Some((end, event)))
+        Ok(Some((end, event)))
     }
 
     /// What can be said of a frame by its head alone (RFC 6455 section 5).
@@ -203,81 +175,75 @@ impl Incoming {
         if head.rsv1 || head.rsv2 || head.rsv3 {
             return Err(protocol("a reserved bit is set"));
         }
-        if head.mask.is_none() {
-            return Err(protocol("a frame is not masked"));
-        }
-        let minimal = 6 + match length {
-            0..=125 => 0,
-            126..=0xffff => 2,
-            _ => 8,
+        let minimal = match length {
+            0..=125 => 6,
+            126..=0xffff => 8,
+            _ => 14,
         };
         if head_length != minimal || length > i64::MAX as u64 {
             return Err(protocol("a length is not in its shortest form"));
         }
-        let too_big = Failure { code: 1009, reason: "message too big" };
-        match (head.opcode, &self.0) {
-            (OpCode::Control(_), _) if !head.is_final || length > MAX_CONTROL as u64 => {
+        let (bytes, fragments) = self.0.as_ref().map_or((0, 0), |open| (open.bytes.len(), open.fragments));
+        match head.opcode {
+            OpCode::Control(_) if !head.is_final || length > MAX_CONTROL as u64 => {
                 Err(protocol("a control frame is fragmented or too long"))
             }
-            (OpCode::Control(Control::Close), _) if length == 1 => Err(protocol("half a close code")),
-            (OpCode::Control(_), _) => Ok(()),
-            (OpCode::Data(Data::Continue), None) => Err(protocol("a continuation of nothing")),
-            (OpCode::Data(Data::Continue), Some(open)) if open.fragments >= config.max_fragments => {
+            OpCode::Control(Control::Close) if length == 1 => Err(protocol("half a close code")),
+            OpCode::Control(_) => Ok(()),
+            OpCode::Data(Data::Continue) if self.0.is_none() => Err(protocol("a continuation of nothing")),
+            OpCode::Data(Data::Text | Data::Binary) if self.0.is_some() => Err(protocol("a message inside a message")),
+            OpCode::Data(_) if fragments >= config.max_fragments => {
                 Err(Failure { code: 1008, reason: "too many fragments" })
             }
-            (OpCode::Data(Data::Continue), Some(open)) if open.bytes + length > config.max_payload as u64 => {
-                Err(too_big)
+            OpCode::Data(_) if bytes as u64 + length > config.max_payload as u64 => {
+                Err(Failure { code: 1009, reason: "message too big" })
             }
-            (OpCode::Data(Data::Continue), Some(_)) => Ok(()),
-            (OpCode::Data(_), Some(_)) => Err(protocol("a message inside a message")),
-            (OpCode::Data(_), None) if length > config.max_payload as u64 => Err(too_big),
-            (OpCode::Data(_), None) => Ok(()),
+            OpCode::Data(_) => Ok(()),
         }
     }
-}
 
-/// Shows one whole frame to tungstenite.
-fn feed(context: &mut WebSocketContext, frame: &[u8]) -> Result<Event, Failure> {
-    let mut stream = Stream { input: frame, output: Vec::new() };
-    match context.read(&mut stream) {
-        Ok(Message::Text(text)) => Ok(Event::Text(text)),
-        Ok(Message::Binary(bytes)) => Ok(Event::Binary(bytes)),
-        Ok(Message::Ping(_)) => {
-            // The pong waits inside; nothing can go wrong writing it to memory.
-            let _ = context.flush(&mut stream);
-            Ok(Event::Reply(stream.output.into()))
+    /// A message or a fragment of one. Text is checked as it comes: what cannot become UTF-8 is refused before the end.
+    fn data(&mut self, kind: Data, last: bool, payload: Vec<u8>) -> Result<Event, Failure> {
+        if last && self.0.is_none() {
+            return message(kind == Data::Text, payload);
         }
-        Ok(Message::Close(_)) => {
-            // Says that the connection is closed, after it has written the answer.
-            let _ = context.flush(&mut stream);
-            Ok(Event::Close(stream.output.into()))
+        let text = kind == Data::Text;
+        let fresh = || Box::new(Open { text, bytes: Vec::new(), fragments: 0, checked: 0 });
+        let mut open = self.0.take().unwrap_or_else(fresh);
+        open.bytes.extend_from_slice(&payload);
+        open.fragments += 1;
+        if last {
+            return message(open.text, open.bytes);
         }
-        Ok(_) => Ok(Event::Nothing),
-        Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(Event::Nothing),
-        Err(Error::Utf8(_)) => Err(Failure { code: 1007, reason: "text is not UTF-8" }),
-        Err(_) => Err(protocol("a frame breaks the protocol")),
+        if open.text {
+            open.checked += whole_characters(&open.bytes[open.checked..])?;
+        }
+        self.0 = Some(open);
+        Ok(Event::Nothing)
     }
 }
 
-/// What tungstenite reads from and writes to: one frame, and memory.
-struct Stream<'a> {
-    input: &'a [u8],
-    output: Vec<u8>,
+fn message(text: bool, bytes: Vec<u8>) -> Result<Event, Failure> {
+    let bytes = Bytes::from(bytes);
+    Ok(if text { Event::Text(Text::try_from(bytes).map_err(|_| NOT_UTF_8)?) } else { Event::Binary(bytes) })
 }
 
-impl Read for Stream<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // Not Ok(0): that would be a peer that is gone.
-        if self.input.is_empty() { Err(io::ErrorKind::WouldBlock.into()) } else { self.input.read(buffer) }
+/// The length of `text` without a character that is cut at its end.
+fn whole_characters(text: &[u8]) -> Result<usize, Failure> {
+    match str::from_utf8(text) {
+        Ok(_) => Ok(text.len()),
+        Err(error) if error.error_len().is_none() => Ok(error.valid_up_to()),
+        Err(_) => Err(NOT_UTF_8),
     }
 }
 
-impl Write for Stream<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.output.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+/// The answer to a close frame: the same code and reason (RFC 6455 section 5.5.1).
+fn answer_close(payload: &[u8]) -> Result<Bytes, Failure> {
+    match payload.split_first_chunk() {
+        Some((code, _)) if !CloseCode::from(u16::from_be_bytes(*code)).is_allowed() => {
+            Err(protocol("a close code that nobody may send"))
+        }
+        Some((_, reason)) if str::from_utf8(reason).is_err() => Err(NOT_UTF_8),
+        _ => Ok(frame(Opcode::Close, payload)),
     }
 }

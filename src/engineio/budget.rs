@@ -5,8 +5,7 @@
 //! the offer, not the session: what it tries later is granted if there is room.
 
 use crate::slab::SessionId;
-use crate::timers::{Deadline, Timers};
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// How long an offer stands. Clients upgrade right after the handshake.
@@ -16,10 +15,11 @@ const OFFER_TIME: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub struct Budget {
     /// `None`: no limit, and no offers are kept.
-    limit: Option<usize>,
-    used: usize,
-    offers: BTreeMap<SessionId, Deadline>,
-    timers: Timers<SessionId>,
+    pub limit: Option<usize>,
+    /// WebSockets that are open.
+    pub used: usize,
+    /// Who was offered one and until when, in the order of time; some hundreds at most where platforms set a limit.
+    offers: VecDeque<(SessionId, Instant)>,
     /// WebSockets that were refused.
     pub refused: u64,
 }
@@ -30,9 +30,9 @@ impl Budget {
         Budget { limit, ..Budget::default() }
     }
 
-    /// The limit, those used, those promised.
-    pub fn figures(&self) -> (Option<usize>, usize, usize) {
-        (self.limit, self.used, self.offers.len())
+    /// How many offers stand.
+    pub fn promised(&self) -> usize {
+        self.offers.len()
     }
 
     /// Whether one more may be promised or opened.
@@ -43,16 +43,14 @@ impl Budget {
     /// A new session was offered one.
     pub fn offer(&mut self, session: SessionId, now: Instant) {
         if self.limit.is_some() {
-            let mut deadline = Deadline::default();
-            self.timers.set(session, &mut deadline, now + OFFER_TIME);
-            self.offers.insert(session, deadline);
+            self.offers.push_back((session, now + OFFER_TIME));
         }
     }
 
     /// The offer of a session is void: it has upgraded, or is gone.
     pub fn withdraw(&mut self, session: SessionId) -> bool {
-        let offer = self.offers.remove(&session);
-        offer.map(|mut deadline| self.timers.clear(session, &mut deadline)).is_some()
+        let offer = self.offers.iter().position(|(offered, _)| *offered == session);
+        offer.and_then(|index| self.offers.remove(index)).is_some()
     }
 
     /// A WebSocket for a session, or for one that begins with it: whether there is room.
@@ -64,20 +62,15 @@ impl Budget {
         granted
     }
 
-    /// A WebSocket is closed.
-    pub fn close(&mut self) {
-        self.used -= 1;
-    }
-
-    /// Offers that nobody has taken.
+    /// Forgets the offers that nobody has taken.
     pub fn expire(&mut self, now: Instant) {
-        while let Some((_, session)) = self.timers.pop_due(now) {
-            self.offers.remove(&session);
+        while self.next().is_some_and(|until| until <= now) {
+            self.offers.pop_front();
         }
     }
 
     /// When [`Budget::expire`] wants to be called.
     pub fn next(&self) -> Option<Instant> {
-        self.timers.next()
+        self.offers.front().map(|(_, until)| *until)
     }
 }

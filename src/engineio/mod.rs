@@ -216,7 +216,8 @@ pub struct Engine {
     packets: Vec<Bytes>,
     /// Made when the first payload is compressed.
     gzip: Option<Compress>,
-    budget: Budget,
+    /// `server` tells it when a connection that had a WebSocket is closed.
+    pub budget: Budget,
     /// No new sessions: the server is about to stop, and those that are left are sent away one by one.
     leaving: Option<Leaving>,
     strangers: Quiet,
@@ -314,17 +315,6 @@ impl Engine {
     pub fn next_deadline(&self) -> Option<Instant> {
         let leaving = self.leaving.as_ref().filter(|leaving| !leaving.left.is_empty());
         [self.timers.next(), self.budget.next(), leaving.map(|leaving| leaving.next)].into_iter().flatten().min()
-    }
-
-    /// The WebSocket budget: the limit, those used, those promised, and how many were refused.
-    pub fn budget(&self) -> (Option<usize>, usize, usize, u64) {
-        let (limit, used, promised) = self.budget.figures();
-        (limit, used, promised, self.budget.refused)
-    }
-
-    /// A connection that had a WebSocket is closed.
-    pub fn websocket_closed(&mut self) {
-        self.budget.close();
     }
 
     /// Runs one transition of a session, and draws the consequences for the books.
