@@ -19,11 +19,12 @@ use crate::timers::Timers;
 use crate::ws;
 use budget::Budget;
 use bytes::Bytes;
-use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+use flate2::{Compression, Crc, write::DeflateEncoder};
 use packet::{Data, Encoded, Packet};
 pub use session::Dialect;
 use session::{Client, Out, Poll, Session, Turn};
 use std::collections::HashMap;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// Payloads above this are compressed for clients that accept it, as in the reference.
@@ -116,12 +117,14 @@ pub enum Output {
     Abort(ConnId),
 }
 
-/// The body of an answer to a GET; the same for all clients that get the same packets.
-#[derive(Clone, Debug)]
+/// The body of an answer to a GET; the same for all clients of a kind that get the same packets.
 struct Payload {
+    packets: Vec<Bytes>,
+    kind: (Dialect, Option<u32>),
     body: Bytes,
     content_type: &'static str,
-    gzip: bool,
+    /// Made for the first client that accepts it.
+    gzip: Option<Bytes>,
 }
 
 impl Payload {
@@ -133,13 +136,28 @@ impl Payload {
         if let Some(callback) = jsonp {
             (body, content_type) = (v3::jsonp(callback, &body), "text/javascript; charset=UTF-8");
         }
-        Payload { body: body.into(), content_type, gzip: false }
+        Payload { packets: packets.to_vec(), kind: (dialect, jsonp), body: body.into(), content_type, gzip: None }
+    }
+
+    /// Whether it is made of these packets: the same allocations, so no byte is compared.
+    fn is_of(&self, packets: &[Bytes], dialect: Dialect, jsonp: Option<u32>) -> bool {
+        let same = |(one, other): (&Bytes, &Bytes)| one.as_ptr() == other.as_ptr() && one.len() == other.len();
+        let equal = self.packets.len() == packets.len() && self.packets.iter().zip(packets).all(same);
+        equal && self.kind == (dialect, jsonp)
     }
 
     fn response(&self) -> Response {
-        let response = Response::new(200).header("Cache-Control", "no-store");
-        let response = if self.gzip { response.header("Content-Encoding", "gzip") } else { response };
-        response.body(self.content_type, self.body.clone())
+        Response::new(200).header("Cache-Control", "no-store").body(self.content_type, self.body.clone())
+    }
+
+    /// The same, compressed where that pays.
+    fn compressed(&mut self, deflate: &mut Deflate) -> Response {
+        if self.body.len() <= GZIP_FROM {
+            return self.response();
+        }
+        let body = self.gzip.get_or_insert_with(|| gzip(deflate, &self.body)).clone();
+        let response = Response::new(200).header("Cache-Control", "no-store").header("Content-Encoding", "gzip");
+        response.body(self.content_type, body)
     }
 }
 
@@ -212,10 +230,8 @@ pub struct Engine {
     out: Out,
     ids: Ids,
     now: Instant,
-    /// Used again by every payload.
-    packets: Vec<Bytes>,
-    /// Made when the first payload is compressed.
-    gzip: Option<Compress>,
+    /// Made for the first client that accepts gzip.
+    deflate: Option<Deflate>,
     /// `server` tells it when a connection that had a WebSocket is closed.
     pub budget: Budget,
     /// No new sessions: the server is about to stop, and those that are left are sent away one by one.
@@ -245,8 +261,7 @@ impl Engine {
             out: Out::default(),
             ids,
             now,
-            packets: Vec::new(),
-            gzip: None,
+            deflate: None,
         }
     }
 
@@ -322,7 +337,7 @@ impl Engine {
         let session = self.sessions.get_mut(id)?;
         let mut turn = Turn { id, now: self.now, config: &self.config, out: &mut self.out };
         let result = act(session, &mut turn);
-        if session.gone {
+        if session.is_gone() {
             self.timers.clear(id, &mut session.timer);
             self.budget.withdraw(id);
             self.sids.remove(&session.sid);
@@ -476,19 +491,16 @@ impl Engine {
     /// The whole body of a POST that [`Engine::request`] has asked for. `binary`: it was declared
     /// `application/octet-stream`; `jsonp`: it is the form that an old client posts through an iframe.
     pub fn body(&mut self, conn: ConnId, id: SessionId, body: Bytes, binary: bool, jsonp: bool) {
-        let packets = match self.sessions.get(id).map(|session| session.client.dialect) {
-            None => {
-                let response = Refusal::UnknownSid.response(false);
-                return self.out.outputs.push_back(Output::Answer(conn, response));
-            }
-            Some(Dialect::V4) if binary => Err(packet::Invalid("a binary body in protocol 4")),
-            Some(Dialect::V4) if jsonp => v3::jsonp_body(&body).and_then(packet::decode_payload),
-            Some(Dialect::V4) => packet::decode_payload(body),
-            Some(Dialect::Old { version, .. }) if jsonp => {
-                v3::jsonp_body(&body).and_then(|body| v3::decode_payload(body, false, version))
-            }
-            Some(Dialect::Old { version, .. }) => v3::decode_payload(body, binary, version),
+        let Some(session) = self.sessions.get(id) else {
+            let response = Refusal::UnknownSid.response(false);
+            return self.out.outputs.push_back(Output::Answer(conn, response));
         };
+        let decode = |body| match session.client.dialect {
+            Dialect::V4 if binary => Err(packet::Invalid("a binary body in protocol 4")),
+            Dialect::V4 => packet::decode_payload(body),
+            Dialect::Old { .. } => v3::decode_payload(body, binary),
+        };
+        let packets = if jsonp { v3::jsonp_body(&body).and_then(decode) } else { decode(body) };
         let response = match packets {
             Ok(packets) => {
                 self.with(id, |session, turn| session.posted(packets, turn));
@@ -532,7 +544,7 @@ impl Engine {
         session.send(message, &mut Turn { id, now: self.now, config: &self.config, out: &mut self.out });
         // A queue that overflows ends the session. Nothing else that the books must know of happens here, and a
         // broadcast comes by here for every recipient.
-        if session.gone {
+        if session.is_gone() {
             self.with(id, |_, _| ());
         }
     }
@@ -571,7 +583,7 @@ impl Engine {
         }
         if any && self.config.ping_interval >= GATHER_FROM {
             for id in self.timers.due_by(self.now + GATHER) {
-                self.with(id, |session, turn| session.ping_early(turn));
+                self.with(id, |session, turn| session.ping(turn));
             }
         }
     }
@@ -580,41 +592,23 @@ impl Engine {
     /// get the same body; it is made once.
     pub fn flush(&mut self) {
         let mut ready = std::mem::take(&mut self.out.ready);
-        let mut packets = std::mem::take(&mut self.packets);
-        // The last payload, as it is and compressed.
-        let mut made: [Option<(Vec<Bytes>, Dialect, Payload)>; 2] = [None, None];
+        let mut packets = Vec::new();
+        let mut last: Option<Payload> = None;
         for id in ready.drain(..) {
-            let max = self.config.max_payload;
             let found = self.with(id, |session, turn| {
-                let poll = session.take_ready(turn)?;
-                session.take_packets(max, &mut packets, turn);
-                Some((poll, session.client.dialect))
+                session.take_payload(&mut packets, turn).map(|poll| (poll, session.client.dialect))
             });
             let Some(Some((poll, dialect))) = found else { continue };
-            let last = &mut made[usize::from(poll.gzip)];
-            let payload = match last {
-                Some((same, like, payload))
-                    if poll.jsonp.is_none() && *like == dialect && identical(same, &packets) =>
-                {
-                    payload.clone()
-                }
-                _ => {
-                    let mut payload = Payload::new(&packets, dialect, poll.jsonp);
-                    if poll.gzip && payload.body.len() > GZIP_FROM {
-                        payload.body = gzip(
-                            self.gzip.get_or_insert_with(|| Compress::new(Compression::fast(), false)),
-                            &payload.body,
-                        );
-                        payload.gzip = true;
-                    }
-                    *last = poll.jsonp.is_none().then(|| (packets.clone(), dialect, payload.clone()));
-                    payload
-                }
+            let payload = match last.take_if(|last| last.is_of(&packets, dialect, poll.jsonp)) {
+                Some(same) => last.insert(same),
+                None => last.insert(Payload::new(&packets, dialect, poll.jsonp)),
             };
-            self.out.outputs.push_back(Output::Answer(poll.conn, payload.response()));
+            let response = match poll.gzip {
+                true => payload.compressed(self.deflate.get_or_insert_with(new_deflate)),
+                false => payload.response(),
+            };
+            self.out.outputs.push_back(Output::Answer(poll.conn, response));
         }
-        packets.clear();
-        self.packets = packets;
         // Transitions list no session anew while the list is walked: a GET that is answered is not parked.
         self.out.ready = ready;
     }
@@ -625,28 +619,24 @@ fn unavailable() -> Response {
     Response::new(503).header("Retry-After", RETRY_AFTER).close()
 }
 
+/// The compressor of the process: what it allocates is used again by every payload.
+type Deflate = DeflateEncoder<Vec<u8>>;
+
+fn new_deflate() -> Deflate {
+    DeflateEncoder::new(Vec::new(), Compression::fast())
+}
+
 /// One gzip member (RFC 1952): a head without a name or a time, the compressed bytes, their checksum and length.
-fn gzip(compress: &mut Compress, bytes: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(bytes.len());
-    out.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
-    compress.reset();
-    let mut status = Status::Ok;
-    while status != Status::StreamEnd {
-        out.reserve(GZIP_FROM);
-        let rest = &bytes[compress.total_in() as usize..];
-        status = compress.compress_vec(rest, &mut out, FlushCompress::Finish).expect("memory can be compressed");
-    }
+fn gzip(deflate: &mut Deflate, bytes: &[u8]) -> Bytes {
+    let infallible = "memory takes everything";
+    deflate.get_mut().extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
+    deflate.write_all(bytes).expect(infallible);
+    let mut out = deflate.reset(Vec::new()).expect(infallible);
     let mut sum = Crc::new();
     sum.update(bytes);
     out.extend_from_slice(&sum.sum().to_le_bytes());
     out.extend_from_slice(&sum.amount().to_le_bytes());
     out.into()
-}
-
-/// Whether these are the same packets: the same allocations, so no byte is compared.
-fn identical(one: &[Bytes], other: &[Bytes]) -> bool {
-    one.len() == other.len()
-        && one.iter().zip(other).all(|(one, other)| one.as_ptr() == other.as_ptr() && one.len() == other.len())
 }
 
 #[cfg(debug_assertions)]

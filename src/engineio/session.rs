@@ -35,7 +35,6 @@ use crate::timers::Deadline;
 use crate::ws;
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::mem;
 use std::time::{Duration, Instant};
 
 /// How long a GET waits for its noop while the upgrade is probed (the reference looks every 100 ms).
@@ -108,7 +107,7 @@ struct Probe {
     deadline: Instant,
     /// `2probe` has been answered.
     answered: bool,
-    /// When the parked GET is to be ended.
+    /// When the GET that is parked then is to be ended.
     noop_at: Option<Instant>,
 }
 
@@ -117,28 +116,33 @@ enum Carrier {
     WebSocket(ConnId),
 }
 
+/// What a session waits for, until [`Session::deadline`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// The moment to send the open packet to the WebSocket of an older client.
+    Opening,
+    /// The time of our next ping (protocol 4).
+    Calm,
+    /// The answer to our ping (4), or a ping of the client (3).
+    Heartbeat,
+    /// It has ended; a GET that takes the farewell.
+    Farewell,
+    /// Nothing: it can be forgotten.
+    Gone,
+}
+
 /// One session.
 pub(super) struct Session {
     pub sid: Id,
     pub client: Client,
     pub timer: Deadline,
-    /// The open packet, while the WebSocket of an older client waits for it.
-    opening: Option<Box<(Instant, Bytes)>>,
+    phase: Phase,
+    deadline: Instant,
     carrier: Carrier,
     /// The connection whose POST is under way.
     post: Option<ConnId>,
-    /// Packets that wait for a GET.
+    /// Packets that wait for a GET, or for the opening.
     queue: Queue,
-    /// Stands in `Out::ready`.
-    ready: bool,
-    /// Protocol 4: the ping has been sent and not been answered.
-    pinged: bool,
-    /// When to ping, or when to give up waiting for a pong (4) or a ping (3); of an ended session, when to
-    /// give up waiting for the GET that takes the farewell.
-    heartbeat: Instant,
-    ended: bool,
-    /// Nothing is left to be done: the session can be forgotten.
-    pub gone: bool,
 }
 
 impl Session {
@@ -146,37 +150,41 @@ impl Session {
     /// WebSocket `conn`.
     pub fn new(sid: Id, client: Client, conn: Option<ConnId>, config: &Config, now: Instant) -> Session {
         let carrier = conn.map_or(Carrier::Polling { poll: None, probe: None }, Carrier::WebSocket);
-        let first = match client.dialect {
-            Dialect::V4 => config.ping_interval,
-            Dialect::Old { .. } => config.ping_interval + config.ping_timeout,
-        };
-        Session {
+        let mut session = Session {
             sid,
             client,
             timer: Deadline::default(),
-            opening: None,
+            phase: Phase::Opening,
+            deadline: now,
             carrier,
             post: None,
             queue: Queue::default(),
-            ready: false,
-            pinged: false,
-            heartbeat: now + first,
-            ended: false,
-            gone: false,
-        }
+        };
+        session.rest(config, now);
+        session
+    }
+
+    /// The client has shown that it lives: from one heartbeat to the next.
+    fn rest(&mut self, config: &Config, now: Instant) {
+        (self.phase, self.deadline) = match self.client.dialect {
+            Dialect::V4 => (Phase::Calm, now + config.ping_interval),
+            Dialect::Old { .. } => (Phase::Heartbeat, now + config.ping_interval + config.ping_timeout),
+        };
     }
 
     /// Sends the open packet over WebSocket: at once, but to older clients a moment after the 101. They are used
     /// to that from the reference, and some (the protocol's own test suite) miss what comes together with it.
     pub fn open(&mut self, open: Bytes, turn: &mut Turn) {
+        turn.out.pool.push(&mut self.queue, open);
         match self.client.dialect {
-            Dialect::V4 => self.opened(open, turn),
-            Dialect::Old { .. } => self.opening = Some(Box::new((turn.now + OPEN_DELAY, open))),
+            Dialect::V4 => self.opened(turn),
+            Dialect::Old { .. } => (self.phase, self.deadline) = (Phase::Opening, turn.now + OPEN_DELAY),
         }
     }
 
-    fn opened(&mut self, open: Bytes, turn: &mut Turn) {
-        self.control(open, turn);
+    fn opened(&mut self, turn: &mut Turn) {
+        self.rest(turn.config, turn.now);
+        self.send_queue(turn.out);
         turn.out.events.push_back(Event::Opened(turn.id));
     }
 
@@ -185,16 +193,23 @@ impl Session {
         matches!(self.carrier, Carrier::WebSocket(_))
     }
 
+    /// Whether those above know of its end.
+    fn ended(&self) -> bool {
+        self.phase >= Phase::Farewell
+    }
+
+    /// Whether it can be forgotten.
+    pub fn is_gone(&self) -> bool {
+        self.phase == Phase::Gone
+    }
+
     /// When [`Session::expire`] wants to be called.
     pub fn due(&self) -> Instant {
-        if let Some(opening) = &self.opening {
-            return opening.0;
-        }
         match &self.carrier {
             Carrier::Polling { probe: Some(probe), .. } => {
-                probe.noop_at.unwrap_or(probe.deadline).min(probe.deadline).min(self.heartbeat)
+                probe.noop_at.unwrap_or(probe.deadline).min(probe.deadline).min(self.deadline)
             }
-            _ => self.heartbeat,
+            _ => self.deadline,
         }
     }
 
@@ -212,7 +227,9 @@ impl Session {
         {
             probe.noop_at = Some(turn.now + NOOP_DELAY);
         }
-        self.mark_ready(turn);
+        if !self.queue.is_empty() {
+            turn.out.ready.push(turn.id);
+        }
         true
     }
 
@@ -235,7 +252,7 @@ impl Session {
     pub fn posted(&mut self, packets: Vec<Packet>, turn: &mut Turn) {
         self.post = None;
         for packet in packets {
-            if self.ended {
+            if self.ended() {
                 return;
             }
             self.packet(packet, turn);
@@ -244,8 +261,9 @@ impl Session {
 
     /// A WebSocket wants to take over. Returns whether it may: one probe at a time, and none once upgraded.
     pub fn probe(&mut self, conn: ConnId, turn: &Turn) -> bool {
+        let ended = self.ended();
         match &mut self.carrier {
-            Carrier::Polling { probe: probe @ None, .. } if !self.ended => {
+            Carrier::Polling { probe: probe @ None, .. } if !ended => {
                 let deadline = turn.now + turn.config.upgrade_timeout;
                 *probe = Some(Box::new(Probe { conn, deadline, answered: false, noop_at: None }));
                 true
@@ -256,19 +274,19 @@ impl Session {
 
     /// A packet that came in a WebSocket frame, on whatever connection.
     pub fn frame(&mut self, conn: ConnId, packet: Packet, turn: &mut Turn) {
-        if let Some(opening) = self.opening.take() {
-            self.opened(opening.1, turn);
+        if self.phase == Phase::Opening {
+            self.opened(turn);
         }
         match &mut self.carrier {
             Carrier::WebSocket(own) if *own == conn => self.packet(packet, turn),
-            Carrier::Polling { poll, probe: Some(probe) } if probe.conn == conn => match packet {
+            Carrier::Polling { probe: Some(probe), .. } if probe.conn == conn => match packet {
                 Packet::Ping(text) if &*text == "probe" && !probe.answered => {
                     probe.answered = true;
-                    if poll.is_some() {
-                        probe.noop_at = Some(turn.now);
-                        self.mark_ready(turn);
-                    }
                     turn.out.outputs.push_back(Output::Frame(conn, packet::PONG_PROBE_FRAME));
+                    // With something to carry it is answered at the end of the turn.
+                    if self.queue.is_empty() {
+                        self.answer_noop(turn.out);
+                    }
                 }
                 Packet::Upgrade if probe.answered => self.upgrade(conn, turn),
                 _ => self.drop_probe(turn.out),
@@ -281,12 +299,18 @@ impl Session {
     fn upgrade(&mut self, conn: ConnId, turn: &mut Turn) {
         self.answer_noop(turn.out);
         self.carrier = Carrier::WebSocket(conn);
-        while let Some(packet) = turn.out.pool.pop(&mut self.queue) {
+        self.send_queue(turn.out);
+    }
+
+    /// Sends over WebSocket what was queued before there was one.
+    fn send_queue(&mut self, out: &mut Out) {
+        let Carrier::WebSocket(conn) = self.carrier else { return };
+        while let Some(packet) = out.pool.pop(&mut self.queue) {
             let frame = match self.client.dialect {
                 Dialect::V4 => packet::packet_to_frame(&packet),
                 Dialect::Old { .. } => v3::packet_to_frame(&packet),
             };
-            turn.out.outputs.push_back(Output::Frame(conn, frame));
+            out.outputs.push_back(Output::Frame(conn, frame));
         }
     }
 
@@ -299,12 +323,12 @@ impl Session {
             }
             // A pong nobody asked for changes nothing, however many there are.
             (Packet::Pong(_), Dialect::V4) => {
-                if mem::replace(&mut self.pinged, false) {
-                    self.heartbeat = turn.now + turn.config.ping_interval;
+                if self.phase == Phase::Heartbeat {
+                    self.rest(turn.config, turn.now);
                 }
             }
             (Packet::Ping(text), Dialect::Old { .. }) => {
-                self.heartbeat = turn.now + turn.config.ping_interval + turn.config.ping_timeout;
+                self.rest(turn.config, turn.now);
                 self.control(packet::pong(&text), turn);
             }
             (Packet::Close, _) => self.end(Reason::ClientClose, turn),
@@ -316,7 +340,7 @@ impl Session {
 
     /// Sends a message: over WebSocket into the outbox of the connection, over polling into the queue.
     pub fn send(&mut self, message: &Encoded, turn: &mut Turn) {
-        if self.ended {
+        if self.ended() {
             return;
         }
         turn.out.counters.sent += 1;
@@ -328,9 +352,7 @@ impl Session {
                 turn.out.outputs.push_back(Output::Frame(*conn, v3::frame(message, version)));
             }
             (Carrier::Polling { .. }, Dialect::V4) => self.enqueue(message.packet(), turn),
-            (Carrier::Polling { .. }, Dialect::Old { version, .. }) => {
-                self.enqueue(v3::packet(message, version), turn);
-            }
+            (Carrier::Polling { .. }, Dialect::Old { .. }) => self.enqueue(v3::packet(message), turn),
         }
     }
 
@@ -351,36 +373,22 @@ impl Session {
             self.end(Reason::Evicted, turn);
             return;
         }
-        turn.out.pool.push(&mut self.queue, packet);
-        self.mark_ready(turn);
+        self.push(packet, turn);
     }
 
-    fn mark_ready(&mut self, turn: &mut Turn) {
-        if matches!(self.carrier, Carrier::Polling { poll: Some(_), .. }) && !mem::replace(&mut self.ready, true) {
+    /// The first packet that a parked GET can carry has the session looked at when the turn ends.
+    fn push(&mut self, packet: Bytes, turn: &mut Turn) {
+        if self.queue.is_empty() && matches!(self.carrier, Carrier::Polling { poll: Some(_), .. }) {
             turn.out.ready.push(turn.id);
         }
+        turn.out.pool.push(&mut self.queue, packet);
     }
 
-    /// The end of the turn: the GET that is to be answered now, if there is one. With an empty queue only a
-    /// noop that is due ends it.
-    pub fn take_ready(&mut self, turn: &mut Turn) -> Option<Poll> {
-        self.ready = false;
-        let Carrier::Polling { poll, probe } = &mut self.carrier else { return None };
-        let parked = (*poll)?;
-        let noop = probe.as_mut().and_then(|probe| probe.noop_at.take_if(|at| *at <= turn.now));
-        if !self.queue.is_empty() {
-            *poll = None;
-            return Some(parked);
-        }
-        if noop.is_some() {
-            self.answer_noop(turn.out);
-        }
-        None
-    }
-
-    /// Takes as many packets as one payload may have: 16 unless the client takes more, and no more bytes than
-    /// `max_bytes` (but always one packet). `None` if the queue is empty.
-    pub fn take_packets(&mut self, max_bytes: usize, packets: &mut Vec<Bytes>, turn: &mut Turn) {
+    /// The end of the turn: the parked GET, if there is something to carry, and as many packets as one payload
+    /// may have: 16 unless the client takes more, and no more bytes than `max_payload` (but always one packet).
+    pub fn take_payload(&mut self, packets: &mut Vec<Bytes>, turn: &mut Turn) -> Option<Poll> {
+        let Carrier::Polling { poll, .. } = &mut self.carrier else { return None };
+        let poll = poll.take_if(|_| !self.queue.is_empty())?;
         packets.clear();
         let most = if self.client.many { usize::MAX } else { FEW_PACKETS };
         let mut bytes = 0;
@@ -391,14 +399,15 @@ impl Session {
                 Dialect::V4 => packet.len() + usize::from(!packets.is_empty()),
                 Dialect::Old { .. } => v3::framed_length(packet),
             };
-            if !packets.is_empty() && bytes > max_bytes {
+            if !packets.is_empty() && bytes > turn.config.max_payload {
                 break;
             }
             packets.extend(turn.out.pool.pop(&mut self.queue));
         }
-        if self.ended && self.queue.is_empty() {
-            self.gone = true;
+        if self.ended() && self.queue.is_empty() {
+            self.phase = Phase::Gone;
         }
+        Some(poll)
     }
 
     /// Ends the parked GET with a noop.
@@ -434,14 +443,8 @@ impl Session {
         let fatal = match &mut self.carrier {
             Carrier::WebSocket(own) => *own == conn,
             Carrier::Polling { poll, probe } => {
-                if probe.as_ref().is_some_and(|probe| probe.conn == conn) {
-                    *probe = None;
-                }
-                let polled = poll.is_some_and(|poll| poll.conn == conn);
-                if polled {
-                    *poll = None;
-                }
-                polled || self.post == Some(conn)
+                probe.take_if(|probe| probe.conn == conn);
+                poll.take_if(|poll| poll.conn == conn).is_some() || self.post == Some(conn)
             }
         };
         if fatal {
@@ -451,51 +454,37 @@ impl Session {
 
     /// Time has passed.
     pub fn expire(&mut self, turn: &mut Turn) {
-        if let Some(opening) = self.opening.take() {
-            self.opened(opening.1, turn);
-        }
         if let Carrier::Polling { probe: Some(probe), .. } = &mut self.carrier {
             if probe.deadline <= turn.now {
                 self.drop_probe(turn.out);
-            } else if probe.noop_at.is_some_and(|at| at <= turn.now) {
-                probe.noop_at = None;
+            } else if probe.noop_at.take_if(|at| *at <= turn.now).is_some() {
                 self.answer_noop(turn.out);
             }
         }
-        if self.heartbeat > turn.now {
+        if self.deadline > turn.now {
             return;
         }
-        if self.ended {
-            turn.out.pool.clear(&mut self.queue);
-            self.gone = true;
-        } else if self.awaits_ping() {
-            self.ping(turn);
-        } else {
-            self.end(Reason::PingTimeout, turn);
+        match self.phase {
+            Phase::Opening => self.opened(turn),
+            Phase::Calm => self.ping(turn),
+            Phase::Heartbeat => self.end(Reason::PingTimeout, turn),
+            Phase::Farewell | Phase::Gone => self.forget(turn),
         }
     }
 
-    /// A ping leaves a little before its time, because others leave now; the time for its answer counts from when it was due.
-    pub fn ping_early(&mut self, turn: &mut Turn) {
-        if self.awaits_ping() && !self.ended && self.opening.is_none() {
-            self.ping(turn);
+    /// Sends the ping that is due next, maybe a little early because others leave now; the time for its answer counts
+    /// from when it was due.
+    pub fn ping(&mut self, turn: &mut Turn) {
+        if self.phase == Phase::Calm {
+            self.phase = Phase::Heartbeat;
+            self.deadline += turn.config.ping_timeout;
+            self.control(packet::PING, turn);
         }
-    }
-
-    /// Whether what the heartbeat is due for is a ping of ours.
-    fn awaits_ping(&self) -> bool {
-        self.client.dialect == Dialect::V4 && !self.pinged
-    }
-
-    fn ping(&mut self, turn: &mut Turn) {
-        self.pinged = true;
-        self.heartbeat += turn.config.ping_timeout;
-        self.control(packet::PING, turn);
     }
 
     /// Ends the session, once, and tells those above.
     pub fn end(&mut self, reason: Reason, turn: &mut Turn) {
-        if mem::replace(&mut self.ended, true) {
+        if self.ended() {
             return;
         }
         turn.out.events.push_back(Event::Closed(turn.id, reason));
@@ -505,21 +494,25 @@ impl Session {
             (Carrier::WebSocket(conn), code) => {
                 let frame = code.map(|code| Output::Frame(*conn, ws::close_frame(code, "")));
                 turn.out.outputs.extend(frame.into_iter().chain([Output::Close(*conn)]));
-                self.gone = true;
+                self.forget(turn);
             }
             // Who is parked gets the farewell now. Who is not gets it with the next GET, but only if we wished to
             // end: after an error or a time-out the reference knows the session no more, and answers 400.
             (Carrier::Polling { poll, .. }, Some(_)) if poll.is_some() || reason == Reason::ServerClose => {
-                turn.out.pool.push(&mut self.queue, packet::CLOSE);
-                self.heartbeat = turn.now + turn.config.ping_timeout;
-                self.mark_ready(turn);
+                self.push(packet::CLOSE, turn);
+                (self.phase, self.deadline) = (Phase::Farewell, turn.now + turn.config.ping_timeout);
             }
             (Carrier::Polling { .. }, _) => {
-                turn.out.pool.clear(&mut self.queue);
                 self.answer_noop(turn.out);
-                self.gone = true;
+                self.forget(turn);
             }
         }
+    }
+
+    /// Nothing more is to be done, and nobody is there to take what is queued.
+    fn forget(&mut self, turn: &mut Turn) {
+        turn.out.pool.clear(&mut self.queue);
+        self.phase = Phase::Gone;
     }
 }
 

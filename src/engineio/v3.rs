@@ -48,7 +48,7 @@ pub fn frame(message: &Encoded, version: Version) -> Bytes {
 }
 
 /// A message as a packet for [`payload`]; the same for both versions.
-pub fn packet(message: &Encoded, _version: Version) -> Bytes {
+pub fn packet(message: &Encoded) -> Bytes {
     old_form(message).payload()
 }
 
@@ -180,7 +180,7 @@ pub fn decode_frame(data: Data, version: Version) -> Result<Packet, Invalid> {
 
 /// Reads a polling payload, all of it or nothing, in one pass; `binary`: it was declared `application/octet-stream`.
 /// The same for both versions.
-pub fn decode_payload(body: Bytes, binary: bool, _version: Version) -> Result<Vec<Packet>, Invalid> {
+pub fn decode_payload(body: Bytes, binary: bool) -> Result<Vec<Packet>, Invalid> {
     if binary { decode_binary_payload(body) } else { decode_text_payload(body) }
 }
 

@@ -25,15 +25,13 @@ fn binary(bytes: &'static [u8]) -> Packet {
 
 fn decode_text(body: impl AsRef<[u8]>) -> Result<Vec<Packet>, Invalid> {
     let body = Bytes::copy_from_slice(body.as_ref());
-    let result = v3::decode_payload(body.clone(), false, Version::V3);
-    assert_eq!(result, v3::decode_payload(body, false, Version::V2));
+    let result = v3::decode_payload(body, false);
     result
 }
 
 fn decode_binary(body: impl AsRef<[u8]>) -> Result<Vec<Packet>, Invalid> {
     let body = Bytes::copy_from_slice(body.as_ref());
-    let result = v3::decode_payload(body.clone(), true, Version::V3);
-    assert_eq!(result, v3::decode_payload(body, true, Version::V2));
+    let result = v3::decode_payload(body, true);
     result
 }
 
@@ -51,7 +49,7 @@ fn message(text: &str) -> Encoded {
 }
 
 fn payload(messages: &[Encoded], version: Version, base64: bool) -> (Vec<u8>, &'static str) {
-    let packets: Vec<Bytes> = messages.iter().map(|message| v3::packet(message, version)).collect();
+    let packets: Vec<Bytes> = messages.iter().map(|message| v3::packet(message)).collect();
     v3::payload(&packets, version, base64)
 }
 
@@ -227,21 +225,20 @@ fn frames_out() {
     let ascii = message("2[\"foo\"]");
     assert_eq!(v3::frame(&ascii, Version::V2), ascii.frame());
     assert_eq!(v3::frame(&ascii, Version::V2).as_ptr(), ascii.frame().as_ptr());
-    assert_eq!(v3::packet(&ascii, Version::V3).as_ptr(), ascii.packet().as_ptr());
+    assert_eq!(v3::packet(&ascii).as_ptr(), ascii.packet().as_ptr());
 
     let beyond = message("2[\"é€😀\\\"é\",1]");
     assert_eq!(v3::frame(&beyond, Version::V3), beyond.frame());
     let escaped = r#"42["\u00e9\u20ac\ud83d\ude00\"\u00e9",1]"#;
-    assert_eq!(v3::packet(&beyond, Version::V3), escaped);
-    assert_eq!(v3::packet(&beyond, Version::V2), escaped);
+    assert_eq!(v3::packet(&beyond), escaped);
     let expected = [&[0x81, escaped.len() as u8], escaped.as_bytes()].concat();
     assert_eq!(v3::frame(&beyond, Version::V2), expected);
-    assert_eq!(v3::packet(&beyond, Version::V2).as_ptr(), v3::packet(&beyond, Version::V3).as_ptr());
+    assert_eq!(v3::packet(&beyond).as_ptr(), v3::packet(&beyond).as_ptr(), "made once");
 
     let bytes = Encoded::binary(Bytes::from_static(&[1, 2, 3, 4]));
     for version in [Version::V2, Version::V3] {
         assert_eq!(v3::frame(&bytes, version), &b"\x82\x05\x04\x01\x02\x03\x04"[..]);
-        assert_eq!(v3::packet(&bytes, version), &b"\x04\x01\x02\x03\x04"[..]);
+        assert_eq!(v3::packet(&bytes), &b"\x04\x01\x02\x03\x04"[..]);
         assert_eq!(v3::frame(&bytes, version).as_ptr(), v3::frame(&bytes, version).as_ptr());
     }
     // Protocol 4 is untouched by what others made of the message.
@@ -251,8 +248,8 @@ fn frames_out() {
 
 #[test]
 fn only_strings_have_escapes() {
-    assert_eq!(v3::packet(&message("€"), Version::V3), "4€");
-    assert_eq!(v3::packet(&message("2/é,[\"\\\\\",\"é\"]"), Version::V3), "42/é,[\"\\\\\",\"\\u00e9\"]");
+    assert_eq!(v3::packet(&message("€")), "4€");
+    assert_eq!(v3::packet(&message("2/é,[\"\\\\\",\"é\"]")), "42/é,[\"\\\\\",\"\\u00e9\"]");
 }
 
 #[test]
@@ -282,10 +279,10 @@ fn payloads_out() {
 fn packets_become_frames() {
     let bytes = Encoded::binary(Bytes::from_static(&[1, 2, 3]));
     for version in [Version::V2, Version::V3] {
-        assert_eq!(v3::packet_to_frame(&v3::packet(&bytes, version)), v3::frame(&bytes, version));
+        assert_eq!(v3::packet_to_frame(&v3::packet(&bytes)), v3::frame(&bytes, version));
     }
     let text = message("[\"é\"]");
-    assert_eq!(v3::packet_to_frame(&v3::packet(&text, Version::V2)), v3::frame(&text, Version::V2));
+    assert_eq!(v3::packet_to_frame(&v3::packet(&text)), v3::frame(&text, Version::V2));
     assert_eq!(v3::packet_to_frame(&packet::pong("probe")), packet::PONG_PROBE_FRAME);
 }
 
@@ -341,7 +338,7 @@ fn jsonp_in() {
 #[test]
 fn text_is_shared_with_the_body() {
     let body = Bytes::from_static(b"6:4hello");
-    let packets = v3::decode_payload(body.clone(), false, Version::V3).unwrap();
+    let packets = v3::decode_payload(body.clone(), false).unwrap();
     let [Packet::Message(Data::Text(text))] = &packets[..] else { panic!("{packets:?}") };
     assert_eq!(Text::as_str(text).as_ptr(), body[3..].as_ptr());
 }

@@ -8,14 +8,14 @@ impl Session {
     pub fn check(&self, pool: &Pool, config: &Config) -> usize {
         let parked = matches!(self.carrier, Carrier::Polling { poll: Some(_), .. });
         assert!(!parked || self.queue.is_empty(), "a GET is parked although there is something to carry");
-        assert!(!parked || !self.ended, "a GET is parked at a session that has ended");
+        assert!(!parked || !self.ended(), "a GET is parked at a session that has ended");
         assert!(self.queue.bytes() <= config.max_queue + 1, "R7: the queue of a session");
         pool.iter(&self.queue).count()
     }
 
     /// Whether those above know of it, and not yet of its end.
     pub fn is_open(&self) -> bool {
-        !self.ended && self.opening.is_none() && !self.client.plain
+        !self.ended() && self.phase != Phase::Opening && !self.client.plain
     }
 
     /// The connections of its GET, its POST and its WebSocket (or what may become that).
