@@ -25,14 +25,12 @@ fn binary(bytes: &'static [u8]) -> Packet {
 
 fn decode_text(body: impl AsRef<[u8]>) -> Result<Vec<Packet>, Invalid> {
     let body = Bytes::copy_from_slice(body.as_ref());
-    let result = v3::decode_payload(body, false);
-    result
+    v3::decode_payload(body, false)
 }
 
 fn decode_binary(body: impl AsRef<[u8]>) -> Result<Vec<Packet>, Invalid> {
     let body = Bytes::copy_from_slice(body.as_ref());
-    let result = v3::decode_payload(body, true);
-    result
+    v3::decode_payload(body, true)
 }
 
 fn frame(text: &str, version: Version) -> Result<Packet, Invalid> {
@@ -49,7 +47,7 @@ fn message(text: &str) -> Encoded {
 }
 
 fn payload(messages: &[Encoded], version: Version, base64: bool) -> (Vec<u8>, &'static str) {
-    let packets: Vec<Bytes> = messages.iter().map(|message| v3::packet(message)).collect();
+    let packets: Vec<Bytes> = messages.iter().map(v3::packet).collect();
     v3::payload(&packets, version, base64)
 }
 
