@@ -2,7 +2,7 @@
 
 # Debian packages the tests need; each is named like the program it brings (but python3-venv, a part of Python).
 # SYSTEM= skips the check.
-SYSTEM = chromium openssl python3 python3-venv redis-server valgrind
+SYSTEM = chromium nginx openssl python3 python3-venv redis-server valgrind
 # Virtual environments of Python, one for each file of requirements.
 PYTHON = $(patsubst tests/versions/requirements-%.txt,tests/out/python-%/.installed,$(wildcard tests/versions/*.txt))
 # Directories of Node tests, one group each.

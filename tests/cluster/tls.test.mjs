@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { makeCertificate } from '../lib/certificate.mjs';
-import { Chatter, within } from '../lib/chatter.mjs';
+import { Chatter } from '../lib/chatter.mjs';
 import { startRedis } from '../lib/redis.mjs';
 import { freePort, start } from '../lib/server.mjs';
 
@@ -16,23 +16,13 @@ async function startTlsRedis(t, { ca, cert, key }) {
   return startRedis(t, { port, args, scheme: 'rediss', login: ':a%20secret%40@' });
 }
 
-/** Waits until the log of a server has this. */
-async function logs(server, pattern) {
-  const seen = new Promise((resolve) => {
-    const look = () => pattern.test(server.log()) && resolve();
-    for (const stream of [server.child.stdout, server.child.stderr]) stream.on('data', look);
-    look();
-  });
-  return within(seen, () => `${pattern} in ${server.log()}`);
-}
-
 test('two servers share a chat over TLS', options, async (t) => {
   const files = makeCertificate(t);
   const redis = await startTlsRedis(t, files);
   const servers = [];
   for (const url of [redis.url, redis.url.replace('127.0.0.1', 'localhost')]) {
     const server = await start(t, { env: { REDIS_URL: url, SALON_REDIS_CA: files.ca } });
-    await logs(server, /connected to rediss:/);
+    await server.logs(/connected to rediss:/);
     assert.doesNotMatch(server.log(), /secret/);
     servers.push(server);
   }
@@ -58,7 +48,7 @@ for (const [name, env, pattern] of [
     const redis = await startTlsRedis(t, files);
     const ca = env.other ? makeCertificate(t).ca : name.includes('nobody') ? undefined : files.ca;
     const server = await start(t, { env: { REDIS_URL: redis.url, ...(ca && { SALON_REDIS_CA: ca }) } });
-    await logs(server, pattern);
+    await server.logs(pattern);
     assert.doesNotMatch(server.log(), /connected to rediss/);
     const metrics = await (await fetch(`${server.url}/metrics`)).text();
     assert.match(metrics, /salon_redis_up 0/);

@@ -1,5 +1,6 @@
 // Chromium, and pages of it that are logged in to a chat.
-import { accessSync, constants } from 'node:fs';
+import { X509Certificate, createHash } from 'node:crypto';
+import { accessSync, constants, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { chromium } from 'playwright-core';
 
@@ -20,8 +21,17 @@ function executable() {
   throw new Error('no chromium: `make test` installs it as root on Debian');
 }
 
-/** One browser, closed with the test; it talks to nobody but the servers of the tests. */
-export async function launch(t) {
+/** What Chromium calls a certificate by. */
+function keyHash(cert) {
+  const key = new X509Certificate(readFileSync(cert)).publicKey.export({ type: 'spki', format: 'der' });
+  return createHash('sha256').update(key).digest('base64');
+}
+
+/**
+ * One browser, closed with the test; it talks to nobody but the servers of the tests, and trusts the certificate in file
+ * `cert`, if that is given.
+ */
+export async function launch(t, { cert } = {}) {
   const browser = await chromium.launch({
     executablePath: executable(),
     args: [
@@ -33,6 +43,7 @@ export async function launch(t) {
       '--disable-sync',
       '--no-pings',
       '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+      ...(cert ? [`--ignore-certificate-errors-spki-list=${keyHash(cert)}`] : []),
     ],
   });
   t.after(() => browser.close());
@@ -55,7 +66,7 @@ export const TRANSPORTS = {
 /**
  * Opens the page in a context of its own (its own cookies and cache).
  * @returns the page, with `complaints`: what its console reported, besides failed requests while a server is away; and
- * `requests`: the transports it has used.
+ * `requests`: the transports it has used; `sockets`: the addresses of its WebSockets.
  */
 export async function open(browser, url, { transports = 'polling, then WebSocket', ...options } = {}) {
   const context = await browser.newContext(options);
@@ -63,6 +74,7 @@ export async function open(browser, url, { transports = 'polling, then WebSocket
   page.setDefaultTimeout(WAIT);
   page.complaints = [];
   page.requests = new Set();
+  page.sockets = [];
   page.on('console', (line) => {
     if (['error', 'warning'].includes(line.type()) && !/net::ERR_|WebSocket connection to/.test(line.text())) {
       page.complaints.push(line.text());
@@ -72,6 +84,7 @@ export async function open(browser, url, { transports = 'polling, then WebSocket
   page.on('request', (request) => {
     if (request.url().includes('transport=polling')) page.requests.add('polling');
   });
+  page.on('websocket', (socket) => page.sockets.push(socket.url()));
   page.on('websocket', (socket) => socket.on('framereceived', () => page.requests.add('websocket')));
   await page.addInitScript(TRANSPORTS[transports]);
   await page.goto(url);

@@ -21,15 +21,7 @@ export async function below(t, prefix, target) {
   proxy.on('connection', (socket) => open.add(socket.on('close', () => open.delete(socket))));
   proxy.on('upgrade', (request, socket) => {
     if (!ours(request)) return socket.destroy();
-    const inner = forward(request).end();
-    inner.on('error', () => socket.destroy());
-    inner.on('response', () => socket.destroy());
-    inner.on('upgrade', (answer, other, rest) => {
-      const head = answer.rawHeaders.map((text, i) => text + (i % 2 ? '\r\n' : ': ')).join('');
-      socket.write(`HTTP/1.1 101 Switching Protocols\r\n${head}\r\n`);
-      socket.write(rest);
-      for (const [from, to] of [[socket, other], [other, socket]]) from.pipe(to).on('error', () => from.destroy());
-    });
+    passUpgrade(forward(request).end(), socket);
   });
   t.after(() => {
     proxy.close();
@@ -38,6 +30,22 @@ export async function below(t, prefix, target) {
   proxy.listen(0, '127.0.0.1');
   await once(proxy, 'listening');
   return `http://127.0.0.1:${proxy.address().port}${prefix}/`;
+}
+
+/** Hands what `inner` is answered with, and all that follows, to `socket`; if it is refused, `refused` may know better. */
+export function passUpgrade(inner, socket, refused = () => false) {
+  const refuse = (status) => refused() || socket.end(`HTTP/1.1 ${status} refused\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
+  inner.on('error', () => refuse(502));
+  inner.on('response', (answer) => answer.resume() && refuse(answer.statusCode));
+  inner.on('upgrade', (answer, other, rest) => {
+    const head = answer.rawHeaders.map((text, i) => text + (i % 2 ? '\r\n' : ': ')).join('');
+    socket.write(`HTTP/1.1 101 Switching Protocols\r\n${head}\r\n`);
+    socket.write(rest);
+    for (const [from, to] of [[socket, other], [other, socket]]) {
+      from.pipe(to);
+      from.on('error', () => from.destroy()).on('close', () => to.destroy());
+    }
+  });
 }
 
 /**

@@ -3,9 +3,11 @@
 // for instance SALON_BIN=tests/lib/reference.mjs, the official server with the same chat.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import http from 'node:http';
 import net from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { within } from './chatter.mjs';
 
 const HOST = '127.0.0.1';
 const READY = 10_000; // ms within which a server accepts connections
@@ -30,7 +32,8 @@ export async function freePort() {
 /**
  * Starts a server for test `t` and waits until it accepts connections.
  * @param options `port` (default: a free one), `args` (flags), `env` (added to the environment), `bin`.
- * @returns `{ port, url, child, log(), kill(signal) }`; `kill` waits for the end and gives `[code, signal]`.
+ * @returns `{ port, url, child, log(), logs(pattern), ended, kill(signal) }`; `logs` waits for a line, `ended` and `kill` for
+ * the end, and give `[code, signal]`.
  */
 export async function start(t, { port, args = [], env = {}, bin = process.env.SALON_BIN ?? 'target/debug/salon' } = {}) {
   port ??= await freePort();
@@ -48,11 +51,19 @@ export async function start(t, { port, args = [], env = {}, bin = process.env.SA
   const ended = new Promise((resolve) => {
     child.on('close', (code, signal) => resolve([code, signal]));
   }).finally(() => running.delete(child));
+  const seen = (pattern) =>
+    new Promise((resolve) => {
+      const look = () => pattern.test(output) && resolve(output.split('\n').find((line) => pattern.test(line)));
+      for (const stream of [child.stdout, child.stderr]) stream.on('data', look);
+      look();
+    });
   const server = {
     port,
     url: `http://${HOST}:${port}`,
     child,
     log: () => output,
+    logs: (pattern) => within(seen(pattern), () => `${pattern} in the log:\n${output}`),
+    ended,
     kill(signal = 'SIGTERM') {
       child.kill(signal);
       return ended;
@@ -77,4 +88,17 @@ function accepts(port) {
     socket.on('connect', () => resolve(true) || socket.destroy());
     socket.on('error', () => setTimeout(resolve, 10, false));
   });
+}
+
+/** What /metrics says now, as a function from a name (without `salon_`, with its label) to the value. No connection stays. */
+export async function metrics(url, token) {
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const [response] = await once(http.get(`${url}/metrics`, { agent: false, headers }), 'response');
+  let text = '';
+  for await (const chunk of response.setEncoding('utf8')) text += chunk;
+  return (name) => {
+    const line = text.split('\n').find((line) => line.startsWith(`salon_${name} `));
+    if (!line) throw new Error(`no salon_${name} in:\n${text}`);
+    return Number(line.split(' ')[1]);
+  };
 }

@@ -1,0 +1,85 @@
+// nginx with TLS in front, Chromium on https: and wss:. The configuration is README's.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { join, launch, line, open, say } from '../lib/browser.mjs';
+import { makeCertificate } from '../lib/certificate.mjs';
+import { startNginx } from '../lib/nginx.mjs';
+import { freePort, metrics, start } from '../lib/server.mjs';
+
+const options = { timeout: 60_000 };
+
+/** README's lines for `server { }`, for this path and this address of salon. */
+function documented(path, target) {
+  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+  const [lines] = /^ {4}location \/ \{\n(?: {8}.*\n)+ {4}\}\n/m.exec(readme) ?? assert.fail('README has no location');
+  assert.ok(lines.includes('http://127.0.0.1:3000;'));
+  return lines.replace('location /', `location ${path}`).replace('http://127.0.0.1:3000', target);
+}
+
+/** nginx that knows nothing of salon but its address. */
+const ignorant = (target) => `location / { proxy_pass ${target}; }`;
+
+test('a page on https: chats over wss:', options, async (t) => {
+  const files = makeCertificate(t);
+  const browser = await launch(t, files);
+  for (const [path, args, inner] of [
+    ['/', [], ''],
+    ['/rooms/chat/', ['--base', '/rooms/chat'], ''],
+    // nginx cuts the path off, and salon knows nothing of it.
+    ['/rooms/chat/', [], '/'],
+  ]) {
+    const server = await start(t, { args: ['--trust-proxy', ...args] });
+    const nginx = await startNginx(t, documented(path, server.url + inner), files);
+    const url = nginx.url + path;
+    const ada = await open(browser, url);
+    const bob = await open(browser, url, { transports: 'polling only' });
+    for (const [page, name] of [[ada, 'Ada'], [bob, 'Bob']]) await join(page, name);
+    await say(ada, 'over TLS');
+    await line(bob, 'Ada over TLS');
+    await say(bob, 'indeed');
+    await line(ada, 'Bob indeed');
+    assert.deepEqual([[...ada.requests].sort(), [...bob.requests]], [['polling', 'websocket'], ['polling']], path);
+    assert.equal(ada.sockets.length, 1);
+    assert.ok(ada.sockets[0].startsWith(`${url.replace('https:', 'wss:')}socket.io/?`), ada.sockets[0]);
+    assert.deepEqual([ada.complaints, bob.complaints], [[], []]);
+    assert.doesNotMatch(server.log(), /refused/);
+    // Whose request it was, nginx has said: this one is from elsewhere.
+    const { status } = await fetch(`${server.url}/metrics`, { headers: { 'X-Forwarded-For': '192.0.2.1' } });
+    assert.equal(status, 404);
+    for (const page of [ada, bob]) await page.context().close();
+  }
+});
+
+test('nginx rewrites Host by default: nobody gets in, the log says why, and either line of README mends it', options, async (t) => {
+  const files = makeCertificate(t);
+  const browser = await launch(t, files);
+  const port = await freePort();
+  const run = async (args, configuration = ignorant) => {
+    const server = await start(t, { port, args });
+    const nginx = await startNginx(t, configuration(server.url), files);
+    return [server, await open(browser, nginx.url), nginx];
+  };
+  const [server, page, nginx] = await run([]);
+  const said = await server.logs(/WARN/);
+  assert.ok(said.includes(`refused 127.0.0.1: page of origin "${nginx.url}", host "127.0.0.1:${port}"`), said);
+  assert.match(said, /--origins/);
+  // The page itself came, and a session began: a GET of the page's own has no Origin. Its first POST has one.
+  assert.equal(await page.title(), 'salon');
+  assert.equal((await metrics(server.url))('sockets{state="connected"}'), 0);
+  await server.kill();
+
+  // The first way is nginx's, and enough for polling.
+  const [first, ada] = await run([], (target) => `location / { proxy_set_header Host $http_host; proxy_pass ${target}; }`);
+  await join(ada, 'Ada');
+  assert.equal((await metrics(first.url))('sessions{transport="polling"}'), 1);
+  assert.doesNotMatch(first.log(), /refused/);
+  await first.kill();
+
+  // The second is salon's; nginx must be known beforehand.
+  const next = await freePort();
+  const second = await start(t, { port, args: ['--origins', `https://127.0.0.1:${next}`] });
+  const known = await startNginx(t, ignorant(second.url), files, next);
+  await join(await open(browser, known.url), 'Bob');
+  assert.doesNotMatch(second.log(), /refused/);
+});
