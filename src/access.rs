@@ -60,13 +60,8 @@ pub fn client(config: &Config, head: &Head, peer: IpAddr) -> IpAddr {
 /// Whoever has the token may read metrics. Without one, programs of this machine: the peer is, and no proxy has added a
 /// header that names another.
 pub fn may_read_metrics(config: &Config, head: &Head, peer: IpAddr) -> bool {
-    const FORWARDED: [&str; 6] =
-        ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-ARR-LOG-ID", "CLIENT-IP"];
     match &config.metrics_token {
         Some(token) => head.header("Authorization") == Some(format!("Bearer {token}").as_bytes()),
-        None => {
-            let local = peer.to_canonical().is_loopback() && !config.iis;
-            local && FORWARDED.iter().all(|name| head.header(name).is_none())
-        }
+        None => peer.to_canonical().is_loopback() && !config.iis && !head.is_forwarded(),
     }
 }

@@ -160,8 +160,8 @@ pub enum Origins {
 #[derive(Debug)]
 pub enum Action {
     Run(Box<Config>),
-    /// Show the settings, and what looks wrong.
-    Check(Box<Config>, Vec<Setting>),
+    /// Show the settings, which of them cannot be used, and what looks wrong.
+    Check(Box<Config>, Vec<Setting>, Vec<String>),
     /// Ask the server that runs with these settings how it is.
     Probe(Box<Config>),
     Help,
@@ -208,7 +208,7 @@ impl Config {
             }
         }
         let on_azure = env("WEBSITE_SITE_NAME").is_some();
-        let mut settings = Vec::new();
+        let (mut settings, mut unusable) = (Vec::new(), Vec::new());
         for option in OPTIONS {
             // A variable that is set to nothing counts as not set: deployment templates do that.
             let set = |name: &&str| env(name).is_some_and(|value| !value.is_empty());
@@ -229,16 +229,18 @@ impl Config {
             if source != "default" {
                 // What is wrong with a secret is said without showing it.
                 let shown = if secret { "the value".to_owned() } else { format!("{text:?}") };
-                (option.set)(&mut self, text).map_err(|expected| format!("{source}: {shown} is not {expected}"))?;
+                let set = (option.set)(&mut self, text);
+                unusable.extend(set.err().map(|expected| format!("{source}: {shown} is not {expected}")));
             }
             let value = if secret { "(a secret)".to_owned() } else { text.to_owned() };
             settings.push(Setting { flag: option.flag, value, source });
         }
-        Ok(match (check, probe) {
-            (true, _) => Action::Check(Box::new(self), settings),
-            (_, true) => Action::Probe(Box::new(self)),
-            _ => Action::Run(Box::new(self)),
-        })
+        match (unusable.first(), check, probe) {
+            (_, true, _) => Ok(Action::Check(Box::new(self), settings, unusable)),
+            (Some(line), ..) => Err(line.clone()),
+            (None, _, true) => Ok(Action::Probe(Box::new(self))),
+            _ => Ok(Action::Run(Box::new(self))),
+        }
     }
 
     /// What looks wrong, a line each. `variables` are the names in the environment, `descriptors` is how many the process may

@@ -79,6 +79,14 @@ impl<'a> Head<'a> {
         self.headers(name).next()
     }
 
+    /// Whether a proxy has added a field that names somebody else.
+    pub fn is_forwarded(&self) -> bool {
+        self.headers[..self.count].iter().any(|field| {
+            let name = field.name.to_ascii_lowercase();
+            name.starts_with("x-forwarded-") || ["forwarded", "x-arr-log-id", "client-ip"].contains(&&*name)
+        })
+    }
+
     /// The members of a list-valued field (RFC 9110 section 5.6.1).
     fn members(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.headers(name).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)

@@ -8,7 +8,7 @@ use std::{env, fs, process::ExitCode};
 fn main() -> ExitCode {
     let config = match Config::default().load(env::args_os().skip(1), |name| env::var_os(name)) {
         Ok(Action::Run(config)) => *config,
-        Ok(Action::Check(config, settings)) => return check(&config, &settings),
+        Ok(Action::Check(config, settings, unusable)) => return check(&config, &settings, unusable),
         Ok(Action::Probe(config)) => {
             return match probe::ask(&config) {
                 Ok(()) => ExitCode::SUCCESS,
@@ -28,15 +28,15 @@ fn main() -> ExitCode {
         }
         Err(line) => {
             eprintln!("salon: {line}");
-            return ExitCode::from(2);
+            return ExitCode::FAILURE;
         }
     };
     logger::start(config.log);
     salon::start(config.clone(), Chat::new(config))
 }
 
-/// Prints the settings, and what looks wrong.
-fn check(config: &Config, settings: &[Setting]) -> ExitCode {
+/// Prints the settings, and what is wrong or looks so.
+fn check(config: &Config, settings: &[Setting], mut wrong: Vec<String>) -> ExitCode {
     for Setting { flag, value, source } in settings {
         println!("{flag:17} {value:20} {source}");
     }
@@ -45,7 +45,7 @@ fn check(config: &Config, settings: &[Setting]) -> ExitCode {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     let descriptors = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
     let variables = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    let doubts = config.doubts(variables, descriptors);
-    doubts.iter().for_each(|doubt| println!("warning: {doubt}"));
-    if doubts.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    wrong.extend(config.doubts(variables, descriptors));
+    wrong.iter().for_each(|line| println!("warning: {line}"));
+    if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -20,7 +20,7 @@ fn run(command: &mut Command) -> (Option<i32>, String, String) {
 /// The program says in one line what is wrong, with these words in it, and fails.
 fn check_refused(command: &mut Command, words: &[&str]) {
     let (code, stdout, stderr) = run(command);
-    assert_eq!((code, &*stdout), (Some(2), ""), "{command:?}: {stderr}");
+    assert_eq!((code, &*stdout), (Some(1), ""), "{command:?}: {stderr}");
     assert_eq!(stderr.lines().count(), 1, "{command:?}: {stderr}");
     for word in words {
         assert!(stderr.contains(word), "{command:?} does not say {word:?}: {stderr}");

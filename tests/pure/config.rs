@@ -206,7 +206,9 @@ fn checks() {
     let check = |args: &[&str], env: &[(&str, &str)]| {
         let find = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
         let args = ["--check"].iter().chain(args).map(OsString::from);
-        let Action::Check(config, settings) = Config::default().load(args, find).unwrap() else { panic!("no check") };
+        let Action::Check(config, settings, _) = Config::default().load(args, find).unwrap() else {
+            panic!("no check")
+        };
         let names = env.iter().map(|(name, _)| (*name).to_owned());
         (config.doubts(names, Some(20_000)), settings)
     };
