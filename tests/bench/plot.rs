@@ -9,10 +9,10 @@ pub struct Line {
 }
 
 const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#222}.title{font-weight:600}.grid{stroke:#ccc}\
-                     .line{fill:none;stroke-width:2}.s0{stroke:#0a58ca}.s1{stroke:#8a8a8a}.s2{stroke:#b3261e}\
-                     .s3{stroke:#1a7f37}.s4{stroke:#8250df}.d0{fill:#0a58ca}.d1{fill:#8a8a8a}.d2{fill:#b3261e}\
+                     .line{fill:none;stroke-width:2}.s0{stroke:#8a8a8a}.s1{stroke:#0a58ca}.s2{stroke:#b3261e}\
+                     .s3{stroke:#1a7f37}.s4{stroke:#8250df}.d0{fill:#8a8a8a}.d1{fill:#0a58ca}.d2{fill:#b3261e}\
                      .d3{fill:#1a7f37}.d4{fill:#8250df}@media(prefers-color-scheme:dark){text{fill:#ddd}\
-                     .grid{stroke:#444}.s0{stroke:#6ea8fe}.d0{fill:#6ea8fe}.s2{stroke:#ff8a80}.d2{fill:#ff8a80}\
+                     .grid{stroke:#444}.s1{stroke:#6ea8fe}.d1{fill:#6ea8fe}.s2{stroke:#ff8a80}.d2{fill:#ff8a80}\
                      .s3{stroke:#57ab5a}.d3{fill:#57ab5a}.s4{stroke:#b083f0}.d4{fill:#b083f0}}";
 /// Of a panel, in pixels; around it is room for text.
 const WIDTH: f64 = 300.0;
@@ -21,7 +21,7 @@ const HEIGHT: f64 = 180.0;
 /// Panels side by side. Both axes are logarithmic: a factor is the same distance everywhere.
 pub fn svg(panels: &[(&str, Vec<Line>)]) -> String {
     let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} 270\" role=\"img\"><style>{STYLE}</style>\n",
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} 285\" role=\"img\"><style>{STYLE}</style>\n",
         panels.len() * 400,
     );
     for (index, (title, lines)) in panels.iter().enumerate() {
@@ -67,7 +67,7 @@ fn panel(out: &mut String, lines: &[Line]) {
             .map(|&(sessions, figure)| format!("{:.1} {:.1}", x(sessions as f64), y(figure)))
             .collect();
         let _ = writeln!(out, "<path class=\"line s{}\" d=\"M{}\"/>", index % 5, path.join("L"));
-        let (at, top) = (index as f64 * 80.0, HEIGHT + 38.0);
+        let (at, top) = ((index % 3) as f64 * 110.0, HEIGHT + 38.0 + (index / 3) as f64 * 18.0);
         let _ = writeln!(
             out,
             "<circle class=\"d{}\" cx=\"{:.0}\" cy=\"{:.0}\" r=\"4\"/><text x=\"{:.0}\" y=\"{top:.0}\">{}</text>",
