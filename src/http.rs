@@ -10,9 +10,11 @@
 
 use crate::config::{Config, MAX_HEADERS};
 use bytes::Bytes;
-use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
+
+/// Room for the header lines of an ordinary answer, so that they are written without growing.
+const ORDINARY: usize = 256;
 
 /// The methods of RFC 9110 and PATCH; `Known`: nothing here takes it; `Other`: not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,7 +229,7 @@ impl Parser {
 /// The line at the start of `input`, without its CRLF; `None` if it is not whole. A bare LF or CR is where two parsers may
 /// disagree (RFC 9112 section 2.2 lets a server refuse them).
 fn line(input: &[u8]) -> Result<Option<&[u8]>, Error> {
-    match input.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
+    match memchr::memchr2(b'\r', b'\n', input) {
         None => Ok(None),
         Some(end) => match &input[end..] {
             [b'\r'] => Ok(None),
@@ -364,22 +366,12 @@ pub fn parameters<'a, const N: usize>(
     query: &'a str, names: [&str; N],
 ) -> [Result<Option<Cow<'a, str>>, Duplicate>; N] {
     let mut values = [const { Ok(None) }; N];
-    for pair in query.split('&') {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let key = decode(key);
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
         if let Some(index) = names.iter().position(|name| *name == key) {
-            values[index] = if values[index] == Ok(None) { Ok(Some(decode(value))) } else { Err(Duplicate) };
+            values[index] = if values[index] == Ok(None) { Ok(Some(value)) } else { Err(Duplicate) };
         }
     }
     values
-}
-
-/// Undoes the encoding of forms (URL standard, section 5.1).
-fn decode(text: &str) -> Cow<'_, str> {
-    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
-        return text.into();
-    }
-    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned().into()
 }
 
 /// Whether host and port of an Origin (RFC 6454) are those of a Host. Where a port is missing it is 80 or 443:
@@ -445,7 +437,7 @@ pub struct Response {
 impl Response {
     /// An answer without a body.
     pub fn new(status: u16) -> Response {
-        Response { status, lines: String::new(), body: Bytes::new(), close: false }
+        Response { status, lines: String::with_capacity(ORDINARY), body: Bytes::new(), close: false }
     }
 
     /// Adds a header field. A value with control characters would be read as lines of its own; it is left out.
