@@ -1,8 +1,10 @@
 # make build: target/release/salon. make run: http://localhost:3000. make test: everything that verifies it.
 
 # Debian packages the tests need; each is named like the program it brings (but python3-venv, a part of Python).
-# SYSTEM= skips the check.
+# SYSTEM= skips the check. Those below are for the downloads and for running the Windows one.
 SYSTEM = chromium nginx openssl python3 python3-venv redis-server valgrind
+PACKAGE_SYSTEM = cargo-web gcc-mingw-w64-i686-win32 gcc-mingw-w64-x86-64-win32 musl-tools rust-web-src rustc-web zip
+WINE_SYSTEM = wine wine64
 # Virtual environments of Python, one for each file of requirements.
 PYTHON = $(patsubst tests/versions/requirements-%.txt,tests/out/python-%/.installed,$(wildcard tests/versions/*.txt))
 # Directories of Node tests, one group each.
@@ -15,7 +17,8 @@ COUNTS = cargo run --release --locked --quiet --example counts $(SEAMS:%=--confi
 # Programs of the system administrator count too: nginx and haproxy live there.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test counts bench bench-peers audit system clean need-build need-test
+.PHONY: build run test windows test-windows package test-package counts bench bench-peers audit clean
+.PHONY: system system-package system-wine need-build need-test
 build: need-build static/node_modules/.package-lock.json
 	cargo build --release --locked
 
@@ -36,6 +39,32 @@ test: need-test system static/node_modules/.package-lock.json tests/node_modules
 		tests/run "node --test $$group" '^# (tests|pass|fail) |^# skipped [1-9]' \
 			node --test --test-reporter=tap $$group*.test.mjs || exit; \
 	done
+
+# The Windows programs, for 64 and 32 bit; tests/package/build says how.
+windows: build-x86_64-pc-windows-gnu build-i686-pc-windows-gnu
+
+build-%: system-package static/node_modules/.package-lock.json
+	$(STEP) 'build for $*' - tests/package/build $*
+
+# The 64-bit program under Wine, with the stand-in for a DLL that this Wine lacks. The prefix is made beforehand: that takes
+# longer than a test waits for a server.
+WINE = target/wine
+test-windows: need-test system system-wine windows tests/node_modules/.package-lock.json
+	@mkdir -p $(WINE) && cp target/download/x86_64-pc-windows-gnu/release/salon.exe $(WINE)
+	@x86_64-w64-mingw32-gcc -shared -O2 -s -o $(WINE)/bcryptprimitives.dll tests/windows/prng.c -ladvapi32
+	$(STEP) 'wine salon.exe' '^salon' tests/windows/salon --version
+	@status=0; for tests in tests/windows/wine.mjs tests/clients/chat.test.mjs tests/cluster/tls.test.mjs; do \
+		SALON_BIN=tests/windows/salon tests/run "node --test $$tests, Windows" '^# (tests|pass|fail) |^# skipped [1-9]' \
+			node --test --test-reporter=tap $$tests || { status=1; break; }; \
+	done; WINEPREFIX=$(CURDIR)/$(WINE)/prefix wineserver -k; exit $$status
+
+# What one downloads, under dist/. test-package looks inside, and runs the Linux program in an empty root (as root).
+package: windows build-x86_64-unknown-linux-musl
+	@node tests/package/pack.mjs
+
+test-package: need-test system package tests/node_modules/.package-lock.json
+	$(STEP) 'node --test tests/package/dist.mjs' '^# (tests|pass|fail) |^# skipped [1-9]' \
+		node --test --test-reporter=tap tests/package/dist.mjs
 
 # Writes tests/counts/counts.txt anew.
 counts: need-build system static/node_modules/.package-lock.json
@@ -69,8 +98,10 @@ need-test: need-build
 
 # As root on Debian what is missing is installed, elsewhere it is named.
 APT = DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
-system:
-	@missing=$(call missing,$(SYSTEM)); [ -z "$$missing" ] && exit; \
+system: ; $(call install,$(SYSTEM))
+system-package: ; $(call install,$(PACKAGE_SYSTEM))
+system-wine: ; $(call install,$(WINE_SYSTEM))
+install = @missing=$(call missing,$(1)); [ -z "$$missing" ] && exit; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		tests/run "apt-get install$$missing" - \
 			sh -c '$(APT) update && $(APT) install -y --no-install-recommends "$$@"' sh $$missing; \
@@ -80,10 +111,10 @@ system:
 
 clean:
 	cargo clean
-	rm -rf static/node_modules tests/node_modules tests/out
+	rm -rf dist static/node_modules tests/node_modules tests/out
 
-# $(call missing,PROGRAMS): those that are not there. $(call need,PROGRAMS,ADVICE): fails if there are any.
+# $(call missing,PROGRAMS): those that are not there, as a program or as a package. $(call need,PROGRAMS,ADVICE): fails if there are any.
 missing = $$(for program in $(1); do \
-	case $$program in python3-venv) python3 -c 'import ensurepip' ;; *) command -v $$program ;; esac \
+	case $$program in python3-venv) python3 -c 'import ensurepip' ;; *) command -v $$program || dpkg -s $$program ;; esac \
 	>/dev/null 2>&1 || printf ' %s' $$program; done)
 need = missing=$(call missing,$(1)); [ -z "$$missing" ] || { echo "missing:$$missing; $(2)" >&2; exit 1; }
