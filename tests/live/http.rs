@@ -275,6 +275,7 @@ fn a_request_hidden_behind_a_refused_one_is_never_answered() {
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0, 33\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -0\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x0\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 0\r\n\r\n",
@@ -285,6 +286,9 @@ fn a_request_hidden_behind_a_refused_one_is_never_answered() {
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\nContent-Length: 0\r\n\r\n",
         "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nX: y\n\r\n",
@@ -293,9 +297,15 @@ fn a_request_hidden_behind_a_refused_one_is_never_answered() {
         "GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n folded\r\n\r\n",
         "GET / HTTP/1.1\r\n Host: a\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nX\0: y\r\n\r\n",
+        "GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a, b\r\n\r\n",
+        "GET http://a/ HTTP/1.1\r\n\r\n",
+        "GET http://user@a/ HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET / HTTP/1.1 \r\nHost: a\r\n\r\n",
@@ -333,6 +343,60 @@ fn a_request_hidden_behind_a_broken_chunk_is_never_answered() {
         assert_eq!(refused(server.connect(), &format!("{head}{chunk}{HIDDEN}")), None);
         // What was not understood may have been anything.
         session.assert_gone();
+    }
+}
+
+/// A body is a body, whatever it looks like and whoever did not expect one: of a request in it nothing is answered.
+#[test]
+fn a_request_hidden_in_a_body_is_never_answered() {
+    const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
+    let server = Server::start(&[]);
+    let length = HIDDEN.len();
+    let by_length = |line: &str| format!("{line}\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{HIDDEN}");
+    let in_chunks =
+        |line: &str, chunks: &str| format!("{line}\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+    let chunk = format!("{length:x}\r\n{HIDDEN}\r\n0\r\n\r\n");
+    // What is sent, and the only answer.
+    for (sent, status) in [
+        (by_length("GET / HTTP/1.1"), 200),
+        (by_length("HEAD / HTTP/1.1"), 200),
+        (by_length("OPTIONS * HTTP/1.1"), 204),
+        (by_length("DELETE / HTTP/1.1"), 405),
+        (by_length("POST / HTTP/1.1"), 405),
+        (by_length("POST /nowhere HTTP/1.1"), 404),
+        (by_length("BREW / HTTP/1.1"), 501),
+        (by_length("GET / HTTP/1.0"), 200),
+        // The authority of the target counts, RFC 9112 section 3.2.2.
+        (by_length("GET http://a/ HTTP/1.1"), 200),
+        (by_length("GET /socket.io/?EIO=4&transport=polling HTTP/1.1"), 200),
+        (by_length("POST /socket.io/?EIO=4&transport=polling HTTP/1.1"), 400),
+        (in_chunks("GET / HTTP/1.1", &chunk), 200),
+        (in_chunks("POST /nowhere HTTP/1.1", &chunk), 404),
+        // In an extension, and in the trailers.
+        (in_chunks("GET / HTTP/1.1", "1;GET /hidden HTTP/1.1\r\na\r\n0\r\n\r\n"), 200),
+        (in_chunks("GET / HTTP/1.1", &format!("0\r\n{HIDDEN}")), 200),
+        // The authority form is for CONNECT, which is not served.
+        (by_length("GET a:80 HTTP/1.1"), 400),
+        (by_length("CONNECT a:80 HTTP/1.1"), 501),
+        (by_length("GET * HTTP/1.1"), 400),
+    ] {
+        let mut client = server.connect();
+        client.send(&sent);
+        let answers = client.rest();
+        assert!(answers.starts_with(&format!("HTTP/1.1 {status} ")), "{sent:?} is answered with {answers:?}");
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{sent:?} is answered with {answers:?}");
+        assert!(answers.contains("\r\nConnection: close\r\n"), "{sent:?} is answered with {answers:?}");
+    }
+    // The body that is expected ends where it says, and what follows is a request.
+    let mut session = Polling::open(&server);
+    for post in [
+        request("POST", &session.target, "", "40/nowhere,"),
+        in_chunks(&format!("POST {} HTTP/1.1", session.target), "B;x=\"y\"\r\n40/nowhere,\r\n0\r\n\r\n"),
+    ] {
+        let mut client = server.connect();
+        client.send(post + &get("/nowhere"));
+        assert_eq!([(); 2].map(|()| client.response().status), [200, 404]);
+        assert_eq!(session.poll(), r#"44/nowhere,{"message":"Invalid namespace"}"#);
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! With `SALON_TEST_KERNEL=7` in the environment the same tests run against a server that moves one byte at a
 //! time and is lied to by its kernel (see tests/seams/kernel.rs).
+mod autobahn;
 mod chat;
 mod echo;
 mod engine;
