@@ -1,13 +1,15 @@
 //! The chat: event for event what Socket.IO's public chat example does, so that its page and every client
-//! written for it work unchanged.
+//! written for it work unchanged. What it does beyond that are fields and events that such clients do not know:
 //!
 //! | client sends | server does |
 //! |---|---|
 //! | `add user` (name) | first time only: `login` to the sender, `user joined` to all others |
-//! | `new message` (text) | `new message` to all others |
+//! | `new message` (text, `{id}`) | `new message` to all others, unless this user has sent that id before |
 //! | `typing`, `stop typing` | the same to all others |
 //! | (disconnect of a named user) | `user left` to all others |
+//! | `history` (which), `users` | answers |
 //!
+//! Each named socket has a public tag, `user`, which tells two users of one name apart.
 //! `numUsers` is the number of named sockets that are connected, or whose connection broke less than `leave_grace` ago:
 //! a broken connection is not a goodbye. In a cluster those of the other nodes count too. Who comes back later than that is announced again.
 //!
@@ -16,18 +18,20 @@
 
 use crate::config::Config;
 use crate::engineio;
+use crate::history::{self, History, Stamp};
 use crate::metrics::Metrics;
 use crate::slab::SocketKey;
-use crate::socketio::{App, Cx, Event, Reason, To, packet};
-use serde::Serialize;
+use crate::socketio::{App, Cx, Event, MAX_PEOPLE, Person, Reason, To, packet};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Login {
+struct Login<'a> {
     num_users: usize,
+    user: &'a str,
 }
 
 #[derive(Serialize)]
@@ -35,17 +39,55 @@ struct Login {
 struct Presence<'a> {
     username: &'a RawValue,
     num_users: usize,
+    user: &'a str,
 }
 
 #[derive(Serialize)]
 struct Message<'a> {
     username: &'a RawValue,
     message: &'a RawValue,
+    /// Servers for Node do not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    n: u64,
+    id: &'a str,
+    time: u64,
+}
+
+/// A message as another server has sent it. With other fields it is something else, and passed on as it is.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Relayed<'a> {
+    #[serde(borrow)]
+    username: &'a RawValue,
+    #[serde(borrow)]
+    message: &'a RawValue,
+    user: Option<String>,
+    /// That server's own number.
+    #[serde(rename = "n")]
+    _n: Option<u64>,
+    id: Option<String>,
+    time: Option<u64>,
+}
+
+/// The second argument of a message.
+#[derive(Deserialize)]
+struct Options<'a> {
+    #[serde(borrow)]
+    id: &'a RawValue,
 }
 
 #[derive(Serialize)]
 struct Typing<'a> {
     username: &'a RawValue,
+    user: &'a str,
+}
+
+#[derive(Serialize)]
+struct Users {
+    users: Vec<Person>,
+    /// How many are not listed.
+    more: usize,
 }
 
 #[derive(Serialize)]
@@ -57,6 +99,7 @@ struct Refused {
 struct User {
     /// As it was sent, to be sent on as the same bytes (rule R11).
     name: Box<RawValue>,
+    tag: String,
     /// Connected, or broken for less than the grace: what `numUsers` counts.
     here: bool,
 }
@@ -69,8 +112,10 @@ pub struct Chat {
     here: usize,
     /// How often that has changed.
     changes: u64,
-    /// Users on other nodes of a cluster.
+    /// Users on other nodes of a cluster, and some of them by name.
     elsewhere: usize,
+    people_elsewhere: Vec<Person>,
+    history: History,
     /// Events refused since the start.
     pub refused: u64,
 }
@@ -78,7 +123,9 @@ pub struct Chat {
 impl Chat {
     /// An empty room.
     pub fn new(config: Config) -> Chat {
-        Chat { config, users: HashMap::new(), here: 0, changes: 0, elsewhere: 0, refused: 0 }
+        let history = History::new(&config);
+        let (users, people_elsewhere) = (HashMap::new(), Vec::new());
+        Chat { config, users, here: 0, changes: 0, elsewhere: 0, people_elsewhere, history, refused: 0 }
     }
 
     fn add_user(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
@@ -90,16 +137,26 @@ impl Chat {
         let back = cx.predecessor(socket).filter(|old| {
             self.users.get(old).is_some_and(|user| user.here && packet::string(&user.name) == packet::string(raw))
         });
-        match back {
-            Some(old) => drop(self.users.remove(&old)),
-            None => self.arrive(1),
-        }
-        self.users.insert(socket, User { name: raw.to_owned(), here: true });
-        cx.emit(socket, "login", &(Login { num_users: self.count() },), &[]);
+        let tag = match back.and_then(|old| self.users.remove(&old)) {
+            Some(user) => user.tag,
+            None => {
+                self.arrive(1);
+                cx.fresh_id().short()
+            }
+        };
+        self.users.insert(socket, User { name: raw.to_owned(), tag, here: true });
+        self.welcome(cx, socket);
         if back.is_none() {
             self.tell(cx, socket, "user joined");
         }
         Ok(())
+    }
+
+    /// Tells a user that the server knows them.
+    fn welcome(&self, cx: &mut Cx, socket: SocketKey) {
+        if let Some(user) = self.users.get(&socket) {
+            cx.emit(socket, "login", &(Login { num_users: self.count(), user: &user.tag },), &[]);
+        }
     }
 
     /// What `numUsers` is.
@@ -116,32 +173,101 @@ impl Chat {
     /// Tells all others that a user is here, or no longer.
     fn tell(&self, cx: &mut Cx, socket: SocketKey, event: &str) {
         if let Some(user) = self.users.get(&socket) {
-            let presence = Presence { username: &user.name, num_users: self.count() };
+            let presence = Presence { username: &user.name, num_users: self.count(), user: &user.tag };
             cx.broadcast(&others(&[socket]), event, &(presence,), &[]);
         }
     }
 
     fn new_message(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
-        let username = &self.users.get(&socket).ok_or("not logged in: send `add user` first")?.name;
+        let User { name, tag, .. } = self.users.get(&socket).ok_or("not logged in: send `add user` first")?;
         let message = text_of(event, |text| text.len() <= self.config.max_text)?;
-        cx.broadcast(&others(&[socket]), "new message", &(Message { username, message },), &[]);
+        let sender = packet::string(name).unwrap_or_default();
+        let options = event.args.get(1).and_then(|raw| serde_json::from_str::<Options>(raw.get()).ok());
+        let id = match options {
+            Some(Options { id }) => {
+                let id = packet::string(id).filter(|id| history::is_id(id));
+                id.ok_or("an id is 1 to 64 visible ASCII characters")?.into_owned()
+            }
+            None => cx.fresh_id().to_string(),
+        };
+        let stamp = self.history.known(&sender, &id).unwrap_or_else(|| {
+            let stamp = Stamp { n: self.history.number(), time: cx.time() };
+            let message = Message { username: name, message, user: Some(tag), n: stamp.n, id: &id, time: stamp.time };
+            let packet = cx.broadcast(&others(&[socket]), "new message", &(message,), &[]);
+            self.history.keep(stamp, &sender, &id, object(packet));
+            stamp
+        });
+        if let Some(number) = event.ack {
+            cx.ack(socket, number, &(stamp,), &[]);
+        }
         Ok(())
     }
 
     fn typing(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) {
         if let Some(user) = self.users.get(&socket) {
-            cx.broadcast(&others(&[socket]), event.name, &(Typing { username: &user.name },), &[]);
+            let typing = Typing { username: &user.name, user: &user.tag };
+            cx.broadcast(&others(&[socket]), event.name, &(typing,), &[]);
         }
+    }
+
+    fn history(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
+        if !self.history.is_on() {
+            return Err("no history is kept here");
+        }
+        let wanted = event.args.first().map(|raw| serde_json::from_str(raw.get()));
+        let wanted = wanted.transpose().map_err(|_| "neither {last} nor {since: {boot, n}}")?.unwrap_or_default();
+        if let Some(number) = event.ack {
+            cx.ack(socket, number, &(self.history.answer(&wanted),), &[]);
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) {
+        let mut users = self.people(MAX_PEOPLE);
+        users.extend_from_slice(&self.people_elsewhere);
+        users.truncate(MAX_PEOPLE);
+        let more = self.count().saturating_sub(users.len());
+        if let Some(number) = event.ack {
+            cx.ack(socket, number, &(Users { users, more },), &[]);
+        }
+    }
+
+    /// A message of another server: as our own, but with its id and time if it has any. `None`: it is not of that form.
+    fn heard(&mut self, cx: &mut Cx, event: &Event) -> Option<()> {
+        let [raw] = event.args else { return None };
+        let Relayed { username, message, user, id, time, .. } = serde_json::from_str(raw.get()).ok()?;
+        let sender = packet::string(username).filter(|name| name.chars().count() <= self.config.max_name)?;
+        packet::string(message).filter(|text| text.len() <= self.config.max_text)?;
+        let id = id.filter(|id| history::is_id(id)).unwrap_or_else(|| cx.fresh_id().to_string());
+        let user = user.as_deref().filter(|tag| history::is_id(tag));
+        if self.history.known(&sender, &id).is_none() {
+            let time = time.filter(|time| history::is_time(*time)).unwrap_or(cx.time());
+            let stamp = Stamp { n: self.history.number(), time };
+            let message = Message { username, message, user, n: stamp.n, id: &id, time };
+            let everybody = To { local: true, ..To::default() };
+            let packet = cx.broadcast(&everybody, "new message", &(message,), &[]);
+            self.history.keep(stamp, &sender, &id, object(packet));
+        }
+        Some(())
     }
 }
 
 impl App for Chat {
+    fn start(&mut self, cx: &mut Cx) {
+        self.history.begin(cx.fresh_id().to_string());
+    }
+
     fn event(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) {
         let result = match event.name {
             "add user" => self.add_user(cx, socket, event),
             "new message" => self.new_message(cx, socket, event),
             "typing" | "stop typing" => {
                 self.typing(cx, socket, event);
+                Ok(())
+            }
+            "history" => self.history(cx, socket, event),
+            "users" => {
+                self.list(cx, socket, event);
                 Ok(())
             }
             // An event nobody listens to, as in any Socket.IO server.
@@ -170,7 +296,7 @@ impl App for Chat {
         if let Some(user) = self.users.get_mut(&socket).filter(|user| !user.here) {
             user.here = true;
             self.arrive(1);
-            cx.emit(socket, "login", &(Login { num_users: self.count() },), &[]);
+            self.welcome(cx, socket);
             self.tell(cx, socket, "user joined");
         }
     }
@@ -178,6 +304,9 @@ impl App for Chat {
     fn metrics(&self, metrics: &mut Metrics) {
         metrics.gauge("users", "Users that are here.", self.here as f64);
         metrics.gauge("users_elsewhere", "Users on other nodes of the cluster.", self.elsewhere as f64);
+        let [messages, bytes] = self.history.load();
+        metrics.gauge("history_messages", "Messages that are kept.", messages as f64);
+        metrics.gauge("history_bytes", "Bytes that they count as.", bytes as f64);
         metrics.counter("events_refused_total", "Events of the chat that were refused.", self.refused);
     }
 
@@ -191,29 +320,40 @@ impl App for Chat {
         (self.here, self.changes)
     }
 
-    fn names(&self, most: usize) -> Vec<String> {
+    fn people(&self, most: usize) -> Vec<Person> {
         let here = self.users.values().filter(|user| user.here).take(most);
-        here.filter_map(|user| packet::string(&user.name)).map(Cow::into_owned).collect()
+        let person = |user: &User| Some((packet::string(&user.name)?.into_owned(), user.tag.clone()));
+        here.filter_map(person).map(|(username, user)| Person { username, user }).collect()
     }
 
-    fn elsewhere(&mut self, cx: &mut Cx, users: usize, lost: &[String]) {
-        self.elsewhere = users;
-        for name in lost {
+    fn elsewhere(&mut self, cx: &mut Cx, users: usize, people: Vec<Person>, lost: &[Person]) {
+        (self.elsewhere, self.people_elsewhere) = (users, people);
+        for Person { username: name, user } in lost {
             // Who has come here meanwhile has not left.
             let here = self.users.values().any(|user| user.here && packet::string(&user.name).as_deref() == Some(name));
             if let Ok(username) = serde_json::value::to_raw_value(name)
                 && !here
             {
-                let presence = Presence { username: &username, num_users: self.count() };
+                let presence = Presence { username: &username, num_users: self.count(), user };
                 cx.broadcast(&To { local: true, ..To::default() }, "user left", &(presence,), &[]);
             }
         }
+    }
+
+    fn relayed(&mut self, cx: &mut Cx, event: &Event) -> bool {
+        event.name == "new message" && event.attachments.is_empty() && self.heard(cx, event).is_some()
     }
 }
 
 /// Every socket, named or not, but these.
 fn others(except: &[SocketKey]) -> To<'_> {
     To { except, ..To::default() }
+}
+
+/// The one object that the packet of an event carries.
+fn object(packet: Bytes) -> Bytes {
+    let [first, last] = [packet.iter().position(|byte| *byte == b'{'), packet.iter().rposition(|byte| *byte == b'}')];
+    packet.slice(first.expect("it begins there")..=last.expect("and ends here"))
 }
 
 /// The first argument, if it is a string that says something and is short enough.

@@ -80,6 +80,10 @@ options! {
         "bytes of packets kept for clients that come back: half of --max-queue, so that they can be sent at once";
     leave_grace: Duration = "leave-grace", "SALON_LEAVE_GRACE", "5s", time(0),
         "how long a broken connection is no goodbye; 0: user left is announced at once";
+    history_messages: usize = "history-messages", "SALON_HISTORY_MESSAGES", "200", size_or_none,
+        "messages kept for who comes later, or sends one twice; 0: none";
+    history_bytes: usize = "history-bytes", "SALON_HISTORY_BYTES", "512KiB", up_to(GIGABYTE),
+        "bytes of messages kept for that";
     metrics_token: Option<String> = "metrics-token", "SALON_METRICS_TOKEN", "none", optional(token),
         "who sends it as a bearer token may read /metrics; without one, only programs of this machine";
     redis: Option<RedisUrl> = "redis", "REDIS_URL", "none", optional(redis),
@@ -323,6 +327,10 @@ fn up_to(most: usize) -> impl Fn(&str) -> Result<usize, String> {
         _ if most < GIGABYTE => Err(format!("a number from 1 to {most}")),
         _ => Err("a number such as 65536 or 64KiB, up to 1 GiB".into()),
     }
+}
+
+fn size_or_none(text: &str) -> Result<usize, String> {
+    if text == "0" { Ok(0) } else { up_to(GIGABYTE)(text) }
 }
 
 /// `none`, or what `parse` reads.

@@ -18,6 +18,11 @@ impl Id {
         bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)).then_some(Id(bytes))
     }
 
+    /// Its first six characters, for what must differ but is no secret.
+    pub fn short(self) -> String {
+        self.as_str()[..6].to_owned()
+    }
+
     fn as_str(&self) -> &str {
         str::from_utf8(&self.0).expect("base64 is ASCII")
     }

@@ -11,7 +11,7 @@
 //! engineio/packet v3        packets and payloads of protocol 4; those of older clients
 //! engineio/session mod      one session and all its transitions; all sessions, found by sid
 //! socketio/packet mod       packets of Socket.IO; namespaces, sockets, rooms, acks, broadcasts; trait App
-//! chat                      the application
+//! history chat              the last messages; the application
 //! cluster/link wire presence mod   one chat on several servers, over Redis (url is part of config, resolve of net, turn of server)
 //! signals server probe main what ends the loop; its turn, and who speaks with whom; `--probe`
 //! ```
@@ -42,6 +42,7 @@ pub mod chat;
 pub mod cluster;
 pub mod config;
 pub mod engineio;
+pub mod history;
 pub mod http;
 pub mod id;
 pub mod kernel;
@@ -67,7 +68,7 @@ use std::time::Instant;
 /// Serves `app` until a signal ends it; what cannot be done is said in one line.
 pub fn start<A: socketio::App>(mut config: config::Config, app: A) -> ExitCode {
     if config.instance == "auto" {
-        config.instance = Ids::System.fresh().to_string()[..6].to_owned();
+        config.instance = Ids::System.fresh().short();
     }
     match Server::new(config, app, Ids::System, Instant::now()).and_then(Server::run) {
         Ok(()) => {

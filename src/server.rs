@@ -26,7 +26,7 @@ use crate::socketio::{App, Io};
 use crate::{access, assets, ws};
 use bytes::Bytes;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{io, mem};
 
 /// The path of Engine.IO. Official clients use it unless told otherwise.
@@ -142,12 +142,13 @@ impl<A: App> Server<A> {
         })?;
         let (version, instance) = (env!("CARGO_PKG_VERSION"), &self.config.instance);
         log::info!("salon {version}, instance {instance}, listens on http://{address}");
+        self.app.start(&mut self.io.cx(&mut self.engine));
         let mut wakes = Vec::new();
         while !self.has_stopped() {
             self.net.wait(Instant::now(), self.next_deadline())?;
             let now = Instant::now();
             self.net.drain_events(now, &mut wakes);
-            self.turn(now, &wakes);
+            self.turn(now, SystemTime::now(), &wakes);
             if wakes.iter().any(|wake| matches!(wake, Wake::Woken)) {
                 (0..signals.received()).for_each(|_| self.stop());
             }
@@ -162,14 +163,16 @@ impl<A: App> Server<A> {
         deadlines.flatten().min()
     }
 
-    /// One turn of the loop, at `now`, with what is ready.
-    pub fn turn(&mut self, now: Instant, wakes: &[Wake]) {
+    /// One turn of the loop, at `now`, which calendars call `time`, with what is ready.
+    pub fn turn(&mut self, now: Instant, time: SystemTime, wakes: &[Wake]) {
         let late = self.next_deadline().map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
         let stalled = late > STALLED;
         self.lag = self.lag.max(late);
         self.turns[usize::from(wakes.is_empty())] += 1;
         self.now = now;
         self.engine.set_now(now);
+        // A clock before 1970 is not set.
+        self.io.set_time(time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64));
         if !stalled {
             self.expire();
         }

@@ -19,7 +19,7 @@ use crate::config::{Config, RedisUrl};
 use crate::id::Id;
 use crate::logger::Quiet;
 use crate::metrics::Metrics;
-use crate::socketio::Publication;
+use crate::socketio::{Person, Publication};
 use link::{Link, Reply, Role, Step, command};
 use presence::Presence;
 use serde::{Deserialize, Serialize};
@@ -38,8 +38,8 @@ pub enum Event {
     Broadcast(Broadcast),
     /// Do or answer this, for a namespace.
     Request(&'static str, Request),
-    /// The users of other nodes have changed; these were on one that died.
-    Users(usize, Vec<String>),
+    /// The users of other nodes have changed: how many, some of them, and those who were on one that died.
+    Users { users: usize, people: Vec<Person>, lost: Vec<Person> },
 }
 
 /// What is to be done with the connection of a link.
@@ -164,14 +164,15 @@ impl Cluster {
             }
         }
         while let Some(lost) = self.presence.expire(now) {
-            self.events.push_back(Event::Users(self.presence.elsewhere(), self.nowhere(lost)));
+            self.users(lost);
         }
     }
 
-    /// Those of `names` that no node has told of.
-    fn nowhere(&self, mut names: Vec<String>) -> Vec<String> {
-        names.retain(|name| !self.presence.knows(name));
-        names
+    /// The users of other nodes have changed; those of `lost` that no node tells of are gone.
+    fn users(&mut self, mut lost: Vec<Person>) {
+        lost.retain(|person| !self.presence.knows(&person.username));
+        let (users, people) = (self.presence.elsewhere(), self.presence.people());
+        self.events.push_back(Event::Users { users, people, lost });
     }
 
     fn step(&mut self, role: Role, step: Step, now: Instant) {
@@ -287,10 +288,7 @@ impl Cluster {
     fn message(&mut self, channel: &[u8], content: &[u8], now: Instant) {
         let prefix = self.config.redis_prefix.as_bytes();
         let result = match channel.strip_prefix(prefix).and_then(|name| str::from_utf8(name).ok()) {
-            Some("-users#/#") => self.presence.receive(content, now).map(|()| {
-                let users = self.presence.elsewhere();
-                self.events.push_back(Event::Users(users, Vec::new()));
-            }),
+            Some("-users#/#") => self.presence.receive(content, now).map(|()| self.users(Vec::new())),
             Some(name) => match name.strip_prefix("-request#").and_then(|name| name.strip_suffix('#')) {
                 Some(namespace) => self.request(namespace, content),
                 None => self.broadcast(content),
@@ -347,9 +345,9 @@ impl Cluster {
     }
 
     /// Tells other nodes who is here, if that is new to them.
-    pub fn tell(&mut self, users: (usize, u64), names: impl FnOnce() -> Vec<String>, now: Instant) {
+    pub fn tell(&mut self, users: (usize, u64), people: impl FnOnce() -> Vec<Person>, now: Instant) {
         if self.links.iter().all(Link::is_up)
-            && let Some(note) = self.presence.note(users, names, now)
+            && let Some(note) = self.presence.note(users, people, now)
         {
             self.send(&self.users_channel(), &note, now);
         }

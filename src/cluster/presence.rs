@@ -1,15 +1,14 @@
 //! Who is where: each node tells the others how many users it has, so that `numUsers` counts the whole cluster.
 //!
-//! `{"node","boot","users","names","beat","hello","bye"}` in JSON, on a channel of our own that servers for Node do not hear:
+//! `{"node","boot","users","people","beat","hello","bye"}` in JSON, on a channel of our own that servers for Node do not hear:
 //! on change, at a slow beat while there are users, and when somebody new says hello. A node that is silent for three
 //! beats is forgotten. The sum is always at hand and never waits for an answer.
 
+use crate::socketio::{MAX_PEOPLE, Person};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Names that are told: enough to say who has left when a node dies.
-pub const MAX_NAMES: usize = 200;
 /// Nodes that are listened to.
 const MAX_NODES: usize = 1_000;
 /// Users that one node can claim to have.
@@ -28,7 +27,7 @@ struct Note {
     /// Another each time the node starts: what it said before is void.
     boot: String,
     users: usize,
-    names: Vec<String>,
+    people: Vec<Person>,
     /// Milliseconds until it tells again.
     beat: u64,
     /// It is new, and wants to know.
@@ -40,7 +39,7 @@ struct Note {
 struct Node {
     boot: String,
     users: usize,
-    names: Vec<String>,
+    people: Vec<Person>,
     forget_at: Instant,
 }
 
@@ -71,9 +70,14 @@ impl Presence {
         self.nodes.values().map(|node| node.users).sum()
     }
 
+    /// Some of them.
+    pub fn people(&self) -> Vec<Person> {
+        self.nodes.values().flat_map(|node| &node.people).take(MAX_PEOPLE).cloned().collect()
+    }
+
     /// Whether somebody on another node has this name, as far as names are told.
     pub fn knows(&self, name: &str) -> bool {
-        self.nodes.values().any(|node| node.names.iter().any(|known| known == name))
+        self.nodes.values().any(|node| node.people.iter().any(|known| known.username == name))
     }
 
     /// The link is there: the others shall tell, and be told.
@@ -86,26 +90,26 @@ impl Presence {
         self.nodes.values().map(|node| node.forget_at).chain(self.next_beat).min()
     }
 
-    /// Forgets one node that is silent: its names, if there is one.
-    pub fn expire(&mut self, now: Instant) -> Option<Vec<String>> {
+    /// Forgets one node that is silent: its people, if there is one.
+    pub fn expire(&mut self, now: Instant) -> Option<Vec<Person>> {
         if self.next_beat.is_some_and(|at| at <= now) {
             (self.next_beat, self.tell) = (None, true);
         }
         let (name, _) = self.nodes.iter().find(|(_, node)| node.forget_at <= now)?;
         let name = name.clone();
         log::warn!("redis: node {name} has been silent for {BEATS} beats and is forgotten, with its users");
-        self.nodes.remove(&name).map(|node| node.names)
+        self.nodes.remove(&name).map(|node| node.people)
     }
 
-    /// What is to be told now, if anything: `users` are here, and `names` calls them.
-    pub fn note(&mut self, users: (usize, u64), names: impl FnOnce() -> Vec<String>, now: Instant) -> Option<Vec<u8>> {
+    /// What is to be told now, if anything: `users` are here, and `people` names them.
+    pub fn note(&mut self, users: (usize, u64), people: impl FnOnce() -> Vec<Person>, now: Instant) -> Option<Vec<u8>> {
         if !self.tell && self.told == users {
             return None;
         }
         (self.told, self.tell) = (users, false);
         self.next_beat = (users.0 > 0).then(|| now + self.beat);
         let hello = std::mem::take(&mut self.hello);
-        Some(self.write(Note { users: users.0, names: names(), hello, ..Note::default() }))
+        Some(self.write(Note { users: users.0, people: people(), hello, ..Note::default() }))
     }
 
     /// The last word of a node that stops.
@@ -123,11 +127,13 @@ impl Presence {
     pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Option<()> {
         let note: Note = serde_json::from_slice(bytes).ok()?;
         let known = self.nodes.contains_key(&note.node) || self.nodes.len() < MAX_NODES;
-        let short = note.node.len() <= 64 && note.boot.len() <= 64 && note.names.iter().all(|name| name.len() <= 1_024);
+        let short = note.node.len() <= 64
+            && note.boot.len() <= 64
+            && note.people.iter().all(|person| person.username.len() <= 1_024 && person.user.len() <= 64);
         if note.boot == self.boot {
             return Some(());
         }
-        if !known || !short || note.names.len() > MAX_NAMES || note.users > MAX_USERS {
+        if !known || !short || note.people.len() > MAX_PEOPLE || note.users > MAX_USERS {
             return None;
         }
         if note.node == self.node {
@@ -137,12 +143,12 @@ impl Presence {
         self.tell |= note.hello;
         let beat = Duration::from_millis(note.beat).clamp(FASTEST_BEAT, SLOWEST_BEAT);
         let forget_at = now + beat * BEATS;
-        let Note { node, boot, users, names, bye, .. } = note;
+        let Note { node, boot, users, people, bye, .. } = note;
         match users {
             // The last word of an earlier start of that node may come late.
             _ if bye && self.nodes.get(&node).is_some_and(|known| known.boot != boot) => {}
             0 => drop(self.nodes.remove(&node)),
-            _ => drop(self.nodes.insert(node, Node { boot, users, names, forget_at })),
+            _ => drop(self.nodes.insert(node, Node { boot, users, people, forget_at })),
         }
         Some(())
     }

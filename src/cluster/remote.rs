@@ -4,8 +4,9 @@
 //! Other servers call sockets by id. Each socket is in a room that is called like its id, as in the reference, so that
 //! rooms and exceptions are found the same way.
 
-use super::packet::Kind;
-use super::{Io, Publication, To, encode};
+use super::packet::{self, Kind};
+use super::{App, Event, Io, Publication, To, encode};
+use crate::cluster::wire::Broadcast;
 use crate::engineio::{self, Engine};
 use crate::slab::SocketKey;
 use bytes::Bytes;
@@ -44,12 +45,20 @@ impl Io {
         self.sockets.get(key).map_or(&[], |socket| &socket.rooms)
     }
 
-    /// Applies a broadcast of another server. `event` is JSON that was checked: an array of name and arguments.
-    pub fn relay(
-        &mut self, namespace: &str, rooms: &[String], except: &[String], event: &str, attachments: &[Bytes],
-        engine: &mut Engine,
-    ) {
+    /// Applies a broadcast of another server, unless the application does.
+    pub fn relay(&mut self, broadcast: &Broadcast, engine: &mut Engine, app: &mut impl App) {
+        let Broadcast { namespace, rooms, except, event, attachments, .. } = broadcast;
         let Some((index, rooms, except)) = self.find(namespace, rooms, except) else { return };
+        if index == 0
+            && rooms.is_empty()
+            && except.is_empty()
+            && let Ok(elements) = packet::elements(event)
+            && let Some((name, args)) = elements.split_first()
+            && let Ok(name) = packet::event_name(name)
+            && app.relayed(&mut self.cx(engine), &Event { name: &name, args, attachments, ack: None })
+        {
+            return;
+        }
         let write = |out: &mut Vec<u8>| out.extend_from_slice(event.as_bytes());
         let messages = encode(Kind::Event, namespace, None, attachments, write);
         self.broadcast(&To { namespace: index, rooms: &rooms, except: &except, local: true }, messages, engine);

@@ -2,14 +2,13 @@
 
 use super::{Server, Speaks};
 pub use crate::cluster::link::Role;
-use crate::cluster::presence::MAX_NAMES;
 use crate::cluster::wire::Broadcast;
 use crate::cluster::{Cluster, Event, Output, Request};
 use crate::config::Config;
 use crate::engineio::Engine;
 use crate::metrics::Metrics;
 use crate::slab::{ConnId, SocketKey};
-use crate::socketio::App;
+use crate::socketio::{App, MAX_PEOPLE};
 use crate::tls::Trust;
 use bytes::Bytes;
 use serde_json::json;
@@ -98,8 +97,8 @@ impl<A: App> Server<A> {
         match event {
             Some(Event::Broadcast(broadcast)) => self.apply(&broadcast),
             Some(Event::Request(namespace, request)) => self.obey(namespace, &request),
-            Some(Event::Users(users, lost)) => {
-                self.app.elsewhere(&mut self.io.cx(&mut self.engine), users, &lost);
+            Some(Event::Users { users, people, lost }) => {
+                self.app.elsewhere(&mut self.io.cx(&mut self.engine), users, people, &lost);
             }
             None => {}
         }
@@ -124,7 +123,7 @@ impl<A: App> Server<A> {
     /// At the end of the turn: other nodes are told who is here, if that has changed.
     pub(super) fn tell_presence(&mut self) {
         if let Some(cluster) = self.links.cluster.as_mut().filter(|_| self.stopping.is_none()) {
-            cluster.tell(self.app.present(), || self.app.names(MAX_NAMES), self.now);
+            cluster.tell(self.app.present(), || self.app.people(MAX_PEOPLE), self.now);
         }
     }
 
@@ -166,7 +165,7 @@ impl<A: App> Server<A> {
     fn apply(&mut self, broadcast: &Broadcast) {
         let Broadcast { namespace, rooms, except, event, attachments, request, .. } = broadcast;
         let Some(request) = request else {
-            return self.io.relay(namespace, rooms, except, event, attachments, &mut self.engine);
+            return self.io.relay(broadcast, &mut self.engine, &mut self.app);
         };
         let members = self.io.named(namespace, rooms, except);
         let Some(cluster) = &mut self.links.cluster else { return };

@@ -179,6 +179,11 @@ impl Encoded {
         &self.framed.frame[self.framed.head + usize::from(self.text)..]
     }
 
+    /// The same, kept by who has it.
+    pub fn bytes(&self) -> Bytes {
+        self.framed.frame.slice_ref(self.data())
+    }
+
     /// As a WebSocket frame of protocol 4.
     pub fn frame(&self) -> Bytes {
         self.framed.frame()

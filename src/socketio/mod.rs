@@ -23,10 +23,13 @@ use crate::ws::Text;
 use bytes::Bytes;
 use packet::{Invalid, Kind, Packet};
 use recovery::{Presented, Target};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
+
+/// Users that are named to other nodes, and to clients that ask: enough to say who has left when a node dies.
+pub const MAX_PEOPLE: usize = 200;
 
 /// What the application decides: the chat, or an app of the conformance tests.
 pub trait App {
@@ -34,6 +37,9 @@ pub trait App {
     fn namespaces(&self) -> &'static [&'static str] {
         &["/"]
     }
+
+    /// The server listens, and nobody has been let in yet.
+    fn start(&mut self, _cx: &mut Cx) {}
 
     /// A client asks for a socket in `namespace`; an error is the message of its CONNECT_ERROR.
     fn admit(&mut self, _namespace: &str, _auth: Option<&RawValue>) -> Result<(), String> {
@@ -63,13 +69,20 @@ pub trait App {
         (0, 0)
     }
 
-    /// Names of users that are here, at most so many.
-    fn names(&self, _most: usize) -> Vec<String> {
+    /// Users that are here, at most so many.
+    fn people(&self, _most: usize) -> Vec<Person> {
         Vec::new()
     }
 
-    /// So many users are on other nodes. `lost` were on one that has died without a word, and are nowhere now.
-    fn elsewhere(&mut self, _cx: &mut Cx, _users: usize, _lost: &[String]) {}
+    /// So many users are on other nodes, these among them. `lost` were on one that has died without a word, and are
+    /// nowhere now.
+    fn elsewhere(&mut self, _cx: &mut Cx, _users: usize, _people: Vec<Person>, _lost: &[Person]) {}
+
+    /// Another server of a cluster has sent an event to all sockets of the first namespace. `true`: the application has
+    /// told them in its own words; otherwise they get it as it is.
+    fn relayed(&mut self, _cx: &mut Cx, _event: &Event) -> bool {
+        false
+    }
 
     /// Figures of the application's own.
     fn metrics(&self, _metrics: &mut Metrics) {}
@@ -81,6 +94,15 @@ pub trait App {
 
     /// A message of such a session.
     fn plain_message(&mut self, _engine: &mut Engine, _session: SessionId, _data: Data) {}
+}
+
+/// A user, as nodes of a cluster tell each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Person {
+    pub username: String,
+    /// Tells two of one name apart.
+    pub user: String,
 }
 
 /// Why a socket is gone.
@@ -227,6 +249,8 @@ pub struct Io {
     late: VecDeque<Late>,
     /// For other servers, if there are any.
     publications: VecDeque<Publication>,
+    /// The time of the turn in milliseconds since 1970.
+    time: u64,
 }
 
 impl Io {
@@ -245,7 +269,13 @@ impl Io {
             ack_timers: Timers::default(),
             late: VecDeque::new(),
             publications: VecDeque::new(),
+            time: 0,
         }
+    }
+
+    /// A turn begins at this time, in milliseconds since 1970.
+    pub fn set_time(&mut self, time: u64) {
+        self.time = time;
     }
 
     /// How many sockets are connected, and how many are held for clients that may come back.
@@ -607,8 +637,9 @@ impl Io {
         members.filter(|(key, socket)| socket.namespace == to.namespace && !to.except.contains(key))
     }
 
-    /// Sends to everybody `to` names. The messages were encoded once; a recipient costs a reference to each.
-    fn broadcast(&mut self, to: &To, mut messages: Vec<Encoded>, engine: &mut Engine) {
+    /// Sends to everybody `to` names. The messages were encoded once; a recipient costs a reference to each. For what is
+    /// returned see [`Cx::broadcast`].
+    fn broadcast(&mut self, to: &To, mut messages: Vec<Encoded>, engine: &mut Engine) -> Bytes {
         let recoverable = (self.recoverable > 0).then(|| recovery::with_offset(&messages[0], self.log.last + 1));
         for (_, socket) in self.members(to) {
             if let Some(session) = socket.session() {
@@ -617,10 +648,11 @@ impl Io {
                 messages[1..].iter().for_each(|attachment| engine.send(session, attachment));
             }
         }
-        if let Some(recoverable) = recoverable {
-            messages[0] = recoverable;
-            self.log.keep(Target::many(to), messages, engine.now(), &self.config);
-        }
+        let Some(recoverable) = recoverable else { return messages[0].bytes() };
+        let bytes = recoverable.bytes();
+        messages[0] = recoverable;
+        self.log.keep(Target::many(to), messages, engine.now(), &self.config);
+        bytes
     }
 }
 
@@ -685,8 +717,19 @@ impl Cx<'_> {
         }
     }
 
-    /// Sends an event to everybody `to` names.
-    pub fn broadcast(&mut self, to: &To, name: &str, args: &impl Serialize, attachments: &[Bytes]) {
+    /// Milliseconds since 1970.
+    pub fn time(&self) -> u64 {
+        self.io.time
+    }
+
+    /// A fresh id that nobody can guess.
+    pub fn fresh_id(&mut self) -> Id {
+        self.engine.fresh_id()
+    }
+
+    /// Sends an event to everybody `to` names. Returns its packet: the bytes that are kept for recovery, if any are, and
+    /// otherwise those that were sent.
+    pub fn broadcast(&mut self, to: &To, name: &str, args: &impl Serialize, attachments: &[Bytes]) -> Bytes {
         let namespace = self.io.namespaces[to.namespace];
         let messages = encode(Kind::Event, namespace, None, attachments, |out| write_event(out, name, args));
         if self.io.config.redis.is_some() && !to.local {
@@ -702,7 +745,7 @@ impl Cx<'_> {
                 attachments: attachments.to_vec(),
             });
         }
-        self.io.broadcast(to, messages, self.engine);
+        self.io.broadcast(to, messages, self.engine)
     }
 
     /// Puts a socket into a room.

@@ -10,6 +10,13 @@ export const TRANSPORTS = {
   'polling, then WebSocket': ['polling', 'websocket'],
 };
 
+/** An event as the public example has it: without the fields that salon adds. */
+export function classic([event, data, ...rest]) {
+  if (typeof data !== 'object' || data === null || Buffer.isBuffer(data) || Array.isArray(data)) return [event, ...(data === undefined ? [] : [data]), ...rest];
+  const { user, n, id, time, ...fields } = data;
+  return [event, fields, ...rest];
+}
+
 /** Fails after PATIENCE with what it waited for. */
 export function within(promise, what) {
   let timer;
@@ -22,12 +29,14 @@ export function within(promise, what) {
 export class Chatter {
   /** Connects; `options` are those of the client. Ends with the test. */
   constructor(t, url, options = {}, namespace = '') {
-    this.heard = []; // [event, ...arguments], in the order of arrival
+    this.whole = []; // [event, ...arguments], in the order of arrival
+    this.heard = []; // the same as the public example has it
     this.wakers = new Set();
     this.socket = io(url + namespace, { forceNew: true, reconnectionDelay: 100, reconnectionDelayMax: 100, ...options });
     this.socket.onAny((...event) => {
       // With recovery every event ends with its offset, which is for the client alone.
-      this.heard.push(this.socket._pid ? event.slice(0, -1) : event);
+      this.whole.push(this.socket._pid ? event.slice(0, -1) : event);
+      this.heard.push(classic(this.whole.at(-1)));
       this.wakers.forEach((wake) => wake());
     });
     t.after(() => this.socket.close());

@@ -1,7 +1,7 @@
 // A client that is nothing but packets: literal text out, literal text in, over WebSocket or polling.
 import { once } from 'node:events';
 import { WebSocket } from 'ws';
-import { PATIENCE, within } from './chatter.mjs';
+import { PATIENCE, classic, within } from './chatter.mjs';
 
 /** A session over WebSocket. Answers pings unless told otherwise; ends with the test. */
 export class Raw {
@@ -50,12 +50,12 @@ export class Raw {
   /** Gives the name, and the answer to it: `[fields, offset]`. */
   async login(name) {
     this.send(`42["add user",${JSON.stringify(name)}]`);
-    return JSON.parse((await this.packet('42["login"')).slice(2)).slice(1);
+    return classic(JSON.parse((await this.packet('42["login"')).slice(2))).slice(1);
   }
 
-  /** The events so far, as arrays. */
+  /** The events so far, as arrays, as the public example has them. */
   events() {
-    return this.got.filter((packet) => packet.startsWith('42')).map((packet) => JSON.parse(packet.slice(2)));
+    return this.got.filter((packet) => packet.startsWith('42')).map((packet) => classic(JSON.parse(packet.slice(2))));
   }
 
   /** The last offset so far. */

@@ -441,13 +441,34 @@ impl Client {
     }
 }
 
+/// Packets as the public example has them: without the fields that salon adds, however often they are encoded.
+pub fn classic(packets: &str) -> String {
+    let mut classic = packets.to_owned();
+    for quote in ["\"", "\\\"", "\\\\\\\""] {
+        for name in ["user", "n", "id", "time"] {
+            let field = format!(",{quote}{name}{quote}:");
+            while let Some(start) = classic.find(&field) {
+                let value = start + field.len();
+                let length = classic[value..].find([',', '}']).expect("something follows");
+                classic.replace_range(start..value + length, "");
+            }
+        }
+    }
+    classic
+}
+
 /// A client of Socket.IO, whatever carries it.
 pub trait Talk {
     /// Sends a packet of Socket.IO; when this returns, the server has acted on it or will before anything sent later.
     fn send(&mut self, packet: &str);
 
     /// The next packet of Socket.IO.
-    fn receive(&mut self) -> String;
+    fn receive_whole(&mut self) -> String;
+
+    /// The same as the public example has it.
+    fn receive(&mut self) -> String {
+        classic(&self.receive_whole())
+    }
 
     /// Whether it speaks EIO=2 or EIO=3, and with that an older revision of Socket.IO.
     fn is_old(&self) -> bool {
@@ -483,6 +504,39 @@ pub trait Talk {
         self.send(&format!(r#"2["add user","{name}"]"#));
         let answer = self.receive();
         assert!(answer.starts_with(r#"2["login","#), "{answer}");
+    }
+}
+
+/// Somebody who speaks over WebSocket, and knows the packets that others get of it to the byte.
+pub struct Speaker {
+    socket: WebSocket,
+    tag: String,
+    said: usize,
+}
+
+impl Speaker {
+    pub fn enter(server: &Server) -> Speaker {
+        let mut socket = WebSocket::open(server);
+        socket.join();
+        socket.send(r#"2["add user","speaker"]"#);
+        let login = socket.receive_whole();
+        let (_, tag) = login.split_once(r#","user":""#).expect("a tag");
+        let tag = tag.trim_end_matches(r#""}]"#).to_owned();
+        Speaker { socket, tag, said: 0 }
+    }
+
+    /// Says something, and returns the packet; `text` is the inside of a JSON string.
+    pub fn say(&mut self, text: &str) -> String {
+        self.said += 1;
+        let id = format!("{}{:03}", self.tag, self.said);
+        self.socket.send(&format!(r#"27["new message","{text}",{{"id":"{id}"}}]"#));
+        let ack = self.socket.receive_whole();
+        let stamp = ack.strip_prefix(r#"37[{"#).and_then(|ack| ack.strip_suffix("}]")).expect("an ack");
+        let (n, time) = stamp.split_once(',').expect("two fields");
+        let tag = &self.tag;
+        format!(
+            r#"42["new message",{{"username":"speaker","message":"{text}","user":"{tag}",{n},"id":"{id}",{time}}}]"#
+        )
     }
 }
 
@@ -543,7 +597,7 @@ impl Talk for Polling {
         assert_eq!(self.post(&format!("4{packet}")).brief(), (200, "ok"));
     }
 
-    fn receive(&mut self) -> String {
+    fn receive_whole(&mut self) -> String {
         if self.received.is_empty() {
             let payload = self.poll();
             self.received.extend(payload.split('\x1e').map(str::to_owned));
@@ -718,7 +772,7 @@ impl Talk for WebSocket {
         }
     }
 
-    fn receive(&mut self) -> String {
+    fn receive_whole(&mut self) -> String {
         let packet = self.received.pop_front().or_else(|| self.message_or_pong());
         packet.expect("no more pongs than pings")
     }

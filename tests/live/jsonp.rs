@@ -2,7 +2,7 @@
 
 use crate::{
     echo,
-    harness::{Response, Server, Talk, WebSocket, get, request, upgrade, websocket},
+    harness::{Response, Server, Speaker, Talk, WebSocket, classic, get, request, upgrade, websocket},
     old::gunzip,
     poller::{FORM, Poller, SCRIPT, form, lengths, payload_of_script, post_with},
 };
@@ -121,16 +121,14 @@ fn nothing_but_a_number_is_echoed() {
 #[test]
 fn scripts_are_ascii_and_hold_no_markup() {
     let server = Server::start(&["--recovery", "off"]);
-    let mut speaker = WebSocket::open(&server);
-    speaker.log_in("speaker");
+    let mut speaker = Speaker::enter(&server);
     // As JSON; U+2028 and U+2029 once ended a line inside a string of JavaScript.
     let text = "a\\\"b\\\\c\\n'</script><!--\u{2028}\u{2029}\u{e9}\u{1f600}\u{7f}&";
-    let around = |text: &str| format!(r#"42["new message",{{"username":"speaker","message":"{text}"}}]"#);
     let escaped = "a\\\"b\\\\c\\n'</script><!--\\u2028\\u2029\\u00e9\\ud83d\\ude00\u{7f}&";
     let rows = [
         (
             4,
-            around(text),
+            text,
             concat!(
                 r#"___eio[0]("42[\"new message\",{\"username\":\"speaker\",\"message\":\""#,
                 r#"a\\\"b\\\\c\\n'\u003c/script>\u003c!--\u2028\u2029\u00e9\ud83d\ude00"#,
@@ -140,23 +138,23 @@ fn scripts_are_ascii_and_hold_no_markup() {
         ),
         (
             3,
-            lengths(&around(escaped)),
+            escaped,
             concat!(
-                r#"___eio[0]("108:42[\"new message\",{\"username\":\"speaker\",\"message\":\""#,
+                r#"___eio[0]("LENGTH:42[\"new message\",{\"username\":\"speaker\",\"message\":\""#,
                 r#"a\\\"b\\\\c\\n'\u003c/script>\u003c!--\\u2028\\u2029\\u00e9\\ud83d\\ude00"#,
                 "\u{7f}&",
                 r#"\"}]");"#,
             ),
         ),
     ];
-    for (version, payload, script) in rows {
+    for (version, written, script) in rows {
         let mut session = open(&server, version);
         session.join();
-        speaker.send(&format!(r#"2["new message","{text}"]"#));
+        let packet = speaker.say(text).replace(text, written);
         let response = session.get();
-        assert_eq!(response.text(), script);
+        assert_eq!(classic(response.text()), script.replace("LENGTH", &packet.chars().count().to_string()));
         assert!(response.body.is_ascii());
-        assert_eq!(payload_of_script(response.text(), "0"), payload);
+        assert_eq!(payload_of_script(response.text(), "0"), payload(version, &packet));
     }
 }
 
@@ -182,8 +180,7 @@ fn every_character_survives_a_script() {
 #[test]
 fn each_poller_is_called_by_its_own_number() {
     let server = Server::start(&["--recovery", "off"]);
-    let mut speaker = WebSocket::open(&server);
-    speaker.log_in("speaker");
+    let mut speaker = Speaker::enter(&server);
     let rows = [("0", false), ("1", false), ("0", false), ("2", false), ("0", true), ("1", true), ("0", true)];
     for (version, length) in [(3, 10), (3, 2000), (4, 10), (4, 2000)] {
         let mut sessions = rows.map(|(number, gzip)| {
@@ -199,8 +196,7 @@ fn each_poller_is_called_by_its_own_number() {
         }
         server.settle();
         let text = "x".repeat(length);
-        speaker.send(&format!(r#"2["new message","{text}"]"#));
-        let packet = format!(r#"42["new message",{{"username":"speaker","message":"{text}"}}]"#);
+        let packet = speaker.say(&text);
         for (session, (number, gzip)) in sessions.iter_mut().zip(rows) {
             let response = session.gets.response();
             assert_eq!(response.header("Content-Type"), Some(SCRIPT));

@@ -7,6 +7,7 @@ mod chat;
 mod echo;
 mod engine;
 mod harness;
+mod history;
 mod hosting;
 mod http;
 mod jsonp;

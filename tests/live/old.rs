@@ -4,8 +4,8 @@
 use crate::{
     echo,
     harness::{
-        BINARY, Response, Server, TEXT as TEXT_FRAME, Talk, WebSocket, frame, get, hostile, raw_frame, request,
-        upgrade, wait_for, websocket,
+        BINARY, Response, Server, Speaker, TEXT as TEXT_FRAME, Talk, WebSocket, frame, get, hostile, raw_frame,
+        request, upgrade, wait_for, websocket,
     },
     poller::{OCTETS, Poller, TEXT, bytes, lengths, post},
 };
@@ -874,23 +874,14 @@ fn the_id_of_a_socket_is_the_sid() {
 // What an answer may hold.
 
 /// A speaker, and those who listen: parameters of their handshake, and header lines. They have missed nothing.
-fn room(server: &Server, listeners: &[(&str, &str)]) -> (WebSocket, Vec<Poller>) {
-    let mut speaker = WebSocket::open(server);
-    speaker.log_in("speaker");
+fn room(server: &Server, listeners: &[(&str, &str)]) -> (Speaker, Vec<Poller>) {
+    let speaker = Speaker::enter(server);
     let open = |(parameters, fields): &(&str, &str)| {
         let mut listener = Poller::open_with(server, parameters, fields);
         listener.join();
         listener
     };
     (speaker, listeners.iter().map(open).collect())
-}
-
-/// What the speaker sends, and what the others get.
-fn said(text: &str) -> [String; 2] {
-    [
-        format!(r#"2["new message","{text}"]"#),
-        format!(r#"42["new message",{{"username":"speaker","message":"{text}"}}]"#),
-    ]
 }
 
 #[test]
@@ -913,7 +904,7 @@ fn an_answer_has_at_most_16_packets_unless_a_browser_asks() {
     ];
     let (mut speaker, mut observers) = room(&server, &rows.map(|(parameters, fields, _)| (parameters, fields)));
     let texts: Vec<_> = (0..40).map(|number| number.to_string()).collect();
-    texts.iter().for_each(|text| speaker.send(&said(text)[0]));
+    let expected: Vec<_> = texts.iter().map(|text| speaker.say(text)).collect();
     for (observer, (parameters, fields, counts)) in observers.iter_mut().zip(rows) {
         let answers: Vec<_> = counts
             .iter()
@@ -924,7 +915,6 @@ fn an_answer_has_at_most_16_packets_unless_a_browser_asks() {
             .collect();
         let seen: Vec<_> = answers.iter().map(Vec::len).collect();
         assert_eq!(seen, counts, "{parameters} {fields}");
-        let expected: Vec<_> = texts.iter().map(|text| said(text)[1].clone()).collect();
         assert!(answers.concat() == expected, "{answers:?}");
         observer.assert_quiet();
     }
@@ -938,7 +928,7 @@ fn an_answer_has_at_most_as_many_bytes_as_a_request() {
     let (mut speaker, mut observers) = room(&server, &parameters.map(|parameters| (parameters, browser)));
     // Every length from short to long, so that answers end everywhere around the limit.
     let texts: Vec<_> = (0..150).map(|number| format!("{number} {}", "x".repeat(number % 50))).collect();
-    texts.iter().for_each(|text| speaker.send(&said(text)[0]));
+    let expected: Vec<_> = texts.iter().map(|text| speaker.say(text)).collect();
     for (observer, parameters) in observers.iter_mut().zip(parameters) {
         let (mut packets, mut lengths) = (Vec::new(), Vec::new());
         while packets.len() < texts.len() {
@@ -946,22 +936,19 @@ fn an_answer_has_at_most_as_many_bytes_as_a_request() {
             packets.extend(observer.packets(&answer));
             lengths.push(answer.body.len());
         }
-        let expected: Vec<_> = texts.iter().map(|text| said(text)[1].clone()).collect();
         assert!(packets == expected, "{parameters}: {packets:?}");
         assert!(lengths.iter().all(|length| *length <= 1000), "{parameters}: {lengths:?}");
-        // And they are used up: a packet has 120 bytes at most here, and the last answer is what is left.
+        // And they are used up: a packet has 210 bytes at most here, and the last answer is what is left.
         let (_, full) = lengths.split_last().expect("answers");
-        assert!(full.iter().all(|length| *length > 870), "{parameters}: {lengths:?}");
+        assert!(full.iter().all(|length| *length > 780), "{parameters}: {lengths:?}");
         observer.assert_quiet();
     }
     // A packet that is larger alone goes out alone.
-    let long = "x".repeat(960);
-    speaker.send(&said(&long)[0]);
-    speaker.send(&said("after")[0]);
+    let last = [&*"x".repeat(960), "after"].map(|text| speaker.say(text));
     for observer in &mut observers {
-        for text in [&long, "after"] {
+        for packet in &last {
             let answer = observer.get();
-            assert_eq!(observer.packets(&answer), [said(text)[1].clone()]);
+            assert_eq!(observer.packets(&answer), std::slice::from_ref(packet));
         }
     }
 }
@@ -987,16 +974,16 @@ fn long_answers_are_compressed_for_those_who_accept_it() {
         ("Accept-Encoding: xgzip\r\n", false),
         ("Accept-Encoding: identity\r\n", false),
     ];
-    // What a payload of one message has around its text.
-    let around = said("")[1].len();
+    // What a payload of one message has around its text, from the hundredth message on.
+    let mut first = Speaker::enter(&server);
+    let around = (0..100).map(|_| first.say("x").len() - 1).last().expect("a packet");
     for (parameters, framing) in [("EIO=4", 0), ("EIO=3", 5), ("EIO=2&b64=1", 5), ("EIO=2", 6)] {
         let (mut speaker, mut observers) = room(&server, &rows.map(|(fields, _)| (parameters, fields)));
         for (length, long) in [(1023, false), (1024, false), (1025, true), (4000, true)] {
             let text = "x".repeat(length - around - framing);
             observers.iter_mut().for_each(|observer| observer.park());
             server.settle();
-            speaker.send(&said(&text)[0]);
-            let (_, body) = alone(parameters, &said(&text)[1]);
+            let (_, body) = alone(parameters, &speaker.say(&text));
             assert_eq!(body.len(), length);
             let mut compressed = Vec::new();
             for (observer, (fields, accepts)) in observers.iter_mut().zip(rows) {
@@ -1030,7 +1017,7 @@ fn pollers_of_all_kinds_get_their_own_bytes() {
         let text = "\u{20ac}".repeat(length);
         observers.iter_mut().for_each(|observer| observer.park());
         server.settle();
-        speaker.send(&said(&text)[0]);
+        let packet = speaker.say(&text);
         let mut answers = Vec::new();
         for (observer, (kind, fields)) in observers.iter_mut().zip(&rows) {
             let answer = observer.gets.response();
@@ -1038,8 +1025,8 @@ fn pollers_of_all_kinds_get_their_own_bytes() {
             assert_eq!(answer.header("Content-Encoding").is_some(), compressed);
             let plain = if compressed { gunzip(&answer) } else { answer.body.clone() };
             let expected = match *kind {
-                "EIO=4" => said(&text)[1].clone().into_bytes(),
-                _ => alone(kind, &said(&r"\u20ac".repeat(length))[1]).1,
+                "EIO=4" => packet.clone().into_bytes(),
+                _ => alone(kind, &packet.replace('\u{20ac}', r"\u20ac")).1,
             };
             assert!(plain == expected, "{kind}");
             answers.push(answer.body);

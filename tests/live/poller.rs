@@ -133,7 +133,7 @@ impl Talk for Poller {
         assert_eq!(self.post(&[&format!("4{packet}")]).brief(), (200, "ok"));
     }
 
-    fn receive(&mut self) -> String {
+    fn receive_whole(&mut self) -> String {
         if self.received.is_empty() {
             let response = self.get();
             self.received.extend(self.packets(&response));

@@ -1,8 +1,8 @@
 //! WebSocket: sessions that begin there, sessions that move there from polling, frames that break the protocol.
 
 use crate::harness::{
-    BINARY, CLOSE, Client, PING, PONG, Polling, Server, TEXT, Talk, WEBSOCKET, WebSocket, frame, get, raw_frame,
-    request, takeover, upgrade,
+    BINARY, CLOSE, Client, PING, PONG, Polling, Server, TEXT, Talk, WEBSOCKET, WebSocket, classic, frame, get,
+    raw_frame, request, takeover, upgrade,
 };
 use std::time::{Duration, Instant};
 
@@ -179,7 +179,7 @@ fn a_session_moves_from_polling_to_websocket_in_order() {
     let mut say = |number| speaker.send(&format!(r#"2["new message","{number}"]"#));
     // Until `5` polling carries what there is.
     say(1);
-    assert_eq!(session.poll(), format!("4{}", message(1)));
+    assert_eq!(classic(&session.poll()), format!("4{}", message(1)));
     (2..5).for_each(&mut say);
     socket.send_text("5");
     server.settle();

@@ -11,7 +11,7 @@ use salon::slab::{ConnId, SocketKey};
 use salon::socketio::{App, Cx, Event, Reason};
 use serde_json::value::RawValue;
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Turns without end mean that the server keeps itself busy.
 const MOST_TURNS: usize = 50_000;
@@ -188,7 +188,7 @@ pub struct Stage {
 /// A turn that tests/counts counts: callgrind knows it by the name of this function.
 #[inline(never)]
 fn counted_turn(server: &mut Server<Ledger>, now: Instant, wakes: &[Wake]) {
-    server.turn(now, wakes);
+    server.turn(now, SystemTime::UNIX_EPOCH, wakes);
 }
 
 impl Stage {
@@ -274,7 +274,7 @@ impl Stage {
         wakes.append(&mut self.left);
         match self.counts {
             true => counted_turn(&mut self.server, self.now, &wakes),
-            false => self.server.turn(self.now, &wakes),
+            false => self.server.turn(self.now, SystemTime::UNIX_EPOCH, &wakes),
         }
         self.server.check();
         self.left = self.server.left();
