@@ -6,16 +6,11 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Chatter, within } from '../lib/chatter.mjs';
 import { Poller, Raw } from '../lib/raw.mjs';
-import { freePort, start as startAny } from '../lib/server.mjs';
+import { freePort, logs, metrics, start as startAny } from '../lib/server.mjs';
 
 const options = { timeout: 120_000 };
 const start = (t, options) => startAny(t, { bin: 'tests/windows/salon', ...options });
 const numbers = (count) => Array.from({ length: count }, (_, i) => i);
-
-/** One figure of /metrics. */
-async function figure(url, name) {
-  return Number(new RegExp(`^salon_${name} (\\d+)$`, 'm').exec(await (await fetch(`${url}/metrics`)).text())[1]);
-}
 
 test('the page and the client are in the program', options, async (t) => {
   const { url } = await start(t);
@@ -34,12 +29,12 @@ test('the page and the client are in the program', options, async (t) => {
 test('HttpPlatformHandler gives the port: on 127.0.0.1 only, and nobody can take it away', options, async (t) => {
   const port = await freePort();
   const env = { HTTP_PLATFORM_PORT: String(port), PORT: '1', HOST: undefined };
-  const { url, log } = await start(t, { port, env });
-  assert.equal((await fetch(`${url}/healthz`)).status, 200);
-  assert.match(log(), new RegExp(`listens on http://127\\.0\\.0\\.1:${port}`));
+  const server = await start(t, { port, env });
+  await logs(server, new RegExp(`listens on http://127\\.0\\.0\\.1:${port}`));
   const second = spawnSync('tests/windows/salon', [], { env: { ...process.env, ...env }, encoding: 'utf8' });
   assert.equal(second.status, 1);
   assert.match(second.stderr, new RegExp(`salon: cannot listen on port ${port} of 127\\.0\\.0\\.1: `));
+  assert.equal((await fetch(`${server.url}/healthz`)).status, 200);
 });
 
 test('200 clients hear each of 50 messages, once and in order', options, async (t) => {
@@ -70,7 +65,7 @@ test('a reader that rests gets everything, written in many parts', options, asyn
   texts.forEach((text) => ada.socket.emit('new message', text));
   // An answer to what came last: all of it is queued for the slow one, far more than sockets hold.
   await ada.ask('new message', '');
-  assert.ok((await figure(url, 'queued_bytes')) > 1_000_000);
+  assert.ok((await metrics(url))('queued_bytes') > 1_000_000);
   slow.ws.resume();
   await slow.packet(`42["new message",{"username":"Ada","message":"799 `);
   const heard = slow.events().filter(([event]) => event === 'new message').map(([, { message }]) => message);
@@ -86,7 +81,7 @@ test('a reader that never reads is dropped, and the others are not harmed', opti
   await ada.login('Ada');
   slow.ws.pause();
   let said = 0;
-  while ((await figure(url, 'websockets')) === 3) {
+  while ((await metrics(url))('websockets') === 3) {
     assert.ok(said < 5_000, 'still there after 60 MB');
     ada.socket.emit('new message', `${said++}`.padEnd(12_000, 'x'));
     await ada.ask('new message', '');
