@@ -1,10 +1,8 @@
 //! What is measured: the rows of the table, and the tests that fill them.
 
 use crate::process::{Server, Spec};
-use crate::swarm::{
-    Swarm,
-    Transport::{Polling, WebSocket},
-};
+use crate::swarm::Swarm;
+use crate::swarm::Transport::{self, Polling, WebSocket};
 use crate::visitor::{self, Readers, Visitor};
 use std::fs;
 use std::net::SocketAddr;
@@ -40,6 +38,16 @@ pub const ROWS: &[Row] = &[
     row("idle-wakeups", "... wake-ups", 0, Goal::None),
     row("idle-timer", "... of these by a timer", 0, Goal::None),
     row("idle-bytes", "... of these by bytes", 0, Goal::None),
+    // Azure's free tier allows 165 MB out and 60 CPU minutes a day: a hundredth for each of 100 people, and all for all.
+    row(
+        "day-ws-bytes",
+        "bytes out per idle WebSocket session and day (25 s measured, x 3,456)",
+        0,
+        Goal::AtMost(1.65e6),
+    ),
+    row("day-ws-cpu", "... of 100: CPU s per day", 1, Goal::AtMost(3600.0)),
+    row("day-poll-bytes", "bytes out per idle poller and day (25 s measured, x 3,456)", 0, Goal::AtMost(1.65e6)),
+    row("day-poll-cpu", "... of 100: CPU s per day", 1, Goal::AtMost(3600.0)),
     row("paced-cpu", "fan-out to 1,000, paced (10/s): CPU us per delivery", 2, Goal::Times(1.25, "limit")),
     row("paced-p50", "... latency p50, ms", 2, Goal::Times(1.25, "limit")),
     row("paced-p99", "... latency p99, ms", 2, Goal::Times(1.25, "limit")),
@@ -108,6 +116,8 @@ pub const TESTS: &[Test] = &[
     test("start", LIMIT, start),
     Test { tries: 2, descriptors: 10_100, ..test("idle-ws", LIMIT, idle_websocket) },
     test("idle-poll", &[], idle_polling),
+    Test { tries: 1, ..test("day-ws", LIMIT, |lab| idle_day(lab, WebSocket, ["day-ws-bytes", "day-ws-cpu"])) },
+    Test { tries: 1, ..test("day-poll", &[], |lab| idle_day(lab, Polling, ["day-poll-bytes", "day-poll-cpu"])) },
     test("paced", BOTH, |lab| fan_out_paced(lab, false)),
     test("burst", BOTH, |lab| fan_out_burst(lab, false)),
     test("senders", BOTH, |lab| senders(lab, "senders", 20)),
@@ -276,6 +286,29 @@ fn idle_polling(lab: &Lab) -> Result {
     swarm.idle(Duration::from_millis(500))?;
     let bytes = server.resident()?.saturating_sub(empty) as f64 / count as f64;
     conclude(&mut swarm, vec![("idle-poll-bytes", bytes)])
+}
+
+/// A day of 100 sessions that say nothing, from what one ping interval costs. They come spread over an interval, so that
+/// pings are due at all times: few can be gathered.
+fn idle_day(lab: &Lab, transport: Transport, [bytes_key, cpu_key]: [&'static str; 2]) -> Result {
+    let (count, interval) = (100, lab.interval());
+    let server = lab.server()?;
+    let mut swarm = Swarm::new(server.address)?;
+    for _ in 0..count {
+        swarm.join(transport, 1)?;
+        swarm.idle(interval / count)?;
+    }
+    let (pings, bytes, cpu) = (swarm.seen.pings, swarm.seen.bytes, server.cpu()?);
+    swarm.idle(interval)?;
+    let (pings, bytes, cpu) = (swarm.seen.pings - pings, swarm.seen.bytes - bytes, server.cpu()? - cpu);
+    // A ping may be half a second early, and so fall into the interval before: each costs the same.
+    let days = pings as f64 / f64::from(count) * interval.as_secs_f64() / 86_400.0;
+    let figures = vec![(bytes_key, bytes as f64 / days / f64::from(count)), (cpu_key, cpu.as_secs_f64() / days)];
+    let mut outcome = conclude(&mut swarm, figures)?;
+    if pings.abs_diff(u64::from(count)) > u64::from(count) / 4 {
+        outcome.faults.push(format!("{pings} pings for {count} sessions"));
+    }
+    Ok(outcome)
 }
 
 /// A room of listeners and one who speaks, over WebSocket; some words have been said, so that all code is warm.

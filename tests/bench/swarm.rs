@@ -51,6 +51,8 @@ pub struct Seen {
     pub live: usize,
     pub logins: usize,
     pub pings: u64,
+    /// Bytes that servers have sent, heads included.
+    pub bytes: u64,
     closed: usize,
     broken: Vec<String>,
     check: Check,
@@ -280,6 +282,7 @@ impl Swarm {
             Ok(0) => Err("was closed by the server".into()),
             Ok(count) => {
                 let now = Instant::now();
+                self.seen.bytes += count as u64;
                 let mut joined = std::mem::take(&mut member.input);
                 let input = if joined.is_empty() {
                     &self.scratch[..count]
