@@ -73,6 +73,7 @@ test('nginx rewrites Host by default: nobody gets in, the log says why, and eith
   const [first, ada] = await run([], (target) => `location / { proxy_set_header Host $http_host; proxy_pass ${target}; }`);
   await join(ada, 'Ada');
   assert.equal((await metrics(first.url))('sessions{transport="polling"}'), 1);
+  assert.deepEqual([...ada.requests], ['polling']);
   assert.doesNotMatch(first.log(), /refused/);
   await first.kill();
 
