@@ -17,12 +17,11 @@ import { passUpgrade } from './proxy.mjs';
  * - `first`: who has no cookie goes to the first server that takes sessions, not to the next in turn.
  * - `rewrites`: the server is called by another name than the browser has asked.
  *
- * @returns `url`; `refused` and `failed`: the WebSockets beyond the limit, and the answers from 500 on; `requests`: the heads
- * that the servers were sent.
+ * @returns `url`; `refused` and `failed`: how many WebSockets were beyond the limit, and how many answers were 500 or above.
  */
 export async function frontEnd(t, servers, { cert, key, websockets = Infinity, iis = false, first = false, rewrites = false }) {
   const instances = servers.map((port) => ({ port, name: randomBytes(32).toString('hex') }));
-  const front = { refused: 0, failed: 0, requests: [] };
+  const front = { refused: 0, failed: 0 };
   const open = new Set();
   const reframer = new WebSocketServer({ noServer: true, perMessageDeflate: false });
   let turn = 0;
@@ -39,7 +38,7 @@ export async function frontEnd(t, servers, { cert, key, websockets = Infinity, i
     const { remoteAddress, remotePort } = request.socket;
     const { connection, host, 'x-forwarded-for': before, ...kept } = request.headers;
     const client = `${remoteAddress}:${remotePort}`;
-    front.requests.push({
+    return {
       ...kept,
       Host: rewrites ? 'instance.internal' : host,
       'Max-Forwards': '10',
@@ -58,8 +57,7 @@ export async function frontEnd(t, servers, { cert, key, websockets = Infinity, i
       'X-Forwarded-For': before ? `${before}, ${client}` : client,
       'X-Original-URL': request.url,
       'X-WAWS-Unencoded-URL': request.url,
-    });
-    return front.requests.at(-1);
+    };
   }
 
   function affinity(request, { name }) {
