@@ -121,6 +121,12 @@ options! {
         "largest message, and largest request body";
     max_connections: usize = "max-connections", "SALON_MAX_CONNECTIONS", "15000", up_to(GIGABYTE),
         "TCP connections at one time, and sessions: below the usual 20,000 descriptors";
+    max_per_address: usize = "max-per-address", "SALON_MAX_PER_ADDRESS", "1000", up_to(GIGABYTE),
+        "connections, and sessions, of one address (IPv6: of one /64): a class of 200 behind one NAT address has 600. Programs of this machine are exempt without --trust-proxy";
+    max_half_open: usize = "max-half-open", "SALON_MAX_HALF_OPEN", "1000", up_to(GIGABYTE),
+        "connections that have sent no whole request head: beyond it the oldest is closed, so that the silent keep nobody out";
+    max_queued: usize = "max-queued", "SALON_MAX_QUEUED", "64MiB", up_to(GIGABYTE),
+        "bytes queued for all clients together, shared ones counted for each, above which new sessions get 503: a quarter of a small host's memory";
     max_queue: usize = "max-queue", "SALON_MAX_QUEUE", "4MiB", up_to(GIGABYTE),
         "bytes queued for one client at which it is dropped; a sender with half of them is not read";
     soft_queue: usize = "soft-queue", "SALON_SOFT_QUEUE", "1MiB", up_to(GIGABYTE),
@@ -129,12 +135,19 @@ options! {
     max_head: usize = "max-head", "SALON_MAX_HEAD", "16KiB", up_to(GIGABYTE), "largest request head; many cookies stay below";
     max_headers: usize = "max-headers", "SALON_MAX_HEADERS", "64", up_to(MAX_HEADERS),
         "header fields of a request, 64 at most: browsers behind two proxies send about 40";
+    max_packets: usize = "max-packets", "SALON_MAX_PACKETS", "2000", up_to(GIGABYTE),
+        "packets of one payload: many more than what a client gathers while it waits for its turn";
     max_fragments: usize = "max-fragments", "SALON_MAX_FRAGMENTS", "128", up_to(GIGABYTE),
         "frames of a WebSocket message: clients send one, proxies cut some dozens";
     max_attachments: usize = "max-attachments", "SALON_MAX_ATTACHMENTS", "10", up_to(GIGABYTE),
         "binary attachments of a packet, as in the reference";
     max_depth: usize = "max-depth", "SALON_MAX_DEPTH", "64", up_to(128), "nesting of JSON, 128 at most: the stack is finite";
     max_acks: usize = "max-acks", "SALON_MAX_ACKS", "100", up_to(GIGABYTE), "answers that one socket may owe us";
+    max_rooms: usize = "max-rooms", "SALON_MAX_ROOMS", "1000", up_to(GIGABYTE), "rooms that one socket may be in";
+    event_rate: usize = "event-rate", "SALON_EVENT_RATE", "200", up_to(1_000_000),
+        "events a second of one session, in the long run; no human comes near";
+    event_burst: usize = "event-burst", "SALON_EVENT_BURST", "5000", up_to(1_000_000),
+        "events of one session at once, above which they are refused; above twice that the session is closed";
 }
 
 /// Which transports clients may use.
@@ -259,6 +272,10 @@ impl Config {
             (
                 self.trust_proxy && silence > Duration::from_secs(55),
                 "--ping-interval plus --ping-timeout is above 55 s: proxies cut connections that are silent for 60 s",
+            ),
+            (
+                !self.trust_proxy && self.host.is_some_and(|host| host.is_loopback()),
+                "--max-per-address means nothing: all clients come from this machine; behind a proxy pass --trust-proxy",
             ),
             (self.origins == Origins::Any, "--origins *: every page in the world may speak for your users"),
             (self.max_text > self.max_payload, "--max-text is above --max-payload, which cuts it"),

@@ -5,7 +5,7 @@
 //! ```text
 //! config                    every option, its default, its reason
 //! slab queue timers id      values with keys that never lie, queues in one arena, deadlines, sids
-//! logger metrics            lines on standard error; figures for Prometheus
+//! logger metrics limits     lines on standard error; figures for Prometheus; who has reached which limit
 //! kernel tls net            every byte in and out; TLS; sockets, outboxes, deadlines of connections (listener is part of net)
 //! http assets ws access     requests and answers; the embedded page; WebSocket frames; who may ask for what
 //! engineio/packet v3        packets and payloads of protocol 4; those of older clients
@@ -46,6 +46,7 @@ pub mod history;
 pub mod http;
 pub mod id;
 pub mod kernel;
+pub mod limits;
 pub mod logger;
 pub mod metrics;
 pub mod net;

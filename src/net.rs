@@ -11,6 +11,7 @@
 
 use crate::config::Config;
 use crate::kernel::{Kernel, Stream};
+use crate::limits::{Addresses, Limit};
 use crate::metrics::Metrics;
 use crate::queue::{Pool, Queue};
 use crate::slab::{Conn, ConnId, Slab};
@@ -55,8 +56,18 @@ enum State {
     Finishing,
     /// Our side is shut down; so many bytes more of the peer are thrown away.
     Lingering(usize),
-    /// To be buried. With what it died of, where the kernel or TLS said so.
-    Dead(Option<io::Error>),
+    /// To be buried.
+    Dead(Cause),
+}
+
+/// What a connection has died of.
+#[derive(Debug)]
+pub enum Cause {
+    /// Its time had come: it was closed in order, or those above wished it.
+    Ended,
+    /// The kernel or TLS said so.
+    Error(io::Error),
+    Limit(Limit),
 }
 
 /// One TCP connection; `P` is what `server` keeps beside it.
@@ -74,6 +85,8 @@ pub struct Connection<P> {
     sent: usize,
     /// The deadline that `server` has set for the phase the connection is in; our own once it lingers.
     pub phase: Deadline,
+    /// Since when the connection has sent no whole request head; not set while a request is under way, or there is none.
+    pub half_open: Deadline,
     /// When a write that does not move ends the connection.
     stall: Deadline,
     /// `stall` is that of the soft limit, which a little progress does not move.
@@ -160,7 +173,9 @@ pub struct Net<P> {
     unread: Vec<ConnId>,
     kernel: Kernel,
     phases: Timers<ConnId>,
+    half_open: Timers<ConnId>,
     stalls: Timers<ConnId>,
+    addresses: Addresses,
     waker: Option<Arc<Waker>>,
     #[cfg(feature = "redis")]
     resolver: resolve::Resolver,
@@ -170,13 +185,16 @@ pub struct Net<P> {
 pub struct Buried<P> {
     pub id: ConnId,
     pub protocol: P,
-    pub error: Option<io::Error>,
+    pub peer: IpAddr,
+    pub cause: Cause,
 }
 
 impl<P: Default> Net<P> {
     /// No sockets yet. Fails only if the operating system gives no selector.
     pub fn new(config: Config) -> io::Result<Net<P>> {
         Ok(Net {
+            // Behind a proxy all peers are the proxy.
+            addresses: Addresses::new(if config.trust_proxy { |_| true } else { IpAddr::is_loopback }),
             config,
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
@@ -188,6 +206,7 @@ impl<P: Default> Net<P> {
             unread: Vec::new(),
             kernel: Kernel::default(),
             phases: Timers::default(),
+            half_open: Timers::default(),
             stalls: Timers::default(),
             waker: None,
             #[cfg(feature = "redis")]
@@ -259,8 +278,10 @@ impl<P: Default> Net<P> {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(index) = self.acceptor() else { break };
             let accepted = self.listeners[index].accept(now);
-            if let Some(id) = accepted.and_then(|(stream, peer)| self.adopt(stream, peer.ip(), None, P::default())) {
-                self.set_phase(id, Some(now + self.config.head_timeout));
+            if let Some((stream, peer)) = accepted
+                && let Some(id) = self.adopt(stream, peer.ip(), None, P::default())
+            {
+                self.admit(id, now);
                 // The first bytes are often there already; without a read now they would cost a wake-up.
                 wakes.push(Wake::Connection { id, readable: true, writable: false, hung_up: false });
             }
@@ -273,9 +294,14 @@ impl<P: Default> Net<P> {
         }
     }
 
+    /// Whether there is no room for one more.
+    pub fn is_full(&self) -> bool {
+        self.connections.len() >= self.config.max_connections
+    }
+
     /// The listener that may have a connection for us, if there is room for one.
     fn acceptor(&self) -> Option<usize> {
-        let room = self.connections.len() < self.config.max_connections;
+        let room = !self.is_full();
         self.listeners.iter().position(|listener| room && listener.ready && listener.pause.is_none())
     }
 
@@ -287,6 +313,7 @@ impl<P: Default> Net<P> {
         let stream = &mut self.connections.get_mut(id)?.stream;
         if self.poll.registry().register(stream, Token(id.pack()), Interest::READABLE | Interest::WRITABLE).is_err() {
             self.connections.remove(id);
+            self.addresses.leave(peer);
             return None;
         }
         Some(id)
@@ -299,6 +326,7 @@ impl<P: Default> Net<P> {
     }
 
     fn insert(&mut self, stream: Stream, peer: IpAddr, tls: Option<Tls>, protocol: P) -> ConnId {
+        self.addresses.enter(peer);
         self.connections.insert(Connection {
             protocol,
             stream,
@@ -308,6 +336,7 @@ impl<P: Default> Net<P> {
             outbox: Queue::default(),
             sent: 0,
             phase: Deadline::default(),
+            half_open: Deadline::default(),
             stall: Deadline::default(),
             soft: false,
             dirty: false,
@@ -327,11 +356,22 @@ impl<P: Default> Net<P> {
         self.connections.get_mut(id)
     }
 
+    /// Bytes queued for all of them, shared ones counted for each.
+    pub fn queued(&self) -> usize {
+        self.pool.bytes()
+    }
+
+    /// How many timers run.
+    pub fn timers(&self) -> usize {
+        self.phases.len() + self.stalls.len()
+    }
+
     /// Writes down how many there are, and the bytes queued for all of them.
     pub fn metrics(&self, metrics: &mut Metrics) {
-        let queued: usize = self.connections.iter().map(|(_, connection)| connection.queued()).sum();
         metrics.gauge("connections", "TCP connections.", self.connections.len() as f64);
-        metrics.gauge("queued_bytes", "Bytes that connections have not taken yet.", queued as f64);
+        metrics.gauge("queued_bytes", "Bytes that connections have not taken yet.", self.queued() as f64);
+        let half_open = self.half_open.len() as f64;
+        metrics.gauge("half_open", "Connections that have sent no whole request.", half_open);
     }
 
     /// Reads once into `buffer`. 0: the peer has closed its side; `None`: no more for now, or the connection is dead.
@@ -361,7 +401,7 @@ impl<P: Default> Net<P> {
             }
             // Windows says so while a connection of ours is being made.
             (Err(error), _) if error.kind() == ErrorKind::NotConnected => {}
-            (Err(error), _) => self.kill(id, Some(error)),
+            (Err(error), _) => self.kill(id, Cause::Error(error)),
         }
         None
     }
@@ -381,7 +421,7 @@ impl<P: Default> Net<P> {
         }
         self.pool.push(&mut connection.outbox, bytes);
         if connection.queued() > self.config.max_queue {
-            self.doom(id);
+            self.kill(id, Cause::Limit(Limit::Queue));
         } else {
             list(&mut self.dirty, &mut connection.dirty, id);
         }
@@ -399,21 +439,43 @@ impl<P: Default> Net<P> {
 
     /// The connection ends at the end of this turn, whatever is queued.
     pub fn doom(&mut self, id: ConnId) {
-        self.kill(id, None);
+        self.kill(id, Cause::Ended);
     }
 
-    fn kill(&mut self, id: ConnId, error: Option<io::Error>) {
+    fn kill(&mut self, id: ConnId, cause: Cause) {
         if let Some(connection) = self.connections.get_mut(id)
             && !matches!(connection.state, State::Dead(_))
         {
-            connection.state = State::Dead(error);
+            connection.state = State::Dead(cause);
             self.doomed.push(id);
+        }
+    }
+
+    /// A connection has come: its address may have too many, and its first request must come in time.
+    fn admit(&mut self, id: ConnId, now: Instant) {
+        if self.get(id).is_some_and(|new| self.addresses.count(new.peer) > self.config.max_per_address) {
+            self.kill(id, Cause::Limit(Limit::AddressConnections));
+        }
+        self.await_head(id, now);
+    }
+
+    /// A request head has to come, or to be completed. When too many connections keep us waiting, the oldest is closed:
+    /// refusing new ones instead would let the silent keep out those who have something to say.
+    pub fn await_head(&mut self, id: ConnId, now: Instant) {
+        self.set_phase(id, Some(now + self.config.head_timeout));
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        self.half_open.set(id, &mut connection.half_open, now);
+        if self.half_open.len() > self.config.max_half_open
+            && let Some((_, oldest)) = self.half_open.pop_due(now)
+        {
+            self.kill(oldest, Cause::Limit(Limit::HalfOpen));
         }
     }
 
     /// Sets or clears the deadline of the phase the connection is in.
     pub fn set_phase(&mut self, id: ConnId, at: Option<Instant>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
+        self.half_open.clear(id, &mut connection.half_open);
         match at {
             // Once it only lingers, the deadline is ours.
             _ if matches!(connection.state, State::Lingering(_)) => {}
@@ -425,7 +487,8 @@ impl<P: Default> Net<P> {
     /// A connection whose phase has reached its deadline; one that only lingered is doomed here.
     pub fn pop_phase(&mut self, now: Instant) -> Option<ConnId> {
         while let Some((_, id)) = self.stalls.pop_due(now) {
-            self.doom(id);
+            let soft = self.connections.get(id).is_some_and(|connection| connection.soft);
+            self.kill(id, Cause::Limit(if soft { Limit::SoftQueue } else { Limit::WriteTime }));
         }
         self.listeners.iter_mut().for_each(|listener| listener.pause = listener.pause.filter(|until| *until > now));
         while let Some((_, id)) = self.phases.pop_due(now) {
@@ -474,7 +537,7 @@ impl<P: Default> Net<P> {
         let blocked = match result {
             Ok(()) => false,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => true,
-            Err(error) => return self.kill(id, Some(error)),
+            Err(error) => return self.kill(id, Cause::Error(error)),
         };
         if before > half && after <= half || blocked && self.kernel.lied {
             list(&mut self.unread, &mut connection.unread, id);
@@ -516,11 +579,13 @@ impl<P: Default> Net<P> {
         let mut connection = self.connections.remove(id).expect("a connection is doomed once and buried once");
         self.pool.clear(&mut connection.outbox);
         self.phases.clear(id, &mut connection.phase);
+        self.half_open.clear(id, &mut connection.half_open);
         self.stalls.clear(id, &mut connection.stall);
+        self.addresses.leave(connection.peer);
         // A descriptor is free again.
         self.listeners.iter_mut().for_each(|listener| listener.pause = None);
-        let error = if let State::Dead(error) = connection.state { error } else { None };
-        Some(Buried { id, protocol: connection.protocol, error })
+        let State::Dead(cause) = connection.state else { unreachable!("only the dead are doomed") };
+        Some(Buried { id, protocol: connection.protocol, peer: connection.peer, cause })
     }
 }
 

@@ -44,11 +44,12 @@ pub struct Pool {
     /// First of the unused entries.
     free: u32,
     used: usize,
+    bytes: usize,
 }
 
 impl Default for Pool {
     fn default() -> Self {
-        Pool { entries: Vec::new(), free: NONE, used: 0 }
+        Pool { entries: Vec::new(), free: NONE, used: 0, bytes: 0 }
     }
 }
 
@@ -62,8 +63,14 @@ impl Pool {
         self.used == 0
     }
 
+    /// Bytes in all queues together; what stands in several counts several times.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub fn push(&mut self, queue: &mut Queue, bytes: Bytes) {
         queue.bytes += bytes.len();
+        self.bytes += bytes.len();
         let index = match self.free {
             NONE => {
                 self.entries.push((bytes, NONE));
@@ -106,6 +113,7 @@ impl Pool {
         }
         let bytes = mem::take(bytes);
         queue.bytes -= bytes.len();
+        self.bytes -= bytes.len();
         self.free = index;
         self.used -= 1;
         if self.used == 0 && self.entries.len() > KEEP {

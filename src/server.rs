@@ -17,9 +17,10 @@ use crate::engineio::packet::Data;
 use crate::engineio::{Engine, Event, Next, Output, Refusal};
 use crate::http::{self, Event as Part, Framing, Head, Method, Response};
 use crate::id::Ids;
+use crate::limits::Limit;
 use crate::logger::Quiet;
 use crate::metrics::{self, Metrics};
-use crate::net::{Buried, Net, Wake};
+use crate::net::{Buried, Cause, Net, Wake};
 use crate::signals::Watch;
 use crate::slab::{ConnId, SessionId};
 use crate::socketio::{App, Io};
@@ -35,6 +36,9 @@ const ENGINE_PATH: &str = "/socket.io/";
 const SCRATCH: usize = 64 * 1024;
 /// Reads from one connection in one turn; the rest waits for the next, so that nobody starves.
 const READS_PER_TURN: usize = 4;
+/// Steps (frames, requests, pieces of bodies) of one connection in one turn, for the same reason: a broadcast to a thousand
+/// is a small frame.
+const STEPS_PER_TURN: usize = 256;
 /// A timer this much overdue means that the loop stood still.
 const STALLED: Duration = Duration::from_millis(250);
 /// How long a stopping server waits at least, for answers that are on their way.
@@ -107,6 +111,8 @@ pub struct Server<A: App> {
     /// When a stopping server ends, whoever is still there.
     stopping: Option<Instant>,
     refused_origins: Quiet,
+    /// What is left of [`STEPS_PER_TURN`] of the connection that is read.
+    steps: usize,
     /// Where reads go, used again by each.
     scratch: Vec<u8>,
 }
@@ -128,6 +134,7 @@ impl<A: App> Server<A> {
             lag: Duration::ZERO,
             stopping: None,
             refused_origins: Quiet::default(),
+            steps: 0,
             scratch: vec![0; SCRATCH],
             config,
         })
@@ -173,6 +180,9 @@ impl<A: App> Server<A> {
         self.engine.set_now(now);
         // A clock before 1970 is not set.
         self.io.set_time(time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64));
+        if self.net.is_full() {
+            self.engine.limits().hit(Limit::Connections, now, "all");
+        }
         if !stalled {
             self.expire();
         }
@@ -207,21 +217,30 @@ impl<A: App> Server<A> {
     }
 
     fn readable(&mut self, id: ConnId, hung_up: bool) {
-        for _ in 0..READS_PER_TURN {
+        self.steps = STEPS_PER_TURN;
+        let kept = self.net.get(id).is_some_and(|connection| !connection.input.is_empty());
+        for round in usize::from(!kept)..=READS_PER_TURN {
             if self.is_paused(id) {
                 return if hung_up {
                     self.half_closed(id)
                 };
             }
-            let mut scratch = mem::take(&mut self.scratch);
-            let read = self.net.read(id, &mut scratch);
-            // Without new bytes too: the request before those that were kept may be answered by now.
-            self.receive(id, &scratch[..read.unwrap_or(0)]);
-            self.scratch = scratch;
-            match read {
-                None => return,
-                Some(0) => return self.half_closed(id),
-                Some(_) => {}
+            if round == 0 {
+                // What the last turn has left, or what waited for the answer to the request before.
+                self.receive(id, &[]);
+            } else {
+                let mut scratch = mem::take(&mut self.scratch);
+                let read = self.net.read(id, &mut scratch);
+                self.receive(id, &scratch[..read.unwrap_or(0)]);
+                self.scratch = scratch;
+                match read {
+                    None => return,
+                    Some(0) if self.steps > 0 => return self.half_closed(id),
+                    Some(_) => {}
+                }
+            }
+            if self.steps == 0 {
+                break;
             }
         }
         self.net.remember_unread(id);
@@ -269,7 +288,7 @@ impl<A: App> Server<A> {
         if let Speaks::Http { exchange: None, .. } = connection.protocol
             && (begins || used > 0)
         {
-            self.net.set_phase(id, Some(self.now + self.config.head_timeout));
+            self.net.await_head(id, self.now);
         }
     }
 
@@ -280,6 +299,9 @@ impl<A: App> Server<A> {
             let Some(connection) = self.net.get(id).filter(|connection| connection.is_open()) else {
                 return bytes.len();
             };
+            if self.steps == 0 {
+                return used;
+            }
             let step = match connection.protocol {
                 Speaks::Http { .. } => self.http(id, &bytes[used..]),
                 Speaks::WebSocket { .. } => self.websocket(id, &bytes[used..]),
@@ -288,7 +310,7 @@ impl<A: App> Server<A> {
             };
             self.pump();
             match step {
-                Some(count) => used += count,
+                Some(count) => (used, self.steps) = (used + count, self.steps - 1),
                 None => return used,
             }
         }
@@ -326,6 +348,13 @@ impl<A: App> Server<A> {
     fn fail(&mut self, id: ConnId, error: http::Error) {
         log::debug!("{id:?}: {} {}", error.status, error.reason);
         let session = self.session_of(id);
+        match error.status {
+            408 if session.is_some() => self.hit(Limit::BodyTime, id),
+            408 => self.hit(Limit::HeadTime, id),
+            413 => self.hit(Limit::Payload, id),
+            431 => self.hit(Limit::Head, id),
+            _ => {}
+        }
         self.respond(id, Response::new(error.status).body("text/plain", error.reason).close());
         if let Some(session) = session {
             self.engine.lost(id, session);
@@ -390,6 +419,12 @@ impl<A: App> Server<A> {
         Refusal::Forbidden.response(ws::is_upgrade(head))
     }
 
+    /// The peer of a connection has reached a limit.
+    fn hit(&mut self, limit: Limit, id: ConnId) {
+        let peer = self.peer(id);
+        self.engine.limits().hit(limit, self.now, peer);
+    }
+
     /// The peer of a connection that sends right now.
     fn peer(&self, id: ConnId) -> IpAddr {
         self.net.get(id).expect("nothing is buried before the end of the turn").peer
@@ -428,7 +463,9 @@ impl<A: App> Server<A> {
         }
         let plain = self.app.plain_path() == Some(path);
         if plain || path == ENGINE_PATH {
-            return self.engine.request(id, head, plain);
+            let client = access::client(&self.config, head, self.peer(id));
+            let busy = self.net.queued() + self.engine.queued() > self.config.max_queued;
+            return self.engine.request(id, head, plain, client, busy);
         }
         let allow = |status| Response::new(status).header("Allow", "GET, HEAD, OPTIONS");
         Next::Answer(match (assets::find(path), head.method) {
@@ -477,6 +514,9 @@ impl<A: App> Server<A> {
         if let Some(bytes) = metrics::resident() {
             metrics.gauge("resident_bytes", "Resident memory.", bytes as f64);
         }
+        self.engine.limits().metrics(&mut metrics);
+        let timers = self.net.timers() + self.engine.timers() + self.io.timers();
+        metrics.gauge("timers", "Timers that run.", timers as f64);
         self.links.metrics(&mut metrics);
         self.app.metrics(&mut metrics);
         *self.engine.counters() = counters;
@@ -509,6 +549,11 @@ impl<A: App> Server<A> {
             }
             Err(failure) => {
                 log::debug!("{id:?}: WebSocket {} {}", failure.code, failure.reason);
+                match failure.code {
+                    1008 => self.hit(Limit::Fragments, id),
+                    1009 => self.hit(Limit::Payload, id),
+                    _ => {}
+                }
                 self.close_websocket(id, session, ws::close_frame(failure.code, failure.reason));
                 Some(bytes.len())
             }
@@ -544,8 +589,10 @@ impl<A: App> Server<A> {
         }
         let Some(connection) = self.net.get(id) else { return };
         let (kept, ended) = (!connection.input.is_empty(), connection.ended);
-        let time = if kept { self.config.head_timeout } else { self.config.idle_timeout };
-        self.net.set_phase(id, Some(self.now + time));
+        match kept {
+            true => self.net.await_head(id, self.now),
+            false => self.net.set_phase(id, Some(self.now + self.config.idle_timeout)),
+        }
         if kept || ended {
             // What was sent behind the request is next.
             self.net.remember_unread(id);
@@ -594,14 +641,18 @@ impl<A: App> Server<A> {
     /// Buries the dead, and tells their sessions. Returns whether there were any.
     fn bury(&mut self) -> bool {
         let mut any = false;
-        while let Some(Buried { id, protocol, error }) = self.net.bury() {
+        while let Some(Buried { id, protocol, peer, cause }) = self.net.bury() {
             any = true;
+            if let Cause::Limit(limit) = cause {
+                self.engine.limits().hit(limit, self.now, peer);
+            }
             if let Speaks::WebSocket { .. } = protocol {
                 self.engine.budget.used -= 1;
             }
             if let Some(session) = protocol.session() {
                 self.engine.lost(id, session);
             } else {
+                let error = if let Cause::Error(error) = cause { Some(error) } else { None };
                 self.links.lost(id, error, self.now);
             }
             self.pump();
@@ -629,9 +680,15 @@ impl<A: App> Server<A> {
     fn phase_over(&mut self, id: ConnId) {
         let Some(connection) = self.net.get(id) else { return };
         match connection.protocol {
-            Speaks::Http { exchange: None, .. } if connection.input.is_empty() => self.net.doom(id),
+            Speaks::Http { exchange: None, .. } if connection.input.is_empty() => {
+                if connection.half_open.at().is_some() {
+                    self.hit(Limit::HeadTime, id);
+                }
+                self.net.doom(id);
+            }
             Speaks::Http { .. } => self.fail(id, http::Error { status: 408, reason: "request timeout" }),
             Speaks::WebSocket { session, .. } => {
+                self.hit(Limit::MessageTime, id);
                 self.close_websocket(id, session, ws::close_frame(1008, "message timeout"));
             }
             // The cluster has deadlines of its own.

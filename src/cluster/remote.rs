@@ -69,7 +69,7 @@ impl Io {
     pub fn ask(
         &mut self, socket: SocketKey, asker: &str, event: &str, attachments: &[Bytes], by: Instant, engine: &mut Engine,
     ) {
-        if let Some(number) = self.expect_ack(socket, Some(asker.into()), by) {
+        if let Some(number) = self.expect_ack(socket, Some(asker.into()), by, engine) {
             let write = |out: &mut Vec<u8>| out.extend_from_slice(event.as_bytes());
             self.cx(engine).send(socket, Kind::Event, Some(number), attachments, write);
         }

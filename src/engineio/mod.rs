@@ -13,6 +13,7 @@ pub mod v3;
 use crate::config::{Config, Recovery};
 use crate::http::{self, Framing, Head, Method, Response};
 use crate::id::{Id, Ids};
+use crate::limits::{Addresses, Limit, Limits};
 use crate::logger::Quiet;
 use crate::slab::{self, ConnId, SessionId, Slab};
 use crate::timers::Timers;
@@ -25,6 +26,7 @@ pub use session::Dialect;
 use session::{Client, Out, Poll, Session, Turn};
 use std::collections::HashMap;
 use std::io::Write;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// Payloads above this are compressed for clients that accept it, as in the reference.
@@ -237,6 +239,8 @@ pub struct Engine {
     /// No new sessions: the server is about to stop, and those that are left are sent away one by one.
     leaving: Option<Leaving>,
     strangers: Quiet,
+    /// Sessions of each address.
+    addresses: Addresses,
 }
 
 /// A server that stops.
@@ -254,6 +258,7 @@ impl Engine {
             budget: Budget::new(config.max_websockets),
             leaving: None,
             strangers: Quiet::default(),
+            addresses: Addresses::new(if config.trust_proxy { |_| false } else { IpAddr::is_loopback }),
             config,
             sessions: Slab::default(),
             sids: HashMap::new(),
@@ -310,6 +315,28 @@ impl Engine {
         &mut self.out.counters
     }
 
+    /// What strangers have run into, here and above and below.
+    pub fn limits(&mut self) -> &mut Limits {
+        &mut self.out.limits
+    }
+
+    /// The client of a session has reached a limit.
+    pub fn hit(&mut self, limit: Limit, id: SessionId) {
+        if let Some(session) = self.sessions.get(id) {
+            self.out.limits.hit(limit, self.now, session.client.address);
+        }
+    }
+
+    /// Bytes that wait for GETs.
+    pub fn queued(&self) -> usize {
+        self.out.pool.bytes()
+    }
+
+    /// How many timers run.
+    pub fn timers(&self) -> usize {
+        self.timers.len()
+    }
+
     /// How many sessions poll, and how many have a WebSocket.
     pub fn transports(&self) -> [usize; 2] {
         let websockets = self.sessions.iter().filter(|(_, session)| session.has_websocket()).count();
@@ -341,6 +368,7 @@ impl Engine {
             self.timers.clear(id, &mut session.timer);
             self.budget.withdraw(id);
             self.sids.remove(&session.sid);
+            self.addresses.leave(session.client.address);
             self.sessions.remove(id);
             if self.sessions.is_empty() {
                 self.sids.shrink_to_fit();
@@ -353,10 +381,10 @@ impl Engine {
     }
 
     /// The head of a request for a path of Engine.IO. `conn` is the connection it came on; `plain`: sessions that
-    /// begin here do not carry Socket.IO.
-    pub fn request(&mut self, conn: ConnId, head: &Head, plain: bool) -> Next {
+    /// begin here do not carry Socket.IO; `address` is the client's; `busy`: too much is queued for new sessions.
+    pub fn request(&mut self, conn: ConnId, head: &Head, plain: bool, address: IpAddr, busy: bool) -> Next {
         let upgrade = ws::is_upgrade(head);
-        self.judge(conn, head, upgrade, plain).unwrap_or_else(|refusal| {
+        self.judge(conn, head, plain, address, busy).unwrap_or_else(|refusal| {
             self.out.counters.refused[refusal as usize] += 1;
             if refusal == Refusal::UnknownSid
                 && let Some(more) = self.strangers.allow(self.now)
@@ -371,7 +399,7 @@ impl Engine {
         })
     }
 
-    fn judge(&mut self, conn: ConnId, head: &Head, upgrade: bool, plain: bool) -> Result<Next, Refusal> {
+    fn judge(&mut self, conn: ConnId, head: &Head, plain: bool, address: IpAddr, busy: bool) -> Result<Next, Refusal> {
         let names = ["transport", "sid", "j", "EIO", "b64", "recovery"];
         let [transport, sid, jsonp, version, base64, recovery] = http::parameters(head.query, names);
         // A parameter that is given twice is as good as unknown: which one would count?
@@ -390,7 +418,7 @@ impl Engine {
         if !matches!(head.method, Method::Get | Method::Post) || session.is_none() && head.method != Method::Get {
             return Err(Refusal::BadMethod);
         }
-        if websocket != upgrade || websocket && head.method != Method::Get {
+        if websocket != ws::is_upgrade(head) || websocket && head.method != Method::Get {
             return Err(Refusal::BadRequest);
         }
         let jsonp = match jsonp.map_err(|_| Refusal::BadRequest)?.as_deref() {
@@ -416,8 +444,9 @@ impl Engine {
                 (Recovery::Always, _) | (_, Some("1")) => true,
                 (Recovery::Auto, _) => many || agent.starts_with(b"node-XMLHttpRequest"),
             };
-            let client = Client { dialect, many, plain, recovers: recovers && dialect == Dialect::V4 && !plain };
-            return Ok(self.handshake(poll, head, websocket, client).unwrap_or_else(Next::Answer));
+            let recovers = recovers && dialect == Dialect::V4 && !plain;
+            let client = Client { dialect, many, plain, recovers, address };
+            return Ok(self.handshake(poll, head, websocket, client, busy).unwrap_or_else(Next::Answer));
         };
         if websocket {
             let response = match ws::accept(head) {
@@ -441,6 +470,7 @@ impl Engine {
         match head.framing {
             Framing::None if head.header("Content-Length").is_none() => return Ok(Next::Answer(Response::new(411))),
             Framing::Length(length) if length > self.config.max_payload as u64 => {
+                self.hit(Limit::Payload, id);
                 return Ok(Next::Answer(Response::new(413).close()));
             }
             _ => {}
@@ -450,8 +480,17 @@ impl Engine {
     }
 
     /// A new session, on either transport.
-    fn handshake(&mut self, poll: Poll, head: &Head, websocket: bool, client: Client) -> Result<Next, Response> {
-        if self.leaving.is_some() || self.sessions.len() >= self.config.max_connections {
+    fn handshake(
+        &mut self, poll: Poll, head: &Head, websocket: bool, client: Client, busy: bool,
+    ) -> Result<Next, Response> {
+        let limit = match busy {
+            true => Some(Limit::Memory),
+            _ if self.sessions.len() >= self.config.max_connections => Some(Limit::Sessions),
+            _ if self.addresses.count(client.address) >= self.config.max_per_address => Some(Limit::AddressSessions),
+            _ => None,
+        };
+        limit.iter().for_each(|limit| self.out.limits.hit(*limit, self.now, client.address));
+        if limit.is_some() || self.leaving.is_some() {
             return Err(unavailable());
         }
         let accepted = if websocket { Some(ws::accept(head)?) } else { None };
@@ -472,6 +511,7 @@ impl Engine {
         let session = Session::new(sid, client, websocket.then_some(poll.conn), config, self.now);
         let id = self.sessions.insert(session);
         self.sids.insert(sid, id);
+        self.addresses.enter(client.address);
         if offered {
             self.budget.offer(id, self.now);
         }
@@ -495,20 +535,26 @@ impl Engine {
             let response = Refusal::UnknownSid.response(false);
             return self.out.outputs.push_back(Output::Answer(conn, response));
         };
+        let most = self.config.max_packets;
         let decode = |body| match session.client.dialect {
             Dialect::V4 if binary => Err(packet::Invalid("a binary body in protocol 4")),
-            Dialect::V4 => packet::decode_payload(body),
-            Dialect::Old { .. } => v3::decode_payload(body, binary),
+            Dialect::V4 => packet::decode_payload(body, most),
+            Dialect::Old { .. } => v3::decode_payload(body, binary, most),
         };
         let packets = if jsonp { v3::jsonp_body(&body).and_then(decode) } else { decode(body) };
         let response = match packets {
-            Ok(packets) => {
+            Ok(packets) if packets.len() <= most => {
                 self.with(id, |session, turn| session.posted(packets, turn));
                 // The type is the reference's; an iframe of an old client wants it so.
                 Response::new(200).header("Cache-Control", "no-store").body("text/html", "ok")
             }
-            Err(packet::Invalid(why)) => {
+            unread => {
+                let (limit, why) = match unread {
+                    Ok(_) => (Limit::Packets, "too many packets"),
+                    Err(packet::Invalid(why)) => (Limit::Packet, why),
+                };
                 log::debug!("a payload cannot be read: {why}");
+                self.hit(limit, id);
                 self.with(id, |session, turn| {
                     session.posted(Vec::new(), turn);
                     session.end(Reason::ParseError, turn);
@@ -527,6 +573,9 @@ impl Engine {
             (Some(Dialect::V4), data @ Data::Binary(_)) => Ok(Packet::Message(data)),
             (Some(Dialect::Old { version, .. }), data) => v3::decode_frame(data, version),
         };
+        if decoded.is_err() {
+            self.hit(Limit::Packet, id);
+        }
         self.with(id, |session, turn| match decoded {
             Ok(packet) => session.frame(conn, packet, turn),
             Err(packet::Invalid(_)) => session.broken(conn, turn),

@@ -63,9 +63,10 @@ pub fn decode(text: Text) -> Result<Packet, Invalid> {
     decode_bytes(text.into())
 }
 
-/// Reads a polling payload: all of it or nothing, in one pass.
-pub fn decode_payload(body: Bytes) -> Result<Vec<Packet>, Invalid> {
-    body.split(|byte| *byte == SEPARATOR).map(|packet| decode_bytes(body.slice_ref(packet))).collect()
+/// Reads a polling payload: all of it or nothing, in one pass. If it has more than `most` packets, one more is enough to show it.
+pub fn decode_payload(body: Bytes, most: usize) -> Result<Vec<Packet>, Invalid> {
+    let packets = body.split(|byte| *byte == SEPARATOR).take(most.saturating_add(1));
+    packets.map(|packet| decode_bytes(body.slice_ref(packet))).collect()
 }
 
 fn decode_bytes(mut packet: Bytes) -> Result<Packet, Invalid> {

@@ -29,12 +29,14 @@ use super::packet::{self, Encoded, Packet};
 use super::{Event, Output, Payload, Reason, v3};
 use crate::config::Config;
 use crate::id::Id;
+use crate::limits::{Limit, Limits};
 use crate::queue::{Pool, Queue};
 use crate::slab::{ConnId, SessionId};
 use crate::timers::Deadline;
 use crate::ws;
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// How long a GET waits for its noop while the upgrade is probed (the reference looks every 100 ms).
@@ -50,6 +52,7 @@ pub(super) struct Out {
     pub events: VecDeque<Event>,
     pub outputs: VecDeque<Output>,
     pub counters: Counters,
+    pub limits: Limits,
     /// The entries of all polling queues.
     pub pool: Pool,
     /// Sessions whose parked GET may have something to carry at the end of the turn.
@@ -88,6 +91,8 @@ pub(super) struct Client {
     pub plain: bool,
     /// It knows connection state recovery.
     pub recovers: bool,
+    /// Whose it is, as far as a proxy has told.
+    pub address: IpAddr,
 }
 
 /// A GET that waits for packets.
@@ -370,6 +375,7 @@ impl Session {
     fn enqueue(&mut self, packet: Bytes, turn: &mut Turn) {
         if self.queue.bytes() + packet.len() > turn.config.max_queue {
             turn.out.pool.clear(&mut self.queue);
+            turn.out.limits.hit(Limit::Queue, turn.now, self.client.address);
             self.end(Reason::Evicted, turn);
             return;
         }
@@ -456,6 +462,7 @@ impl Session {
     pub fn expire(&mut self, turn: &mut Turn) {
         if let Carrier::Polling { probe: Some(probe), .. } = &mut self.carrier {
             if probe.deadline <= turn.now {
+                turn.out.limits.hit(Limit::UpgradeTime, turn.now, self.client.address);
                 self.drop_probe(turn.out);
             } else if probe.noop_at.take_if(|at| *at <= turn.now).is_some() {
                 self.answer_noop(turn.out);

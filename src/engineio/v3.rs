@@ -179,12 +179,12 @@ pub fn decode_frame(data: Data, version: Version) -> Result<Packet, Invalid> {
 }
 
 /// Reads a polling payload, all of it or nothing, in one pass; `binary`: it was declared `application/octet-stream`.
-/// The same for both versions.
-pub fn decode_payload(body: Bytes, binary: bool) -> Result<Vec<Packet>, Invalid> {
-    if binary { decode_binary_payload(body) } else { decode_text_payload(body) }
+/// The same for both versions. If it has more than `most` packets, one more is enough to show it.
+pub fn decode_payload(body: Bytes, binary: bool, most: usize) -> Result<Vec<Packet>, Invalid> {
+    if binary { decode_binary_payload(body, most) } else { decode_text_payload(body, most) }
 }
 
-fn decode_text_payload(body: Bytes) -> Result<Vec<Packet>, Invalid> {
+fn decode_text_payload(body: Bytes, most: usize) -> Result<Vec<Packet>, Invalid> {
     let mut rest = str::from_utf8(&body).map_err(|_| Invalid("a payload is not UTF-8"))?;
     let mut packets = Vec::new();
     loop {
@@ -194,7 +194,7 @@ fn decode_text_payload(body: Bytes) -> Result<Vec<Packet>, Invalid> {
         let packet = Text::try_from(body.slice_ref(&tail.as_bytes()[..end])).expect("a part of a str, cut as one");
         packets.push(decode_text(undouble(packet))?);
         rest = &tail[end..];
-        if rest.is_empty() {
+        if rest.is_empty() || packets.len() > most {
             return Ok(packets);
         }
     }
@@ -211,7 +211,7 @@ fn utf16_end(text: &str, mut units: usize) -> Option<usize> {
     (units == 0).then_some(text.len())
 }
 
-fn decode_binary_payload(mut rest: Bytes) -> Result<Vec<Packet>, Invalid> {
+fn decode_binary_payload(mut rest: Bytes, most: usize) -> Result<Vec<Packet>, Invalid> {
     let mut packets = Vec::new();
     loop {
         let end = rest.iter().position(|byte| *byte == END_OF_LENGTH).ok_or(Invalid("a payload without a length"))?;
@@ -229,7 +229,7 @@ fn decode_binary_payload(mut rest: Bytes) -> Result<Vec<Packet>, Invalid> {
             1 => decode_binary(packet)?,
             _ => return Err(Invalid("a packet neither text nor binary")),
         });
-        if rest.is_empty() {
+        if rest.is_empty() || packets.len() > most {
             return Ok(packets);
         }
     }

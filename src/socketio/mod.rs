@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::engineio::packet::{Data, Encoded};
 use crate::engineio::{self, Engine, Event as EngineEvent};
 use crate::id::Id;
+use crate::limits::Limit;
 use crate::metrics::Metrics;
 use crate::slab::{SessionId, Slab, SocketKey};
 use crate::timers::{Deadline, Timers};
@@ -230,6 +231,32 @@ struct Client {
     partial: Option<Box<Partial>>,
     /// When it must have had its first socket, or its partial packet must be whole.
     deadline: Deadline,
+    /// How far its events, at `event_rate`, have used up the time.
+    spent: Option<Instant>,
+}
+
+/// What becomes of an event of a session that sends many.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rate {
+    Fine,
+    /// It is refused.
+    Over,
+    /// The session is closed.
+    Flood,
+}
+
+impl Client {
+    /// One packet more: a token bucket, kept as the time at which it will be full again.
+    fn spend(&mut self, now: Instant, config: &Config) -> Rate {
+        let (step, burst) = (Duration::from_secs(1) / config.event_rate as u32, config.event_burst as u32);
+        let spent = self.spent.unwrap_or(now).max(now) + step;
+        self.spent = Some(spent);
+        match spent - now {
+            ahead if ahead <= step * burst => Rate::Fine,
+            ahead if ahead <= step * burst * 2 => Rate::Over,
+            _ => Rate::Flood,
+        }
+    }
 }
 
 /// All sockets, and the rooms they are in.
@@ -283,6 +310,11 @@ impl Io {
         [self.sockets.len() - self.held.len(), self.held.len()]
     }
 
+    /// How many timers run.
+    pub fn timers(&self) -> usize {
+        self.timers.len() + self.ack_timers.len() + self.held.len()
+    }
+
     /// When [`Io::expire`] wants to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
         [self.timers.next(), self.ack_timers.next(), self.held.next()].into_iter().flatten().min()
@@ -306,6 +338,7 @@ impl Io {
                 };
                 if let Err(Invalid(why)) = result {
                     log::debug!("session {:?} is closed: {why}", engine.sid(id));
+                    engine.hit(Limit::Packet, id);
                     engine.close(id, engineio::Reason::ParseError);
                 }
             }
@@ -336,11 +369,27 @@ impl Io {
         if client.partial.is_some() {
             return Err(Invalid("a packet before the last one had all its attachments"));
         }
+        let rate = client.spend(engine.now(), &self.config);
+        if rate == Rate::Flood {
+            engine.hit(Limit::Flood, id);
+            engine.close(id, engineio::Reason::Evicted);
+            return Ok(());
+        }
         let packet = packet::decode(&text, &self.config)?;
         let namespace = self.namespaces.iter().position(|name| *name == packet.namespace);
         let of_namespace =
             |key: &&SocketKey| self.sockets.get(**key).is_some_and(|socket| Some(socket.namespace) == namespace);
-        let socket = client.sockets.iter().find(of_namespace).copied();
+        let mut socket = client.sockets.iter().find(of_namespace).copied();
+        if rate == Rate::Over && matches!(packet.kind, Kind::Event | Kind::BinaryEvent) && socket.is_some() {
+            engine.hit(Limit::Events, id);
+            if let Some(number) = packet.id {
+                let refused = [BTreeMap::from([("error", "too many events")])];
+                let answer = encode(Kind::Ack, packet.namespace, Some(number), &[], |out| write_json(out, &refused));
+                engine.send(id, &answer[0]);
+            }
+            // As if the socket were gone.
+            socket = None;
+        }
         match (packet.kind, namespace, socket) {
             (Kind::Connect, None, _) => self.refuse(id, packet.namespace, "Invalid namespace", engine),
             (Kind::Connect, Some(namespace), None) => {
@@ -464,7 +513,7 @@ impl Io {
         });
         if self.config.redis.is_some() {
             // By it other servers name the socket.
-            self.join(key, &id.to_string());
+            self.join(key, &id.to_string(), engine);
         }
         self.welcome(session, key, engine);
         app.connected(&mut self.cx(engine), key, auth);
@@ -573,8 +622,11 @@ impl Io {
         self.late.push_back(Late::Forgotten(key));
     }
 
-    fn join(&mut self, key: SocketKey, room: &str) {
+    fn join(&mut self, key: SocketKey, room: &str, engine: &mut Engine) {
         let Some(known) = self.sockets.get_mut(key) else { return };
+        if known.rooms.len() >= self.config.max_rooms {
+            return known.session().into_iter().for_each(|session| engine.hit(Limit::Rooms, session));
+        }
         if self.rooms.entry((known.namespace, room.into())).or_default().insert(key) {
             known.rooms.push(room.into());
         }
@@ -594,8 +646,12 @@ impl Io {
     /// clients do not come back.
     pub fn expire(&mut self, engine: &mut Engine) {
         while let Some((_, id)) = self.timers.pop_due(engine.now()) {
-            let half = self.clients.get(&id).is_some_and(|client| client.partial.is_some());
-            engine.close(id, if half { engineio::Reason::ParseError } else { engineio::Reason::ServerClose });
+            let (limit, reason) = match self.clients.get(&id) {
+                Some(Client { partial: Some(_), .. }) => (Limit::MessageTime, engineio::Reason::ParseError),
+                _ => (Limit::ConnectTime, engineio::Reason::ServerClose),
+            };
+            engine.hit(limit, id);
+            engine.close(id, reason);
         }
         while let Some((_, key)) = self.held.pop_due(engine.now()) {
             match self.sockets.get_mut(key).map(|socket| &mut socket.place) {
@@ -616,8 +672,14 @@ impl Io {
     }
 
     /// The number for an event that asks `socket` for an answer until `at`; `None` if it owes too many already.
-    fn expect_ack(&mut self, socket: SocketKey, asker: Option<Box<str>>, at: Instant) -> Option<u64> {
-        let known = self.sockets.get_mut(socket).filter(|known| known.acks.len() < self.config.max_acks)?;
+    fn expect_ack(
+        &mut self, socket: SocketKey, asker: Option<Box<str>>, at: Instant, engine: &mut Engine,
+    ) -> Option<u64> {
+        let known = self.sockets.get_mut(socket)?;
+        if known.acks.len() >= self.config.max_acks {
+            known.session().into_iter().for_each(|session| engine.hit(Limit::Acks, session));
+            return None;
+        }
         let number = known.next_ack;
         known.next_ack += 1;
         let mut deadline = Deadline::default();
@@ -693,7 +755,7 @@ impl Cx<'_> {
     pub fn emit_with_ack(
         &mut self, socket: SocketKey, name: &str, args: &impl Serialize, timeout: Duration,
     ) -> Option<u64> {
-        let number = self.io.expect_ack(socket, None, self.engine.now() + timeout)?;
+        let number = self.io.expect_ack(socket, None, self.engine.now() + timeout, self.engine)?;
         self.send(socket, Kind::Event, Some(number), &[], |out| write_event(out, name, args));
         Some(number)
     }
@@ -750,7 +812,7 @@ impl Cx<'_> {
 
     /// Puts a socket into a room.
     pub fn join(&mut self, socket: SocketKey, room: &str) {
-        self.io.join(socket, room);
+        self.io.join(socket, room, self.engine);
     }
 
     /// Takes a socket out of a room.

@@ -420,7 +420,7 @@ fn help_and_readme() {
         let row = format!("| `--{flag}` | `{env}` | `{default}` | {} |\n", option.help);
         assert!(readme.contains(&row), "README needs: {row}");
     }
-    assert_eq!(readme.matches("| `--").count(), OPTIONS.len());
+    assert_eq!(readme.matches("\n| `--").count(), OPTIONS.len());
     for action in ["--help", "-h"] {
         assert_eq!(load(&["--port", "1", action], &[]).unwrap_err(), "Help");
     }

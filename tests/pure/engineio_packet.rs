@@ -20,7 +20,7 @@ fn decode(text: &str) -> Result<Packet, Invalid> {
 }
 
 fn decode_payload(body: impl AsRef<[u8]>) -> Result<Vec<Packet>, Invalid> {
-    packet::decode_payload(Bytes::copy_from_slice(body.as_ref()))
+    packet::decode_payload(Bytes::copy_from_slice(body.as_ref()), usize::MAX)
 }
 
 #[test]

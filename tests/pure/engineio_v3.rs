@@ -25,12 +25,12 @@ fn binary(bytes: &'static [u8]) -> Packet {
 
 fn decode_text(body: impl AsRef<[u8]>) -> Result<Vec<Packet>, Invalid> {
     let body = Bytes::copy_from_slice(body.as_ref());
-    v3::decode_payload(body, false)
+    v3::decode_payload(body, false, usize::MAX)
 }
 
 fn decode_binary(body: impl AsRef<[u8]>) -> Result<Vec<Packet>, Invalid> {
     let body = Bytes::copy_from_slice(body.as_ref());
-    v3::decode_payload(body, true)
+    v3::decode_payload(body, true, usize::MAX)
 }
 
 fn frame(text: &str, version: Version) -> Result<Packet, Invalid> {
@@ -336,7 +336,7 @@ fn jsonp_in() {
 #[test]
 fn text_is_shared_with_the_body() {
     let body = Bytes::from_static(b"6:4hello");
-    let packets = v3::decode_payload(body.clone(), false).unwrap();
+    let packets = v3::decode_payload(body.clone(), false, usize::MAX).unwrap();
     let [Packet::Message(Data::Text(text))] = &packets[..] else { panic!("{packets:?}") };
     assert_eq!(Text::as_str(text).as_ptr(), body[3..].as_ptr());
 }

@@ -16,6 +16,7 @@ impl Engine {
             entries += session.check(&self.out.pool, &self.config);
         }
         assert_eq!(entries, self.out.pool.len(), "a queued packet has no owner");
+        assert!(!self.sessions.is_empty() || self.addresses.is_empty(), "an address has no session");
     }
 
     /// Sessions whose opening those above have been told, and whose end they have not (rule R4).

@@ -6,8 +6,10 @@ use crate::kernel::seam::{Hostile, Pipe};
 
 impl<P: Default> Net<P> {
     /// A connection of the scripted world.
-    pub fn connect_pipe(&mut self) -> ConnId {
-        self.insert(Stream::Pipe(Pipe::default()), [127, 0, 0, 1].into(), None, P::default())
+    pub fn connect_pipe(&mut self, peer: IpAddr, now: Instant) -> ConnId {
+        let id = self.insert(Stream::Pipe(Pipe::default()), peer, None, P::default());
+        self.admit(id, now);
+        id
     }
 
     /// The pipe of such a connection.
@@ -58,6 +60,13 @@ impl<P: Default> Net<P> {
             self.connections.iter().filter(|(_, connection)| deadline(connection).at().is_some()).count()
         };
         assert_eq!(self.phases.len(), count(|connection| connection.phase), "a phase timer has no owner");
+        let half_open = self.half_open.len();
+        assert!(half_open <= count(|connection| connection.half_open), "a half-open connection has no owner");
+        assert_eq!(
+            self.pool.bytes(),
+            self.connections.iter().map(|(_, c)| c.outbox.bytes()).sum::<usize>(),
+            "queued bytes"
+        );
         assert_eq!(self.stalls.len(), count(|connection| connection.stall), "a stall timer has no owner");
     }
 }

@@ -6,6 +6,7 @@
 //! - `stage`: the server, the other ends of its connections, the clock
 //! - `client`: a client of Socket.IO 4 on both transports, and all that is known of what it must hear
 //! - `hours`: hours of chat, in seconds
+//! - `limits`: what those run into who want too much
 //! - `scripts`: random scripts, well-behaved and not
 //!
 //! Pipes and rules are part of the server only in builds with debug assertions.
@@ -18,5 +19,6 @@ mod wire;
 
 mod client;
 mod hours;
+mod limits;
 mod scripts;
 mod stage;

@@ -1,0 +1,338 @@
+//! What those run into who want too much, each limit of `config` that is not one of a parser: seen from both sides, and
+//! in the metrics.
+
+use salon::config::Config;
+use salon::id::Ids;
+use salon::kernel::seam::Pipe;
+use salon::net::Wake;
+use salon::server::Server;
+use salon::slab::{ConnId, SocketKey};
+use salon::socketio::{App, Cx, Event, To, packet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+const LOCAL: &str = "127.0.0.1";
+const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
+
+/// Events are answered with their number so far; `join` puts the socket into the room of that name, `tell` sends to a room.
+#[derive(Default)]
+struct Counter(usize);
+
+impl App for Counter {
+    fn event(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) {
+        self.0 += 1;
+        let text = event.args.first().and_then(|raw| packet::string(raw)).unwrap_or_default();
+        match event.name {
+            "join" => cx.join(socket, &text),
+            "tell" => drop(cx.broadcast(&To { rooms: &[&text], ..To::default() }, "told", &(&text,), &[])),
+            "ask" => {
+                cx.emit_with_ack(socket, "asked", &[0; 0], Duration::from_secs(1));
+            }
+            _ => {}
+        }
+        if let Some(number) = event.ack {
+            cx.ack(socket, number, &(self.0,), &[]);
+        }
+    }
+}
+
+struct Scene {
+    server: Server<Counter>,
+    now: Instant,
+}
+
+/// The client's end of a connection.
+struct Line {
+    id: ConnId,
+    pipe: Pipe,
+}
+
+impl Line {
+    /// What the server has written since the last look.
+    fn read(&self) -> String {
+        String::from_utf8(std::mem::take(&mut self.pipe.wire().outgoing)).expect("text")
+    }
+}
+
+impl Scene {
+    fn new(config: Config) -> Scene {
+        let now = Instant::now();
+        Scene { server: Server::new(config, Counter::default(), Ids::Seeded(1), now).expect("a selector"), now }
+    }
+
+    fn turn(&mut self, wakes: &[Wake]) {
+        self.server.turn(self.now, UNIX_EPOCH, wakes);
+        self.server.check();
+    }
+
+    /// Turns until nothing is left to be done.
+    fn settle(&mut self) {
+        loop {
+            let left = self.server.left();
+            if left.is_empty() {
+                return;
+            }
+            self.turn(&left);
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.turn(&[]);
+    }
+
+    fn connect(&mut self, peer: &str) -> Line {
+        let id = self.server.connect_pipe(peer.parse::<IpAddr>().expect("an address"));
+        let pipe = self.server.pipe(id).expect("it was made just now");
+        pipe.wire().room = usize::MAX;
+        self.turn(&[]);
+        Line { id, pipe }
+    }
+
+    fn send(&mut self, line: &Line, bytes: &str) {
+        line.pipe.wire().incoming.extend(bytes.bytes());
+        self.turn(&[Wake::Connection { id: line.id, readable: true, writable: true, hung_up: false }]);
+    }
+
+    /// Status and body of the answer to a request.
+    fn ask(&mut self, line: &Line, request: &str) -> (u16, String) {
+        self.send(line, request);
+        self.settle();
+        let answer = line.read();
+        let (head, body) =
+            answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer to {request:?}: {answer:?}"));
+        let status = head[9..12].parse().expect("a status");
+        assert_eq!(status == 503, head.contains("\r\nRetry-After: "), "{head}");
+        (status, body.to_owned())
+    }
+
+    fn get(&mut self, line: &Line, target: &str, more: &str) -> (u16, String) {
+        self.ask(line, &format!("GET {target} HTTP/1.1\r\nHost: h\r\n{more}\r\n"))
+    }
+
+    /// A session over polling, with a socket: its target.
+    fn session(&mut self, line: &Line) -> String {
+        let (status, open) = self.get(line, HANDSHAKE, "");
+        assert_eq!(status, 200, "{open}");
+        let sid = open.split('"').nth(3).expect("a sid");
+        let target = format!("{HANDSHAKE}&sid={sid}");
+        assert_eq!(self.post(line, &target, "40"), 200);
+        let (_, answer) = self.get(line, &target, "");
+        assert!(answer.starts_with("40{"), "{answer}");
+        target
+    }
+
+    fn post(&mut self, line: &Line, target: &str, payload: &str) -> u16 {
+        let length = payload.len();
+        self.ask(line, &format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{payload}")).0
+    }
+
+    /// How often a limit was reached.
+    fn hits(&mut self, limit: &str) -> u64 {
+        let line = self.connect(LOCAL);
+        let (_, text) = self.get(&line, "/metrics", "");
+        line.pipe.wire().ended = true;
+        self.turn(&[Wake::Connection { id: line.id, readable: true, writable: false, hung_up: true }]);
+        let name = format!("salon_limits_total{{limit=\"{limit}\"}} ");
+        let value =
+            text.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_else(|| panic!("no {name} in {text}"));
+        value.parse().expect("a number")
+    }
+
+    /// The client resets the connection.
+    fn reset(&mut self, line: Line) {
+        line.pipe.wire().reset = true;
+        self.turn(&[Wake::Connection { id: line.id, readable: true, writable: false, hung_up: true }]);
+        assert!(line.pipe.is_closed());
+    }
+}
+
+#[test]
+fn connections_of_one_address() {
+    let mut scene = Scene::new(Config { max_per_address: 2, ..Config::default() });
+    // IPv4 as a socket for both versions shows it, and a /64 of IPv6, are one address each.
+    for [one, same, other] in
+        [["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"], ["2001:db8::1", "2001:db8::2:3:4:5", "2001:db8:0:1::1"]]
+    {
+        let first = scene.connect(one);
+        let second = scene.connect(same);
+        assert!(scene.connect(one).pipe.is_closed() && scene.connect(same).pipe.is_closed(), "{one}");
+        assert_eq!(scene.get(&second, "/healthz", "").0, 200);
+        let elsewhere = scene.connect(other);
+        assert_eq!(scene.get(&elsewhere, "/healthz", "").0, 200);
+        // Who leaves makes room.
+        scene.reset(first);
+        assert!(!scene.connect(same).pipe.is_closed(), "{one}");
+    }
+    assert_eq!(scene.hits("address_connections"), 4);
+    let local: Vec<_> = (0..5).map(|_| scene.connect(LOCAL)).collect();
+    assert!(local.iter().all(|line| !line.pipe.is_closed()), "programs of this machine are exempt");
+    let mut scene = Scene::new(Config { max_per_address: 2, trust_proxy: true, ..Config::default() });
+    let proxied: Vec<_> = (0..5).map(|_| scene.connect("192.0.2.1")).collect();
+    assert!(proxied.iter().all(|line| !line.pipe.is_closed()), "a proxy has as many as it likes");
+}
+
+#[test]
+fn sessions_of_one_address() {
+    let mut scene = Scene::new(Config { max_per_address: 2, ..Config::default() });
+    let (line, local) = (scene.connect("192.0.2.1"), scene.connect(LOCAL));
+    let first = scene.session(&line);
+    scene.session(&line);
+    let (status, _) = scene.get(&line, HANDSHAKE, "");
+    assert_eq!((status, scene.hits("address_sessions")), (503, 1));
+    // That answer has closed the connection.
+    let line = scene.connect("192.0.2.1");
+    assert_eq!(scene.post(&line, &first, "1"), 200);
+    scene.session(&line);
+    (0..5).for_each(|_| drop(scene.session(&local)));
+
+    let mut scene = Scene::new(Config { max_per_address: 2, trust_proxy: true, ..Config::default() });
+    for (client, status) in [
+        ("7.7.7.7", 200),
+        ("8.8.8.8", 200),
+        ("1.1.1.1, 7.7.7.7", 200),
+        ("2.2.2.2, 7.7.7.7:80", 503),
+        ("127.0.0.1", 200),
+    ] {
+        let line = scene.connect("192.0.2.1");
+        assert_eq!(scene.get(&line, HANDSHAKE, &format!("X-Forwarded-For: {client}\r\n")).0, status, "{client}");
+    }
+    assert_eq!(scene.hits("address_sessions"), 1);
+}
+
+#[test]
+fn sessions_in_all() {
+    let mut scene = Scene::new(Config { max_connections: 10, ..Config::default() });
+    let line = scene.connect(LOCAL);
+    (0..10).for_each(|_| drop(scene.session(&line)));
+    assert_eq!((scene.get(&line, HANDSHAKE, "").0, scene.hits("sessions")), (503, 1));
+}
+
+/// The silent cannot keep out those who have something to say.
+#[test]
+fn connections_without_a_request() {
+    let mut scene = Scene::new(Config { max_half_open: 3, ..Config::default() });
+    let busy = scene.connect(LOCAL);
+    scene.session(&busy);
+    let mut silent = Vec::new();
+    for number in 0..5 {
+        scene.now += Duration::from_millis(1);
+        let line = scene.connect(LOCAL);
+        if number % 2 == 0 {
+            scene.send(&line, "GET / HTTP/1.1\r\n");
+        }
+        silent.push(line);
+    }
+    let closed: Vec<_> = silent.iter().map(|line| line.pipe.is_closed()).collect();
+    assert_eq!(closed, [true, true, false, false, false]);
+    // The one that reads the metrics is the fourth.
+    assert_eq!(scene.hits("half_open"), 3);
+    assert_eq!(scene.get(&silent[4], "/healthz", "").0, 400, "it was in the middle of another head");
+    assert_eq!(scene.get(&silent[3], "/healthz", "").0, 200);
+    assert_eq!(scene.get(&busy, "/healthz", "").0, 200);
+    // Those that are left are closed at their deadline.
+    scene.pass(Config::default().head_timeout);
+    assert_eq!(scene.hits("head_time"), 0, "the last of them was pushed out by the metrics");
+}
+
+#[test]
+fn packets_of_one_payload() {
+    for (payload, version) in
+        [("42[\"a\"]\x1e42[\"a\"]\x1e42[\"a\"]\x1e42[\"a\"]", 4), ("7:42[\"a\"]7:42[\"a\"]7:42[\"a\"]7:42[\"a\"]", 3)]
+    {
+        let mut scene = Scene::new(Config { max_packets: 3, ..Config::default() });
+        let line = scene.connect(LOCAL);
+        let target = HANDSHAKE.replace('4', &version.to_string());
+        let (_, open) = scene.get(&line, &target, "");
+        let sid = open.split('"').nth(3).expect("a sid");
+        let target = format!("{target}&sid={sid}");
+        if version == 4 {
+            assert_eq!(scene.post(&line, &target, "40\x1e42[\"a\"]\x1e3"), 200);
+        }
+        assert_eq!(scene.post(&line, &target, payload), 400);
+        assert_eq!(scene.get(&line, &target, "").0, 400, "the session has ended");
+        assert_eq!(scene.hits("packets"), 1, "EIO={version}");
+    }
+}
+
+#[test]
+fn events_of_one_session() {
+    let mut scene = Scene::new(Config { event_rate: 2, event_burst: 5, ..Config::default() });
+    let (line, other) = (scene.connect(LOCAL), scene.connect(LOCAL));
+    let target = scene.session(&line);
+    let bystander = scene.session(&other);
+    // CONNECT was the first packet of five.
+    let asked: Vec<_> = (0..6).map(|number| format!("42{number}[\"a\"]")).collect();
+    assert_eq!(scene.post(&line, &target, &asked.join("\x1e")), 200);
+    let refused = |number| format!("43{number}[{{\"error\":\"too many events\"}}]");
+    let (_, answers) = scene.get(&line, &target, "");
+    assert_eq!(answers, format!("430[1]\x1e431[2]\x1e432[3]\x1e433[4]\x1e{}\x1e{}", refused(4), refused(5)));
+    // What is refused is dropped with its attachments.
+    assert_eq!(scene.post(&line, &target, "451-7[\"a\",{\"_placeholder\":true,\"num\":0}]\x1ebAQID"), 200);
+    assert_eq!(scene.get(&line, &target, "").1, refused(7));
+    // The bucket has run over by three; then it lets two through a second.
+    scene.pass(Duration::from_secs(2));
+    assert_eq!(scene.post(&line, &target, "428[\"a\"]\x1e429[\"a\"]"), 200);
+    assert_eq!(scene.get(&line, &target, "").1, format!("438[5]\x1e{}", refused(9)));
+    assert_eq!((scene.hits("events"), scene.hits("flood")), (4, 0));
+    // Far above it the session ends; nobody else's does.
+    scene.post(&line, &target, &["42[\"a\"]"; 10].join("\x1e"));
+    assert_eq!(scene.get(&line, &target, "").0, 400);
+    assert_eq!(scene.hits("flood"), 1);
+    assert_eq!(scene.post(&other, &bystander, "421[\"a\"]"), 200);
+    assert_eq!(scene.get(&other, &bystander, "").1, "431[6]");
+}
+
+#[test]
+fn rooms_of_one_socket() {
+    let mut scene = Scene::new(Config { max_rooms: 2, ..Config::default() });
+    let line = scene.connect(LOCAL);
+    let target = scene.session(&line);
+    for room in ["one", "two", "two", "three"] {
+        scene.post(&line, &target, &format!("42[\"join\",\"{room}\"]"));
+    }
+    scene.post(&line, &target, "42[\"tell\",\"three\"]\x1e42[\"tell\",\"two\"]");
+    assert_eq!(scene.get(&line, &target, "").1, "42[\"told\",\"two\"]");
+    assert_eq!(scene.hits("rooms"), 2);
+}
+
+#[test]
+fn answers_that_one_socket_owes() {
+    let mut scene = Scene::new(Config { max_acks: 2, ..Config::default() });
+    let line = scene.connect(LOCAL);
+    let target = scene.session(&line);
+    scene.post(&line, &target, "42[\"ask\"]\x1e42[\"ask\"]\x1e42[\"ask\"]");
+    assert_eq!(scene.get(&line, &target, "").1, "420[\"asked\"]\x1e421[\"asked\"]");
+    assert_eq!(scene.hits("acks"), 1);
+}
+
+/// Too much is queued for all clients together: new ones have to wait, those that are there do not.
+#[test]
+fn bytes_queued_by_the_process() {
+    let mut scene = Scene::new(Config { max_queued: 1000, ..Config::default() });
+    let (line, other) = (scene.connect(LOCAL), scene.connect(LOCAL));
+    let target = scene.session(&line);
+    scene.post(&line, &target, "42[\"join\",\"a\"]");
+    let text = "x".repeat(1200);
+    scene.post(&line, &target, &format!("42[\"join\",\"{text}\"]"));
+    scene.post(&line, &target, &format!("42[\"tell\",\"{text}\"]"));
+    assert_eq!((scene.get(&other, HANDSHAKE, "").0, scene.hits("memory")), (503, 1));
+    let (status, told) = scene.get(&line, &target, "");
+    assert_eq!((status, told.contains(&text)), (200, true));
+    let other = scene.connect(LOCAL);
+    assert_eq!(scene.get(&other, HANDSHAKE, "").0, 200);
+}
+
+/// A sender without pause has only a part of each turn, and loses nothing.
+#[test]
+fn a_fast_sender_leaves_time_for_others() {
+    let mut scene = Scene::new(Config::default());
+    let (fast, other) = (scene.connect(LOCAL), scene.connect(LOCAL));
+    let request = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
+    scene.send(&fast, &request.repeat(1000));
+    let answered = fast.read().matches("HTTP/1.1 200").count();
+    assert!((1..=256).contains(&answered), "{answered} in one turn");
+    assert_eq!(scene.get(&other, "/healthz", "").0, 200);
+    scene.settle();
+    assert_eq!(answered + fast.read().matches("HTTP/1.1 200").count(), 1000);
+}
