@@ -5,6 +5,7 @@
 //!
 //! - `stage`: the server, the other ends of its connections, the clock
 //! - `client`: a client of Socket.IO 4 on both transports, and all that is known of what it must hear
+//! - `heartbeat`: when pings leave, and when those who do not answer are closed
 //! - `hours`: hours of chat, in seconds
 //! - `limits`: what those run into who want too much
 //! - `scripts`: random scripts, well-behaved and not
@@ -18,6 +19,7 @@
 mod wire;
 
 mod client;
+mod heartbeat;
 mod hours;
 mod limits;
 mod scripts;
