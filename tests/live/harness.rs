@@ -399,6 +399,20 @@ impl Client {
         }
     }
 
+    /// Whether the connection has ended by now, whatever has come before.
+    pub fn has_ended(&mut self) -> bool {
+        self.stream.set_nonblocking(true).expect("a live socket");
+        let mut bytes = [0; 4096];
+        loop {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+                Err(_) => return true,
+            }
+        }
+    }
+
     /// The connection ends without another byte.
     pub fn assert_end(&mut self) {
         assert_eq!(self.rest(), "", "nothing but the end was expected");

@@ -497,3 +497,136 @@ fn a_head_in_drops_is_cut_off_at_the_deadline() {
     drop(clients);
     scene.assert_alive();
 }
+
+/// Row 41 (Node #868834, slowloris): a thousand connections, each stuck in a phase of its own, are cut off at the deadline of
+/// that phase. (A write that does not move is chat's `bulk_a_client_that_takes_nothing_for_too_long_is_dropped`.)
+#[cfg(target_os = "linux")]
+#[test]
+fn bulk_a_thousand_slow_sockets_are_cut_off() {
+    const EACH: usize = 125;
+    let time = Duration::from_secs(3);
+    let phases = ["head", "body", "idle", "upgrade", "connect", "message"].map(|phase| format!("--{phase}-timeout=3s"));
+    let flags: Vec<&str> = phases.iter().map(String::as_str).chain(["--max-half-open", "2000"]).collect();
+    let mut scene = Scene::new(&flags);
+    more_descriptors();
+    let joined = |server: &Server| {
+        let mut socket = WebSocket::open(server);
+        socket.send_text("40");
+        socket
+    };
+    let polling = |server: &Server| {
+        let mut polling = Polling::open(server);
+        polling.join();
+        polling
+    };
+    let kinds: [&dyn Fn(&Server) -> Client; 8] = [
+        &|server| server.connect(),
+        &|server| {
+            let mut client = server.connect();
+            client.send("GET / HTTP/1.1\r\nHos");
+            client
+        },
+        &|server| {
+            let Polling { mut posts, target, .. } = polling(server);
+            posts.send(format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n42["));
+            posts
+        },
+        &|server| {
+            let mut client = server.connect();
+            assert_eq!(client.ask(get("/healthz")).status, 200);
+            client
+        },
+        &|server| WebSocket::take_over(server, &polling(server).sid).client,
+        &|server| WebSocket::open(server).client,
+        &|server| {
+            let mut socket = joined(server);
+            socket.client.send(&frame(TEXT, b"42[\"typing\"]")[..9]);
+            socket.client
+        },
+        &|server| {
+            let mut socket = joined(server);
+            socket.send_text(r#"451-["a",{"_placeholder":true,"num":0}]"#);
+            socket.client
+        },
+    ];
+    let mut stuck: Vec<(usize, Client, Instant)> = Vec::new();
+    let mut ended = [0; 8];
+    let begin = Instant::now();
+    for round in 0..usize::MAX {
+        if round < EACH {
+            stuck.extend(kinds.iter().enumerate().map(|(kind, stick)| (kind, stick(&scene.server), Instant::now())));
+        }
+        stuck.retain_mut(|(kind, client, since)| {
+            let over = client.has_ended();
+            if over {
+                ended[*kind] += 1;
+                assert!(since.elapsed() > time - Duration::from_millis(100), "kind {kind} after {:?}", since.elapsed());
+            }
+            // The load of the machine comes on top.
+            assert!(since.elapsed() < time * 4, "kind {kind} is not cut off");
+            !over
+        });
+        scene.assert_served();
+        if stuck.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(ended, [EACH; 8], "after {:?}", begin.elapsed());
+    let metrics = scene.server.ask(&get("/metrics"));
+    let counted = |limit: &str, times: usize| {
+        let line = format!("\nsalon_limits_total{{limit=\"{limit}\"}} {}\n", times * EACH);
+        assert!(metrics.text().contains(&line), "{line} is not in {}", metrics.text());
+    };
+    // Idle connections are no anomaly.
+    [("head_time", 2), ("body_time", 1), ("upgrade_time", 1), ("connect_time", 1), ("message_time", 2)]
+        .iter()
+        .for_each(|(limit, times)| counted(limit, *times));
+    scene.assert_alive();
+}
+
+/// Lets this process have as many descriptors as it may.
+#[cfg(target_os = "linux")]
+fn more_descriptors() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("up to the hard limit");
+}
+
+/// Row 33 (CVE-2020-35896): somebody stops reading while 10^5 messages go to everybody. They are evicted at the limit, memory
+/// stays bounded, and nobody else waits.
+#[cfg(target_os = "linux")]
+#[test]
+fn bulk_a_stalled_reader_is_evicted() {
+    const MESSAGES: usize = 100_000;
+    let server = Server::start(&["--event-rate", "1000000", "--event-burst", "1000000", "--ping-interval", "10m"]);
+    let mut stalled = WebSocket::open_on(Client::connect_small(server.address, 4096));
+    stalled.join();
+    let mut reader = WebSocket::open(&server);
+    reader.join();
+    let mut sender = WebSocket::open(&server);
+    sender.log_in("sender");
+    assert!(reader.receive().starts_with(r#"2["user joined""#));
+    let message = frame(TEXT, format!(r#"42["new message","{}"]"#, "x".repeat(100)).as_bytes());
+    let sending = std::thread::spawn(move || {
+        (0..MESSAGES / 100).for_each(|_| sender.client.send(message.repeat(100)));
+        sender
+    });
+    let mut longest = Duration::ZERO;
+    let mut last = Instant::now();
+    for _ in 0..MESSAGES {
+        assert!(reader.receive().starts_with(r#"2["new message""#));
+        longest = longest.max(last.elapsed());
+        last = Instant::now();
+    }
+    let mut sender = sending.join().expect("all were sent");
+    sender.assert_quiet();
+    assert!(
+        longest < Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 }),
+        "{longest:?} without a message"
+    );
+    let peak = server.status("VmHWM");
+    assert!(peak < 40 * 1024, "{peak} kB");
+    let metrics = server.ask(&get("/metrics"));
+    assert!(metrics.text().contains("\nsalon_limits_total{limit=\"queue\"} 1\n"), "{}", metrics.text());
+    stalled.client.skip_to_end();
+}
