@@ -2,7 +2,7 @@
 
 use crate::assets;
 use crate::config::{Config, Origins};
-use crate::http::{self, Head};
+use crate::http::{self, Head, Method, Response};
 use std::net::IpAddr;
 
 /// A page from elsewhere that may not talk to us.
@@ -36,16 +36,18 @@ pub fn judge_origin<'h>(config: &Config, head: &Head<'h>) -> Result<Box<str>, St
     if http::same_origin(origin, host, https) { Ok(Box::default()) } else { Err(Stranger { origin, host }) }
 }
 
-/// The host that the browser has asked, and whether by HTTPS if that is known: a trusted proxy tells what it has changed.
+/// The host that the browser has asked, and whether by HTTPS if that is known: by our own TLS, or a trusted proxy tells what
+/// it has changed.
 fn seen_from_outside<'h>(config: &Config, head: &Head<'h>) -> (&'h [u8], Option<bool>) {
+    let own = config.tls_cert.as_ref().map(|_| true);
     if !config.trust_proxy {
-        return (head.host, None);
+        return (head.host, own);
     }
     // Azure's front end has one header that gives the scheme, and one that is there if it was HTTPS.
     let scheme = head.header("X-Forwarded-Proto").or(head.header("X-AppService-Proto"));
     let https = match scheme {
         Some(scheme) => Some(http::last_of(scheme).eq_ignore_ascii_case(b"https")),
-        None => head.header("X-ARR-SSL").map(|_| true),
+        None => head.header("X-ARR-SSL").map(|_| true).or(own),
     };
     let host = head.header("X-Forwarded-Host").map(http::last_of).or(head.header("X-Original-Host"));
     (host.unwrap_or(head.host), https)
@@ -55,6 +57,18 @@ fn seen_from_outside<'h>(config: &Config, head: &Head<'h>) -> (&'h [u8], Option<
 pub fn client(config: &Config, head: &Head, peer: IpAddr) -> IpAddr {
     let list = head.header("X-Forwarded-For").filter(|_| config.trust_proxy);
     list.and_then(|list| http::address_of(http::last_of(list))).unwrap_or(peer.to_canonical())
+}
+
+/// The answer to a request on the port that only leads to the other one, which has TLS; the host is the one that the client
+/// itself has named.
+pub fn to_https(config: &Config, head: &Head) -> Response {
+    let (name, _) = http::split_port(str::from_utf8(head.host).unwrap_or_default());
+    if name.is_empty() || !matches!(head.method, Method::Get | Method::Head) || !head.path.starts_with('/') {
+        return Response::new(400).body("text/plain", "this port only leads to https").close();
+    }
+    let port = if config.port == 443 { String::new() } else { format!(":{}", config.port) };
+    let query = if head.query.is_empty() { String::new() } else { format!("?{}", head.query) };
+    Response::new(308).header("Location", &format!("https://{name}{port}{}{query}", head.path)).close()
 }
 
 /// Whoever has the token may read metrics. Without one, programs of this machine: the peer is, and no proxy has added a

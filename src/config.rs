@@ -59,6 +59,11 @@ options! {
         "TCP port; 0 means any free one. The first two variables come from IIS";
     host: Option<IpAddr> = "host", "HOST", "*", host,
         "IP address to listen on; * means all of both versions (if IIS gave the port: 127.0.0.1)";
+    tls_cert: Option<String> = "tls-cert", "SALON_TLS_CERT", "none", optional(tls_file),
+        "PEM file with the certificate (and those that lead to its authority): HTTPS and WSS on --port. Reread on SIGHUP";
+    tls_key: Option<String> = "tls-key", "SALON_TLS_KEY", "none", optional(tls_file), "PEM file with the key of --tls-cert";
+    redirect_http: Option<u16> = "redirect-http", "SALON_REDIRECT_HTTP", "none", optional(port),
+        "second port, without TLS, that sends browsers to https:// on --port";
     base: String = "base", "SALON_BASE", "/", base, "path below which everything is served, as an IIS virtual application";
     trust_proxy: bool = "trust-proxy", "SALON_TRUST_PROXY", "no", yes,
         "believe X-Forwarded-For, -Host, -Proto and their kin: yes or no (under IIS and on Azure: yes)";
@@ -441,6 +446,13 @@ fn redis(text: &str) -> Result<RedisUrl, String> {
     match cfg!(feature = "redis") && (cfg!(feature = "tls") || !url.tls) {
         true => Ok(url),
         false => Err(format!("of use: this salon is built without the feature {missing}")),
+    }
+}
+
+fn tls_file(path: &str) -> Result<String, String> {
+    match cfg!(feature = "tls") {
+        true => Ok(path.to_owned()),
+        false => Err("of use: this salon is built without the feature tls".into()),
     }
 }
 

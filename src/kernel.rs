@@ -18,7 +18,7 @@ use std::io::{self, IoSlice, Read, Write};
 /// Moves bytes.
 #[derive(Default)]
 pub struct Kernel {
-    /// The last `WouldBlock` was not true: no edge will follow, so it has to be tried again.
+    /// The last `WouldBlock` was not true (TLS has read enough for one turn): no edge will follow, so it has to be tried again.
     pub lied: bool,
     #[cfg(debug_assertions)]
     pub hostile: seam::Hostile,
@@ -27,6 +27,7 @@ pub struct Kernel {
 impl Kernel {
     /// Every byte that comes in passes here. 0 is the end.
     pub fn read(&mut self, stream: &mut Stream, buffer: &mut [u8]) -> io::Result<usize> {
+        self.lied = false;
         #[cfg(debug_assertions)]
         let buffer = {
             let most = self.most()?.min(buffer.len());
@@ -37,6 +38,7 @@ impl Kernel {
 
     /// Every byte that goes out passes here. No slice is empty.
     pub fn write(&mut self, stream: &mut Stream, slices: &[IoSlice]) -> io::Result<usize> {
+        self.lied = false;
         #[cfg(debug_assertions)]
         if self.most()? == 1 {
             return stream.write(&slices[0][..1]);

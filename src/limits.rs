@@ -30,6 +30,9 @@ limits! {
     Memory = "memory", "max-queued", "sessions are refused until clients have read what waits for them";
     Head = "head", "max-head", "a request head is too large";
     HeadTime = "head_time", "head-timeout", "a request head takes too long";
+    TlsTime = "tls_time", "head-timeout", "a client has begun TLS and does not go on";
+    TlsFailure = "tls_failures", "tls-cert", "TLS with a client has failed";
+    PlainHttp = "plain_http", "tls-cert", "a client speaks plain HTTP to the port of HTTPS";
     Payload = "payload", "max-payload", "a message or a body is too large";
     BodyTime = "body_time", "body-timeout", "a request body takes too long";
     Packets = "packets", "max-packets", "a payload has too many packets";

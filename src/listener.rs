@@ -52,9 +52,7 @@ impl Listener {
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
             // EMFILE, ENFILE, ENOBUFS, ENOMEM: there is nothing to accept with.
             Err(error) => {
-                if let Some(more) = self.failures.allow(now) {
-                    log::warn!("cannot accept connections for now: {error} ({more} times more before)");
-                }
+                self.failures.warn(now, format_args!("cannot accept connections for now: {error}"));
                 self.pause = Some(now + PAUSE);
             }
         }

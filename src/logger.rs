@@ -1,6 +1,7 @@
 //! Log lines on standard error, and a brake for those that could be many.
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use std::fmt::Arguments;
 use std::io::{self, Write};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -50,5 +51,12 @@ impl Quiet {
         }
         self.last = Some(now);
         Some(std::mem::take(&mut self.suppressed))
+    }
+
+    /// Writes a warning if it may be written now.
+    pub fn warn(&mut self, now: Instant, line: Arguments) {
+        if let Some(more) = self.allow(now) {
+            log::warn!("{line} ({more} more before)");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use salon::chat::Chat;
 use salon::config::{self, Action, Config, Setting};
+use salon::tls::Identity;
 use salon::{logger, probe};
 use std::{env, fs, process::ExitCode};
 
@@ -46,6 +47,7 @@ fn check(config: &Config, settings: &[Setting], mut wrong: Vec<String>) -> ExitC
     let descriptors = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
     let variables = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     wrong.extend(config.doubts(variables, descriptors));
+    wrong.extend(Identity::load(config, None).map(|identity| identity?.doubt).unwrap_or_else(Some));
     wrong.iter().for_each(|line| println!("warning: {line}"));
     if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::queue::{Pool, Queue};
 use crate::slab::{Conn, ConnId, Slab};
 use crate::timers::{Deadline, Timers};
-use crate::tls::Tls;
+use crate::tls::{Identity, Scratch, Tls};
 use bytes::Bytes;
 use listener::Listener;
 use mio::net::TcpStream;
@@ -57,7 +57,7 @@ enum State {
     /// Our side is shut down; so many bytes more of the peer are thrown away.
     Lingering(usize),
     /// To be buried.
-    Dead(Cause),
+    Dead,
 }
 
 /// What a connection has died of.
@@ -98,12 +98,24 @@ pub struct Connection<P> {
     /// The peer has sent its last byte.
     pub ended: bool,
     state: State,
+    /// What it dies of.
+    cause: Cause,
 }
 
 impl<P> Connection<P> {
     /// Bytes queued and not yet with the kernel.
     pub fn queued(&self) -> usize {
-        self.outbox.bytes() - self.sent
+        self.outbox.bytes() - self.sent + self.unsent()
+    }
+
+    /// Bytes of ciphertext among them.
+    fn unsent(&self) -> usize {
+        self.tls.as_ref().map_or(0, |tls| tls.unsent())
+    }
+
+    /// What lies between it and its peer besides TCP.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_deref()
     }
 
     /// Whether what it sends still counts, and something may be queued for it.
@@ -113,13 +125,13 @@ impl<P> Connection<P> {
 
     /// Whether there is something to write: plaintext, or ciphertext.
     fn wants_write(&self) -> bool {
-        !self.outbox.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+        !self.outbox.is_empty() || self.unsent() > 0
     }
 
-    fn read(&mut self, kernel: &mut Kernel, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, kernel: &mut Kernel, scratch: &mut Scratch, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let result = match &mut self.tls {
-                Some(tls) => tls.read(buffer, |buffer| kernel.read(&mut self.stream, buffer)),
+                Some(tls) => tls.read(kernel, &mut self.stream, scratch, buffer),
                 None => kernel.read(&mut self.stream, buffer),
             };
             match result {
@@ -129,15 +141,8 @@ impl<P> Connection<P> {
         }
     }
 
-    fn write(&mut self, kernel: &mut Kernel, slices: &[IoSlice]) -> io::Result<usize> {
-        match &mut self.tls {
-            Some(tls) => tls.write(slices, |slices| kernel.write(&mut self.stream, slices)),
-            None => kernel.write(&mut self.stream, slices),
-        }
-    }
-
     /// Writes until nothing is left, or the kernel has no room.
-    fn write_all(&mut self, kernel: &mut Kernel, pool: &mut Pool) -> io::Result<()> {
+    fn write_all(&mut self, kernel: &mut Kernel, scratch: &mut Scratch, pool: &mut Pool) -> io::Result<()> {
         while self.wants_write() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let mut count = 0;
@@ -146,7 +151,12 @@ impl<P> Connection<P> {
                 count += 1;
             }
             slices[0].advance(self.sent);
-            match self.write(kernel, &slices[..count]) {
+            let slices = &slices[..count];
+            let result = match &mut self.tls {
+                Some(tls) => tls.write(kernel, &mut self.stream, scratch, slices),
+                None => kernel.write(&mut self.stream, slices),
+            };
+            match result {
                 Ok(written) => self.sent += written,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -172,6 +182,9 @@ pub struct Net<P> {
     doomed: Vec<ConnId>,
     unread: Vec<ConnId>,
     kernel: Kernel,
+    /// Who we are to those who come to the first listener, if they have to speak TLS.
+    pub identity: Option<Identity>,
+    scratch: Scratch,
     phases: Timers<ConnId>,
     half_open: Timers<ConnId>,
     stalls: Timers<ConnId>,
@@ -205,6 +218,8 @@ impl<P: Default> Net<P> {
             doomed: Vec::new(),
             unread: Vec::new(),
             kernel: Kernel::default(),
+            identity: None,
+            scratch: Scratch::default(),
             phases: Timers::default(),
             half_open: Timers::default(),
             stalls: Timers::default(),
@@ -214,10 +229,10 @@ impl<P: Default> Net<P> {
         })
     }
 
-    /// Starts to listen where `config` says. Returns the address, with the real port if that was 0.
-    pub fn listen(&mut self) -> io::Result<SocketAddr> {
-        let (host, port) = (self.config.host, self.config.port);
-        let (listener, address) = Listener::open(host, port, self.poll.registry(), LISTENER)?;
+    /// Starts to listen on a port of the host that `config` names. Returns the address, with the real port if that was 0.
+    /// Connections to the first port have TLS if there is an identity, those to others have none.
+    pub fn listen(&mut self, port: u16) -> io::Result<SocketAddr> {
+        let (listener, address) = Listener::open(self.config.host, port, self.poll.registry(), LISTENER)?;
         self.listeners.push(listener);
         Ok(address)
     }
@@ -277,10 +292,9 @@ impl<P: Default> Net<P> {
         self.events.clear();
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(index) = self.acceptor() else { break };
-            let accepted = self.listeners[index].accept(now);
-            if let Some((stream, peer)) = accepted
-                && let Some(id) = self.adopt(stream, peer.ip(), None, P::default())
-            {
+            let Some((stream, peer)) = self.listeners[index].accept(now) else { continue };
+            let tls = self.identity.as_ref().filter(|_| index == 0).map(Identity::accept);
+            if let Some(id) = self.adopt(stream, peer.ip(), tls, P::default()) {
                 self.admit(id, now);
                 // The first bytes are often there already; without a read now they would cost a wake-up.
                 wakes.push(Wake::Connection { id, readable: true, writable: false, hung_up: false });
@@ -343,6 +357,7 @@ impl<P: Default> Net<P> {
             unread: false,
             ended: false,
             state: State::Open,
+            cause: Cause::Ended,
         })
     }
 
@@ -377,10 +392,10 @@ impl<P: Default> Net<P> {
     /// Reads once into `buffer`. 0: the peer has closed its side; `None`: no more for now, or the connection is dead.
     pub fn read(&mut self, id: ConnId, buffer: &mut [u8]) -> Option<usize> {
         let connection = self.connections.get_mut(id)?;
-        if let State::Dead(_) = connection.state {
+        if let State::Dead = connection.state {
             return None;
         }
-        let result = connection.read(&mut self.kernel, buffer);
+        let result = connection.read(&mut self.kernel, &mut self.scratch, buffer);
         // A step of the handshake has an answer, or what waited for its end can leave.
         if connection.tls.is_some() && connection.wants_write() {
             list(&mut self.dirty, &mut connection.dirty, id);
@@ -401,6 +416,12 @@ impl<P: Default> Net<P> {
             }
             // Windows says so while a connection of ours is being made.
             (Err(error), _) if error.kind() == ErrorKind::NotConnected => {}
+            // The peer is about to be told why, and has to stay to hear it.
+            (Err(error), State::Open) if error.kind() == ErrorKind::InvalidData => {
+                connection.cause = Cause::Error(error);
+                self.finish(id);
+                self.remember_unread(id);
+            }
             (Err(error), _) => self.kill(id, Cause::Error(error)),
         }
         None
@@ -444,9 +465,12 @@ impl<P: Default> Net<P> {
 
     fn kill(&mut self, id: ConnId, cause: Cause) {
         if let Some(connection) = self.connections.get_mut(id)
-            && !matches!(connection.state, State::Dead(_))
+            && !matches!(connection.state, State::Dead)
         {
-            connection.state = State::Dead(cause);
+            connection.state = State::Dead;
+            if matches!(connection.cause, Cause::Ended) {
+                connection.cause = cause;
+            }
             self.doomed.push(id);
         }
     }
@@ -527,11 +551,11 @@ impl<P: Default> Net<P> {
     fn flush_one(&mut self, id: ConnId, now: Instant) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.dirty = false;
-        if let State::Dead(_) = connection.state {
+        if let State::Dead = connection.state {
             return;
         }
         let before = connection.queued();
-        let result = connection.write_all(&mut self.kernel, &mut self.pool);
+        let result = connection.write_all(&mut self.kernel, &mut self.scratch, &mut self.pool);
         let after = connection.queued();
         let half = self.config.max_queue / 2;
         let blocked = match result {
@@ -560,9 +584,7 @@ impl<P: Default> Net<P> {
     fn linger(&mut self, id: ConnId, now: Instant) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if let Some(tls) = &mut connection.tls {
-            tls.close();
-            // Best effort: who does not take these last bytes misses nothing.
-            let _ = connection.write(&mut self.kernel, &[]);
+            tls.close(&mut self.kernel, &mut connection.stream);
         }
         connection.state = State::Lingering(LINGER_BYTES);
         self.phases.set(id, &mut connection.phase, now + LINGER);
@@ -584,8 +606,7 @@ impl<P: Default> Net<P> {
         self.addresses.leave(connection.peer);
         // A descriptor is free again.
         self.listeners.iter_mut().for_each(|listener| listener.pause = None);
-        let State::Dead(cause) = connection.state else { unreachable!("only the dead are doomed") };
-        Some(Buried { id, protocol: connection.protocol, peer: connection.peer, cause })
+        Some(Buried { id, protocol: connection.protocol, peer: connection.peer, cause: connection.cause })
     }
 }
 

@@ -1,14 +1,27 @@
 //! In place of `tls` in a build without it: no connection has TLS.
 
+use crate::config::Config;
+use crate::kernel::{Kernel, Stream};
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
+use std::net::TcpStream;
 
 /// There is none.
 #[derive(Clone)]
 pub struct Trust(Infallible);
 
 /// There is none.
+pub struct Identity {
+    pub doubt: Option<String>,
+    never: Infallible,
+}
+
+/// There is none.
 pub struct Tls(Infallible);
+
+/// Nothing.
+#[derive(Default)]
+pub struct Scratch {}
 
 impl Trust {
     /// Fails.
@@ -21,20 +34,44 @@ impl Trust {
     }
 }
 
+impl Identity {
+    /// Nobody: `config` takes no files.
+    pub fn load(_: &Config, _: Option<&Identity>) -> Result<Option<Identity>, String> {
+        Ok(None)
+    }
+
+    pub fn accept(&self) -> Tls {
+        match self.never {}
+    }
+}
+
 impl Tls {
-    pub fn read(&mut self, _: &mut [u8], _: impl FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+    pub fn is_plain(&self) -> bool {
         match self.0 {}
     }
 
-    pub fn write(&mut self, _: &[IoSlice], _: impl FnMut(&[IoSlice]) -> io::Result<usize>) -> io::Result<usize> {
+    pub fn is_handshaking(&self) -> bool {
         match self.0 {}
     }
 
-    pub fn wants_write(&self) -> bool {
+    pub fn unsent(&self) -> usize {
         match self.0 {}
     }
 
-    pub fn close(&mut self) {
+    pub fn read(&mut self, _: &mut Kernel, _: &mut Stream, _: &mut Scratch, _: &mut [u8]) -> io::Result<usize> {
         match self.0 {}
     }
+
+    pub fn write(&mut self, _: &mut Kernel, _: &mut Stream, _: &mut Scratch, _: &[IoSlice]) -> io::Result<usize> {
+        match self.0 {}
+    }
+
+    pub fn close(&mut self, _: &mut Kernel, _: &mut Stream) {
+        match self.0 {}
+    }
+}
+
+/// Is not asked for.
+pub fn trusting(stream: TcpStream) -> io::Result<TcpStream> {
+    Ok(stream)
 }

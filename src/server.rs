@@ -21,12 +21,13 @@ use crate::limits::Limit;
 use crate::logger::Quiet;
 use crate::metrics::{self, Metrics};
 use crate::net::{Buried, Cause, Net, Wake};
-use crate::signals::Watch;
+use crate::signals::{Signal, Watch};
 use crate::slab::{ConnId, SessionId};
 use crate::socketio::{App, Io};
+use crate::tls::{Identity, Tls};
 use crate::{access, assets, ws};
 use bytes::Bytes;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{io, mem};
 
@@ -122,8 +123,10 @@ impl<A: App> Server<A> {
     pub fn new(config: Config, app: A, ids: Ids, now: Instant) -> io::Result<Server<A>> {
         let mut engine = Engine::new(config.clone(), ids, now);
         let io = Io::new(config.clone(), app.namespaces());
+        let mut net = Net::new(config.clone())?;
+        net.identity = identity(&config, None).map_err(io::Error::other)?;
         Ok(Server {
-            net: Net::new(config.clone())?,
+            net,
             links: turn::Links::new(&config, app.namespaces(), &mut engine)?,
             engine,
             io,
@@ -143,12 +146,15 @@ impl<A: App> Server<A> {
     /// Listens where `config` says, and serves until a signal stops it.
     pub fn run(mut self) -> io::Result<()> {
         let mut signals = Watch::new(&mut self.net)?;
-        let address = self.net.listen().map_err(|error| {
-            let host = self.config.host.map_or("all addresses".to_owned(), |host| host.to_string());
-            io::Error::other(format!("cannot listen on port {} of {host}: {error}", self.config.port))
-        })?;
+        let address = self.listen(self.config.port)?;
+        // Redirects name it.
+        self.config.port = address.port();
+        let scheme = if self.net.identity.is_some() { "https" } else { "http" };
         let (version, instance) = (env!("CARGO_PKG_VERSION"), &self.config.instance);
-        log::info!("salon {version}, instance {instance}, listens on http://{address}");
+        log::info!("salon {version}, instance {instance}, listens on {scheme}://{address}");
+        if let Some(port) = self.config.redirect_http {
+            log::info!("http://{} leads there", self.listen(port)?);
+        }
         self.app.start(&mut self.io.cx(&mut self.engine));
         let mut wakes = Vec::new();
         while !self.has_stopped() {
@@ -157,10 +163,33 @@ impl<A: App> Server<A> {
             self.net.drain_events(now, &mut wakes);
             self.turn(now, SystemTime::now(), &wakes);
             if wakes.iter().any(|wake| matches!(wake, Wake::Woken)) {
-                (0..signals.received()).for_each(|_| self.stop());
+                for signal in signals.received() {
+                    match signal {
+                        Signal::Stop => self.stop(),
+                        Signal::Reload => self.reload(),
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    fn listen(&mut self, port: u16) -> io::Result<SocketAddr> {
+        self.net.listen(port).map_err(|error| {
+            let host = self.config.host.map_or("all addresses".to_owned(), |host| host.to_string());
+            io::Error::other(format!("cannot listen on port {port} of {host}: {error}"))
+        })
+    }
+
+    /// Rereads the certificate and its key. Connections that are there keep theirs.
+    fn reload(&mut self) {
+        match identity(&self.config, self.net.identity.as_ref()) {
+            Ok(new) => {
+                log::info!("the certificate was reread");
+                self.net.identity = new;
+            }
+            Err(why) => log::error!("{why}; the certificate that was read before stays in use"),
+        }
     }
 
     /// When the next turn is wanted even if nothing is ready.
@@ -370,9 +399,10 @@ impl<A: App> Server<A> {
             keep_alive: head.keep_alive && self.stopping.is_none(),
             cors: Box::default(),
         };
-        let next = match access::judge_origin(&self.config, head) {
-            Err(stranger) => Next::Answer(self.refuse(id, head, &stranger)),
-            Ok(cors) => {
+        let next = match (self.in_clear(id, head), access::judge_origin(&self.config, head)) {
+            (Some(answer), _) => Next::Answer(answer),
+            (None, Err(stranger)) => Next::Answer(self.refuse(id, head, &stranger)),
+            (None, Ok(cors)) => {
                 reply.cors = cors;
                 self.route(id, head, !reply.cors.is_empty())
             }
@@ -406,15 +436,26 @@ impl<A: App> Server<A> {
         }
     }
 
+    /// The answer to a request that comes without TLS where that is spoken.
+    fn in_clear(&mut self, id: ConnId, head: &Head) -> Option<Response> {
+        self.net.identity.as_ref()?;
+        match self.net.get(id)?.tls() {
+            None => Some(access::to_https(&self.config, head)),
+            Some(tls) if tls.is_plain() => {
+                self.hit(Limit::PlainHttp, id);
+                let answer = Response::new(400).body("text/plain", "HTTPS is spoken here, not plain HTTP");
+                Some(answer.close())
+            }
+            Some(_) => None,
+        }
+    }
+
     /// A page from elsewhere: says so in the log, where somebody looks who has forgotten to list it.
     fn refuse(&mut self, id: ConnId, head: &Head, stranger: &access::Stranger) -> Response {
-        if let Some(more) = self.refused_origins.allow(self.now) {
-            let (origin, host) = (String::from_utf8_lossy(stranger.origin), String::from_utf8_lossy(stranger.host));
-            let client = access::client(&self.config, head, self.peer(id));
-            log::warn!(
-                "refused {client}: page of origin {origin:?}, host {host:?} ({more} more before); see --origins"
-            );
-        }
+        let (origin, host) = (String::from_utf8_lossy(stranger.origin), String::from_utf8_lossy(stranger.host));
+        let client = access::client(&self.config, head, self.peer(id));
+        let line = format_args!("refused {client}: page of origin {origin:?}, host {host:?}; see --origins");
+        self.refused_origins.warn(self.now, line);
         self.engine.counters().refused[Refusal::Forbidden as usize] += 1;
         Refusal::Forbidden.response(ws::is_upgrade(head))
     }
@@ -643,8 +684,15 @@ impl<A: App> Server<A> {
         let mut any = false;
         while let Some(Buried { id, protocol, peer, cause }) = self.net.bury() {
             any = true;
-            if let Cause::Limit(limit) = cause {
-                self.engine.limits().hit(limit, self.now, peer);
+            match (&cause, &protocol) {
+                (Cause::Limit(limit), _) => self.engine.limits().hit(*limit, self.now, peer),
+                // That of a link to Redis is told by the cluster.
+                (Cause::Error(error), Speaks::Http { .. } | Speaks::WebSocket { .. })
+                    if error.kind() == io::ErrorKind::InvalidData =>
+                {
+                    self.engine.limits().hit(Limit::TlsFailure, self.now, format_args!("{peer}: {error}"));
+                }
+                _ => {}
             }
             if let Speaks::WebSocket { .. } = protocol {
                 self.engine.budget.used -= 1;
@@ -681,7 +729,9 @@ impl<A: App> Server<A> {
         let Some(connection) = self.net.get(id) else { return };
         match connection.protocol {
             Speaks::Http { exchange: None, .. } if connection.input.is_empty() => {
-                if connection.half_open.at().is_some() {
+                if connection.tls().is_some_and(Tls::is_handshaking) {
+                    self.hit(Limit::TlsTime, id);
+                } else if connection.half_open.at().is_some() {
                     self.hit(Limit::HeadTime, id);
                 }
                 self.net.doom(id);
@@ -725,6 +775,15 @@ impl<A: App> Server<A> {
         }
         self.now >= deadline || self.net.is_empty()
     }
+}
+
+/// Who we are by the files that `config` names, and a warning if clients will have doubts.
+fn identity(config: &Config, old: Option<&Identity>) -> Result<Option<Identity>, String> {
+    let identity = Identity::load(config, old)?;
+    if let Some(doubt) = identity.as_ref().and_then(|identity| identity.doubt.as_ref()) {
+        log::warn!("{doubt}");
+    }
+    Ok(identity)
 }
 
 impl Speaks {

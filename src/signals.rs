@@ -1,12 +1,20 @@
-//! What stops the server from outside, as events of the loop.
+//! Signals, as events of the loop.
 
 pub use system::Watch;
 
+/// What we are asked to do.
+pub enum Signal {
+    Stop,
+    /// Reread the certificate.
+    Reload,
+}
+
 #[cfg(unix)]
 mod system {
-    //! SIGTERM and SIGINT.
+    //! SIGTERM and SIGINT; SIGHUP if it has a meaning, else it ends the process as it always did.
+    use super::Signal;
     use crate::net::Net;
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook_mio::v1_0::Signals;
     use std::io;
 
@@ -14,14 +22,15 @@ mod system {
 
     impl Watch {
         pub fn new<P: Default>(net: &mut Net<P>) -> io::Result<Watch> {
-            let mut signals = Signals::new([SIGTERM, SIGINT])?;
+            let reload = net.identity.as_ref().map(|_| SIGHUP);
+            let mut signals = Signals::new([SIGTERM, SIGINT].into_iter().chain(reload))?;
             net.watch_signals(&mut signals)?;
             Ok(Watch(signals))
         }
 
-        /// How often we were asked to stop since the last call.
-        pub fn received(&mut self) -> usize {
-            self.0.pending().count()
+        /// What has come since the last call.
+        pub fn received(&mut self) -> impl Iterator<Item = Signal> {
+            self.0.pending().map(|number| if number == SIGHUP { Signal::Reload } else { Signal::Stop })
         }
     }
 }
@@ -29,6 +38,7 @@ mod system {
 #[cfg(not(unix))]
 mod system {
     //! Ctrl+C and Ctrl+Break, which Windows brings on a thread of its own: it only counts, and wakes the loop.
+    use super::Signal;
     use crate::net::Net;
     use std::io;
     use std::sync::Arc;
@@ -49,9 +59,9 @@ mod system {
             Ok(Watch(count))
         }
 
-        /// How often we were asked to stop since the last call.
-        pub fn received(&mut self) -> usize {
-            self.0.swap(0, Ordering::SeqCst)
+        /// What has come since the last call.
+        pub fn received(&mut self) -> impl Iterator<Item = Signal> {
+            (0..self.0.swap(0, Ordering::SeqCst)).map(|_| Signal::Stop)
         }
     }
 }

@@ -1,13 +1,47 @@
 //! TLS under a connection: what the kernel moves is ciphertext, what `net` moves is plaintext.
 //!
-//! rustls does the work, with the buffered interface: ciphertext that the kernel does not take yet waits inside, at most
-//! 64 KiB, and nothing is held once it has left. (The unbuffered interface would save copying those bytes once; in return
-//! partial records of the peer and the order of handshake and data would be ours to keep.)
+//! rustls does the work, through its unbuffered interface: records are read into, decrypted in and encrypted into the
+//! scratch that all connections share. A connection owns what rustls remembers of it, and only while there is
+//! such a thing the start of a record that is not whole yet and ciphertext that the kernel has not taken (rule R10).
+//! Sessions are resumed by tickets, which the clients keep, not we. Not done: early data, client certificates, OCSP.
 
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
-use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, crypto::ring};
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use crate::config::Config;
+use crate::kernel::{Kernel, Stream};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{UnbufferedClientConnection, verify_server_cert_signed_by_trust_anchor};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, ProducesTickets, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
+use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore};
+use rustls::{ServerConfig, SignatureScheme, StreamOwned};
+use std::io::{self, ErrorKind, IoSlice, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// What one read or write of ciphertext moves at most. A read also has to hold the largest message of a handshake.
+const SCRATCH: usize = 64 * 1024;
+/// Reads that bring no plaintext, until others have their turn.
+const READS: usize = 16;
+/// Plaintext that is encrypted for one write: three records.
+const PLAINTEXT: usize = 48 * 1024;
+/// More than any cipher suite adds to that.
+const OVERHEAD: usize = 512;
+/// A certificate that ends within this time is worth a warning.
+const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let list = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match list.map_err(|error| format!("{file}: {error}"))? {
+        list if list.is_empty() => Err(format!("{file}: no certificate in it")),
+        list => Ok(list),
+    }
+}
 
 /// What to trust when we are the client.
 #[derive(Clone)]
@@ -19,18 +53,13 @@ impl Trust {
         let mut roots = RootCertStore::empty();
         match file {
             Some(file) => {
-                let certificates = CertificateDer::pem_file_iter(file).map_err(|error| format!("{file}: {error}"))?;
-                for certificate in certificates {
-                    let certificate = certificate.map_err(|error| format!("{file}: {error}"))?;
+                for certificate in certificates(file)? {
                     roots.add(certificate).map_err(|error| format!("{file}: {error}"))?;
-                }
-                if roots.is_empty() {
-                    return Err(format!("{file}: no certificate in it"));
                 }
             }
             None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         }
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("ring has the ciphers of TLS 1.2 and 1.3")
             .with_root_certificates(roots)
@@ -41,91 +70,420 @@ impl Trust {
     /// A connection to `host`, a name or an address that its certificate must have.
     pub fn connect(&self, host: &str) -> Result<Tls, String> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host:?} is no name for TLS"))?;
-        let connection = ClientConnection::new(Arc::clone(&self.0), name).map_err(|error| error.to_string())?;
-        Ok(Tls(connection.into()))
+        let client = UnbufferedClientConnection::new(Arc::clone(&self.0), name).map_err(|error| error.to_string())?;
+        let mut tls = Tls::new(Side::Client(client));
+        tls.answer(&mut [], &mut &mut [][..]).map_err(|error| error.to_string())?;
+        Ok(tls)
     }
+}
+
+/// Who we are to our clients: certificate and key.
+pub struct Identity {
+    config: Arc<ServerConfig>,
+    tickets: Arc<dyn ProducesTickets>,
+    /// What is wrong with the certificate, although it can be used.
+    pub doubt: Option<String>,
+}
+
+impl Identity {
+    /// Reads the files that `config` names; `None` if it names none. `old` is who we were so far, if anybody: its tickets
+    /// stay good. An error is one line.
+    pub fn load(config: &Config, old: Option<&Identity>) -> Result<Option<Identity>, String> {
+        let (cert, key) = match (&config.tls_cert, &config.tls_key) {
+            (None, None) if config.redirect_http.is_none() => return Ok(None),
+            (None, None) => return Err("--redirect-http means nothing without --tls-cert".into()),
+            (Some(_), None) => return Err("--tls-cert needs --tls-key".into()),
+            (None, Some(_)) => return Err("--tls-key needs --tls-cert".into()),
+            (Some(cert), Some(key)) => (cert, key),
+        };
+        let chain = certificates(cert).map_err(|why| format!("--tls-cert {why}"))?;
+        let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| format!("--tls-key {key}: {error}"))?;
+        let doubt = doubt(&chain[0], UnixTime::now()).map(|doubt| format!("--tls-cert {cert}: {doubt}"));
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("ring has the ciphers of TLS 1.2 and 1.3")
+            .with_no_client_auth()
+            .with_single_cert(chain, secret)
+            .map_err(|error| match error {
+                Error::InconsistentKeys(_) => format!("the key in {key} does not belong to the certificate in {cert}"),
+                error => format!("--tls-cert {cert}, --tls-key {key}: {error}"),
+            })?;
+        let tickets = match old {
+            Some(old) => Arc::clone(&old.tickets),
+            None => ring::Ticketer::new().map_err(|error| error.to_string())?,
+        };
+        config.ticketer = Arc::clone(&tickets);
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Some(Identity { config: Arc::new(config), tickets, doubt }))
+    }
+
+    /// The server's side of a new connection.
+    pub fn accept(&self) -> Tls {
+        let server = UnbufferedServerConnection::new(Arc::clone(&self.config));
+        Tls::new(Side::New(server.expect("fails only for a fragment size that is out of range, and none is set")))
+    }
+}
+
+/// What a client will hold against a certificate because of the date. rustls checks that before it looks for an issuer, so
+/// none has to be known.
+fn doubt(certificate: &CertificateDer, now: UnixTime) -> Option<String> {
+    let parsed = ParsedCertificate::try_from(certificate).ok()?;
+    let judge = |at| {
+        let algorithms = ring::default_provider().signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(&parsed, &RootCertStore::empty(), &[], at, algorithms).err()
+    };
+    let soon = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + SOON);
+    use CertificateError::{ExpiredContext, NotValidYetContext};
+    match (judge(now), judge(soon)) {
+        (Some(Error::InvalidCertificate(ExpiredContext { time, not_after })), _) => {
+            Some(format!("it expired {} days ago", (time.as_secs() - not_after.as_secs()) / 86_400))
+        }
+        (Some(Error::InvalidCertificate(NotValidYetContext { .. })), _) => Some("it is not valid yet".into()),
+        (_, Some(Error::InvalidCertificate(ExpiredContext { not_after, .. }))) => {
+            Some(format!("it expires in {} days", not_after.as_secs().saturating_sub(now.as_secs()) / 86_400))
+        }
+        _ => None,
+    }
+}
+
+enum Side {
+    /// A client that has not sent a byte yet.
+    New(UnbufferedServerConnection),
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+    /// A client that does not speak TLS; a request of HTTP can be told what is wrong.
+    Plain,
+    /// It is over: what comes or goes is nothing, but for the alert that says why.
+    Failed,
 }
 
 /// One side of a connection.
-pub struct Tls(Connection);
-
-/// The kernel, as rustls sees it.
-struct Wire<F>(F);
-
-impl<F: FnMut(&mut [u8]) -> io::Result<usize>> Read for Wire<F> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0(buffer)
-    }
+pub struct Tls {
+    side: Side,
+    /// The start of a record, or of a message of the handshake.
+    partial: Vec<u8>,
+    /// Ciphertext that the kernel has not taken yet.
+    unsent: Vec<u8>,
+    /// Both sides have agreed on keys.
+    ready: bool,
+    /// The peer has said goodbye.
+    ended: bool,
 }
 
-/// The same for the other direction.
-struct Out<F>(F);
+/// Memory that all connections share; nothing in it outlives a call.
+#[derive(Default)]
+pub struct Scratch {
+    plain: Vec<u8>,
+    incoming: Vec<u8>,
+    outgoing: Vec<u8>,
+}
 
-impl<F: FnMut(&[IoSlice]) -> io::Result<usize>> Write for Out<F> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0(&[IoSlice::new(bytes)])
-    }
+/// What is to be encrypted.
+#[derive(Clone, Copy)]
+enum Outgoing<'a> {
+    Nothing,
+    Plain(&'a [u8]),
+    /// The goodbye of TLS.
+    Goodbye,
+}
 
-    fn write_vectored(&mut self, slices: &[IoSlice]) -> io::Result<usize> {
-        self.0(slices)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// How far a step of rustls has come.
+enum Step {
+    More,
+    /// The handshake waits for the peer.
+    Blocked,
+    /// All that has come is decrypted, and what was to be sent is encrypted.
+    Done,
+    /// The peer has said goodbye.
+    Ended,
 }
 
 impl Tls {
-    /// Reads plaintext; `kernel` reads ciphertext. 0 is the end, also one without the goodbye of TLS: HTTP and WebSocket see
-    /// for themselves whether something is missing.
-    pub fn read(
-        &mut self, buffer: &mut [u8], mut kernel: impl FnMut(&mut [u8]) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        loop {
-            match self.0.reader().read(buffer) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(0),
-                result => return result,
-            }
-            self.0.read_tls(&mut Wire(&mut kernel))?;
-            self.0.process_new_packets().map_err(io::Error::other)?;
-        }
+    fn new(side: Side) -> Tls {
+        Tls { side, partial: Vec::new(), unsent: Vec::new(), ready: false, ended: false }
     }
 
-    /// Takes plaintext, as much as there is room for, and writes ciphertext through `kernel`. `WouldBlock`: nothing was taken,
-    /// and the kernel or the peer's part of the handshake has to come first.
-    pub fn write(
-        &mut self, slices: &[IoSlice], mut kernel: impl FnMut(&[IoSlice]) -> io::Result<usize>,
+    /// Whether the client turned out not to speak TLS: bytes pass as they are.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.side, Side::Plain)
+    }
+
+    /// Whether both sides are about to agree on keys.
+    pub fn is_handshaking(&self) -> bool {
+        !self.ready && !self.is_plain()
+    }
+
+    /// Bytes of ciphertext that wait to be written.
+    pub fn unsent(&self) -> usize {
+        self.unsent.len()
+    }
+
+    /// Reads plaintext. 0 is the end, also one without the goodbye of TLS: HTTP and WebSocket see for themselves whether
+    /// something is missing. An answer of the handshake, or an alert, then waits to be written. `InvalidData`: the peer breaks
+    /// the rules of TLS.
+    pub fn read(
+        &mut self, kernel: &mut Kernel, stream: &mut Stream, scratch: &mut Scratch, buffer: &mut [u8],
     ) -> io::Result<usize> {
-        self.flush(&mut kernel)?;
-        if self.0.is_handshaking() {
+        scratch.incoming.resize(SCRATCH.min(buffer.len()), 0);
+        for _ in 0..READS {
+            if self.ended {
+                return Ok(0);
+            }
+            let kept = self.partial.len();
+            let (start, room) = scratch.incoming.split_at_mut(kept);
+            start.copy_from_slice(&self.partial);
+            if room.is_empty() {
+                return Err(self.failed("a message of the handshake is too long".into()));
+            }
+            let count = kernel.read(stream, room)?;
+            if count == 0 {
+                return Ok(0);
+            }
+            if matches!(self.side, Side::Failed) {
+                return Ok(count);
+            }
+            if let Side::New(_) = self.side {
+                let Side::New(server) = std::mem::replace(&mut self.side, Side::Plain) else {
+                    unreachable!("it is new")
+                };
+                if !room[0].is_ascii_uppercase() {
+                    self.side = Side::Server(server);
+                }
+            }
+            if self.is_plain() {
+                buffer[..count].copy_from_slice(&room[..count]);
+                return Ok(count);
+            }
+            let mut left = &mut *buffer;
+            let incoming = &mut scratch.incoming[..kept + count];
+            let result = self.answer(incoming, &mut left);
+            let left = left.len();
+            match result {
+                Ok(used) => self.partial = incoming[used..].to_vec(),
+                Err(error) => return Err(self.failed(error.into())),
+            }
+            if left < buffer.len() {
+                return Ok(buffer.len() - left);
+            }
+        }
+        kernel.lied = true;
+        Err(ErrorKind::WouldBlock.into())
+    }
+
+    fn failed(&mut self, error: Box<dyn std::error::Error + Send + Sync>) -> io::Error {
+        self.side = Side::Failed;
+        self.partial = Vec::new();
+        io::Error::new(ErrorKind::InvalidData, error)
+    }
+
+    /// Takes plaintext, as much as there is room for, and writes ciphertext. `WouldBlock`: nothing was taken, and the kernel
+    /// or the peer's part of the handshake has to come first.
+    pub fn write(
+        &mut self, kernel: &mut Kernel, stream: &mut Stream, scratch: &mut Scratch, slices: &[IoSlice],
+    ) -> io::Result<usize> {
+        self.flush(kernel, stream)?;
+        match self.side {
+            Side::Plain => return kernel.write(stream, slices),
+            Side::Failed => return Ok(slices.iter().map(|slice| slice.len()).sum()),
+            _ if slices.is_empty() => return Ok(0),
+            _ => {}
+        }
+        let Scratch { plain, outgoing, .. } = scratch;
+        plain.clear();
+        outgoing.clear();
+        for slice in slices {
+            plain.extend_from_slice(&slice[..slice.len().min(PLAINTEXT - plain.len())]);
+        }
+        self.encrypt(Outgoing::Plain(plain), outgoing).map_err(io::Error::other)?;
+        if !self.ready {
             return Err(ErrorKind::WouldBlock.into());
         }
-        let taken = self.0.writer().write_vectored(slices)?;
-        match self.flush(&mut kernel) {
+        let (sent, result) = write_all(kernel, stream, outgoing);
+        self.unsent.extend_from_slice(&outgoing[sent..]);
+        match result {
             Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
-            _ => Ok(taken),
+            _ => Ok(plain.len()),
         }
     }
 
-    fn flush(&mut self, kernel: &mut impl FnMut(&[IoSlice]) -> io::Result<usize>) -> io::Result<()> {
-        while self.0.wants_write() {
-            match self.0.write_tls(&mut Out(&mut *kernel)) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-                Ok(_) => {}
-            }
+    /// Says goodbye, if the kernel takes it at once: who does not take these last bytes misses nothing.
+    pub fn close(&mut self, kernel: &mut Kernel, stream: &mut Stream) {
+        let mut goodbye = Vec::new();
+        if self.ready && self.encrypt(Outgoing::Goodbye, &mut goodbye).is_ok() {
+            let _ = write_all(kernel, stream, &goodbye);
         }
+    }
+
+    fn flush(&mut self, kernel: &mut Kernel, stream: &mut Stream) -> io::Result<()> {
+        let (sent, result) = write_all(kernel, stream, &self.unsent);
+        self.unsent.drain(..sent);
+        self.unsent.shrink_to_fit();
+        result
+    }
+
+    /// Decrypts what has come, and puts what the handshake answers with what is unsent. Returns how much is done with.
+    fn answer(&mut self, incoming: &mut [u8], received: &mut &mut [u8]) -> Result<usize, Error> {
+        let mut unsent = std::mem::take(&mut self.unsent);
+        let result = self.advance(incoming, Outgoing::Nothing, received, &mut unsent);
+        self.unsent = unsent;
+        result
+    }
+
+    fn encrypt(&mut self, send: Outgoing, outgoing: &mut Vec<u8>) -> Result<(), Error> {
+        let mut partial = std::mem::take(&mut self.partial);
+        let used = self.advance(&mut partial, send, &mut &mut [][..], outgoing)?;
+        self.partial = partial.split_off(used);
         Ok(())
     }
 
-    /// Whether ciphertext waits to be written.
-    pub fn wants_write(&self) -> bool {
-        self.0.wants_write()
+    /// Goes on until rustls needs more of the peer, or has done what it was asked. After an error the peer is told why.
+    fn advance(
+        &mut self, incoming: &mut [u8], send: Outgoing, received: &mut &mut [u8], outgoing: &mut Vec<u8>,
+    ) -> Result<usize, Error> {
+        let mut used = 0;
+        loop {
+            // Always what rustls has not taken yet, to the last byte: it remembers how far it has looked, and panics if there
+            // is less.
+            let (discard, step) = self.step(&mut incoming[used..], send, received, outgoing);
+            used += discard;
+            match step {
+                Ok(Step::More) => {}
+                Ok(Step::Ended) => self.ended = true,
+                Ok(Step::Blocked) => return Ok(used),
+                Ok(Step::Done) => {
+                    self.ready = true;
+                    return Ok(used);
+                }
+                Err(error) => {
+                    // No step more than that: rustls would stumble over the same bytes again.
+                    while self.has_queued() {
+                        let _ = self.step(&mut incoming[used..], send, received, outgoing);
+                    }
+                    return Err(error);
+                }
+            }
+        }
     }
 
-    /// Says goodbye: the next write sends it.
-    pub fn close(&mut self) {
-        self.0.send_close_notify();
+    /// Whether the next step encodes a message of the handshake or an alert, whatever has come.
+    fn has_queued(&self) -> bool {
+        match &self.side {
+            Side::Client(client) => client.wants_write(),
+            Side::New(server) | Side::Server(server) => server.wants_write(),
+            Side::Plain | Side::Failed => false,
+        }
+    }
+
+    fn step(
+        &mut self, incoming: &mut [u8], send: Outgoing, received: &mut &mut [u8], outgoing: &mut Vec<u8>,
+    ) -> (usize, Result<Step, Error>) {
+        match &mut self.side {
+            Side::Client(client) => act(client.process_tls_records(incoming), send, received, outgoing),
+            Side::New(server) | Side::Server(server) => {
+                act(server.process_tls_records(incoming), send, received, outgoing)
+            }
+            Side::Plain | Side::Failed => (0, Ok(Step::Blocked)),
+        }
+    }
+}
+
+/// Does what rustls asks for; `received` shrinks to what is left of it. Returns how many of the incoming bytes are done with.
+fn act<Data>(
+    status: UnbufferedStatus<'_, '_, Data>, send: Outgoing, received: &mut &mut [u8], outgoing: &mut Vec<u8>,
+) -> (usize, Result<Step, Error>) {
+    let at = outgoing.len();
+    let mut handle = |state| match state {
+        ConnectionState::ReadTraffic(mut traffic) => {
+            while let Some(record) = traffic.next_record() {
+                let room = "plaintext is shorter than the ciphertext it was, for which there was room";
+                received.write_all(record?.payload).map_err(|_| Error::General(room.into()))?;
+            }
+            Ok(Step::More)
+        }
+        ConnectionState::EncodeTlsData(mut data) => {
+            if let Err(EncodeError::InsufficientSize(size)) = data.encode(&mut []) {
+                outgoing.resize(at + size.required_size, 0);
+                data.encode(&mut outgoing[at..]).map_err(|error| Error::General(error.to_string()))?;
+            }
+            Ok(Step::More)
+        }
+        ConnectionState::TransmitTlsData(data) => {
+            data.done();
+            Ok(Step::More)
+        }
+        ConnectionState::WriteTraffic(mut traffic) => {
+            let count = match send {
+                Outgoing::Nothing | Outgoing::Plain([]) => Ok(0),
+                Outgoing::Plain(plain) => {
+                    outgoing.resize(at + plain.len() + OVERHEAD, 0);
+                    traffic.encrypt(plain, &mut outgoing[at..])
+                }
+                Outgoing::Goodbye => {
+                    outgoing.resize(at + OVERHEAD, 0);
+                    traffic.queue_close_notify(&mut outgoing[at..])
+                }
+            };
+            outgoing.truncate(at + count.map_err(|error| Error::General(error.to_string()))?);
+            Ok(Step::Done)
+        }
+        ConnectionState::BlockedHandshake => Ok(Step::Blocked),
+        ConnectionState::PeerClosed => Ok(Step::Ended),
+        ConnectionState::Closed => Ok(Step::Blocked),
+        _ => Err(Error::General("early data, which was not offered".into())),
+    };
+    (status.discard, status.state.and_then(&mut handle))
+}
+
+/// Writes until all is written, or something stops it. Returns how much was.
+fn write_all(kernel: &mut Kernel, stream: &mut Stream, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match kernel.write(stream, &[IoSlice::new(&bytes[sent..])]) {
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return (sent, Err(error)),
+        }
+    }
+    (sent, Ok(()))
+}
+
+/// A blocking connection to a server on this machine, whoever it says it is: for `--probe`.
+pub fn trusting(stream: TcpStream) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("ring has the ciphers of TLS 1.2 and 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody))
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").expect("it is a name");
+    Ok(StreamOwned::new(ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?, stream))
+}
+
+/// Takes every certificate.
+#[derive(Debug)]
+struct Anybody;
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self, _: &CertificateDer, _: &[CertificateDer], _: &ServerName, _: &[u8], _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self, _: &[u8], _: &CertificateDer, _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self, _: &[u8], _: &CertificateDer, _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ring::default_provider().signature_verification_algorithms.supported_schemes()
     }
 }

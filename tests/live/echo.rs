@@ -55,7 +55,8 @@ impl App for Echo {
 #[ignore = "other tests start it"]
 fn server() {
     if env::var_os(ECHO).is_some() {
-        let config = Config { port: 0, host: Some(Ipv4Addr::LOCALHOST.into()), ..Config::default() };
+        let [tls_cert, tls_key] = ["SALON_TLS_CERT", "SALON_TLS_KEY"].map(|name| env::var(name).ok());
+        let config = Config { port: 0, host: Some(Ipv4Addr::LOCALHOST.into()), tls_cert, tls_key, ..Config::default() };
         logger::start(config.log);
         salon::start(config, Echo);
     }

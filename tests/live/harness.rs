@@ -1,6 +1,8 @@
 //! What all live tests share: a server that ends with its test, and blocking clients for HTTP, long polling and
 //! WebSocket. Whatever waits has a limit, and panics when it is reached.
 
+use crate::secure::{self, Wire};
+use rustls::ClientConfig;
 use salon::config::OPTIONS;
 use socket2::{Domain, Socket, Type};
 use std::{
@@ -13,7 +15,10 @@ use std::{
     net::{Shutdown, SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{self, Receiver},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -106,14 +111,20 @@ impl Server {
 
     /// Starts one as the command says.
     pub fn run(mut command: Command) -> Server {
+        secure::equip(&mut command);
+        Server::run_as_is(command)
+    }
+
+    /// The same, also where all servers have TLS: this one has only if the command says so.
+    pub fn run_as_is(mut command: Command) -> Server {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the server can be started");
         let stderr = child.stderr.take().expect("it was piped");
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|l| sender.send(l)));
         let mut server = Server { child, address: ([127, 0, 0, 1], 0).into(), lines, log: Vec::new() };
-        let line = server.log_line(" listens on http://");
-        let (_, address) = line.split_once("http://").expect("the line has it");
+        let line = server.log_line(" listens on http");
+        let (_, address) = line.split_once("://").expect("the line has it");
         server.address = address.parse().expect("an address");
         server
     }
@@ -236,7 +247,8 @@ impl Server {
         let table = fs::read_to_string("/proc/net/tcp").expect("the table of sockets");
         let hex = |digits: &str| u64::from_str_radix(digits, 16).expect("a number");
         let (mut own, mut others) = (Vec::new(), Vec::new());
-        for row in table.lines().skip(1) {
+        // Other tests leave thousands of them behind.
+        for row in table.lines().filter(|row| row.contains(&port)) {
             let fields: Vec<_> = row.split_whitespace().collect();
             let (to_send, to_read) = fields[4].split_once(':').expect("two queues");
             let queues = Queues { state: hex(fields[3]), to_send: hex(to_send), to_read: hex(to_read) };
@@ -318,7 +330,7 @@ pub fn of_session(sid: &str) -> String {
 
 /// A TCP connection, and what has come on it and was not looked at.
 pub struct Client {
-    stream: TcpStream,
+    pub stream: Wire,
     buffer: Vec<u8>,
 }
 
@@ -339,10 +351,15 @@ impl Client {
     }
 
     fn new(stream: TcpStream) -> Client {
+        Client::over(stream, secure::is_on().then(secure::client))
+    }
+
+    /// A client with this TLS, or without.
+    pub fn over(stream: TcpStream, tls: Option<Arc<ClientConfig>>) -> Client {
         stream.set_nodelay(true).expect("a live socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
         stream.set_write_timeout(Some(PATIENCE)).expect("a live socket");
-        Client { stream, buffer: Vec::new() }
+        Client { stream: Wire::new(stream, tls), buffer: Vec::new() }
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -356,12 +373,13 @@ impl Client {
 
     /// Ends the connection with RST.
     pub fn reset(self) {
-        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a live socket");
+        socket2::SockRef::from(self.stream.socket()).set_linger(Some(Duration::ZERO)).expect("a live socket");
     }
 
     /// Sends FIN.
     pub fn half_close(&mut self) {
-        self.stream.shutdown(Shutdown::Write).expect("a live socket");
+        self.stream.goodbye();
+        self.stream.socket().shutdown(Shutdown::Write).expect("a live socket");
     }
 
     /// Reads more into the buffer; `false` at the end.
@@ -373,7 +391,8 @@ impl Client {
                 count > 0
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => self.fill(),
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            // Without the goodbye of TLS the second.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => false,
             Err(error) => panic!("waited in vain ({error}) after {:?}", String::from_utf8_lossy(&self.buffer)),
         }
     }
@@ -709,7 +728,7 @@ impl WebSocket {
     }
 
     /// Reads the open packet.
-    fn opened(mut self) -> WebSocket {
+    pub fn opened(mut self) -> WebSocket {
         let open = self.text();
         assert!(open.starts_with(r#"0{"sid":""#), "{open}");
         self

@@ -1,6 +1,7 @@
 //! What small hosting asks for: the WebSocket budget, a path of its own, proxies in front, a probe, leaving in order.
 
 use crate::harness::*;
+use crate::secure;
 use serde_json::Value;
 use std::process::Command;
 
@@ -168,19 +169,22 @@ fn output(command: &mut Command) -> (Option<i32>, String) {
 fn the_probe_asks_the_server_of_the_same_settings() {
     let server = Server::start(&[]);
     let port = server.address.port().to_string();
-    assert_eq!(output(salon().args(["--probe", "--port", &port])), (Some(0), String::new()));
+    let mut probe = salon();
+    secure::equip(probe.args(["--probe", "--port", &port]));
+    assert_eq!(output(&mut probe), (Some(0), String::new()));
     drop(server);
-    let (code, text) = output(salon().args(["--probe", "--port", &port]));
+    let (code, text) = output(&mut probe);
     assert!(code == Some(1) && text.starts_with("salon: no answer from 127.0.0.1:"), "{text}");
 }
 
 #[test]
 fn check_shows_the_settings_and_what_looks_wrong() {
-    let (code, text) = output(salon().env_remove("SALON_TEST_KERNEL").env("SALON_LOG", "warn").args([
-        "--check",
-        "--max-connections",
-        "9",
-    ]));
+    let (code, text) =
+        output(salon().env_remove("SALON_TEST_KERNEL").env_remove("SALON_TEST_TLS").env("SALON_LOG", "warn").args([
+            "--check",
+            "--max-connections",
+            "9",
+        ]));
     assert_eq!(code, Some(0), "{text}");
     assert!(text.lines().any(|line| line.split_whitespace().eq(["log", "warn", "SALON_LOG"])), "{text}");
     let (code, text) = output(salon().env("SALON_LGO", "warn").args(["--check", "--max-connections", "9"]));

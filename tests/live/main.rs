@@ -1,5 +1,6 @@
 //! Live tests: the real binary as a process of its own, real sockets.
 //!
+//! With `SALON_TEST_TLS=1` in the environment every server has TLS, and every client speaks it.
 //! With `SALON_TEST_KERNEL=7` in the environment the same tests run against a server that moves one byte at a
 //! time and is lied to by its kernel (see tests/seams/kernel.rs).
 mod autobahn;
@@ -15,6 +16,7 @@ mod old;
 mod outside;
 mod poller;
 mod process;
+mod secure;
 mod security;
 mod socketio;
 mod websocket;

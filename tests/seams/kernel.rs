@@ -158,7 +158,6 @@ impl Default for Hostile {
 impl Kernel {
     /// How many bytes may move now: one, if the kernel is hostile and in a good mood.
     pub(super) fn most(&mut self) -> io::Result<usize> {
-        self.lied = false;
         let Hostile(state) = &mut self.hostile;
         if *state == 0 {
             return Ok(usize::MAX);

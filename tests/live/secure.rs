@@ -1,0 +1,516 @@
+//! TLS of our own: what the suite needs to run over it, and the tests of it alone.
+
+use crate::harness::{Client, POLLING, Server, Talk, WEBSOCKET, WebSocket, get, request, salon, upgrade};
+use rcgen::{CertificateParams, KeyPair};
+use rustls::client::Resumption;
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned, SupportedProtocolVersion, version,
+};
+use std::{
+    env, fs,
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{self, Command},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// Whether all servers have TLS, and all clients speak it.
+pub fn is_on() -> bool {
+    env::var("SALON_TEST_TLS").is_ok_and(|value| value != "0")
+}
+
+/// A certificate and its key, as files.
+pub struct Files {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// A new certificate for localhost, valid in these years.
+pub fn new_files(years: std::ops::Range<i32>) -> Files {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let key = KeyPair::generate().expect("ring has random bytes");
+    let mut params = CertificateParams::new(vec!["localhost".into()]).expect("a name");
+    params.not_before = rcgen::date_time_ymd(years.start, 1, 1);
+    params.not_after = rcgen::date_time_ymd(years.end, 1, 1);
+    let cert = params.self_signed(&key).expect("ring can sign");
+    let name = format!("{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let write = |end: &str, text: String| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{end}.pem"));
+        fs::write(&path, text).expect("a directory for tests");
+        path
+    };
+    Files { cert: write("cert", cert.pem()), key: write("key", key.serialize_pem()) }
+}
+
+/// The certificate of all servers that do not care.
+pub fn files() -> &'static Files {
+    static FILES: OnceLock<Files> = OnceLock::new();
+    FILES.get_or_init(|| new_files(2020..4000))
+}
+
+/// Names these files to a server, where all have TLS.
+pub fn equip(command: &mut Command) {
+    if is_on() {
+        command.env("SALON_TLS_CERT", &files().cert).env("SALON_TLS_KEY", &files().key);
+    }
+}
+
+/// Whether a page of ours may have this in a header line: not http where all servers have TLS.
+pub fn may_be_ours(line: &str) -> bool {
+    !is_on() || !line.to_ascii_lowercase().contains("http://")
+}
+
+/// What a client believes; sessions are resumed where the server agrees.
+fn trust(cert: &Path, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(cert).expect("a certificate")).expect("a good one");
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let config = config.with_protocol_versions(versions).expect("ring has them");
+    config.with_root_certificates(roots).with_no_client_auth()
+}
+
+/// The same for the certificate of all servers.
+pub fn client() -> Arc<ClientConfig> {
+    static CLIENT: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    Arc::clone(CLIENT.get_or_init(|| Arc::new(trust(&files().cert, rustls::DEFAULT_VERSIONS))))
+}
+
+/// What a client reads from and writes to. The handshake comes with the first of that.
+pub enum Wire {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Wire {
+    pub fn new(socket: TcpStream, tls: Option<Arc<ClientConfig>>) -> Wire {
+        let Some(config) = tls else { return Wire::Plain(socket) };
+        let name = ServerName::try_from("localhost").expect("a name");
+        Wire::Tls(Box::new(StreamOwned::new(ClientConnection::new(config, name).expect("a client"), socket)))
+    }
+
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Wire::Plain(socket) => socket,
+            Wire::Tls(stream) => &stream.sock,
+        }
+    }
+
+    /// What was agreed on.
+    pub fn session(&self) -> &ClientConnection {
+        match self {
+            Wire::Plain(_) => panic!("there is no TLS"),
+            Wire::Tls(stream) => &stream.conn,
+        }
+    }
+
+    /// Says that nothing follows.
+    pub fn goodbye(&mut self) {
+        if let Wire::Tls(stream) = self {
+            stream.conn.send_close_notify();
+            stream.flush().expect("the server reads");
+        }
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Wire::Plain(socket) => socket.read(buffer),
+            Wire::Tls(stream) => {
+                if stream.conn.is_handshaking() {
+                    return stream.read(buffer);
+                }
+                // Not `stream.read`: that first writes what is left, which a server may not read any more.
+                loop {
+                    match stream.conn.reader().read(buffer) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        result => return result,
+                    }
+                    stream.conn.read_tls(&mut stream.sock)?;
+                    stream.conn.process_new_packets().map_err(io::Error::other)?;
+                }
+            }
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Wire::Plain(socket) => socket.write(bytes),
+            Wire::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Wire::Plain(socket) => socket.flush(),
+            Wire::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+/// A server with these files, whatever the others have.
+fn start(files: &Files, flags: &[&str]) -> Server {
+    let mut command = salon();
+    command.args(["--port", "0", "--host", "127.0.0.1", "--log", "debug"]);
+    command.arg("--tls-cert").arg(&files.cert).arg("--tls-key").arg(&files.key).args(flags);
+    Server::run_as_is(command)
+}
+
+fn connect(server: &Server, config: &Arc<ClientConfig>) -> Client {
+    Client::over(TcpStream::connect(server.address).expect("the server accepts"), Some(Arc::clone(config)))
+}
+
+fn connect_plain(address: SocketAddr) -> Client {
+    Client::over(TcpStream::connect(address).expect("the server accepts"), None)
+}
+
+/// The server serves those who do it right.
+fn assert_served(server: &Server, config: &Arc<ClientConfig>) {
+    assert_eq!(connect(server, config).ask(get("/healthz")).brief(), (200, "ok"));
+}
+
+/// What the program says when it cannot start.
+fn refusal(command: &mut Command) -> String {
+    let output = command.output().expect("the program can be started");
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert!(output.status.code() == Some(1) && text.lines().count() == 1, "{text}");
+    text
+}
+
+#[test]
+fn both_versions_are_spoken_and_sessions_resumed() {
+    for (version, name) in [(&version::TLS12, "1.2"), (&version::TLS13, "1.3")] {
+        let server = start(files(), &[]);
+        let config = Arc::new(trust(&files().cert, &[version]));
+        for kind in [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed] {
+            let mut client = connect(&server, &config);
+            assert_eq!(client.ask(get("/healthz")).brief(), (200, "ok"));
+            assert_eq!(client.stream.session().handshake_kind(), Some(kind), "{name}");
+            assert_eq!(client.stream.session().protocol_version(), Some(version.version));
+        }
+    }
+}
+
+#[test]
+fn http_1_1_is_agreed_on_and_nothing_else() {
+    let server = start(files(), &[]);
+    let offer = |names: &[&str]| {
+        let mut config = trust(&files().cert, rustls::DEFAULT_VERSIONS);
+        config.alpn_protocols = names.iter().map(|name| name.as_bytes().to_vec()).collect();
+        connect(&server, &Arc::new(config))
+    };
+    for (names, agreed) in [(&["h2", "http/1.1"][..], Some(&b"http/1.1"[..])), (&[], None)] {
+        let mut client = offer(names);
+        assert_eq!(client.ask(get("/healthz")).status, 200);
+        assert_eq!(client.stream.session().alpn_protocol(), agreed);
+    }
+    let error = offer(&["h2"]).stream.write_all(b"GET").expect_err("nothing in common");
+    assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
+}
+
+/// A page of ours is one of https: that the scheme is known makes the origin check exact.
+#[test]
+fn a_page_of_http_is_another_origin() {
+    let server = start(files(), &[]);
+    for (origin, status) in [("https://salon.example", 200), ("http://salon.example", 403)] {
+        let line = format!("Origin: {origin}\r\n");
+        assert_eq!(connect(&server, &client()).ask(request("GET", POLLING, &line, "")).status, status, "{origin}");
+    }
+}
+
+/// Some megabytes to a client that does not read for a while: what the kernel does not take waits as plaintext, and all of it
+/// arrives in order.
+#[test]
+fn bulk_ciphertext_waits_for_a_slow_reader() {
+    let server = start(files(), &["--max-queue", "16MiB", "--soft-queue", "16MiB", "--max-text", "900000"]);
+    let open = || {
+        let mut client = connect(&server, &client());
+        client.send(upgrade(WEBSOCKET, ""));
+        WebSocket::upgraded(client).opened()
+    };
+    let (mut slow, mut speaker) = (open(), open());
+    slow.join();
+    speaker.log_in("speaker");
+    slow.assert_receives(r#"2["user joined",{"username":"speaker","numUsers":1}]"#);
+    let text = |number: usize| format!("{number}{}", "x".repeat(500_000));
+    for number in 0..12 {
+        speaker.send(&format!(r#"2["new message","{}"]"#, text(number)));
+    }
+    for number in 0..12 {
+        slow.assert_receives(&format!(r#"2["new message",{{"username":"speaker","message":"{}"}}]"#, text(number)));
+    }
+}
+
+#[test]
+fn a_handshake_that_stalls_is_named_and_ended() {
+    let mut server = start(files(), &["--head-timeout", "300ms"]);
+    // One that says nothing, one that stops in the middle of its first record.
+    let mut stalled = [connect_plain(server.address), connect_plain(server.address)];
+    stalled[1].send(b"\x16\x03\x01\x02\x00\x01");
+    stalled.iter_mut().for_each(Client::skip_to_end);
+    let line = server.log_line("a client has begun TLS and does not go on");
+    assert!(line.contains("WARN") && line.contains("127.0.0.1"), "{line}");
+    assert_served(&server, &client());
+}
+
+#[test]
+fn plain_http_is_answered_in_plain() {
+    let mut server = start(files(), &[]);
+    let mut lost = connect_plain(server.address);
+    let answer = lost.ask(get("/healthz"));
+    assert_eq!(answer.brief(), (400, "HTTPS is spoken here, not plain HTTP"));
+    assert_eq!(answer.header("Connection"), Some("close"));
+    lost.assert_end();
+    server.log_line("a client speaks plain HTTP to the port of HTTPS (127.0.0.1; ");
+    // No way around TLS: neither a session nor a second request.
+    let mut lost = connect_plain(server.address);
+    lost.send([get(POLLING), upgrade(WEBSOCKET, "")].concat());
+    assert_eq!(lost.response().status, 400);
+    lost.assert_end();
+    assert_served(&server, &client());
+    let lines = server.into_log();
+    assert_eq!(lines.iter().filter(|line| line.contains("plain HTTP")).count(), 1, "{lines:#?}");
+}
+
+#[test]
+fn a_handshake_that_fails_is_named() {
+    let mut server = start(files(), &[]);
+    // A client that does not know the authority; then one that sends rubbish and is told so (RFC 8446 section 6).
+    let stranger = Arc::new(trust(&new_files(2020..4000).cert, rustls::DEFAULT_VERSIONS));
+    let error = connect(&server, &stranger).stream.write_all(b"GET").expect_err("it trusts another");
+    assert!(error.to_string().contains("certificate"), "{error}");
+    server.log_line("TLS with a client has failed (127.0.0.1: received fatal alert: ");
+    let mut rubbish = connect_plain(server.address);
+    rubbish.send(b"\x01\x02\x03\x04\x05\x06");
+    assert_eq!(rubbish.take(3), [21, 3, 3], "an alert");
+    rubbish.skip_to_end();
+    assert_served(&server, &client());
+}
+
+/// A message of the handshake that never ends is not kept without limit.
+#[test]
+fn a_handshake_that_grows_is_cut_off() {
+    let mut server = start(files(), &[]);
+    let mut endless = connect_plain(server.address);
+    // A ClientHello that says it has 16 MiB, in records of 16 KiB.
+    let mut record = vec![0x16, 3, 1, 0x40, 0];
+    record.extend([0; 0x4000]);
+    record[5..9].copy_from_slice(&[1, 0xff, 0xff, 0xff]);
+    for _ in 0..20 {
+        endless.send_anyway(&record);
+        record[5..9].copy_from_slice(&[0; 4]);
+    }
+    server.log_line("TLS with a client has failed (127.0.0.1: ");
+    assert_served(&server, &client());
+}
+
+/// What a client says first, damaged in many ways and cut into records anyhow: the server lives, and says no.
+#[test]
+fn damaged_handshakes_harm_nobody() {
+    let server = start(files(), &[]);
+    let name = ServerName::try_from("localhost").expect("a name");
+    let mut hello = Vec::new();
+    ClientConnection::new(client(), name).expect("a client").write_tls(&mut hello).expect("memory takes it");
+    let mut state = 7u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize % below
+    };
+    for round in 0..300 {
+        let mut message = hello[5..].to_vec();
+        for _ in 0..random(4) {
+            let at = random(message.len());
+            message[at] = random(256) as u8;
+        }
+        message.truncate(message.len() - random(2) * random(message.len()));
+        // Most remain handshake, some become alerts, data or nothing known.
+        let mut bytes = Vec::new();
+        while !message.is_empty() {
+            let part: Vec<u8> = message.drain(..(1 + random(message.len())).min(message.len())).collect();
+            let kind = if random(8) == 0 { 20 + random(6) as u8 } else { 22 };
+            bytes.extend([kind, 3, random(4) as u8]);
+            bytes.extend((part.len() as u16).to_be_bytes());
+            bytes.extend(part);
+        }
+        let mut damaged = connect_plain(server.address);
+        damaged.send_anyway(&bytes);
+        damaged.half_close();
+        damaged.skip_to_end();
+        if round % 50 == 0 {
+            assert_served(&server, &client());
+        }
+    }
+}
+
+#[test]
+fn files_that_do_not_fit_are_named() {
+    let (one, other) = (files(), new_files(2020..4000));
+    let missing = Path::new("no-such-file.pem");
+    let rows: [(Option<&Path>, Option<&Path>, &[&str]); 7] = [
+        (Some(&one.cert), Some(&other.key), &["does not belong to the certificate", "key.pem", "cert.pem"]),
+        (Some(&one.cert), None, &["--tls-cert needs --tls-key"]),
+        (None, Some(&one.key), &["--tls-key needs --tls-cert"]),
+        (Some(missing), Some(&one.key), &["--tls-cert no-such-file.pem: "]),
+        (Some(&one.cert), Some(missing), &["--tls-key no-such-file.pem: "]),
+        (Some(&one.key), Some(&one.key), &["--tls-cert ", "no certificate in it"]),
+        (Some(&one.cert), Some(&one.cert), &["--tls-key "]),
+    ];
+    for (cert, key, words) in rows {
+        let command = || {
+            let mut command = salon();
+            command.env_remove("SALON_TEST_KERNEL").env_remove("SALON_TEST_TLS");
+            command.args(["--port", "0", "--max-connections", "9"]);
+            cert.iter().for_each(|cert| _ = command.arg("--tls-cert").arg(cert));
+            key.iter().for_each(|key| _ = command.arg("--tls-key").arg(key));
+            command
+        };
+        let text = refusal(&mut command());
+        let check = command().arg("--check").output().expect("the program can be started");
+        let checked = String::from_utf8(check.stdout).expect("text");
+        for word in words {
+            assert!(text.contains(word), "no {word:?} in {text}");
+            let warned = checked.lines().any(|line| line.starts_with("warning: ") && line.contains(word));
+            assert!(check.status.code() == Some(1) && warned, "no {word:?} in {checked}");
+        }
+    }
+    let text = refusal(salon().args(["--redirect-http", "0"]));
+    assert!(text.contains("--redirect-http means nothing without --tls-cert"), "{text}");
+}
+
+/// It is used, for there is no better one; but the log says what every client will.
+#[test]
+fn the_date_of_a_certificate_is_judged() {
+    let check = |files: &Files| {
+        let mut command = salon();
+        command.env_remove("SALON_TEST_KERNEL").env_remove("SALON_TEST_TLS").args([
+            "--check",
+            "--max-connections",
+            "9",
+        ]);
+        let output = command.arg("--tls-cert").arg(&files.cert).arg("--tls-key").arg(&files.key).output();
+        String::from_utf8(output.expect("the program can be started").stdout).expect("text")
+    };
+    for (years, word) in [(2001..2002, "it expired "), (3000..4000, "it is not valid yet")] {
+        let files = new_files(years);
+        let mut command = salon();
+        command.args(["--port", "0", "--host", "127.0.0.1", "--tls-cert"]).arg(&files.cert);
+        command.arg("--tls-key").arg(&files.key);
+        let mut server = Server::run_as_is(command);
+        let config = Arc::new(trust(&files.cert, rustls::DEFAULT_VERSIONS));
+        let error = connect(&server, &config).stream.write_all(b"GET").expect_err("a bad date");
+        assert!(error.to_string().contains("certificate"), "{error}");
+        server.log_line("TLS with a client has failed (127.0.0.1: received fatal alert: CertificateExpired");
+        let lines = server.into_log();
+        assert!(lines.iter().any(|line| line.contains("WARN") && line.contains(word)), "no {word:?} in {lines:#?}");
+        let text = check(&files);
+        assert!(text.lines().any(|line| line.starts_with("warning: --tls-cert") && line.contains(word)), "{text}");
+    }
+    assert!(!check(files()).contains("warning"));
+}
+
+#[test]
+fn the_second_port_leads_to_https() {
+    let mut server = start(files(), &["--redirect-http", "0"]);
+    let line = server.log_line(" leads there");
+    let address = line.split_once("http://").and_then(|(_, rest)| rest.split(' ').next()).expect("the line has it");
+    let address = address.parse().expect("an address");
+    let port = server.address.port();
+    let ask = |head: &str| connect_plain(address).ask(head.to_owned() + "\r\n\r\n");
+    for (head, to) in [
+        ("GET / HTTP/1.1\r\nHost: chat.example", "https://chat.example:PORT/"),
+        ("GET /a/b?c=d&e HTTP/1.1\r\nHost: chat.example:80", "https://chat.example:PORT/a/b?c=d&e"),
+        ("GET / HTTP/1.1\r\nHost: [::1]:8080", "https://[::1]:PORT/"),
+        // What looks like another host is a path behind ours.
+        ("GET //evil.example/ HTTP/1.1\r\nHost: chat.example", "https://chat.example:PORT//evil.example/"),
+        ("GET http://chat.example/x HTTP/1.1\r\nHost: other.example", "https://chat.example:PORT/x"),
+    ] {
+        let answer = ask(head);
+        assert_eq!(answer.status, 308, "{head}");
+        assert_eq!(answer.header("Location"), Some(&*to.replace("PORT", &port.to_string())), "{head}");
+    }
+    for head in [
+        "POST / HTTP/1.1\r\nHost: chat.example\r\nContent-Length: 0",
+        "GET / HTTP/1.0",
+        "GET / HTTP/1.1\r\nHost: ",
+        "GET / HTTP/1.1\r\nHost: evil.example/@chat.example",
+        "GET / HTTP/1.1\r\nHost: chat.example\r\nHost: evil.example",
+        "OPTIONS * HTTP/1.1\r\nHost: chat.example",
+    ] {
+        let answer = ask(head);
+        assert_eq!((answer.status, answer.header("Location")), (400, None), "{head}");
+    }
+    let mut head = connect_plain(address);
+    head.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(head.response_to_head().status, 308);
+    head.assert_end();
+    // Nothing is served there.
+    assert_eq!(ask("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: a").status, 308);
+    assert_served(&server, &client());
+}
+
+#[cfg(unix)]
+mod sighup {
+    use super::*;
+    use nix::{
+        sys::signal::{Signal, kill},
+        unistd::Pid,
+    };
+
+    fn reload(server: &Server) {
+        kill(Pid::from_raw(server.pid() as i32), Signal::SIGHUP).expect("the server is there");
+    }
+
+    #[test]
+    fn new_files_are_for_new_connections() {
+        let own = new_files(2020..4000);
+        let mut server = start(&own, &[]);
+        let old = Arc::new(trust(&own.cert, rustls::DEFAULT_VERSIONS));
+        let mut kept = connect(&server, &old);
+        kept.send(upgrade(WEBSOCKET, ""));
+        let mut kept = WebSocket::upgraded(kept).opened();
+        kept.join();
+
+        let new = new_files(2020..4000);
+        fs::copy(&new.cert, &own.cert).expect("a directory for tests");
+        // Half of a pair: the old one stays in use, and the log says why.
+        reload(&server);
+        let line = server.log_line("stays in use");
+        assert!(line.contains("ERROR") && line.contains("does not belong to the certificate"), "{line}");
+        // Without a ticket.
+        let fresh = || {
+            let mut config = ClientConfig::clone(&old);
+            config.resumption = Resumption::disabled();
+            Arc::new(config)
+        };
+        assert_served(&server, &fresh());
+
+        fs::copy(&new.key, &own.key).expect("a directory for tests");
+        reload(&server);
+        server.log_line("the certificate was reread");
+        assert_served(&server, &Arc::new(trust(&new.cert, rustls::DEFAULT_VERSIONS)));
+        assert!(connect(&server, &fresh()).stream.write_all(b"GET").is_err(), "the old one is out of use");
+        kept.assert_quiet();
+        // Tickets outlive the certificate.
+        let mut resumed = connect(&server, &old);
+        assert_eq!(resumed.ask(get("/healthz")).status, 200);
+        assert_eq!(resumed.stream.session().handshake_kind(), Some(HandshakeKind::Resumed));
+    }
+
+    /// As ever, where there is nothing to reread: a terminal that is closed takes the server with it.
+    #[test]
+    fn without_tls_it_ends_the_process() {
+        let mut command = salon();
+        command.args(["--port", "0", "--host", "127.0.0.1"]);
+        let mut server = Server::run_as_is(command);
+        reload(&server);
+        assert_eq!(server.ended().code(), None);
+    }
+}
