@@ -420,7 +420,7 @@ impl Client {
 
     /// Whether the connection has ended by now, whatever has come before.
     pub fn has_ended(&mut self) -> bool {
-        self.stream.set_nonblocking(true).expect("a live socket");
+        self.stream.socket().set_nonblocking(true).expect("a live socket");
         let mut bytes = [0; 4096];
         loop {
             match self.stream.read(&mut bytes) {
