@@ -26,11 +26,9 @@ const GREET_TIME: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_secs(15);
 /// How long the answer to a question may take.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
-/// From the first retry to the slowest.
+/// From the first retry to the slowest, which also follows a refusal: somebody has to change a password first.
 const RETRY: Duration = Duration::from_millis(100);
 const SLOWEST_RETRY: Duration = Duration::from_secs(10);
-/// After a refusal that no retry can mend: somebody has to change the password first.
-const REFUSED_RETRY: Duration = Duration::from_secs(30);
 
 /// What a link is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -235,7 +233,7 @@ impl Link {
             return self.connect(greeting, now);
         }
         let rest = RETRY.saturating_mul(1 << self.failures.min(10)).min(SLOWEST_RETRY);
-        let rest = if refused { REFUSED_RETRY } else { rest };
+        let rest = if refused { SLOWEST_RETRY } else { rest };
         self.failures += 1;
         self.state = State::Down(now + rest.mul_f64(0.75 + 0.5 * (random % 1024) as f64 / 1024.0));
         None

@@ -17,11 +17,11 @@ export function classic([event, data, ...rest]) {
   return [event, fields, ...rest];
 }
 
-/** Fails after PATIENCE with what it waited for. */
-export function within(promise, what) {
+/** Fails after `patience` with what it waited for. */
+export function within(promise, what, patience = PATIENCE) {
   let timer;
   const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`waited in vain: ${typeof what === 'function' ? what() : what}`)), PATIENCE);
+    timer = setTimeout(() => reject(new Error(`waited in vain: ${typeof what === 'function' ? what() : what}`)), patience);
   });
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }

@@ -5,7 +5,8 @@ import http from 'node:http';
 import { createAdapter } from '@socket.io/redis-adapter';
 import { createClient } from 'redis';
 import { Server } from 'socket.io';
-import { freePort } from './server.mjs';
+import { PATIENCE } from './chatter.mjs';
+import { freePort, metrics, start } from './server.mjs';
 
 const children = new Set();
 process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')));
@@ -15,7 +16,8 @@ export async function startRedis(t, { port, args = [], scheme = 'redis', login =
   port ??= await freePort();
   const plain = scheme === 'redis' ? port : 0;
   const command = ['--bind', '127.0.0.1', '--port', String(plain), '--save', '', '--appendonly', 'no', ...args];
-  const redis = { port, url: `${scheme}://${login}127.0.0.1:${port}`, kill, restart, client };
+  const redis = { port, url: `${scheme}://${login}127.0.0.1:${port}`, kill, restart, client, signal: (name) => child.kill(name) };
+  const clients = [];
   let child;
   async function restart() {
     child = spawn('redis-server', command, { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -41,12 +43,43 @@ export async function startRedis(t, { port, args = [], scheme = 'redis', login =
     const connected = createClient({ url: redis.url, ...options });
     connected.on('error', () => {}); // the test kills Redis
     await connected.connect();
-    t.after(() => connected.destroy());
+    clients.push(connected);
     return connected;
   }
   await restart();
-  t.after(() => kill());
+  t.after(async () => {
+    // First, or they would begin to connect again.
+    clients.forEach((connected) => connected.destroy());
+    await kill();
+  });
   return redis;
+}
+
+/** Starts so many salon servers on one Redis, called n1, n2 and so on, and waits until all are connected. */
+export async function startServers(t, redis, count, args = []) {
+  const names = Array.from({ length: count }, (_, i) => `n${i + 1}`);
+  return Promise.all(
+    names.map(async (name) => {
+      const server = await start(t, { args: ['--instance', name, '--redis', redis.url, ...args] });
+      await server.logs(/redis: connected/);
+      return server;
+    }),
+  );
+}
+
+/** The figure of /metrics that has this name. */
+export async function metric(server, name) {
+  return (await metrics(server.url))(name);
+}
+
+/** Waits until a figure has this value. */
+export async function counts(server, name, value, what = '') {
+  const end = Date.now() + PATIENCE;
+  for (;;) {
+    const figure = await metric(server, name);
+    if (figure === value) return;
+    if (Date.now() > end) throw new Error(`${name} is ${figure}, not ${value} ${what}`);
+  }
 }
 
 /** A Socket.IO server for Node in this process, with the official adapter and the events of the chat. */

@@ -51,9 +51,12 @@ export async function start(t, { port, args = [], env = {}, bin = process.env.SA
   const ended = new Promise((resolve) => {
     child.on('close', (code, signal) => resolve([code, signal]));
   }).finally(() => running.delete(child));
-  const seen = (pattern) =>
+  const seen = (pattern, times) =>
     new Promise((resolve) => {
-      const look = () => pattern.test(output) && resolve(output.split('\n').find((line) => pattern.test(line)));
+      const look = () => {
+        const lines = output.split('\n').filter((line) => pattern.test(line));
+        if (lines.length >= times) resolve(lines[0]);
+      };
       for (const stream of [child.stdout, child.stderr]) stream.on('data', look);
       look();
     });
@@ -62,7 +65,8 @@ export async function start(t, { port, args = [], env = {}, bin = process.env.SA
     url: `http://${HOST}:${port}`,
     child,
     log: () => output,
-    logs: (pattern) => within(seen(pattern), () => `${pattern} in the log:\n${output}`),
+    /** Waits until so many lines are like this; gives the first. */
+    logs: (pattern, times = 1, patience) => within(seen(pattern, times), () => `${pattern} in the log:\n${output}`, patience),
     ended,
     kill(signal = 'SIGTERM') {
       child.kill(signal);
