@@ -80,9 +80,9 @@ const SENSELESS = {
   ],
   [USERS]: [
     ...['', '{', '7', 'null', '{"users":-1}', '{"users":1e99}', '{"node":7}', '{"node":"x","boot":"y","users":1000000000}',
-      `{"node":"${'x'.repeat(1_000)}","boot":"y","users":1}`, '{"node":"x","boot":"y","users":1,"names":[7]}',
-      `{"node":"x","boot":"y","users":1,"names":["${'x'.repeat(5_000)}"]}`,
-      JSON.stringify({ node: 'x', boot: 'y', users: 300, names: Array(10_000).fill('n') })],
+      `{"node":"${'x'.repeat(1_000)}","boot":"y","users":1}`, '{"node":"x","boot":"y","users":1,"people":[7]}',
+      `{"node":"x","boot":"y","users":1,"people":[{"user":"u","username":"${'x'.repeat(5_000)}"}]}`,
+      JSON.stringify({ node: 'x', boot: 'y', users: 300, people: Array(10_000).fill({ user: 'u', username: 'n' }) })],
     noise(1 << 20),
   ],
 };
