@@ -18,7 +18,7 @@
 
 use crate::config::Config;
 use crate::engineio;
-use crate::history::{self, History, Stamp};
+use crate::history::{self, History, Said, Stamp};
 use crate::metrics::Metrics;
 use crate::slab::SocketKey;
 use crate::socketio::{App, Cx, Event, MAX_PEOPLE, Person, Reason, To, packet};
@@ -26,6 +26,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::HashMap;
+use std::time::Instant;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -52,22 +53,6 @@ struct Message<'a> {
     n: u64,
     id: &'a str,
     time: u64,
-}
-
-/// A message as another server has sent it. With other fields it is something else, and passed on as it is.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Relayed<'a> {
-    #[serde(borrow)]
-    username: &'a RawValue,
-    #[serde(borrow)]
-    message: &'a RawValue,
-    user: Option<String>,
-    /// That server's own number.
-    #[serde(rename = "n")]
-    _n: Option<u64>,
-    id: Option<String>,
-    time: Option<u64>,
 }
 
 /// The second argument of a message.
@@ -235,15 +220,14 @@ impl Chat {
     /// A message of another server: as our own, but with its id and time if it has any. `None`: it is not of that form.
     fn heard(&mut self, cx: &mut Cx, event: &Event) -> Option<()> {
         let [raw] = event.args else { return None };
-        let Relayed { username, message, user, id, time, .. } = serde_json::from_str(raw.get()).ok()?;
-        let sender = packet::string(username).filter(|name| name.chars().count() <= self.config.max_name)?;
-        packet::string(message).filter(|text| text.len() <= self.config.max_text)?;
-        let id = id.filter(|id| history::is_id(id)).unwrap_or_else(|| cx.fresh_id().to_string());
-        let user = user.as_deref().filter(|tag| history::is_id(tag));
+        let said: Said = serde_json::from_str(raw.get()).ok()?;
+        let sender = said.sender().filter(|name| name.chars().count() <= self.config.max_name)?;
+        packet::string(said.message).filter(|text| text.len() <= self.config.max_text)?;
+        let id = said.id.unwrap_or_else(|| cx.fresh_id().to_string());
         if self.history.known(&sender, &id).is_none() {
-            let time = time.filter(|time| history::is_time(*time)).unwrap_or(cx.time());
-            let stamp = Stamp { n: self.history.number(), time };
-            let message = Message { username, message, user, n: stamp.n, id: &id, time };
+            let stamp = Stamp { n: self.history.number(), time: said.time.unwrap_or(cx.time()) };
+            let Said { username, message, user, .. } = said;
+            let message = Message { username, message, user: user.as_deref(), n: stamp.n, id: &id, time: stamp.time };
             let everybody = To { local: true, ..To::default() };
             let packet = cx.broadcast(&everybody, "new message", &(message,), &[]);
             self.history.keep(stamp, &sender, &id, object(packet));
@@ -254,7 +238,19 @@ impl Chat {
 
 impl App for Chat {
     fn start(&mut self, cx: &mut Cx) {
-        self.history.begin(cx.fresh_id().to_string());
+        self.history.begin(cx.fresh_id().to_string(), self.config.history.as_deref());
+    }
+
+    fn commit(&mut self, now: Instant) {
+        self.history.commit(now);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.history.next_deadline()
+    }
+
+    fn expire(&mut self, now: Instant) {
+        self.history.expire(now);
     }
 
     fn event(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) {
@@ -304,9 +300,13 @@ impl App for Chat {
     fn metrics(&self, metrics: &mut Metrics) {
         metrics.gauge("users", "Users that are here.", self.here as f64);
         metrics.gauge("users_elsewhere", "Users on other nodes of the cluster.", self.elsewhere as f64);
-        let [messages, bytes] = self.history.load();
+        let [messages, bytes] = self.history.size();
         metrics.gauge("history_messages", "Messages that are kept.", messages as f64);
         metrics.gauge("history_bytes", "Bytes that they count as.", bytes as f64);
+        if let Some(written) = self.history.is_written() {
+            let help = "What is said gets into the file of --history.";
+            metrics.gauge("history_written", help, f64::from(u8::from(written)));
+        }
         metrics.counter("events_refused_total", "Events of the chat that were refused.", self.refused);
     }
 

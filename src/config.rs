@@ -7,7 +7,7 @@
 
 use bytesize::ByteSize;
 use log::LevelFilter;
-use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
 pub use url::RedisUrl;
 
 /// Header fields a head may have at most, whatever the option says: room for them is on the stack.
@@ -85,6 +85,8 @@ options! {
         "bytes of packets kept for clients that come back: half of --max-queue, so that they can be sent at once";
     leave_grace: Duration = "leave-grace", "SALON_LEAVE_GRACE", "5s", time(0),
         "how long a broken connection is no goodbye; 0: user left is announced at once";
+    history: Option<PathBuf> = "history", "SALON_HISTORY", "none", optional(|path| Ok(path.into())),
+        "file in which messages outlive the process";
     history_messages: usize = "history-messages", "SALON_HISTORY_MESSAGES", "200", size_or_none,
         "messages kept for who comes later, or sends one twice; 0: none";
     history_bytes: usize = "history-bytes", "SALON_HISTORY_BYTES", "512KiB", up_to(GIGABYTE),
@@ -245,7 +247,15 @@ impl Config {
                 (None, None) => ("default".to_owned(), option.default.into()),
             };
             self.iis |= ["HTTP_PLATFORM_PORT", "ASPNETCORE_PORT"].contains(&source.as_str());
-            let text = value.to_str().ok_or_else(|| format!("{source}: not UTF-8"))?.trim();
+            let text = match value.to_str() {
+                Some(text) => text.trim(),
+                None if option.flag == "history" => {
+                    settings.push(Setting { flag: option.flag, value: value.to_string_lossy().into(), source });
+                    self.history = Some(value.into());
+                    continue;
+                }
+                None => return Err(format!("{source}: not UTF-8")),
+            };
             let secret = ["redis", "metrics-token"].contains(&option.flag) && source != "default";
             // The default is not set anew: an example of the tests has others.
             if source != "default" {
@@ -274,6 +284,7 @@ impl Config {
         let silence = self.ping_interval + self.ping_timeout;
         let in_clear = self.redis.as_ref().filter(|redis| !redis.tls);
         let table = [
+            (self.history.is_some() && self.history_messages == 0, "--history means nothing with --history-messages 0"),
             (
                 self.trust_proxy && silence > Duration::from_secs(55),
                 "--ping-interval plus --ping-timeout is above 55 s: proxies cut connections that are silent for 60 s",

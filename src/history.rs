@@ -1,21 +1,42 @@
-//! The last messages of the chat, by number, for those who ask.
+//! The last messages of the chat, by number, for those who ask; and the file that they outlive the process in.
 //!
 //! A message is kept as the bytes that its broadcast was made of, so it costs little more than a reference to them. A
 //! position is the id of a history and the number of a message in it: numbers grow and never name two messages.
+//!
+//! The file has a line that says what it is, and a line of JSON for each message. Lines are appended, those of a turn in one
+//! write before anything that was said in the turn leaves; once a second at most they are synced. A file that has grown too
+//! long or cannot be gone on with is written anew beside the old one, and takes its place.
 
 use crate::config::Config;
+use crate::socketio::packet;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::{HashMap, VecDeque};
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{mem, thread};
 
 /// What a kept message costs besides its bytes, roughly: itself, its entry in `known`, and the rest of its packet.
 const OVERHEAD: usize = 192;
 /// Bytes of messages in one answer: far below what may be queued for one client.
 const MAX_ANSWER: usize = 256 * 1024;
-/// Above this, numbers of JavaScript are not exact.
-const MAX_EXACT: u64 = 1 << 53;
+/// No message has a number or a time above: in JavaScript they are exact, and there is room for more.
+const MAX_NUMBER: u64 = 1 << 52;
+/// What numbers skip at a start: messages that got a number, but not into the file, must not share it with others.
+const SKIP: u64 = 1_000_000;
+/// From a write to the sync that a power cut cannot undo; and from a failure to the next attempt.
+const SYNC_TIME: Duration = Duration::from_secs(1);
+/// How long the file may be in another process's hands: a server that is replaced is still going.
+const LOCK_TIME: Duration = Duration::from_secs(10);
+/// A line of the file.
+const MAX_LINE: u64 = 16 * 1024 * 1024;
+/// What the file may have grown by, besides as much again as is kept, before it is written anew.
+const SLACK: u64 = 64 * 1024;
 
 /// What a message has got when it was taken, and what its sender is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -40,6 +61,31 @@ pub struct Position {
     pub boot: String,
     /// The message before it.
     pub n: u64,
+}
+
+/// A message as another server or the file has it. With other fields it is something else.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Said<'a> {
+    #[serde(borrow)]
+    pub username: &'a RawValue,
+    #[serde(borrow)]
+    pub message: &'a RawValue,
+    pub user: Option<String>,
+    pub n: Option<u64>,
+    pub id: Option<String>,
+    pub time: Option<u64>,
+}
+
+impl Said<'_> {
+    /// The sender, if the whole makes sense.
+    pub fn sender(&self) -> Option<String> {
+        let sound = self.id.as_deref().is_none_or(is_id)
+            && self.user.as_deref().is_none_or(is_id)
+            && [self.n, self.time].into_iter().flatten().all(|number| number < MAX_NUMBER);
+        packet::string(self.message).filter(|_| sound)?;
+        packet::string(self.username).map(Into::into)
+    }
 }
 
 /// Messages, oldest first.
@@ -76,6 +122,7 @@ pub struct History {
     last: u64,
     /// The newest message that is no longer here.
     dropped: u64,
+    file: Option<Journal>,
 }
 
 impl History {
@@ -90,12 +137,110 @@ impl History {
             hasher: RandomState::new(),
             last: 0,
             dropped: 0,
+            file: None,
         }
     }
 
-    /// What this history is called; before the first message.
-    pub fn begin(&mut self, boot: String) {
+    /// Goes on with the history in `file`, or begins one that is called `boot`. What is wrong with the file is said in one
+    /// line: messages are kept in any case.
+    pub fn begin(&mut self, boot: String, file: Option<&Path>) {
         self.boot = boot;
+        let Some(path) = file.filter(|_| self.is_on()) else { return };
+        let lock = match lock(&beside(path, ".lock")) {
+            Ok(lock) => lock,
+            Err(()) => return log::warn!("history: another process has {path:?}; what is said here is not written"),
+        };
+        let mut journal = Journal::new(path.to_owned(), lock);
+        let loaded = File::open(path).and_then(|file| self.load(BufReader::new(file)));
+        let opened = match loaded {
+            Ok(Loaded::Sound) => journal.open(),
+            Ok(Loaded::Torn) => journal.rewrite(self),
+            Ok(Loaded::Damaged(lines)) => {
+                let aside = beside(path, &format!(".damaged-{}", &self.boot[..6]));
+                log::warn!(
+                    "history: {lines} lines of {path:?} make no sense; the rest is kept, and the file is now {aside:?}"
+                );
+                fs::rename(path, aside).and_then(|()| journal.rewrite(self))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => journal.rewrite(self),
+            Err(error) => Err(error),
+        };
+        journal.note(opened);
+        self.file = Some(journal);
+    }
+
+    /// Takes what the file has.
+    fn load(&mut self, mut file: impl BufRead) -> io::Result<Loaded> {
+        let (mut damaged, mut torn, mut line, mut first) = (0, false, Vec::new(), true);
+        while !torn {
+            line.clear();
+            if file.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
+                break;
+            }
+            torn = line.pop_if(|byte| *byte == b'\n').is_none() && (line.len() as u64) < MAX_LINE;
+            let understood = match serde_json::from_slice::<Head>(&line) {
+                Ok(head) if first && head.is_ours() => {
+                    (self.boot, self.last, self.dropped) = (head.boot, head.n, head.n);
+                    true
+                }
+                _ => self.restore(&line).is_some(),
+            };
+            // What was written anew has a whole first line.
+            damaged += usize::from(!understood && (first || !torn));
+            first = false;
+        }
+        self.last += SKIP;
+        Ok(match damaged {
+            0 if torn || first => Loaded::Torn,
+            0 => Loaded::Sound,
+            _ => Loaded::Damaged(damaged),
+        })
+    }
+
+    /// Takes a line of the file, if it is a message that can follow what was before.
+    fn restore(&mut self, line: &[u8]) -> Option<()> {
+        let said: Said = serde_json::from_slice(line).ok()?;
+        let sender = said.sender()?;
+        let (stamp, id) = (Stamp { n: said.n?, time: said.time? }, said.id?);
+        if stamp.n <= self.last || self.known(&sender, &id).is_some() {
+            return None;
+        }
+        self.last = stamp.n;
+        self.keep(stamp, &sender, &id, Bytes::copy_from_slice(line));
+        Some(())
+    }
+
+    /// Writes what was kept since the last call. Called before anything of it leaves.
+    pub fn commit(&mut self, now: Instant) {
+        let Some(journal) = self.file.as_mut().filter(|journal| !journal.pending.is_empty()) else { return };
+        let written = journal.append();
+        journal.due.get_or_insert(now + SYNC_TIME);
+        journal.note(written);
+    }
+
+    /// When [`History::expire`] wants to be called.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.file.as_ref()?.due
+    }
+
+    /// Syncs the file, or writes it anew.
+    pub fn expire(&mut self, now: Instant) {
+        if self.next_deadline().is_some_and(|due| due <= now)
+            && let Some(mut journal) = self.file.take()
+        {
+            journal.due = None;
+            let done = match &journal.file {
+                Some(file) if journal.length < journal.limit => file.sync_data().inspect_err(|_| journal.file = None),
+                _ => journal.rewrite(self),
+            };
+            journal.note(done);
+            self.file = Some(journal);
+        }
+    }
+
+    /// Whether what is said gets into the file; `None`: there is none.
+    pub fn is_written(&self) -> Option<bool> {
+        self.file.as_ref().map(|journal| journal.file.is_some())
     }
 
     /// Whether anything is kept at all.
@@ -104,7 +249,7 @@ impl History {
     }
 
     /// Messages that are kept, and the bytes they count as.
-    pub fn load(&self) -> [usize; 2] {
+    pub fn size(&self) -> [usize; 2] {
         [self.messages.len(), self.bytes]
     }
 
@@ -123,6 +268,10 @@ impl History {
     pub fn keep(&mut self, stamp: Stamp, sender: &str, id: &str, json: Bytes) {
         if !self.is_on() {
             return;
+        }
+        if let Some(journal) = &mut self.file {
+            journal.pending.extend_from_slice(&json);
+            journal.pending.push(b'\n');
         }
         let key = self.hasher.hash_one((sender, id));
         self.known.insert(key, stamp);
@@ -171,7 +320,140 @@ pub fn is_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Whether this can be the time of a message.
-pub fn is_time(time: u64) -> bool {
-    time < MAX_EXACT
+/// The first line of the file.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    salon: String,
+    version: u32,
+    boot: String,
+    /// All messages that follow have higher numbers.
+    n: u64,
+}
+
+impl Head {
+    fn is_ours(&self) -> bool {
+        self.salon == "history" && self.version == 1 && is_id(&self.boot) && self.boot.len() >= 6 && self.n < MAX_NUMBER
+    }
+}
+
+/// What has become of a file.
+enum Loaded {
+    Sound,
+    /// The last line is half a line, as a process leaves it that is killed; or there is none.
+    Torn,
+    /// So many lines make no sense.
+    Damaged(usize),
+}
+
+/// The file.
+struct Journal {
+    path: PathBuf,
+    _lock: Option<File>,
+    /// `None`: it cannot be written, and must be written anew.
+    file: Option<File>,
+    length: u64,
+    /// At this length it is written anew.
+    limit: u64,
+    /// Lines to be written in this turn.
+    pending: Vec<u8>,
+    /// When it is to be synced.
+    due: Option<Instant>,
+    /// What is wrong has been said.
+    complained: bool,
+}
+
+impl Journal {
+    fn new(path: PathBuf, lock: Option<File>) -> Journal {
+        let (pending, due, complained) = (Vec::new(), None, false);
+        Journal { path, _lock: lock, file: None, length: 0, limit: 0, pending, due, complained }
+    }
+
+    /// Goes on with the file that is there.
+    fn open(&mut self) -> io::Result<()> {
+        self.file = Some(OpenOptions::new().append(true).open(&self.path)?);
+        Ok(())
+    }
+
+    /// Appends what is pending. If that fails half a line may be there, so the file is not gone on with.
+    fn append(&mut self) -> io::Result<()> {
+        let pending = mem::take(&mut self.pending);
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let written = file.write_all(&pending);
+        self.length += pending.len() as u64;
+        if written.is_err() {
+            self.file = None;
+        }
+        // One long turn is no reason to hold its memory for ever.
+        if pending.capacity() <= SLACK as usize {
+            self.pending = pending;
+            self.pending.clear();
+        }
+        written
+    }
+
+    /// Writes all that is kept into a new file, which then takes the place of the old one. If there is no room for it, but for
+    /// more lines in the old one, that is gone on with.
+    fn rewrite(&mut self, history: &History) -> io::Result<()> {
+        let head = Head { salon: "history".into(), version: 1, boot: history.boot.clone(), n: history.dropped };
+        let mut content = serde_json::to_vec(&head).expect("memory takes it");
+        for message in &history.messages {
+            content.push(b'\n');
+            content.extend_from_slice(&message.json);
+        }
+        content.push(b'\n');
+        let new = beside(&self.path, ".new");
+        let written = File::create(&new).and_then(|mut file| {
+            file.write_all(&content)?;
+            file.sync_all()
+        });
+        if let Err(error) = written {
+            let _ = fs::remove_file(&new);
+            self.limit = 2 * self.length + SLACK;
+            return if self.file.is_some() { Ok(()) } else { Err(error) };
+        }
+        // Windows gives the name of a file to another one only when it is closed.
+        self.file = None;
+        fs::rename(&new, &self.path)?;
+        self.open()?;
+        self.pending.clear();
+        self.length = content.len() as u64;
+        self.limit = 2 * self.length + SLACK;
+        // So that the new name lasts; where a directory cannot be opened for that, it does by itself.
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let _ = File::open(parent.unwrap_or(Path::new("."))).and_then(|parent| parent.sync_all());
+        Ok(())
+    }
+
+    /// Says once what is wrong, and once that it is right again.
+    fn note(&mut self, result: io::Result<()>) {
+        match result {
+            Err(error) if !self.complained => {
+                log::warn!("history: {:?} cannot be written: {error}; the chat goes on in memory", self.path);
+            }
+            Ok(()) if self.complained && self.file.is_some() => log::info!("history: {:?} is written again", self.path),
+            _ => {}
+        }
+        self.complained = self.file.is_none();
+    }
+}
+
+/// A path with something behind its name.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(OsStr::new(ending));
+    name.into()
+}
+
+/// Makes sure that no other process has the file, or fails. Where there are no locks there is none.
+fn lock(path: &Path) -> Result<Option<File>, ()> {
+    let Ok(file) = OpenOptions::new().create(true).write(true).truncate(false).open(path) else { return Ok(None) };
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::Error(_)) => return Ok(None),
+            Err(TryLockError::WouldBlock) if start.elapsed() > LOCK_TIME => return Err(()),
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(50)),
+        }
+    }
 }

@@ -195,7 +195,7 @@ impl<A: App> Server<A> {
     /// When the next turn is wanted even if nothing is ready.
     pub fn next_deadline(&self) -> Option<Instant> {
         let cores = [self.net.next_deadline(), self.engine.next_deadline(), self.io.next_deadline()];
-        let deadlines = [self.links.next_deadline(), self.stopping].into_iter().chain(cores);
+        let deadlines = [self.links.next_deadline(), self.app.next_deadline(), self.stopping].into_iter().chain(cores);
         deadlines.flatten().min()
     }
 
@@ -242,6 +242,7 @@ impl<A: App> Server<A> {
         self.engine.expire();
         self.io.expire(&mut self.engine);
         self.links.expire(self.now);
+        self.app.expire(self.now);
         self.pump();
     }
 
@@ -672,6 +673,7 @@ impl<A: App> Server<A> {
             self.engine.flush();
             self.tell_presence();
             self.pump();
+            self.app.commit(self.now);
             self.net.flush(self.now);
             if !self.bury() {
                 return;

@@ -42,6 +42,17 @@ pub trait App {
     /// The server listens, and nobody has been let in yet.
     fn start(&mut self, _cx: &mut Cx) {}
 
+    /// What the application has said in this turn is about to leave; called again if it says more.
+    fn commit(&mut self, _now: Instant) {}
+
+    /// When [`App::expire`] wants to be called.
+    fn next_deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Does what is due.
+    fn expire(&mut self, _now: Instant) {}
+
     /// A client asks for a socket in `namespace`; an error is the message of its CONNECT_ERROR.
     fn admit(&mut self, _namespace: &str, _auth: Option<&RawValue>) -> Result<(), String> {
         Ok(())

@@ -31,14 +31,15 @@ export async function freePort() {
 
 /**
  * Starts a server for test `t` and waits until it accepts connections.
- * @param options `port` (default: a free one), `args` (flags), `env` (added to the environment), `bin`.
+ * @param options `port` (default: a free one), `args` (flags), `env` (added to the environment), `wrap` (a
+ * command that runs the program), `bin`.
  * @returns `{ port, url, child, log(), logs(pattern), ended, kill(signal) }`; `logs` waits for a line, `ended` and `kill` for
  * the end, and give `[code, signal]`.
  */
-export async function start(t, { port, args = [], env = {}, bin = process.env.SALON_BIN ?? 'target/debug/salon' } = {}) {
+export async function start(t, { port, args = [], env = {}, wrap = [], bin = process.env.SALON_BIN ?? 'target/debug/salon' } = {}) {
   port ??= await freePort();
   const program = path.resolve(top, bin);
-  const command = [...leash, ...(program.endsWith('.mjs') ? [process.execPath] : []), program, ...args];
+  const command = [...leash, ...wrap, ...(program.endsWith('.mjs') ? [process.execPath] : []), program, ...args];
   const child = spawn(command[0], command.slice(1), {
     env: { ...process.env, PORT: String(port), HOST, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -5,6 +5,7 @@ mod config;
 mod dependencies;
 mod engineio_packet;
 mod engineio_v3;
+mod history;
 mod http;
 mod id;
 mod queue;

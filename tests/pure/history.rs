@@ -1,0 +1,207 @@
+//! The file of the history: whatever is there, what can be read is kept, and it is gone on with.
+
+use bytes::Bytes;
+use salon::config::Config;
+use salon::history::{History, Stamp, Wanted};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A directory that goes with the test; in memory where there is such a place, because each step is synced.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Place {
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let place = parent.join(format!("salon-{name}-{}", std::process::id()));
+        fs::create_dir_all(&place).expect("a directory");
+        Place(place)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("history")
+    }
+
+    /// Files beside the history and its lock.
+    fn others(&self) -> Vec<PathBuf> {
+        let all = fs::read_dir(&self.0).expect("a directory").map(|entry| entry.expect("an entry").path());
+        all.filter(|path| !["history", "history.lock"].map(|name| self.0.join(name)).contains(path)).collect()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn open(path: &Path, boot: &str) -> History {
+    let mut history = History::new(&Config { history_messages: 60, ..Config::default() });
+    history.begin(boot.into(), Some(path));
+    history
+}
+
+/// Says something, in a turn of its own.
+fn say(history: &mut History, text: &str, now: Instant) -> Stamp {
+    let stamp = Stamp { n: history.number(), time: 1_700_000_000_000 };
+    let (n, time) = (stamp.n, stamp.time);
+    let json =
+        format!(r#"{{"username":"ann","message":"{text}","user":"abcdef","n":{n},"id":"id-{text}","time":{time}}}"#);
+    history.keep(stamp, "ann", &format!("id-{text}"), Bytes::from(json));
+    history.commit(now);
+    stamp
+}
+
+/// The texts that are kept.
+fn texts(history: &History) -> Vec<String> {
+    let answer = history.answer(&Wanted::default());
+    let text = |json: &str| serde_json::from_str::<serde_json::Value>(json).expect("JSON")["message"].to_string();
+    answer.messages.iter().map(|message| text(message.get()).trim_matches('"').to_owned()).collect()
+}
+
+fn boot(history: &History) -> String {
+    history.answer(&Wanted::default()).boot.to_owned()
+}
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+#[test]
+fn a_history_goes_on_where_it_was() {
+    let place = Place::new("goes-on");
+    let now = Instant::now();
+    let mut first = open(&place.file(), "first-boot");
+    let stamps: Vec<_> = (0..50).map(|number| say(&mut first, &number.to_string(), now)).collect();
+    assert_eq!(stamps[49].n, 50);
+    drop(first);
+    let mut second = open(&place.file(), "second-boot");
+    assert_eq!((texts(&second), boot(&second)), (numbers(0..50), "first-boot".into()));
+    assert_eq!(second.known("ann", "id-7"), Some(stamps[7]));
+    // Numbers that may have been told, and not written, are not used again.
+    assert!(say(&mut second, "50", now).n > 1_000_000);
+    // It is written anew when it is time: beyond the limit of messages that is much shorter.
+    for number in 51..3_000 {
+        say(&mut second, &number.to_string(), now);
+    }
+    let length = || fs::metadata(place.file()).expect("a file").len();
+    let before = length();
+    assert_eq!(second.next_deadline(), Some(now + Duration::from_secs(1)));
+    second.expire(now + Duration::from_millis(999));
+    assert_eq!(length(), before);
+    second.expire(now + Duration::from_secs(1));
+    assert!(length() < before / 20, "{} after {before}", length());
+    assert_eq!(second.next_deadline(), None);
+    say(&mut second, "3000", now);
+    drop(second);
+    let third = open(&place.file(), "third-boot");
+    assert_eq!((texts(&third), boot(&third)), (numbers(2_941..3_001), "first-boot".into()));
+    assert_eq!(place.others(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn every_prefix_of_a_file_loads() {
+    let place = Place::new("prefixes");
+    let now = Instant::now();
+    let mut whole = open(&place.file(), "whole-boot");
+    for number in 0..50 {
+        say(&mut whole, &number.to_string(), now);
+    }
+    drop(whole);
+    let content = fs::read(place.file()).expect("a file");
+    let head = content.iter().position(|byte| *byte == b'\n').expect("a line");
+    for length in 0..=content.len() {
+        let prefix = &content[..length];
+        fs::write(place.file(), prefix).expect("written");
+        let mut history = open(&place.file(), "other-boot");
+        let lines = prefix.iter().filter(|byte| **byte == b'\n').count().saturating_sub(1);
+        let kept = texts(&history);
+        // The last one may be there without its end of line.
+        let count = lines + usize::from(kept.len() > lines && content[length] == b'\n');
+        assert_eq!(kept, numbers(0..count), "{length} bytes");
+        // Half a first line is never left behind by salon, so the file is not thrown away.
+        assert_eq!(place.others().len(), usize::from((1..head).contains(&length)), "{length} bytes");
+        place.others().iter().for_each(|path| fs::remove_file(path).expect("removed"));
+        say(&mut history, "more", now);
+        drop(history);
+        let again = open(&place.file(), "third-boot");
+        assert_eq!(texts(&again), [kept, vec!["more".into()]].concat(), "{length} bytes");
+        assert_eq!(boot(&again), if length < head { "other-boot" } else { "whole-boot" });
+        assert_eq!(place.others(), Vec::<PathBuf>::new(), "{length} bytes");
+    }
+}
+
+#[test]
+fn of_a_damaged_file_the_rest_is_kept_and_the_whole_is_put_aside() {
+    let place = Place::new("damaged");
+    let now = Instant::now();
+    let mut whole = open(&place.file(), "whole-boot");
+    for number in 0..5 {
+        say(&mut whole, &number.to_string(), now);
+    }
+    drop(whole);
+    let content = fs::read_to_string(place.file()).expect("a file");
+    let line = |number: usize| content.lines().nth(number).expect("a line");
+    let replace = |number: usize, with: &[u8]| {
+        let lines = content.lines().enumerate().map(|(at, line)| if at == number { with } else { line.as_bytes() });
+        lines.flat_map(|line| [line, b"\n"].concat()).collect::<Vec<u8>>()
+    };
+    let newer = line(0).replace(r#""version":1"#, r#""version":2"#);
+    let rows: Vec<(Vec<u8>, &str)> = vec![
+        (replace(3, b"\0\0\0\0"), "0134"),
+        (replace(3, b""), "0134"),
+        (replace(3, b"\xff\xfe"), "0134"),
+        (replace(3, &line(3).as_bytes()[..40]), "0134"),
+        (replace(3, line(3).replace("ann", "\u{e9}").as_bytes().split_at(14).0), "0134"),
+        (replace(3, &line(3).replace(r#""n":3"#, r#""n":"3""#).into_bytes()), "0134"),
+        (replace(3, &line(3).replace(r#""n":3"#, r#""n":-3"#).into_bytes()), "0134"),
+        (replace(3, &line(3).replace(r#""n":3"#, r#""n":99999999999999999999"#).into_bytes()), "0134"),
+        (replace(3, &line(3).replace(r#""n":3"#, r#""n":9007199254740991"#).into_bytes()), "0134"),
+        (replace(3, &line(3).replace(r#""message":"2""#, r#""message":[[[]]]"#).into_bytes()), "0134"),
+        (replace(3, &line(3).replace(r#""id":"#, r#""more":1,"id":"#).into_bytes()), "0134"),
+        // Twice the same, and one out of order.
+        (replace(3, line(2).as_bytes()), "0134"),
+        (replace(3, line(5).as_bytes()), "014"),
+        (replace(0, newer.as_bytes()), "01234"),
+        (replace(0, b"# notes"), "01234"),
+        (b"nothing of the kind".to_vec(), ""),
+        (b"nothing\nof the\nkind\n".to_vec(), ""),
+        ([content.as_bytes(), content.as_bytes()].concat(), "01234"),
+    ];
+    for (damaged, expected) in rows {
+        fs::write(place.file(), &damaged).expect("written");
+        let mut history = open(&place.file(), "other-boot");
+        let shown = String::from_utf8_lossy(&damaged);
+        assert_eq!(texts(&history).concat(), expected, "{shown}");
+        let aside = place.others();
+        assert_eq!(aside.len(), 1, "{shown}");
+        assert_eq!(fs::read(&aside[0]).expect("a file"), damaged, "{shown}");
+        fs::remove_file(&aside[0]).expect("removed");
+        say(&mut history, "more", now);
+        drop(history);
+        assert_eq!(texts(&open(&place.file(), "third-boot")).concat(), format!("{expected}more"));
+        assert_eq!(place.others(), Vec::<PathBuf>::new());
+    }
+}
+
+#[test]
+fn where_nothing_can_be_written_the_chat_goes_on() {
+    let place = Place::new("nowhere");
+    let now = Instant::now();
+    let path = place.0.join("no such directory").join("history");
+    let mut history = open(&path, "some-boot");
+    say(&mut history, "one", now);
+    assert_eq!((texts(&history), history.is_written()), (vec!["one".to_owned()], Some(false)));
+    history.expire(now + Duration::from_secs(1));
+    assert_eq!((history.is_written(), history.next_deadline()), (Some(false), None));
+    // When it can be, all that is kept is written.
+    fs::create_dir(path.parent().expect("a parent")).expect("a directory");
+    say(&mut history, "two", now);
+    history.expire(now + Duration::from_secs(2));
+    assert_eq!(history.is_written(), Some(true));
+    drop(history);
+    assert_eq!(texts(&open(&path, "other-boot")), ["one", "two"]);
+    // A directory of that name is no file.
+    assert_eq!(open(&place.0, "some-boot").is_written(), Some(false));
+}
