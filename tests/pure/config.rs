@@ -109,7 +109,9 @@ fn every_option_refuses_nonsense() {
         for value in ["?", "-1", "1x", "\u{661}"] {
             // A file may have any name, and -1 is how Azure says that there is no limit.
             match (option.flag, value) {
-                ("redis-ca" | "tls-cert" | "tls-key", _) | ("instance" | "redis-prefix", "-1" | "1x") => continue,
+                ("redis-ca" | "history" | "tls-cert" | "tls-key", _) | ("instance" | "redis-prefix", "-1" | "1x") => {
+                    continue;
+                }
                 ("max-websockets", "-1") => continue,
                 _ => {}
             }
@@ -120,7 +122,7 @@ fn every_option_refuses_nonsense() {
             let error = load(&[], &[(variable(option), value)]).unwrap_err();
             assert!(error.starts_with(&format!("{}: {shown} is not ", variable(option))), "{error}");
         }
-        if ["redis-ca", "tls-cert", "tls-key", "base"].contains(&option.flag) {
+        if ["redis-ca", "history", "tls-cert", "tls-key", "base"].contains(&option.flag) {
             continue;
         }
         assert!(load(&[&format!("--{}=", option.flag)], &[]).is_err(), "an empty flag is no missing variable");
