@@ -17,7 +17,7 @@ COUNTS = cargo run --release --locked --quiet --example counts $(SEAMS:%=--confi
 # Programs of the system administrator count too: nginx and haproxy live there.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test windows test-windows package test-package counts bench bench-peers audit clean
+.PHONY: build run test windows test-windows package test-package counts bench bench-peers soak audit clean
 .PHONY: system system-package system-wine need-build need-test
 build: need-build static/node_modules/.package-lock.json
 	cargo build --release --locked
@@ -75,7 +75,27 @@ bench: build
 	cargo build --release --locked --example bench
 	target/release/examples/bench run --out tests/out/bench.md
 
-.PHONY: build run test counts bench bench-peers audit system clean need-build need-test
+# The same beside Socket.IO on Node, socketioxide and python-socketio, each with the same chat.
+PEERS = tests/out/python-peers/bin/python
+PEER_VERSIONS = $$(node -p '"socket.io " + require("./tests/node_modules/socket.io/package.json").version + " on Node " + process.versions.node'), \
+	$$(cd tests/bench/peers/socketioxide && cargo tree --depth 1 --prefix none --format '{p}' | grep -E '^(socketioxide|axum|tokio) ' | tr '\n' ' '), \
+	$$($(PEERS) -m pip freeze | grep -iE '^(python-socketio|uvicorn|uvloop|websockets)=' | tr '\n' ' ')
+bench-peers: build tests/node_modules/.package-lock.json tests/out/python-peers/.installed
+	cargo build --release --locked --example bench
+	cargo build --release --locked --manifest-path tests/bench/peers/socketioxide/Cargo.toml --target-dir target/peers
+	target/release/examples/bench run --out tests/out/bench-peers.md --tries 3 \
+		--server node='node tests/lib/reference.mjs' --server socketioxide=target/peers/release/peer \
+		--server python='$(PEERS) tests/bench/peers/chat.py' --note "$(PEER_VERSIONS)"
+
+# Clients of all kinds come and go for MINUTES minutes (1 if not given); nothing of them may be left.
+soak: build tests/node_modules/.package-lock.json
+	node tests/soak/main.mjs
+
+# Asks the database of advisories on the network. Without it, `make test` still refuses versions known to be broken
+# (tests/pure/dependencies.rs).
+audit:
+	@cargo audit --version >/dev/null 2>&1 || { echo 'missing: cargo-audit; cargo install cargo-audit' >&2; exit 1; }
+	cargo audit
 
 # npm leaves this file behind; it is older than the lock exactly when the lock has changed since.
 %/node_modules/.package-lock.json: %/package-lock.json
