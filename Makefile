@@ -2,7 +2,7 @@
 
 # Debian packages the tests need; each is named like the program it brings (but python3-venv, a part of Python).
 # SYSTEM= skips the check. Those below are for the downloads and for running the Windows one.
-SYSTEM = chromium nginx openssl python3 python3-venv redis-server valgrind
+SYSTEM = chromium haproxy nginx openssl python3 python3-venv redis-server valgrind
 PACKAGE_SYSTEM = cargo-web gcc-mingw-w64-i686-win32 gcc-mingw-w64-x86-64-win32 musl-tools rust-web-src rustc-web zip
 WINE_SYSTEM = wine wine64
 # Virtual environments of Python, one for each file of requirements.
@@ -17,7 +17,7 @@ COUNTS = cargo run --release --locked --quiet --example counts $(SEAMS:%=--confi
 # Programs of the system administrator count too: nginx and haproxy live there.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test windows test-windows package test-package counts bench bench-peers soak audit clean
+.PHONY: build run test windows test-windows package test-package cluster counts bench bench-peers soak audit clean
 .PHONY: system system-package system-wine need-build need-test
 build: need-build static/node_modules/.package-lock.json
 	cargo build --release --locked
@@ -65,6 +65,10 @@ package: windows build-x86_64-unknown-linux-musl
 test-package: need-test system package tests/node_modules/.package-lock.json
 	$(STEP) 'node --test tests/package/dist.mjs' '^# (tests|pass|fail) |^# skipped [1-9]' \
 		node --test --test-reporter=tap tests/package/dist.mjs
+
+# Three servers behind nginx and HAProxy as README shows them, 300 clients, a minute each; make test has a short form.
+cluster: build need-test system tests/node_modules/.package-lock.json
+	SALON_BIN=target/release/salon SALON_CLIENTS=300 SALON_SECONDS=60 node --test tests/cluster/sticky.test.mjs
 
 # Writes tests/counts/counts.txt anew.
 counts: need-build system static/node_modules/.package-lock.json

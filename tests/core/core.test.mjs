@@ -1,0 +1,47 @@
+// The small core, without Redis and TLS: it builds and serves, and README tells its size.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { readFileSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { Chatter } from '../lib/chatter.mjs';
+import { start } from '../lib/server.mjs';
+
+const top = fileURLToPath(new URL('../..', import.meta.url));
+// A directory of its own, or the other tests would find this program in the place of theirs.
+const TARGET = 'target/core';
+const readme = readFileSync(path.join(top, 'README.md'), 'utf8');
+const [, crates, lines, all] = readme
+  .match(/small core without Redis and TLS:\s+(\d+)\s+crates[^,]*,\s+([\d,]+)\s+lines of\s+`src\/`\s+of\s+([\d,]*\d)/)
+  .map((text) => Number(text.replace(',', '')));
+
+function cargo(...args) {
+  const { status, stdout, stderr } = spawnSync('cargo', args, { cwd: top, encoding: 'utf8' });
+  assert.equal(status, 0, stderr);
+  return stdout;
+}
+
+test('it builds, serves, and says what it lacks', { timeout: 300_000 }, async (t) => {
+  cargo('build', '--locked', '--no-default-features', '--target-dir', TARGET);
+  const bin = `${TARGET}/debug/salon`;
+  const server = await start(t, { bin });
+  assert.deepEqual(await new Chatter(t, server.url).login('Ada'), { numUsers: 1 });
+  await assert.rejects(start(t, { bin, args: ['--redis', 'redis://localhost'] }), /built without the feature redis/);
+});
+
+test('its crates, as README counts them', () => {
+  const args = ['--locked', '--no-default-features', '--edges', 'normal', '--prefix', 'none', '--format', '{p}'];
+  const tree = cargo('tree', ...args, '--target', 'x86_64-unknown-linux-gnu');
+  const names = new Set(tree.trim().split('\n').map((line) => line.replace(/ \(\*\)$/, '')));
+  assert.equal(names.size - 1, crates, [...names].join('\n'));
+});
+
+test('its lines, about as README counts them', () => {
+  const files = readdirSync(path.join(top, 'src'), { recursive: true }).filter((name) => name.endsWith('.rs'));
+  const count = (some) => some.reduce((sum, name) => sum + readFileSync(path.join(top, 'src', name), 'utf8').split('\n').length - 1, 0);
+  const core = files.filter((name) => !name.startsWith('cluster') && !/^(no_)?tls\.rs$/.test(name));
+  for (const [said, is] of [[lines, count(core)], [all, count(files)]]) {
+    assert.ok(Math.abs(said - is) <= is / 20, `README: ${said}, but it is ${is}`);
+  }
+});

@@ -1,0 +1,51 @@
+// The load balancers of README, with the ports of a test: what README shows is what runs.
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { freePort, start } from './server.mjs';
+
+const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+
+/** The block of README in this language that has several servers. */
+function shown(language) {
+  const blocks = [...readme.matchAll(new RegExp(`\`\`\`${language}\\n(.*?)\`\`\``, 'gs'))].map(([, text]) => text);
+  return blocks.find((text) => text.includes(':3003'));
+}
+
+/** What README says in its sentence on addresses. Each change must find its place. */
+const BY_ADDRESS = {
+  nginx: [
+    [/^map \$cookie_salon .*\n/m, ''],
+    [/^ *add_header Set-Cookie .*\n/m, ''],
+    ['hash $salon consistent;', 'hash $remote_addr consistent;'],
+  ],
+  haproxy: [
+    [/^ *cookie salon .*\n/m, ''],
+    ['balance leastconn', 'balance source\n  hash-type consistent'],
+  ],
+};
+
+/** Starts `nginx` or `haproxy` in front of three servers, sticky by `cookie` or `address`. Ends with the test. */
+export async function startFront(t, program, by, servers) {
+  const port = await freePort();
+  let text = shown(program);
+  const change = (from, to) => {
+    const changed = text.replace(from, to);
+    if (changed === text) throw new Error(`README's configuration of ${program} has no ${from}`);
+    text = changed;
+  };
+  if (by === 'address') BY_ADDRESS[program].forEach(([from, to]) => change(from, to));
+  servers.forEach((server, i) => change(`:${3001 + i}`, `:${server.port}`));
+  change(/(listen|bind) :?80\b/, `$1 127.0.0.1:${port}`);
+  const directory = mkdtempSync(path.join(tmpdir(), 'salon-front-'));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  const file = path.join(directory, 'conf');
+  if (program === 'haproxy') {
+    writeFileSync(file, text);
+    return start(t, { port, bin: '/usr/sbin/haproxy', args: ['-db', '-f', file] });
+  }
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((what) => `${what}_temp_path ${directory}/${what};`);
+  const events = `daemon off; master_process off; pid ${directory}/pid; events { worker_connections 4096; }`;
+  writeFileSync(file, `${events}\nhttp { access_log off; ${temporary.join(' ')}\n${text}}\n`);
+  return start(t, { port, bin: '/usr/sbin/nginx', args: ['-p', directory, '-c', file, '-e', 'stderr'] });
+}
