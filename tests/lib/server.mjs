@@ -95,20 +95,6 @@ function accepts(port) {
   });
 }
 
-/** Waits until the log of a server has this. */
-export function logs(server, pattern) {
-  return new Promise((resolve, reject) => {
-    const late = setTimeout(() => reject(new Error(`waited in vain for ${pattern} in:\n${server.log()}`)), READY);
-    const look = () => {
-      if (!pattern.test(server.log())) return;
-      clearTimeout(late);
-      resolve();
-    };
-    for (const stream of [server.child.stdout, server.child.stderr]) stream.on('data', look);
-    look();
-  });
-}
-
 /** What /metrics says now, as a function from a name (without `salon_`, with its label) to the value. No connection stays. */
 export async function metrics(url, token) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};

@@ -11,7 +11,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Chatter, within } from '../lib/chatter.mjs';
 import { startRedis } from '../lib/redis.mjs';
-import { freePort, logs, start } from '../lib/server.mjs';
+import { freePort, start } from '../lib/server.mjs';
 import { cut, readme } from './readme.mjs';
 
 const options = { timeout: 120_000 };
@@ -151,7 +151,7 @@ async function container(t, { root, user, env, entrypoint }, added = {}) {
   const args = ['--pid', '--fork', 'chroot', `--userspec=${user}`, root, ...entrypoint];
   const server = await start(t, { port, bin: '/usr/bin/unshare', args, env: { HOST: '*', ...env, PORT: String(port), ...added } });
   [inner] = readFileSync(`/proc/${server.child.pid}/task/${server.child.pid}/children`, 'utf8').trim().split(' ');
-  return { ...server, ended: server.kill(0) /* no signal at all */, signal: (name) => process.kill(Number(inner), name) };
+  return { ...server, signal: (name) => process.kill(Number(inner), name) };
 }
 
 test('the Containerfile: chat, health check, SIGTERM to process 1', options, async (t) => {
@@ -211,8 +211,10 @@ test('names of hosts: from a name server, from etc/hosts, and one that nobody kn
   writeFileSync(path.join(image.root, 'etc/resolv.conf'), `nameserver ${resolver}\n`);
   writeFileSync(path.join(image.root, 'etc/hosts'), '127.0.0.1 listed.salon.test\n');
   const redis = await startRedis(t);
-  const says = async (host, pattern) =>
-    logs(await container(t, image, { REDIS_URL: redis.url.replace('127.0.0.1', host) }), pattern);
+  const says = async (host, pattern) => {
+    const server = await container(t, image, { REDIS_URL: redis.url.replace('127.0.0.1', host) });
+    await server.logs(pattern);
+  };
   await says('redis.salon.test', /redis: connected/);
   assert.ok(asked.has('redis.salon.test'));
   await says('listed.salon.test', /redis: connected/);

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Chatter, within } from '../lib/chatter.mjs';
 import { Poller, Raw } from '../lib/raw.mjs';
-import { freePort, logs, metrics, start as startAny } from '../lib/server.mjs';
+import { freePort, metrics, start as startAny } from '../lib/server.mjs';
 
 const options = { timeout: 120_000 };
 const start = (t, options) => startAny(t, { bin: 'tests/windows/salon', ...options });
@@ -30,7 +30,7 @@ test('HttpPlatformHandler gives the port: on 127.0.0.1 only, and nobody can take
   const port = await freePort();
   const env = { HTTP_PLATFORM_PORT: String(port), PORT: '1', HOST: undefined };
   const server = await start(t, { port, env });
-  await logs(server, new RegExp(`listens on http://127\\.0\\.0\\.1:${port}`));
+  await server.logs(new RegExp(`listens on http://127\\.0\\.0\\.1:${port}`));
   const second = spawnSync('tests/windows/salon', [], { env: { ...process.env, ...env }, encoding: 'utf8' });
   assert.equal(second.status, 1);
   assert.match(second.stderr, new RegExp(`salon: cannot listen on port ${port} of 127\\.0\\.0\\.1: `));
