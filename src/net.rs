@@ -381,10 +381,9 @@ impl<P: Default> Net<P> {
         self.phases.len() + self.stalls.len()
     }
 
-    /// Writes down how many there are, and the bytes queued for all of them.
+    /// Writes down how many there are.
     pub fn metrics(&self, metrics: &mut Metrics) {
         metrics.gauge("connections", "TCP connections.", self.connections.len() as f64);
-        metrics.gauge("queued_bytes", "Bytes that connections have not taken yet.", self.queued() as f64);
         let half_open = self.half_open.len() as f64;
         metrics.gauge("half_open", "Connections that have sent no whole request.", half_open);
     }

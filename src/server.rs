@@ -529,6 +529,8 @@ impl<A: App> Server<A> {
         let labelled = |names: &[&'static str], values: &[u64]| {
             names.iter().copied().zip(values.iter().map(|value| *value as f64)).collect::<Vec<_>>()
         };
+        let queued = self.net.queued() + self.engine.queued();
+        metrics.gauge("queued_bytes", "Bytes that clients have not taken yet, on either transport.", queued as f64);
         metrics.gauge("uptime_seconds", "Since the start.", (self.now - self.start).as_secs_f64());
         let transports = [(r#"transport="polling""#, polling), (r#"transport="websocket""#, websocket)];
         metrics.family("sessions", "gauge", "Engine.IO sessions.", &transports);

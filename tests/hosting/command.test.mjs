@@ -51,6 +51,7 @@ test('--check on bad configurations: what looks wrong, status 1', options, () =>
     [['--max-connections', '1000000'], {}, /ulimit -n is \d+: too low for --max-connections 1000000/],
     [['--redis', 'redis://redis.example:6379'], {}, /--redis without TLS on a public name/],
     [['--origins', '*'], {}, /--origins \*/],
+    [['--host', '127.0.0.1'], {}, /--max-per-address means nothing: .* pass --trust-proxy/],
     [['--max-websockets', '5', '--transports', 'websocket'], {}, /--max-websockets without polling/],
     // What cannot be used at all is said here too, and the rest is still checked.
     [['--ping-interval', 'often', '--origins', '*'], { PORT: PIPE }, /(?=[^]*ping-interval: "often")(?=[^]*--origins \*)[^]*PORT: .* named pipe/],
@@ -67,6 +68,7 @@ test('--check on bad configurations: what looks wrong, status 1', options, () =>
     [['--redis', 'redis://10.0.0.5'], {}],
     [['--redis', 'rediss://redis.example:6380'], {}],
     [['--origins', 'https://chat.example'], {}],
+    [['--host', '127.0.0.1', '--trust-proxy'], {}],
   ]) {
     const checked = run([...fine, ...args], env);
     assert.deepEqual([checked.status, checked.text.includes('warning')], [0, false], checked.text);
@@ -165,6 +167,7 @@ test('what /metrics tells, and that it moves', options, async (t) => {
     'messages_received_total',
     'messages_sent_total',
     'sessions_ended_total{reason="evicted"}',
+    ...['queue', 'soft_queue', 'write_time', 'address_sessions'].map((limit) => `limits_total{limit="${limit}"}`),
     'requests_refused_total{kind="unknown_sid"}',
     'turns_total{cause="timer"}',
     'turns_total{cause="bytes"}',
@@ -175,7 +178,8 @@ test('what /metrics tells, and that it moves', options, async (t) => {
   const ask = async (query, init) => (await fetch(`${server.url}/socket.io/?EIO=4&transport=polling${query}`, init)).text();
   const { sid } = JSON.parse((await ask('')).slice(1));
   await ask(`&sid=${sid}`, { method: 'POST', body: '40' });
-  await ask(`&sid=${sid}`);
+  const queued = (await metrics(server.url))('queued_bytes');
+  assert.equal(queued, (await ask(`&sid=${sid}`)).length);
   await ask('&sid=AAAAAAAAAAAAAAAAAAAA');
   const after = await metrics(server.url);
   for (const [name, change] of [
