@@ -59,6 +59,9 @@ pub const ROWS: &[Row] = &[
     row("connect", "WebSocket connect and close: CPU us", 1, Goal::Times(1.3, "limit")),
     row("upgrade", "polling, upgrade, close: CPU us", 1, Goal::Times(0.7, "socketioxide")),
     row("page", "GET / (keep-alive): CPU us", 2, Goal::Times(1.5, "limit")),
+    row("published", "cluster: CPU us per publication, beyond what the message costs alone", 2, Goal::None),
+    row("received", "... per publication that comes in, with nobody to hear it", 2, Goal::None),
+    row("links-bytes", "... resident bytes of the links to Redis", 0, Goal::None),
     row("cpu-100", "100 WebSocket sessions: CPU us per delivery", 2, Goal::None),
     row("cpu-1000", "... 1,000", 2, Goal::None),
     row("cpu-5000", "... 5,000", 2, Goal::None),
@@ -127,6 +130,7 @@ pub const TESTS: &[Test] = &[
     test("connect", LIMIT, |lab| repeat(lab, "connect", visitor::websocket)),
     test("upgrade", &[], |lab| repeat(lab, "upgrade", visitor::upgrade)),
     test("page", LIMIT, page),
+    test("cluster", &[], cluster),
     Test { tries: 3, descriptors: 15_100, ..test("scale", LIMIT, scale) },
 ];
 
@@ -142,11 +146,17 @@ impl Lab<'_> {
 
     /// A fresh server that has just answered for the first time.
     fn server(&self) -> std::result::Result<Server, String> {
+        self.server_with(None)
+    }
+
+    /// The same with one more variable of the environment.
+    fn server_with(&self, more: Option<(&'static str, String)>) -> std::result::Result<Server, String> {
         // What a test needs the server to allow goes here; servers pass over what they do not know.
-        let env = [
+        let mut env = vec![
             ("SALON_PING_INTERVAL", self.interval().as_millis().to_string()),
             ("SALON_MAX_CONNECTIONS", "19000".into()),
         ];
+        env.extend(more);
         let mut server = Server::start(self.spec, &env, self.cores)?;
         let start = Instant::now();
         loop {
@@ -393,6 +403,66 @@ fn senders(lab: &Lab, key: &'static str, window: usize) -> Result {
         outcome.faults.push("senders waited in vain".into());
     }
     Ok(outcome)
+}
+
+/// A Redis that ends with the test.
+struct Redis(std::process::Child);
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Two servers on one Redis; at one of them one person speaks to another. Only salon has this.
+fn cluster(lab: &Lab) -> Result {
+    if lab.spec.name != "salon" {
+        return Ok(Outcome::default());
+    }
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let port = port.map_err(|error| format!("no free port: {error}"))?.port().to_string();
+    let mut command = std::process::Command::new("redis-server");
+    command.args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no"]);
+    let redis =
+        command.stdout(std::process::Stdio::null()).spawn().map_err(|error| format!("redis-server: {error}"))?;
+    let _redis = Redis(redis);
+    let member = || {
+        let server = lab.server_with(Some(("REDIS_URL", format!("redis://127.0.0.1:{port}"))))?;
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(10) {
+            let mut visitor = Visitor::connect(server.address)?;
+            visitor.send(&visitor::get("/metrics", false))?;
+            if String::from_utf8_lossy(&visitor.answer(200)?).contains("\nsalon_redis_up 1\n") {
+                return Ok(server);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Err("no connection to Redis".to_string())
+    };
+    let (alone, one, two) = (lab.server()?, member()?, member()?);
+    let links = one.resident()?.saturating_sub(alone.resident()?);
+    let rounds = lab.pick(200, 10);
+    let mut faults = Vec::new();
+    // What the servers spend while one says 20 things so often.
+    let mut talk = |at: &Server| -> std::result::Result<[Duration; 2], String> {
+        let mut swarm = room(at, false, 1, 1)?;
+        swarm.idle(Duration::from_millis(200))?;
+        let before = [at.cpu()?, two.cpu()?];
+        for _ in 0..rounds {
+            swarm.say(0, 20);
+            swarm.finish()?;
+        }
+        swarm.idle(Duration::from_millis(200))?;
+        faults.extend(swarm.faults());
+        Ok([at.cpu()? - before[0], two.cpu()? - before[1]])
+    };
+    let [base, _] = talk(&alone)?;
+    let [published, received] = talk(&one)?;
+    let published = micros(published.saturating_sub(base), 20 * rounds);
+    let received = micros(received, 20 * rounds);
+    let figures = vec![("published", published), ("received", received), ("links-bytes", links as f64)];
+    Ok(Outcome { figures, faults })
 }
 
 /// So many connections at a time.
