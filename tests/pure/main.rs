@@ -1,6 +1,8 @@
 //! Pure tests: every core, literal bytes in, events and outputs compared.
 mod assets;
 mod budget;
+mod cluster_link;
+mod cluster_wire;
 mod config;
 mod dependencies;
 mod engineio_packet;

@@ -1,0 +1,163 @@
+//! The life of a connection to Redis, with literal bytes and a clock moved by hand.
+
+use salon::cluster::link::{Link, Reply, Role, Step, command, reply};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn address() -> SocketAddr {
+    "127.0.0.1:6379".parse().expect("an address")
+}
+
+fn greeting() -> Vec<Vec<u8>> {
+    vec![command(&[b"AUTH", b"secret"]), command(&[b"PING"])]
+}
+
+/// A link that has just come up.
+fn up(role: Role, now: Instant) -> Link {
+    let mut link = Link::new(role, now);
+    assert_eq!(link.expire(now), Some(Step::Resolve));
+    let Some(Step::Connect(to, bytes)) = link.resolved(vec![address()], greeting(), now) else { panic!("no attempt") };
+    assert_eq!((to, bytes), (address(), greeting().concat()));
+    assert_eq!(link.receive(&Reply::Fine), Ok(false));
+    assert_eq!(link.receive(&Reply::Fine), Ok(true));
+    assert!(link.is_up());
+    link
+}
+
+fn fails(step: Option<Step>) -> bool {
+    matches!(step, Some(Step::Fail { refused: false, .. }))
+}
+
+#[test]
+fn a_silent_link_is_asked_after_15_seconds_and_dead_10_seconds_later() {
+    for role in [Role::Publish, Role::Subscribe] {
+        let start = Instant::now();
+        let mut link = up(role, start);
+        assert_eq!(link.due(), start + 15 * SECOND);
+        assert_eq!(link.expire(start + 15 * SECOND - Duration::from_nanos(1)), None);
+        assert_eq!(link.expire(start + 15 * SECOND), Some(Step::Send(b"*1\r\n$4\r\nPING\r\n".to_vec())));
+        assert_eq!(link.due(), start + 25 * SECOND);
+        assert_eq!(link.expire(start + 24 * SECOND), None);
+        assert!(fails(link.expire(start + 25 * SECOND)));
+    }
+}
+
+#[test]
+fn any_byte_puts_the_question_off_and_an_answer_ends_it() {
+    let start = Instant::now();
+    let mut link = up(Role::Subscribe, start);
+    link.hear(start + 14 * SECOND);
+    assert_eq!(link.due(), start + 29 * SECOND);
+    assert!(matches!(link.expire(start + 29 * SECOND), Some(Step::Send(_))));
+    // Part of a long publication is a sign of life as well.
+    link.hear(start + 30 * SECOND);
+    assert_eq!(link.expire(start + 39 * SECOND), None);
+    assert_eq!(link.receive(&Reply::Fine), Ok(false));
+    link.hear(start + 39 * SECOND);
+    assert_eq!(link.due(), start + 54 * SECOND);
+}
+
+#[test]
+fn a_publication_that_is_not_answered_for_10_seconds_ends_the_link() {
+    let start = Instant::now();
+    let mut link = up(Role::Publish, start);
+    link.published(100, start + SECOND);
+    link.published(50, start + 2 * SECOND);
+    assert_eq!((link.due(), link.unanswered()), (start + 11 * SECOND, 150));
+    assert_eq!(link.receive(&Reply::Fine), Ok(false));
+    link.hear(start + 3 * SECOND);
+    assert_eq!((link.due(), link.unanswered()), (start + 12 * SECOND, 50));
+    assert_eq!(link.expire(start + 11 * SECOND), None);
+    assert!(fails(link.expire(start + 12 * SECOND)));
+}
+
+#[test]
+fn retries_slow_down_to_ten_seconds_with_jitter_and_a_success_starts_anew() {
+    let mut now = Instant::now();
+    let mut link = Link::new(Role::Publish, now);
+    let mut rests = Vec::new();
+    for random in [0, 512, 1023].into_iter().cycle().take(12) {
+        assert_eq!(link.expire(now), Some(Step::Resolve));
+        assert_eq!(link.failed(false, greeting(), random, now), None);
+        rests.push((link.due() - now).as_secs_f64());
+        now = link.due();
+    }
+    assert!((0.07..0.13).contains(&rests[0]), "{rests:?}");
+    assert!(rests[9..].iter().all(|rest| (7.5..12.5).contains(rest)), "{rests:?}");
+    assert!(rests[9] < rests[10] && rests[10] < rests[11], "{rests:?}");
+    assert_eq!(link.expire(now), Some(Step::Resolve));
+    link.resolved(vec![address()], greeting(), now);
+    link.receive(&Reply::Fine).expect("half the greeting");
+    link.receive(&Reply::Fine).expect("the other half");
+    assert_eq!(link.failed(false, greeting(), 512, now), None);
+    assert!(link.due() - now < Duration::from_millis(200));
+}
+
+#[test]
+fn each_address_is_tried_before_it_rests() {
+    let now = Instant::now();
+    let mut link = Link::new(Role::Publish, now);
+    link.expire(now);
+    let other: SocketAddr = "[::1]:6379".parse().expect("an address");
+    assert!(
+        matches!(link.resolved(vec![other, address()], greeting(), now), Some(Step::Connect(to, _)) if to == other)
+    );
+    assert!(matches!(link.failed(false, greeting(), 0, now), Some(Step::Connect(to, _)) if to == address()));
+    assert_eq!(link.failed(false, greeting(), 0, now), None);
+    // The name takes too long, and so does a Redis that says nothing.
+    now_fails(&mut link, Duration::from_secs(5));
+    let now = link.due();
+    link.expire(now);
+    link.resolved(vec![address()], greeting(), now);
+    assert_eq!(link.due(), now + 10 * SECOND);
+    assert!(fails(link.expire(now + 10 * SECOND)));
+}
+
+/// It rests, looks the name up, and gives that up after `time`.
+fn now_fails(link: &mut Link, time: Duration) {
+    let now = link.due();
+    assert_eq!(link.expire(now), Some(Step::Resolve));
+    assert_eq!(link.due(), now + time);
+    assert!(fails(link.expire(now + time)));
+    assert_eq!(link.failed(false, greeting(), 0, now + time), None);
+}
+
+#[test]
+fn a_refusal_is_tried_again_slowly() {
+    let now = Instant::now();
+    for error in ["WRONGPASS invalid username-password pair", "NOAUTH Authentication required.", "ERR invalid DB index"]
+    {
+        let mut link = Link::new(Role::Publish, now);
+        link.expire(now);
+        link.resolved(vec![address(), address()], greeting(), now);
+        let failure = link.receive(&Reply::Error(error.into()));
+        assert!(matches!(failure, Err(Step::Fail { refused: true, ref why }) if why.contains(error)), "{failure:?}");
+        // Not even at the next address.
+        assert_eq!(link.failed(true, greeting(), 512, now), None);
+        assert!(link.due() - now > 7 * SECOND);
+    }
+}
+
+#[test]
+fn replies() {
+    let message = |channel: &str, content: &str| Reply::Message(channel.into(), content.into());
+    for (bytes, expected) in [
+        ("+OK\r\n", Reply::Fine),
+        (":3\r\n", Reply::Fine),
+        ("$4\r\nPONG\r\n", Reply::Fine),
+        ("*2\r\n$4\r\npong\r\n$0\r\n\r\n", Reply::Fine),
+        ("-NOAUTH x\r\n", Reply::Error("NOAUTH x".into())),
+        ("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\nhi\r\n", message("c", "hi")),
+        ("*4\r\n$8\r\npmessage\r\n$2\r\nc*\r\n$2\r\ncx\r\n$4\r\na\r\nb\r\n", message("cx", "a\r\nb")),
+    ] {
+        assert_eq!(reply(bytes.as_bytes()), Ok(Some((expected, bytes.len()))), "{bytes:?}");
+        for length in 0..bytes.len() {
+            assert_eq!(reply(&bytes.as_bytes()[..length]), Ok(None), "{:?}", &bytes[..length]);
+        }
+    }
+    for senseless in ["*5\r\n", "*-1\r\n", "*x\r\n", "*1\r\n*1\r\n", "*11111111111111111111", "?\r\n", "HTTP/1.1\r\n"] {
+        assert!(reply(senseless.as_bytes()).is_err(), "{senseless:?}");
+    }
+}
