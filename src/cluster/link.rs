@@ -20,11 +20,9 @@ use std::time::{Duration, Instant};
 
 /// How long a name may take to become an address.
 const RESOLVE_TIME: Duration = Duration::from_secs(5);
-/// How long connecting, TLS and the greeting may take.
-const GREET_TIME: Duration = Duration::from_secs(10);
 /// A link without a byte for this long is asked; Azure closes one after ten idle minutes.
 const QUIET: Duration = Duration::from_secs(15);
-/// How long the answer to a question may take.
+/// How long the answer to a command may take; of the greeting, with connecting and TLS.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// From the first retry to the slowest, which also follows a refusal: somebody has to change a password first.
 const RETRY: Duration = Duration::from_millis(100);
@@ -40,10 +38,8 @@ pub enum Role {
 /// Something that Redis sends.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// `OK`, `PONG`, a number, or (of PING on a subscribed link) an array of those.
+    /// `OK`, `PONG`, a number, or (of PING and SUBSCRIBE on a subscribed link) an array of those.
     Fine,
-    /// So many subscriptions are in force. RESP2 answers each channel of a SUBSCRIBE alone.
-    Subscribed,
     /// A publication: channel and content.
     Message(Vec<u8>, Vec<u8>),
     /// It does not do what it was asked.
@@ -83,7 +79,6 @@ pub fn reply(bytes: &[u8]) -> Result<Option<(Reply, usize)>, &'static str> {
     let reply = match &*text(elements.next()) {
         b"message" => Reply::Message(text(elements.next()), text(elements.next())),
         b"pmessage" => Reply::Message(text(elements.nth(1)), text(elements.next())),
-        b"subscribe" | b"psubscribe" => Reply::Subscribed,
         _ => Reply::Fine,
     };
     Ok(Some((reply, used)))
@@ -97,22 +92,13 @@ pub fn command(words: &[&[u8]]) -> Vec<u8> {
     out.into()
 }
 
-/// What we wait for.
-enum Owed {
-    /// Part of the greeting.
-    Greeting,
-    Pong,
-    /// The answer to a PUBLISH of so many bytes.
-    Published(Instant, usize),
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Until when it rests.
     Down(Instant),
     /// The time by which it must have gone on.
     Resolving(Instant),
-    Greeting(Instant),
+    Greeting,
     Up,
 }
 
@@ -135,12 +121,12 @@ pub struct Link {
     state: State,
     /// Addresses of the host that are not tried yet, the next at the end.
     addresses: Vec<SocketAddr>,
-    owed: VecDeque<Owed>,
+    /// The answers we wait for: when each command was sent, and of a publication how long it was.
+    owed: VecDeque<(Instant, usize)>,
     /// Bytes of publications that are not answered yet.
     unanswered: usize,
-    /// When the last byte came, and whether it was asked for one since.
+    /// When the last byte came.
     heard: Instant,
-    asked: bool,
     /// Failures since it was up.
     failures: u32,
 }
@@ -155,7 +141,6 @@ impl Link {
             owed: VecDeque::new(),
             unanswered: 0,
             heard: now,
-            asked: false,
             failures: 0,
         }
     }
@@ -172,15 +157,12 @@ impl Link {
 
     /// When [`Link::expire`] wants to be called.
     pub fn due(&self) -> Instant {
-        match self.state {
-            State::Down(at) | State::Resolving(at) | State::Greeting(at) => at,
-            State::Up => {
-                let silence = self.heard + if self.asked { QUIET + ANSWER_TIME } else { QUIET };
-                match self.owed.front() {
-                    Some(Owed::Published(at, _)) => silence.min(*at + ANSWER_TIME),
-                    _ => silence,
-                }
-            }
+        match (self.state, self.owed.front()) {
+            (State::Down(at) | State::Resolving(at), _) => at,
+            // Publications may come in for long before the answer does, and are signs of life.
+            (_, Some((at, _))) if self.role == Role::Subscribe => self.heard.max(*at) + ANSWER_TIME,
+            (_, Some((at, _))) => *at + ANSWER_TIME,
+            (_, None) => self.heard + QUIET,
         }
     }
 
@@ -196,11 +178,10 @@ impl Link {
                 Some(Step::Resolve)
             }
             State::Resolving(_) => fail("the look-up of the host's name takes too long"),
-            State::Greeting(_) => fail("no connection in time"),
-            State::Up if self.asked || self.due() < self.heard + QUIET => fail("it does not answer"),
+            State::Greeting => fail("no connection in time"),
+            State::Up if !self.owed.is_empty() => fail("it does not answer"),
             State::Up => {
-                self.asked = true;
-                self.owed.push_back(Owed::Pong);
+                self.owed.push_back((now, 0));
                 Some(Step::Send(command(&[b"PING"])))
             }
         }
@@ -216,11 +197,9 @@ impl Link {
 
     fn connect(&mut self, greeting: Vec<Vec<u8>>, now: Instant) -> Option<Step> {
         let address = self.addresses.pop()?;
-        self.state = State::Greeting(now + GREET_TIME);
-        self.owed = greeting.iter().map(|_| Owed::Greeting).collect();
-        self.unanswered = 0;
+        self.state = State::Greeting;
+        self.owed = greeting.iter().map(|_| (now, 0)).collect();
         self.heard = now;
-        self.asked = false;
         Some(Step::Connect(address, greeting.concat()))
     }
 
@@ -241,7 +220,7 @@ impl Link {
 
     /// A PUBLISH of so many bytes was sent.
     pub fn published(&mut self, bytes: usize, now: Instant) {
-        self.owed.push_back(Owed::Published(now, bytes));
+        self.owed.push_back((now, bytes));
         self.unanswered += bytes;
     }
 
@@ -255,24 +234,22 @@ impl Link {
         if matches!(reply, Reply::Message(..)) {
             return Ok(false);
         }
-        self.asked = false;
-        match (self.owed.pop_front(), reply) {
-            (Some(Owed::Greeting), Reply::Error(text)) => {
+        let Some((_, bytes)) = self.owed.pop_front() else {
+            return Err(Step::Fail { why: "it answers what nobody has asked".into(), refused: false });
+        };
+        self.unanswered -= bytes;
+        match (self.state, reply) {
+            (State::Greeting, Reply::Error(text)) => {
                 let refused = ["NOAUTH", "WRONGPASS", "NOPERM", "ERR"].iter().any(|code| text.starts_with(code));
                 Err(Step::Fail { why: format!("it refuses us: {text}"), refused })
             }
-            (Some(Owed::Greeting), _) if self.owed.is_empty() => {
+            (State::Greeting, _) if self.owed.is_empty() => {
                 self.state = State::Up;
                 self.failures = 0;
                 self.addresses.clear();
                 Ok(true)
             }
-            (Some(Owed::Published(_, bytes)), _) => {
-                self.unanswered -= bytes;
-                Ok(false)
-            }
-            (Some(_), _) => Ok(false),
-            (None, _) => Err(Step::Fail { why: "it answers what nobody has asked".into(), refused: false }),
+            _ => Ok(false),
         }
     }
 

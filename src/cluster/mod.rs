@@ -270,7 +270,7 @@ impl Cluster {
                     log::warn!("redis: {:?} refuses a publication: {text} ({more} more lines before)", self.url);
                 }
             }
-            Reply::Fine | Reply::Subscribed => {}
+            Reply::Fine => {}
         }
         Some(used)
     }
