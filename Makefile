@@ -17,7 +17,7 @@ COUNTS = cargo run --release --locked --quiet --example counts $(SEAMS:%=--confi
 # Programs of the system administrator count too: nginx and haproxy live there.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test windows test-windows package test-package cluster counts bench bench-peers soak audit clean
+.PHONY: build run test windows test-windows package test-package cluster counts bench bench-peers soak fuzz fuzz-corpus audit clean
 .PHONY: system system-package system-wine need-build need-test
 build: need-build static/node_modules/.package-lock.json
 	cargo build --release --locked
@@ -71,6 +71,28 @@ test-package: need-test system package tests/node_modules/.package-lock.json
 # Three servers behind nginx and HAProxy as README shows them, 300 clients, a minute each; make test has a short form.
 cluster: build need-test system tests/node_modules/.package-lock.json
 	SALON_BIN=target/release/salon SALON_CLIENTS=300 SALON_SECONDS=60 node --test tests/cluster/sticky.test.mjs
+
+# Each target of tests/fuzz for FUZZ_SECONDS, from what was found before; what is new goes to tests/out/fuzz, and so does an
+# input that breaks something. RUSTC_BOOTSTRAP: libFuzzer wants to know which branches were taken, which stable Rust does not
+# offer. `make fuzz-corpus` then keeps the smallest set of inputs that reaches all the code, for `make test` to replay.
+FUZZ_SECONDS = 60
+FUZZ_TARGETS = $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))
+FUZZ_TOOL = tests/out/cargo/bin/cargo-fuzz
+# $(call fuzz,TARGET,DIRECTORIES,FLAGS OF LIBFUZZER)
+fuzz = env RUSTC_BOOTSTRAP=1 $(FUZZ_TOOL) run --fuzz-dir tests/fuzz --target-dir target/fuzz -s none $(1) $(2) -- \
+	-artifact_prefix=$(CURDIR)/tests/out/fuzz/$(1)- -rss_limit_mb=1024 -timeout=10 $(3)
+fuzz: need-build static/node_modules/.package-lock.json $(FUZZ_TOOL)
+	@$(foreach target,$(FUZZ_TARGETS),mkdir -p tests/out/fuzz/$(target) && tests/run 'fuzz $(target)' '^Done ' \
+		$(call fuzz,$(target),tests/out/fuzz/$(target) tests/fuzz/corpus/$(target),-max_total_time=$(FUZZ_SECONDS)) &&) true
+
+fuzz-corpus: need-build static/node_modules/.package-lock.json $(FUZZ_TOOL)
+	@$(foreach target,$(FUZZ_TARGETS),mkdir -p tests/out/fuzz/$(target) && rm -rf tests/out/fuzz/kept && mkdir tests/out/fuzz/kept && \
+		tests/run 'fuzz-corpus $(target)' - $(call fuzz,$(target),tests/out/fuzz/kept tests/out/fuzz/$(target) \
+		tests/fuzz/corpus/$(target),-set_cover_merge=1) && \
+		rm -rf tests/fuzz/corpus/$(target) && mv tests/out/fuzz/kept tests/fuzz/corpus/$(target) &&) true
+
+$(FUZZ_TOOL):
+	$(STEP) 'cargo install cargo-fuzz' - cargo install --quiet --locked --root tests/out/cargo cargo-fuzz@0.13.2
 
 # Writes tests/counts/counts.txt anew.
 counts: need-build system static/node_modules/.package-lock.json

@@ -8,7 +8,8 @@
 //! - `heartbeat`: when pings leave, and when those who do not answer are closed
 //! - `hours`: hours of chat, in seconds
 //! - `limits`: what those run into who want too much
-//! - `scripts`: random scripts, well-behaved and not
+//! - `play`: scripts of what clients and visitors do, well-behaved and not
+//! - `scripts`: fixed ones and random ones
 //!
 //! Pipes and rules are part of the server only in builds with debug assertions.
 
@@ -22,5 +23,7 @@ mod client;
 mod heartbeat;
 mod hours;
 mod limits;
+#[allow(dead_code)]
+mod play;
 mod scripts;
 mod stage;
