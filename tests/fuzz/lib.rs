@@ -30,6 +30,9 @@ fn small() -> Config {
     Config { max_head: 256, max_headers: 8, max_payload: 100, max_fragments: 4, max_depth: 8, ..Config::default() }
 }
 
+/// Packets of a payload.
+const MOST: usize = 50;
+
 /// The first byte says where the rest is cut in two.
 fn cut(data: &[u8]) -> Option<(&[u8], usize)> {
     let (at, data) = data.split_first()?;
@@ -83,12 +86,13 @@ pub fn payload_v4(data: &[u8]) {
     if let Ok(text) = ws::Text::try_from(Bytes::copy_from_slice(data)) {
         let _ = packet::decode(text);
     }
-    let Ok(packets) = packet::decode_payload(Bytes::copy_from_slice(data)) else { return };
+    let Ok(packets) = packet::decode_payload(Bytes::copy_from_slice(data), MOST) else { return };
+    assert!(packets.len() <= MOST);
     assert_eq!(packets.len(), 1 + data.iter().filter(|byte| **byte == 0x1e).count());
     let encoded: Vec<Bytes> = packets.iter().filter_map(message).map(|message| message.packet()).collect();
     let messages: Vec<_> = packets.into_iter().filter(|packet| matches!(packet, packet::Packet::Message(_))).collect();
     if !messages.is_empty() {
-        assert_eq!(packet::decode_payload(packet::payload(&encoded).into()), Ok(messages));
+        assert_eq!(packet::decode_payload(packet::payload(&encoded).into(), MOST), Ok(messages));
     }
 }
 
@@ -106,7 +110,7 @@ fn message(packet: &packet::Packet) -> Option<packet::Encoded> {
 pub fn payload_v3(data: &[u8]) {
     let bytes = Bytes::copy_from_slice(data);
     let mut packets = Vec::new();
-    for result in [v3::decode_payload(bytes.clone(), false), v3::decode_payload(bytes.clone(), true)] {
+    for result in [v3::decode_payload(bytes.clone(), false, MOST), v3::decode_payload(bytes.clone(), true, MOST)] {
         packets.extend(result.unwrap_or_default());
     }
     for version in [Version::V2, Version::V3] {
@@ -123,7 +127,7 @@ pub fn payload_v3(data: &[u8]) {
         let (body, content_type) = v3::payload(&encoded, version, base64);
         assert!(body.len() <= encoded.iter().map(|packet| v3::framed_length(packet)).sum());
         assert!(v3::jsonp(7, &body).is_ascii());
-        let again = v3::decode_payload(body.into(), content_type.starts_with("application/"));
+        let again = v3::decode_payload(body.into(), content_type.starts_with("application/"), usize::MAX);
         assert_eq!(again.map_or(0, |packets| packets.len()), encoded.len(), "{encoded:?}");
     }
 }
