@@ -18,7 +18,7 @@
 
 use crate::config::Config;
 use crate::engineio;
-use crate::history::{self, History, Said, Stamp};
+use crate::history::{self, History, Position, Said, Stamp, Wanted};
 use crate::metrics::Metrics;
 use crate::slab::SocketKey;
 use crate::socketio::{App, Cx, Event, MAX_PEOPLE, Person, Reason, To, packet};
@@ -26,7 +26,15 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::HashMap;
-use std::time::Instant;
+use std::mem;
+use std::time::{Duration, Instant};
+
+/// How long a server that starts waits for what others tell of the time before.
+const LEARNING_TIME: Duration = Duration::from_secs(2);
+/// Who may wait for that; others get what there is.
+const MAX_WAITING: usize = 1_000;
+/// Parts of histories that are taken from others: some megabytes, whatever they say.
+const MAX_PARTS: usize = 64;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -60,6 +68,15 @@ struct Message<'a> {
 struct Options<'a> {
     #[serde(borrow)]
     id: &'a RawValue,
+}
+
+/// What another server tells of its history.
+#[derive(Deserialize)]
+struct Told<'a> {
+    boot: String,
+    #[serde(borrow)]
+    messages: Vec<&'a RawValue>,
+    more: bool,
 }
 
 #[derive(Serialize)]
@@ -101,6 +118,11 @@ pub struct Chat {
     elsewhere: usize,
     people_elsewhere: Vec<Person>,
     history: History,
+    /// Until then other servers may tell what was said before this one started; who asks for the history waits for it.
+    learning_until: Option<Instant>,
+    waiting: Vec<(SocketKey, u64, Wanted)>,
+    /// Parts of their histories that are still taken.
+    parts_left: usize,
     /// Events refused since the start.
     pub refused: u64,
 }
@@ -110,7 +132,19 @@ impl Chat {
     pub fn new(config: Config) -> Chat {
         let history = History::new(&config);
         let (users, people_elsewhere) = (HashMap::new(), Vec::new());
-        Chat { config, users, here: 0, changes: 0, elsewhere: 0, people_elsewhere, history, refused: 0 }
+        Chat {
+            config,
+            users,
+            here: 0,
+            changes: 0,
+            elsewhere: 0,
+            people_elsewhere,
+            history,
+            learning_until: None,
+            waiting: Vec::new(),
+            parts_left: MAX_PARTS,
+            refused: 0,
+        }
     }
 
     fn add_user(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
@@ -201,10 +235,46 @@ impl Chat {
         }
         let wanted = event.args.first().map(|raw| serde_json::from_str(raw.get()));
         let wanted = wanted.transpose().map_err(|_| "neither {last} nor {since: {boot, n}}")?.unwrap_or_default();
-        if let Some(number) = event.ack {
-            cx.ack(socket, number, &(self.history.answer(&wanted),), &[]);
+        match event.ack {
+            Some(number) if self.learning_until.is_some() && self.waiting.len() < MAX_WAITING => {
+                self.waiting.push((socket, number, wanted));
+            }
+            Some(number) => cx.ack(socket, number, &(self.history.answer(&wanted),), &[]),
+            None => {}
         }
         Ok(())
+    }
+
+    /// What was said before this server started is here, or does not come.
+    fn learned(&mut self, cx: &mut Cx) {
+        self.learning_until = None;
+        self.history.sync();
+        for (socket, number, wanted) in mem::take(&mut self.waiting) {
+            cx.ack(socket, number, &(self.history.answer(&wanted),), &[]);
+        }
+    }
+
+    /// A message from the history of another server.
+    fn recall(&mut self, raw: &RawValue, now: Instant) -> Option<()> {
+        let (said, sender) = self.read(raw)?;
+        let (id, time) = (said.id?, said.time?);
+        if self.history.known(&sender, &id).is_none()
+            && let Some(n) = self.history.number_before()
+        {
+            let Said { username, message, user, .. } = said;
+            let message = Message { username, message, user: user.as_deref(), n, id: &id, time };
+            let json = serde_json::to_vec(&message).expect("memory takes it");
+            self.history.keep_before(Stamp { n, time }, &sender, &id, json.into(), now);
+        }
+        Some(())
+    }
+
+    /// A message of another server and its sender, if it is one that we could have taken.
+    fn read<'a>(&self, raw: &'a RawValue) -> Option<(Said<'a>, String)> {
+        let said: Said = serde_json::from_str(raw.get()).ok()?;
+        let sender = said.sender().filter(|name| name.chars().count() <= self.config.max_name)?;
+        packet::string(said.message).filter(|text| text.len() <= self.config.max_text)?;
+        Some((said, sender))
     }
 
     fn list(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) {
@@ -220,10 +290,8 @@ impl Chat {
     /// A message of another server: as our own, but with its id and time if it has any. `None`: it is not of that form.
     fn heard(&mut self, cx: &mut Cx, event: &Event) -> Option<()> {
         let [raw] = event.args else { return None };
-        let said: Said = serde_json::from_str(raw.get()).ok()?;
-        let sender = said.sender().filter(|name| name.chars().count() <= self.config.max_name)?;
-        packet::string(said.message).filter(|text| text.len() <= self.config.max_text)?;
-        let id = said.id.unwrap_or_else(|| cx.fresh_id().to_string());
+        let (mut said, sender) = self.read(raw)?;
+        let id = said.id.take().unwrap_or_else(|| cx.fresh_id().to_string());
         if self.history.known(&sender, &id).is_none() {
             let stamp = Stamp { n: self.history.number(), time: said.time.unwrap_or(cx.time()) };
             let Said { username, message, user, .. } = said;
@@ -238,7 +306,8 @@ impl Chat {
 
 impl App for Chat {
     fn start(&mut self, cx: &mut Cx) {
-        self.history.begin(cx.fresh_id().to_string(), self.config.history.as_deref());
+        self.history.begin(cx.fresh_id().to_string(), &self.config);
+        self.learning_until = self.config.redis.as_ref().map(|_| cx.now() + LEARNING_TIME);
     }
 
     fn commit(&mut self, now: Instant) {
@@ -246,11 +315,14 @@ impl App for Chat {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.history.next_deadline()
+        self.history.next_deadline().into_iter().chain(self.learning_until).min()
     }
 
-    fn expire(&mut self, now: Instant) {
-        self.history.expire(now);
+    fn expire(&mut self, cx: &mut Cx) {
+        self.history.expire(cx.now());
+        if self.learning_until.is_some_and(|until| until <= cx.now()) {
+            self.learned(cx);
+        }
     }
 
     fn event(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) {
@@ -336,6 +408,30 @@ impl App for Chat {
             {
                 let presence = Presence { username: &username, num_users: self.count(), user };
                 cx.broadcast(&To { local: true, ..To::default() }, "user left", &(presence,), &[]);
+            }
+        }
+    }
+
+    fn tell(&self, question: &RawValue) -> Option<String> {
+        let wanted = serde_json::from_str(question.get()).ok().filter(|_| self.history.is_on())?;
+        serde_json::to_string(&self.history.answer(&wanted)).ok()
+    }
+
+    fn learn(&mut self, cx: &mut Cx, answer: &RawValue) -> Option<String> {
+        let told: Option<Told> = serde_json::from_str(answer.get()).ok().filter(|_| self.parts_left > 0);
+        self.parts_left = self.parts_left.saturating_sub(1);
+        let last = told.as_ref().filter(|told| told.more).and_then(|told| told.messages.last());
+        let last = last.and_then(|last| serde_json::from_str::<Said>(last.get()).ok()?.n);
+        for raw in told.iter().flat_map(|told| &told.messages) {
+            self.recall(raw, cx.now());
+        }
+        match (last, told) {
+            (Some(n), Some(Told { boot, .. })) => {
+                serde_json::to_string(&Wanted { since: Some(Position { boot, n }), last: None }).ok()
+            }
+            _ => {
+                self.learned(cx);
+                None
             }
         }
     }

@@ -48,7 +48,7 @@ pub struct Stamp {
 }
 
 /// Which messages are asked for: all after a position, or the last; all that are kept, if nothing is said.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Wanted {
     pub since: Option<Position>,
@@ -56,7 +56,7 @@ pub struct Wanted {
 }
 
 /// A place between two messages.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Position {
     pub boot: String,
     /// The message before it.
@@ -122,6 +122,10 @@ pub struct History {
     last: u64,
     /// The newest message that is no longer here.
     dropped: u64,
+    /// The last number before those of this start. Below are some left for what was said elsewhere before it.
+    start: u64,
+    /// The last of those that was given.
+    before: u64,
     file: Option<Journal>,
 }
 
@@ -137,15 +141,28 @@ impl History {
             hasher: RandomState::new(),
             last: 0,
             dropped: 0,
+            start: 0,
+            before: 0,
             file: None,
         }
     }
 
-    /// Goes on with the history in `file`, or begins one that is called `boot`. What is wrong with the file is said in one
+    /// Goes on with the history in the file of `config`, or begins one that is called `boot`. What is wrong with the file is said in one
     /// line: messages are kept in any case.
-    pub fn begin(&mut self, boot: String, file: Option<&Path>) {
+    pub fn begin(&mut self, boot: String, config: &Config) {
         self.boot = boot;
-        let Some(path) = file.filter(|_| self.is_on()) else { return };
+        if let Some(path) = config.history.as_deref().filter(|_| self.is_on()) {
+            self.open(path);
+        }
+        self.before = self.last;
+        // What is kept from before, or comes from elsewhere, must not share a number with what is said from now on.
+        if self.last > 0 || config.redis.is_some() {
+            self.last += SKIP;
+        }
+        self.start = self.last;
+    }
+
+    fn open(&mut self, path: &Path) {
         let lock = match lock(&beside(path, ".lock")) {
             Ok(lock) => lock,
             Err(()) => return log::warn!("history: another process has {path:?}; what is said here is not written"),
@@ -189,7 +206,6 @@ impl History {
             damaged += usize::from(!understood && (first || !torn));
             first = false;
         }
-        self.last += SKIP;
         Ok(match damaged {
             0 if torn || first => Loaded::Torn,
             0 => Loaded::Sound,
@@ -223,9 +239,16 @@ impl History {
         self.file.as_ref()?.due
     }
 
-    /// Syncs the file, or writes it anew.
+    /// Does what is due.
     pub fn expire(&mut self, now: Instant) {
-        if self.next_deadline().is_some_and(|due| due <= now)
+        if self.next_deadline().is_some_and(|due| due <= now) {
+            self.sync();
+        }
+    }
+
+    /// Syncs the file, or writes it anew, if it has changed.
+    pub fn sync(&mut self) {
+        if self.next_deadline().is_some()
             && let Some(mut journal) = self.file.take()
         {
             journal.due = None;
@@ -277,12 +300,39 @@ impl History {
         self.known.insert(key, stamp);
         self.bytes += json.len() + OVERHEAD;
         self.messages.push_back(Kept { n: stamp.n, key, json });
+        self.drop_oldest();
+    }
+
+    fn drop_oldest(&mut self) {
         while (self.messages.len() > self.limits[0] || self.bytes > self.limits[1])
             && let Some(oldest) = self.messages.pop_front()
         {
             self.bytes -= oldest.json.len() + OVERHEAD;
             self.known.remove(&oldest.key);
-            self.dropped = oldest.n;
+            self.dropped = self.dropped.max(oldest.n);
+        }
+    }
+
+    /// The number for a message that was said elsewhere before this start, to be kept with [`History::keep_before`]; `None`
+    /// if there is no room for it.
+    pub fn number_before(&mut self) -> Option<u64> {
+        // What has come since has used the room up.
+        let room = self.is_on() && self.before + 1 < self.start && self.dropped < self.start;
+        self.before += u64::from(room);
+        room.then_some(self.before)
+    }
+
+    /// Keeps such a message: before all that was said since the start. The file is written anew for it.
+    pub fn keep_before(&mut self, stamp: Stamp, sender: &str, id: &str, json: Bytes, now: Instant) {
+        let key = self.hasher.hash_one((sender, id));
+        let place = self.messages.partition_point(|message| message.n < stamp.n);
+        self.known.insert(key, stamp);
+        self.bytes += json.len() + OVERHEAD;
+        self.messages.insert(place, Kept { n: stamp.n, key, json });
+        self.drop_oldest();
+        if let Some(journal) = &mut self.file {
+            journal.limit = 0;
+            journal.due.get_or_insert(now + SYNC_TIME);
         }
     }
 

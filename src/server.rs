@@ -242,7 +242,7 @@ impl<A: App> Server<A> {
         self.engine.expire();
         self.io.expire(&mut self.engine);
         self.links.expire(self.now);
-        self.app.expire(self.now);
+        self.app.expire(&mut self.io.cx(&mut self.engine));
         self.pump();
     }
 

@@ -7,6 +7,7 @@
 //! | `socket.io-request#NSP#` | questions and orders to all servers | all |
 //! | `socket.io-response#NSP#` | their answers | servers for Node; we ask nothing |
 //! | `socket.io-users#/#` | how many users a node has ([`presence`]) | us |
+//! | `socket.io-history#BOOT#` | `{from, ask}` or `{from, tell}`: what that node has missed, a part at a time | us |
 //!
 //! [`Cluster`] knows no socket and no clock: it is told what came, and leaves [`Output`]s and [`Event`]s, as the engine does.
 //! While Redis is away the chat goes on here; what should have been published is dropped and counted.
@@ -23,6 +24,7 @@ use crate::socketio::{Person, Publication};
 use link::{Link, Reply, Role, Step, command};
 use presence::Presence;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -30,6 +32,24 @@ use wire::Broadcast;
 
 /// One message of Redis; longer, and the link is given up. Far above what is taken from one publication.
 const MAX_INPUT: usize = 16 * 1024 * 1024;
+
+/// The first question to a node.
+const EVERYTHING: &str = "{}";
+/// Nodes that are asked for what we have missed: one alone may be as new as we are.
+const MAX_ASKED: usize = 3;
+/// A publication that tells may have this much above `max_payload`: one message above the limit of a part, or a part.
+const MAX_PART: usize = 512 * 1024;
+
+/// A question for the history of a node, or its answer; the application has made both.
+#[derive(Serialize, Deserialize)]
+struct Missed<'a> {
+    /// The boot of the node that asks or tells.
+    from: &'a str,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    ask: Option<&'a RawValue>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    tell: Option<&'a RawValue>,
+}
 
 /// What happened elsewhere.
 #[derive(Debug)]
@@ -40,6 +60,10 @@ pub enum Event {
     Request(&'static str, Request),
     /// The users of other nodes have changed: how many, some of them, and those who were on one that died.
     Users { users: usize, people: Vec<Person>, lost: Vec<Person> },
+    /// That node asks this.
+    Asked(String, Box<RawValue>),
+    /// That node tells this.
+    Told(String, Box<RawValue>),
 }
 
 /// What is to be done with the connection of a link.
@@ -101,6 +125,8 @@ pub struct Cluster {
     namespaces: &'static [&'static str],
     links: [Link; 2],
     pub presence: Presence,
+    /// Boots of the nodes that were asked for what we have missed.
+    asked: Vec<String>,
     /// Since when a link is missing, and how much had been dropped then; `None`: both are there.
     outage: Option<(Instant, u64)>,
     /// Why, as it was last said.
@@ -126,6 +152,7 @@ impl Cluster {
             uid: uid[..6].to_owned(),
             namespaces,
             links: [Link::new(Role::Publish, now), Link::new(Role::Subscribe, now)],
+            asked: Vec::new(),
             outage: Some((now, 0)),
             complaint: String::new(),
             outputs: VecDeque::new(),
@@ -207,12 +234,17 @@ impl Cluster {
             self.namespaces.iter().map(move |namespace| format!("{prefix}{what}#{namespace}#"))
         };
         let patterns: Vec<String> = of("").map(|channel| channel + "*").collect();
-        let channels: Vec<String> = of("-request").chain([self.users_channel()]).collect();
+        let own = [self.users_channel(), self.history_channel(self.presence.boot())];
+        let channels: Vec<String> = of("-request").chain(own).collect();
         self.links[role as usize].greeting(&self.url, &patterns, &channels)
     }
 
     fn users_channel(&self) -> String {
         format!("{}-users#/#", self.config.redis_prefix)
+    }
+
+    fn history_channel(&self, boot: &str) -> String {
+        format!("{}-history#{boot}#", self.config.redis_prefix)
     }
 
     /// The connection of a link is gone.
@@ -288,7 +320,15 @@ impl Cluster {
     fn message(&mut self, channel: &[u8], content: &[u8], now: Instant) {
         let prefix = self.config.redis_prefix.as_bytes();
         let result = match channel.strip_prefix(prefix).and_then(|name| str::from_utf8(name).ok()) {
-            Some("-users#/#") => self.presence.receive(content, now).map(|()| self.users(Vec::new())),
+            Some("-users#/#") => self.presence.receive(content, now).map(|boot| {
+                self.users(Vec::new());
+                let new = boot.filter(|boot| self.asked.len() < MAX_ASKED && !self.asked.contains(boot));
+                if let Some(boot) = new {
+                    self.ask(&boot, EVERYTHING, now);
+                    self.asked.push(boot);
+                }
+            }),
+            Some(name) if name.starts_with("-history#") => self.missed(content),
             Some(name) => match name.strip_prefix("-request#").and_then(|name| name.strip_suffix('#')) {
                 Some(namespace) => self.request(namespace, content),
                 None => self.broadcast(content),
@@ -329,6 +369,36 @@ impl Cluster {
             self.events.push_back(Event::Request(namespace, request));
         }
         Some(())
+    }
+
+    fn missed(&mut self, content: &[u8]) -> Option<()> {
+        if content.len() > self.config.max_payload + MAX_PART {
+            return None;
+        }
+        let Missed { from, ask, tell } = serde_json::from_slice(content).ok()?;
+        let from = Some(from.to_owned()).filter(|from| from.len() <= 64)?;
+        self.events.push_back(match (ask, tell) {
+            (Some(ask), None) => Event::Asked(from, ask.to_owned()),
+            (None, Some(tell)) if self.asked.contains(&from) => Event::Told(from, tell.to_owned()),
+            _ => return None,
+        });
+        Some(())
+    }
+
+    /// Asks a node for what we have missed.
+    pub fn ask(&mut self, boot: &str, question: &str, now: Instant) {
+        self.send_missed(boot, Some(question), None, now);
+    }
+
+    /// Answers a node that has asked that.
+    pub fn tell_missed(&mut self, boot: &str, answer: &str, now: Instant) {
+        self.send_missed(boot, None, Some(answer), now);
+    }
+
+    fn send_missed(&mut self, boot: &str, ask: Option<&str>, tell: Option<&str>, now: Instant) {
+        let [ask, tell] = [ask, tell].map(|json| json.and_then(|json| serde_json::from_str(json).ok()));
+        let content = serde_json::to_vec(&Missed { from: self.presence.boot(), ask, tell });
+        self.send(&self.history_channel(boot), &content.expect("memory takes it"), now);
     }
 
     /// Publishes what sockets of other servers are to have, or what those servers have asked for.

@@ -80,6 +80,11 @@ impl Presence {
         self.nodes.values().any(|node| node.people.iter().any(|known| known.username == name))
     }
 
+    /// By what others know this start of the node.
+    pub fn boot(&self) -> &str {
+        &self.boot
+    }
+
     /// The link is there: the others shall tell, and be told.
     pub fn greet(&mut self) {
         (self.tell, self.hello) = (true, true);
@@ -123,15 +128,15 @@ impl Presence {
         serde_json::to_vec(&note).expect("memory takes it")
     }
 
-    /// Takes what another node tells. `None`: that makes no sense.
-    pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Option<()> {
+    /// Takes what another node tells; returns the boot of one that stays. `None`: that makes no sense.
+    pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Option<Option<String>> {
         let note: Note = serde_json::from_slice(bytes).ok()?;
         let known = self.nodes.contains_key(&note.node) || self.nodes.len() < MAX_NODES;
         let short = note.node.len() <= 64
             && note.boot.len() <= 64
             && note.people.iter().all(|person| person.username.len() <= 1_024 && person.user.len() <= 64);
         if note.boot == self.boot {
-            return Some(());
+            return Some(None);
         }
         if !known || !short || note.people.len() > MAX_PEOPLE || note.users > MAX_USERS {
             return None;
@@ -144,12 +149,13 @@ impl Presence {
         let beat = Duration::from_millis(note.beat).clamp(FASTEST_BEAT, SLOWEST_BEAT);
         let forget_at = now + beat * BEATS;
         let Note { node, boot, users, people, bye, .. } = note;
+        let stays = (!bye).then(|| boot.clone());
         match users {
             // The last word of an earlier start of that node may come late.
             _ if bye && self.nodes.get(&node).is_some_and(|known| known.boot != boot) => {}
             0 => drop(self.nodes.remove(&node)),
             _ => drop(self.nodes.insert(node, Node { boot, users, people, forget_at })),
         }
-        Some(())
+        Some(stays)
     }
 }

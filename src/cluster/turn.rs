@@ -100,6 +100,16 @@ impl<A: App> Server<A> {
             Some(Event::Users { users, people, lost }) => {
                 self.app.elsewhere(&mut self.io.cx(&mut self.engine), users, people, &lost);
             }
+            Some(Event::Asked(node, question)) => {
+                if let Some(answer) = self.app.tell(&question) {
+                    cluster.tell_missed(&node, &answer, now);
+                }
+            }
+            Some(Event::Told(node, answer)) => {
+                if let Some(question) = self.app.learn(&mut self.io.cx(&mut self.engine), &answer) {
+                    cluster.ask(&node, &question, now);
+                }
+            }
             None => {}
         }
         match output {

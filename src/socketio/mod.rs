@@ -51,7 +51,7 @@ pub trait App {
     }
 
     /// Does what is due.
-    fn expire(&mut self, _now: Instant) {}
+    fn expire(&mut self, _cx: &mut Cx) {}
 
     /// A client asks for a socket in `namespace`; an error is the message of its CONNECT_ERROR.
     fn admit(&mut self, _namespace: &str, _auth: Option<&RawValue>) -> Result<(), String> {
@@ -94,6 +94,16 @@ pub trait App {
     /// told them in its own words; otherwise they get it as it is.
     fn relayed(&mut self, _cx: &mut Cx, _event: &Event) -> bool {
         false
+    }
+
+    /// Another node asks for what it has missed. Question and answer are JSON.
+    fn tell(&self, _question: &RawValue) -> Option<String> {
+        None
+    }
+
+    /// Another node has answered; returns the next question to it, if there is one.
+    fn learn(&mut self, _cx: &mut Cx, _answer: &RawValue) -> Option<String> {
+        None
     }
 
     /// Figures of the application's own.
@@ -790,7 +800,12 @@ impl Cx<'_> {
         }
     }
 
-    /// Milliseconds since 1970.
+    /// The time of the turn.
+    pub fn now(&self) -> Instant {
+        self.engine.now()
+    }
+
+    /// The same in milliseconds since 1970.
     pub fn time(&self) -> u64 {
         self.io.time
     }

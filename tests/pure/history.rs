@@ -37,8 +37,9 @@ impl Drop for Place {
 }
 
 fn open(path: &Path, boot: &str) -> History {
-    let mut history = History::new(&Config { history_messages: 60, ..Config::default() });
-    history.begin(boot.into(), Some(path));
+    let config = Config { history_messages: 60, history: Some(path.to_owned()), ..Config::default() };
+    let mut history = History::new(&config);
+    history.begin(boot.into(), &config);
     history
 }
 
