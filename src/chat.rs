@@ -86,10 +86,12 @@ struct Typing<'a> {
 }
 
 #[derive(Serialize)]
-struct Users {
+struct Users<'a> {
     users: Vec<Person>,
     /// How many are not listed.
     more: usize,
+    /// This node's `--instance`.
+    server: &'a str,
 }
 
 #[derive(Serialize)]
@@ -283,7 +285,7 @@ impl Chat {
         users.truncate(MAX_PEOPLE);
         let more = self.count().saturating_sub(users.len());
         if let Some(number) = event.ack {
-            cx.ack(socket, number, &(Users { users, more },), &[]);
+            cx.ack(socket, number, &(Users { users, more, server: &self.config.instance },), &[]);
         }
     }
 

@@ -67,10 +67,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 /// Serves `app` until a signal ends it; what cannot be done is said in one line.
-pub fn start<A: socketio::App>(mut config: config::Config, app: A) -> ExitCode {
-    if config.instance == "auto" {
-        config.instance = Ids::System.fresh().short();
-    }
+pub fn start<A: socketio::App>(config: config::Config, app: A) -> ExitCode {
     match Server::new(config, app, Ids::System, Instant::now()).and_then(Server::run) {
         Ok(()) => {
             log::info!("stopped");

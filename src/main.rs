@@ -2,12 +2,13 @@
 
 use salon::chat::Chat;
 use salon::config::{self, Action, Config, Setting};
+use salon::id::Ids;
 use salon::tls::Identity;
 use salon::{logger, probe};
 use std::{env, fs, process::ExitCode};
 
 fn main() -> ExitCode {
-    let config = match Config::default().load(env::args_os().skip(1), |name| env::var_os(name)) {
+    let mut config = match Config::default().load(env::args_os().skip(1), |name| env::var_os(name)) {
         Ok(Action::Run(config)) => *config,
         Ok(Action::Check(config, settings, unusable)) => return check(&config, &settings, unusable),
         Ok(Action::Probe(config)) => {
@@ -33,6 +34,9 @@ fn main() -> ExitCode {
         }
     };
     logger::start(config.log);
+    if config.instance == "auto" {
+        config.instance = Ids::System.fresh().short();
+    }
     salon::start(config.clone(), Chat::new(config))
 }
 

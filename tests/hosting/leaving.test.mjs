@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import { test } from 'node:test';
 import { frontEnd } from '../lib/azure.mjs';
-import { join, launch, line, open, say } from '../lib/browser.mjs';
+import { hears, join, launch, open, say, shows } from '../lib/browser.mjs';
 import { makeCertificate } from '../lib/certificate.mjs';
 import { Chatter, TRANSPORTS } from '../lib/chatter.mjs';
 import { Poller, Raw } from '../lib/raw.mjs';
@@ -149,18 +149,18 @@ test('killed and started again: clients come back by themselves', options, async
   const users = Object.values(TRANSPORTS).map((transports) => new Chatter(t, first.url, { transports }));
   for (const [i, user] of users.entries()) await user.login(`user ${i}`);
   const browser = await launch(t);
-  const pages = await Promise.all(['polling, then WebSocket', 'polling only'].map((transports) => open(browser, first.url, { transports })));
+  const pages = await Promise.all(['polling, then WebSocket', 'polling only'].map((transports) => open(t, browser, first.url, { transports })));
   for (const [i, page] of pages.entries()) await join(page, `page ${i}`);
 
   assert.deepEqual(await first.kill('SIGKILL'), [null, 'SIGKILL']);
-  for (const page of pages) await line(page, 'You are disconnected. Trying to connect again…');
+  for (const page of pages) await page.locator('#status:has-text("Offline since")').waitFor();
   await start(t, { port: first.port });
   for (const [i, user] of users.entries()) {
     await user.connected();
     await user.login(`user ${i}`);
   }
-  for (const page of pages) await line(page, 'You are connected again.');
+  for (const page of pages) await shows(page, '#status', 'Connected again.');
   await say(pages[0], 'back');
-  await line(pages[1], 'page 0 back');
+  await hears(pages[1], 'back');
   for (const user of users) await user.hears(() => user.from('page 0').includes('back'), 'page 0');
 });

@@ -1,4 +1,5 @@
 // Chromium, and pages of it that are logged in to a chat.
+import assert from 'node:assert/strict';
 import { X509Certificate, createHash } from 'node:crypto';
 import { accessSync, constants, readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -28,10 +29,10 @@ function keyHash(cert) {
 }
 
 /**
- * One browser, closed with the test; it talks to nobody but the servers of the tests, and trusts the certificate in file
- * `cert`, if that is given.
+ * One browser; it talks to nobody but the servers of the tests, and trusts the certificate in file `cert`, if that is
+ * given. `t.after` closes it: of a test, or of a whole file.
  */
-export async function launch(t, { cert } = {}) {
+export async function launch(t, { cert, ignoreDefaultArgs } = {}) {
   const browser = await chromium.launch({
     executablePath: executable(),
     args: [
@@ -45,6 +46,7 @@ export async function launch(t, { cert } = {}) {
       '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
       ...(cert ? [`--ignore-certificate-errors-spki-list=${keyHash(cert)}`] : []),
     ],
+    ignoreDefaultArgs,
   });
   t.after(() => browser.close());
   return browser;
@@ -64,19 +66,20 @@ export const TRANSPORTS = {
 };
 
 /**
- * Opens the page in a context of its own (its own cookies and cache).
- * @returns the page, with `complaints`: what its console reported, besides failed requests while a server is away; and
- * `requests`: the transports it has used; `sockets`: the addresses of its WebSockets.
+ * Opens the page in a context of its own (its own cookies and cache), which ends with test `t`. The test fails if the
+ * page's console complains, of its policy for instance, but not for failed requests: a server may be away.
+ * @param options `transports`, `name` to join under, and those of a context.
+ * @returns the page, with `complaints`; `requests`: the transports it has used; `sockets`: the addresses of its WebSockets.
  */
-export async function open(browser, url, { transports = 'polling, then WebSocket', ...options } = {}) {
-  const context = await browser.newContext(options);
+export async function open(t, browser, url, { transports = 'polling, then WebSocket', name, ...options } = {}) {
+  const context = await browser.newContext({ locale: 'en-GB', timezoneId: 'Europe/Paris', ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(WAIT);
   page.complaints = [];
   page.requests = new Set();
   page.sockets = [];
   page.on('console', (line) => {
-    if (['error', 'warning'].includes(line.type()) && !/net::ERR_|WebSocket connection to/.test(line.text())) {
+    if (['error', 'warning'].includes(line.type()) && !/^Failed to load resource|WebSocket connection to/.test(line.text())) {
       page.complaints.push(line.text());
     }
   });
@@ -86,31 +89,62 @@ export async function open(browser, url, { transports = 'polling, then WebSocket
   });
   page.on('websocket', (socket) => page.sockets.push(socket.url()));
   page.on('websocket', (socket) => socket.on('framereceived', () => page.requests.add('websocket')));
+  t.after(async () => {
+    if (browser.isConnected()) await context.close();
+    assert.deepEqual(page.complaints, []);
+  });
   await page.addInitScript(TRANSPORTS[transports]);
+  await page.addInitScript(() => {
+    document.addEventListener('securitypolicyviolation', ({ violatedDirective }) => console.error('policy', violatedDirective));
+  });
   await page.goto(url);
+  if (name) await join(page, name);
   return page;
 }
+
+/** The field for messages. */
+export const field = (page) => page.getByRole('textbox', { name: 'Message' });
 
 /** Gives the name and waits until the room is there. */
 export async function join(page, name) {
   await page.getByLabel('What is your name?').fill(name);
   await page.getByRole('button', { name: 'Join the chat' }).click();
-  await page.getByLabel('Message', { exact: true }).waitFor();
+  await field(page).waitFor();
 }
 
 export async function say(page, text) {
-  await page.getByLabel('Message', { exact: true }).fill(text);
+  await field(page).fill(text);
   await page.keyboard.press('Enter');
 }
 
-/** Waits until the log has a line of exactly this text (of a message: name, space, text). */
-export const line = (page, text) => page.locator('#log li').and(page.getByText(text, { exact: true })).waitFor();
+/** Names stand in marks that keep their direction to themselves. */
+const without = (text) => text.replaceAll(/[\u2068\u2069]/g, '');
+const marked = (text) => {
+  const letters = [...text].map((letter) => letter.replace(/[\\^$.*+?()[\]{}|]/, '\\$&'));
+  return new RegExp(`^${['', ...letters, ''].join('[\u2068\u2069]*')}$`);
+};
 
-/** The lines of the log. */
-export const lines = (page) => page.locator('#log li').allTextContents();
+/** Waits until the log has a message of this text. */
+export const hears = (page, text) => page.locator('#lines .text').and(page.getByText(text, { exact: true })).last().waitFor();
+
+/** Waits until the log has a note of this text. */
+export const notes = (page, text) => page.locator('#lines .note span').filter({ hasText: marked(text) }).last().waitFor();
 
 /** Waits until an element shows this text (the empty one too). */
 export async function shows(page, selector, text) {
-  const found = text ? page.locator(selector).and(page.getByText(text, { exact: true })) : page.locator(`${selector}:empty`);
+  const found = text ? page.locator(selector).filter({ hasText: marked(text) }) : page.locator(`${selector}:empty`);
   await found.waitFor({ state: 'attached' });
+}
+
+/** Waits until everything that the page has sent is acknowledged. */
+export const settled = (page) => page.locator('#lines:not(:has(.state))').waitFor();
+
+/** The messages of the log: `[author, text]` each. */
+export const messages = (page) =>
+  page.locator('#lines .message').evaluateAll((all) =>
+    all.map((line) => ['bdi', '.text'].map((part) => line.querySelector(part).textContent)));
+
+/** All lines of the log, notes too, without authors, times and days. */
+export async function lines(page) {
+  return (await page.locator('#lines .text, #lines .note span').allTextContents()).map(without);
 }

@@ -1,0 +1,333 @@
+// The page for everybody: by keyboard alone, to screen readers, in light and dark, on small phones, in two languages.
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { after, test } from 'node:test';
+import { field, hears, join, launch, messages, notes, open, say, settled, shows } from '../lib/browser.mjs';
+import { Chatter } from '../lib/chatter.mjs';
+import { start } from '../lib/server.mjs';
+
+const options = { timeout: 120_000 };
+const browser = await launch({ after });
+const OUT = new URL('../out/page/', import.meta.url).pathname;
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const LEVELS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
+const DEVICES = { desktop: { width: 1100, height: 700 }, phone: { width: 320, height: 568 } };
+mkdirSync(OUT, { recursive: true });
+
+async function guest(t, server, name) {
+  const user = await new Chatter(t, server.url).connected();
+  await user.login(name);
+  return user;
+}
+
+/** Fails if axe finds something that is against level A or AA. */
+async function audit(page, what) {
+  await page.evaluate(AXE);
+  const { violations, passes } = await page.evaluate((values) => window.axe.run({ runOnly: { type: 'tag', values } }), LEVELS);
+  assert.deepEqual(violations.map(({ id, nodes }) => [id, nodes.map(({ html, failureSummary }) => `${html}\n${failureSummary}`)]), [], what);
+  assert.ok(passes.some(({ id }) => id === 'color-contrast'), 'it looked at something');
+}
+
+/**
+ * The lowest contrast of text on the page with what is behind it (WCAG 2.2, 1.4.3), and where. Colours of any notation
+ * are made RGB by a canvas.
+ */
+const contrast = (page) =>
+  page.evaluate(() => {
+    const brush = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+    const rgba = (colour) => {
+      brush.clearRect(0, 0, 1, 1);
+      brush.fillStyle = colour;
+      brush.fillRect(0, 0, 1, 1);
+      return [...brush.getImageData(0, 0, 1, 1).data];
+    };
+    const luminance = ([r, g, b]) => {
+      const [x, y, z] = [r, g, b].map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+      return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+    };
+    const behind = (element) => {
+      for (let at = element; at; at = at.parentElement) {
+        const colour = rgba(getComputedStyle(at).backgroundColor);
+        if (colour[3] === 255) return colour;
+        if (colour[3] > 0) throw new Error('half transparent');
+      }
+      throw new Error('nothing behind it');
+    };
+    let lowest = [Infinity];
+    for (const element of document.querySelectorAll('body *')) {
+      const text = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()) || element.placeholder;
+      if (!text || !element.checkVisibility()) continue;
+      const pseudo = element.placeholder && !element.value ? '::placeholder' : null;
+      const [one, two] = [rgba(getComputedStyle(element, pseudo).color), behind(element)].map(luminance);
+      const ratio = (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
+      if (ratio < lowest[0]) lowest = [ratio, element.outerHTML];
+    }
+    return lowest;
+  });
+
+for (const [device, viewport] of Object.entries(DEVICES)) {
+  for (const colorScheme of ['light', 'dark']) {
+    test(`every state of the page: ${device}, ${colorScheme}`, options, async (t) => {
+      const server = await start(t, { args: ['--max-text', '600'] });
+      const users = {};
+      for (const name of ['Grace Hopper', 'Žofie', '名前', 'سلمى']) users[name] = await guest(t, server, name);
+      for (const [name, user] of Object.entries(users)) await user.ask('new message', `I am ${name}.`);
+      await users['Grace Hopper'].ask('new message', 'See https://example.org/a-rather-long-address/of-something?that=matters', { id: 'link' });
+      // French there, so that both languages are seen on both devices.
+      const locale = (device === 'phone') === (colorScheme === 'light') ? 'fr-FR' : 'en-GB';
+      const english = locale === 'en-GB';
+      const page = await open(t, browser, server.url, { viewport, colorScheme, locale, reducedMotion: 'reduce' });
+      const inspect = async (state) => {
+        const what = `${device}-${colorScheme}-${state}`;
+        assert.ok((await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)) <= 0, `${what} is too wide`);
+        await page.screenshot({ path: `${OUT}${what}.png` });
+        await audit(page, what);
+        const [ratio, where] = await contrast(page);
+        assert.ok(ratio >= 4.5, `${what}: ${ratio}: ${where}`);
+      };
+      assert.equal(await page.locator('html').getAttribute('lang'), locale.slice(0, 2));
+      await page.locator('#about:not(:empty)').waitFor();
+      await inspect('entrance');
+      await page.locator('#name').fill('Ada');
+      await page.locator('#join button').click();
+      await page.locator('#text').waitFor();
+      await hears(page, 'I am سلمى.');
+      const twin = await guest(t, server, 'Ada');
+      await page.locator('#text').fill('Hello everybody,\nis somebody here?');
+      await page.keyboard.press('Enter');
+      await page.locator('#text').fill(`A text that is too long: ${'x'.repeat(600)}`.slice(0, 620));
+      await page.keyboard.press('Enter');
+      await page.locator('.state.bad').waitFor();
+      await twin.ask('new message', 'Another Ada: a longer text, so that one can see how lines break.', { id: 'twin' });
+      users['名前'].socket.emit('typing');
+      users['Žofie'].socket.emit('typing');
+      await page.locator('#typing:not(:empty)').waitFor();
+      await page.locator('#count').click();
+      await page.locator('#names li').nth(5).waitFor();
+      await inspect('people');
+      await page.locator('#count').click();
+      // A name in each of the colours.
+      const count = await page.evaluate(() => {
+        const all = [...document.styleSheets[0].cssRules].filter(({ selectorText }) => /^\.hue\d+$/.test(selectorText));
+        const line = document.querySelector('.message');
+        for (const { selectorText } of all) {
+          const copy = line.parentNode.appendChild(line.cloneNode(true));
+          copy.querySelector('b').className = selectorText.slice(1);
+        }
+        return new Set(all.map(({ selectorText }) => getComputedStyle(document.querySelector(`b${selectorText}`)).color)).size;
+      });
+      assert.equal(count, 12);
+      assert.equal(await page.locator('#lines [style]').count(), 0);
+      await inspect('colours');
+      await page.locator('#log').evaluate((log) => (log.scrollTop = 0));
+      await twin.ask('new message', 'You cannot see this yet.', { id: 'news' });
+      await page.locator('#news').waitFor();
+      await server.kill('SIGKILL');
+      await page.locator('#status:not(:empty)').waitFor();
+      assert.match(await page.locator('#status').textContent(), english ? /^Offline since \d\d:\d\d\. / : /^Hors ligne depuis \d\d:\d\d\. /);
+      await inspect('offline');
+    });
+  }
+}
+
+test('all by keyboard', options, async (t) => {
+  const server = await start(t, { args: ['--max-text', '100'] });
+  const bob = await guest(t, server, 'Bob');
+  const ada = await open(t, browser, server.url, { viewport: { width: 700, height: 400 } });
+  const press = async (...keys) => {
+    for (const key of keys) await ada.keyboard.press(key);
+  };
+  const focus = () => ada.evaluate(() => document.activeElement.id || document.activeElement.textContent);
+  assert.equal(await focus(), 'name');
+  await ada.keyboard.type('Ada');
+  await press('Enter');
+  await field(ada).waitFor();
+  assert.equal(await focus(), 'text');
+  await ada.keyboard.type('hello');
+  await press('Enter');
+  await bob.event('new message');
+  await ada.keyboard.type('x'.repeat(101));
+  await press('Enter');
+  await shows(ada, '.state.bad span', 'Not sent: too long.');
+
+  // Backwards from the field: Retry, the log, the people.
+  await press('Shift+Tab');
+  assert.equal(await focus(), 'Retry');
+  await press('Enter');
+  assert.equal(await focus(), 'text');
+  await shows(ada, '.state.bad span', 'Not sent: too long.');
+  await press('Shift+Tab', 'Shift+Tab');
+  assert.equal(await focus(), 'log');
+  for (let i = 0; i < 12; i++) bob.socket.emit('new message', `${i}\n\n`);
+  bob.socket.emit('new message', 'last');
+  await hears(ada, 'last');
+  await press('Home');
+  await ada.waitForFunction(() => document.getElementById('log').scrollTop === 0);
+  bob.socket.emit('new message', 'new');
+  const news = ada.getByRole('button', { name: '1 new message' });
+  await news.waitFor();
+  await press('Shift+Tab');
+  assert.equal(await focus(), 'count');
+  await press('Enter');
+  await ada.locator('#names li').nth(1).waitFor();
+  await press('Tab');
+  assert.equal(await focus(), 'names');
+  await press('Escape');
+  assert.equal(await focus(), 'count');
+  assert.equal(await ada.locator('#people').getAttribute('open'), null);
+  await press('Tab', 'Tab', 'Tab');
+  assert.equal(await focus(), 'news');
+  await press('Enter');
+  assert.equal(await focus(), 'log');
+  await news.waitFor({ state: 'hidden' });
+
+  // Forwards from the field: Send, and what stands at the foot.
+  await field(ada).focus();
+  await ada.keyboard.type('by button');
+  await press('Tab', 'Space');
+  await hears(ada, 'by button');
+  await press('Tab');
+  assert.equal(await focus(), 'notify');
+  await press('Tab', 'Tab', 'Enter');
+  assert.equal(await ada.locator('html').getAttribute('lang'), 'fr');
+  await press('Shift+Tab', 'Enter');
+  await ada.getByLabel('Comment vous appelez-vous').waitFor();
+  await bob.event('user left');
+});
+
+test('the focus stays where the reader has put it', options, async (t) => {
+  const server = await start(t);
+  const bob = await guest(t, server, 'Bob');
+  const ada = await open(t, browser, server.url, { name: 'Ada' });
+  await ada.evaluate(() => {
+    window.moves = [];
+    for (const event of ['focusin', 'focusout']) addEventListener(event, ({ target }) => window.moves.push([event, target.id]));
+  });
+  await ada.locator('#log').focus();
+  bob.socket.emit('new message', 'see https://a.example');
+  bob.socket.emit('typing');
+  await hears(ada, 'see https://a.example');
+  bob.socket.close();
+  await notes(ada, 'Bob left');
+  await server.kill('SIGKILL');
+  await ada.locator('#status:not(:empty)').waitFor();
+  await start(t, { port: server.port });
+  await shows(ada, '#status', 'Connected again.');
+  await shows(ada, '#count', '1 person');
+  assert.deepEqual(await ada.evaluate(() => window.moves), [['focusout', 'text'], ['focusin', 'log']]);
+
+  // A tab that is reloaded is in the room again, and lets the reader be.
+  await say(ada, 'before');
+  await settled(ada);
+  await ada.reload();
+  await hears(ada, 'before');
+  assert.equal(await ada.evaluate(() => document.activeElement.localName), 'body');
+  assert.equal(await ada.locator('.message.mine').count(), 1, 'and knows what was its own');
+});
+
+test('the whole page speaks one language, and changes it', options, async (t) => {
+  const server = await start(t);
+  const bob = await guest(t, server, 'Bob');
+  const ada = await open(t, browser, server.url, { name: 'Ada' });
+  bob.socket.emit('typing');
+  await shows(ada, '#typing', 'Bob is typing…');
+  await guest(t, server, 'Cleo');
+  await notes(ada, 'Cleo joined');
+  await ada.locator('#count').click();
+  const texts = () =>
+    ada.locator('[data-text]').evaluateAll((all) =>
+      all.filter(({ dataset }) => dataset.text).map((element) => [element.dataset.text, element.placeholder ?? element.textContent]));
+  const english = await texts();
+  await ada.getByRole('button', { name: 'Français' }).click();
+  assert.equal(await ada.locator('html').getAttribute('lang'), 'fr');
+  const french = await texts();
+  assert.deepEqual(french.map(([key]) => key), english.map(([key]) => key));
+  const same = english.filter(([, text], i) => text === french[i][1]).map(([key]) => key);
+  assert.deepEqual([...new Set(same)].toSorted(), ['message', 'messages', 'notify']);
+  assert.equal(await ada.locator('#language').getAttribute('lang'), 'en');
+  await shows(ada, '#typing', 'Bob écrit…');
+  // A reload keeps it.
+  await ada.reload();
+  await field(ada).waitFor();
+  await ada.getByRole('button', { name: 'English' }).click();
+  assert.equal(await ada.locator('html').getAttribute('lang'), 'en');
+  await ada.getByRole('button', { name: 'Send' }).waitFor();
+});
+
+test('less motion for those who ask for it', options, async (t) => {
+  const server = await start(t);
+  for (const [reducedMotion, expected] of [['no-preference', true], ['reduce', false]]) {
+    const ada = await open(t, browser, server.url, { name: 'Ada', reducedMotion });
+    const moves = ada.evaluate(() => new Promise((resolve) => {
+      new MutationObserver(() => resolve(document.getAnimations().length > 0)).observe(document.getElementById('lines'), { childList: true });
+    }));
+    await say(ada, 'hello');
+    assert.equal(await moves, expected, reducedMotion);
+  }
+});
+
+test('a small phone with its keyboard open', options, async (t) => {
+  const server = await start(t);
+  const bob = await guest(t, server, 'Bob');
+  for (let i = 0; i < 20; i++) await bob.ask('new message', `line ${i}`, { id: `${i}` });
+  const ada = await open(t, browser, server.url, { viewport: DEVICES.phone, hasTouch: true, isMobile: true, name: 'Ada' });
+  await hears(ada, 'line 19');
+  const box = (selector) => ada.locator(selector).boundingBox();
+  const fits = async (height, what) => {
+    await ada.waitForFunction((height) => Math.round(document.body.getBoundingClientRect().height) === height, height);
+    for (const selector of ['#text', '#send button']) {
+      const { x, y, width, height: tall } = await box(selector);
+      assert.ok(x >= 0 && x + width <= 320 && y >= 0 && y + tall <= height, `${what}: ${selector}`);
+    }
+    assert.ok((await box('#log')).height >= 90, `${what}: the log is ${(await box('#log')).height} pixels high`);
+    await ada.waitForFunction(() => {
+      const [log, last] = [document.getElementById('log'), document.querySelector('#lines').lastElementChild].map((element) => element.getBoundingClientRect());
+      return last.bottom <= log.bottom + 1;
+    });
+    await ada.screenshot({ path: `${OUT}keyboard-${what}.png` });
+  };
+  // Android makes the page smaller, which the page asks for.
+  assert.match(await ada.locator('meta[name=viewport]').getAttribute('content'), /interactive-widget=resizes-content/);
+  await ada.setViewportSize({ width: 320, height: 260 });
+  await fits(260, 'android');
+  await ada.setViewportSize(DEVICES.phone);
+  await fits(568, 'closed');
+  // iOS lays the keyboard over it, and tells by the visual viewport.
+  await ada.evaluate(() => {
+    Object.defineProperty(visualViewport, 'height', { configurable: true, value: 280 });
+    visualViewport.dispatchEvent(new Event('resize'));
+  });
+  await fits(280, 'ios');
+});
+
+test('without script, and on paper', options, async (t) => {
+  const server = await start(t);
+  const plain = await open(t, browser, server.url, { javaScriptEnabled: false, viewport: DEVICES.phone });
+  assert.equal(await plain.title(), 'salon');
+  assert.match(await plain.locator('meta[name=description]').getAttribute('content'), /chat/);
+  await plain.locator('noscript p').nth(1).waitFor();
+  const [english, french] = await plain.locator('noscript p').allTextContents();
+  assert.match(english, /It needs JavaScript/);
+  assert.match(french, /Il lui faut JavaScript/);
+  assert.equal(await plain.locator('form:visible, button:visible, input:visible').count(), 0, 'nothing that would not work');
+  const icon = await plain.locator('link[rel=icon]').getAttribute('href');
+  assert.match((await fetch(new URL(icon, server.url))).headers.get('content-type'), /^image\/svg\+xml/);
+  await plain.screenshot({ path: `${OUT}noscript.png` });
+
+  const bob = await guest(t, server, 'Bob');
+  for (let i = 0; i < 60; i++) await bob.ask('new message', `line ${i}`, { id: `${i}` });
+  const ada = await open(t, browser, server.url, { name: 'Ada', viewport: DEVICES.desktop, colorScheme: 'dark' });
+  await hears(ada, 'line 59');
+  await ada.emulateMedia({ media: 'print' });
+  for (const selector of ['form#send', 'footer', '#people']) assert.equal(await ada.locator(selector).isVisible(), false);
+  const [clipped, height] = await ada.evaluate(() => {
+    const log = document.getElementById('log');
+    return [log.scrollHeight - log.clientHeight, document.documentElement.scrollHeight];
+  });
+  assert.ok(clipped <= 0 && height > 1500, `all messages are printed: ${clipped} pixels are not, of ${height}`);
+  const [ratio, where] = await contrast(ada);
+  assert.ok(ratio >= 4.5, `${ratio}: ${where}`);
+  await ada.screenshot({ path: `${OUT}print.png` });
+  assert.equal((await messages(ada)).length, 60);
+});
