@@ -24,7 +24,7 @@ const agent = new http.Agent({ keepAlive: false });
 const random = (count) => Math.floor(Math.random() * count);
 const pause = () => sleep(random(400));
 const done = {}; // how often each kind has run
-let lost = 0; // answers that a well-behaved client has waited for in vain
+const lost = []; // what well-behaved clients have waited for in vain
 
 /** The value of a GET, by whatever means are there. */
 function request(method, path, body) {
@@ -55,8 +55,8 @@ const upgrade = (sid = '') =>
   'Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n';
 
 /** Waits for what a well-behaved client may expect. */
-async function expect(promise) {
-  const timer = setTimeout(() => (lost += 1), 10_000);
+async function expect(promise, what, socket) {
+  const timer = setTimeout(() => lost.push(`${what} (${socket.io.engine?.readyState}, connected: ${socket.connected})`), 20_000);
   await promise;
   clearTimeout(timer);
 }
@@ -66,7 +66,7 @@ async function official(connect, options) {
   const socket = connect(server.url, { forceNew: true, reconnectionDelay: 50, ...options });
   const logged = new Promise((resolve) => socket.on('login', resolve));
   socket.on('connect', () => socket.emit('add user', `user ${random(1000)}`));
-  await expect(logged);
+  await expect(logged, `login ${JSON.stringify(options)}`, socket);
   for (let count = random(5); count > 0; count -= 1) {
     socket.emit(...[['typing'], ['new message', 'x'.repeat(random(2000))], ['stop typing']][random(3)]);
     await pause();
@@ -75,7 +75,7 @@ async function official(connect, options) {
     // Broken, not left: the official client comes back by itself.
     const again = new Promise((resolve) => socket.once('connect', resolve));
     (socket.io.engine.transport.ws ?? socket.io.engine).close();
-    await expect(again);
+    await expect(again, `reconnect ${JSON.stringify(options)}`, socket);
     await pause();
   }
   socket.disconnect();
@@ -209,8 +209,8 @@ console.log(`at the end:            ${JSON.stringify(shown)}`);
 console.log(limits.join('\n'));
 const panics = /panicked/.test(server.log());
 hooks.forEach((hook) => hook());
-if (early.length || late.length || lost || panics) {
-  console.log(`FAILED: left over: ${[...early, ...late]}; ${lost} waited in vain${panics ? '; panicked' : ''}`);
+if (early.length || late.length || lost.length || panics) {
+  console.log(`FAILED: left over: ${[...early, ...late]}; in vain: ${lost.join(', ')}${panics ? '; panicked' : ''}`);
   process.exit(1);
 }
 console.log('ok: nothing is left');
