@@ -26,7 +26,8 @@ run: build
 	target/release/salon
 
 # Under the hostile kernel every read and write moves one byte, or fails at random; tests that fill the kernel's buffers
-# (bulk_) would take hours there. Two cargo profiles only: test (which builds target/debug/salon too) and release. The
+# (bulk_) would take hours there. Over TLS everything runs once: those tests, and the chat's, with large records, all
+# others under that kernel too. Two cargo profiles only: test (which builds target/debug/salon too) and release. The
 # example that live and Node tests run is built by the `cargo test` that selects nothing, so that one comes first.
 test: need-test system static/node_modules/.package-lock.json tests/node_modules/.package-lock.json $(PYTHON)
 	$(STEP) 'cargo fmt' - cargo fmt --check
@@ -34,6 +35,9 @@ test: need-test system static/node_modules/.package-lock.json tests/node_modules
 	$(STEP) 'cargo test' '^test result' cargo test --locked
 	$(STEP) 'cargo test, hostile kernel' '^test result' \
 		env SALON_TEST_KERNEL=7 cargo test --locked --test live -- --skip bulk_
+	$(STEP) 'cargo test, TLS' '^test result' env SALON_TEST_TLS=1 cargo test --locked --test live -- bulk_ chat::
+	$(STEP) 'cargo test, TLS and hostile kernel' '^test result' \
+		env SALON_TEST_TLS=1 SALON_TEST_KERNEL=7 cargo test --locked --test live -- --skip bulk_
 	$(STEP) 'instruction counts' '^counts' $(COUNTS)
 	@for group in $(GROUPS); do \
 		tests/run "node --test $$group" '^# (tests|pass|fail) |^# skipped [1-9]' \

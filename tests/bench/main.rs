@@ -7,6 +7,7 @@
 //! - `floor`: the two floors
 //! - `plot`: how cost grows, as a picture
 //! - `process`: the measured process and its figures from /proc
+//! - `secure`: TLS for the swarm
 //! - `wire`: frames, HTTP answers, the chat message
 
 #![forbid(unsafe_code)]
@@ -21,6 +22,8 @@ mod process;
 mod report;
 #[cfg(target_os = "linux")]
 mod rows;
+#[cfg(target_os = "linux")]
+mod secure;
 #[cfg(target_os = "linux")]
 mod swarm;
 #[cfg(target_os = "linux")]

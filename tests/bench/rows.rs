@@ -1,6 +1,7 @@
 //! What is measured: the rows of the table, and the tests that fill them.
 
 use crate::process::{Server, Spec};
+use crate::secure::Identity;
 use crate::swarm::Swarm;
 use crate::swarm::Transport::{self, Polling, WebSocket};
 use crate::visitor::{self, Readers, Visitor};
@@ -62,6 +63,9 @@ pub const ROWS: &[Row] = &[
     row("published", "cluster: CPU us per publication, beyond what the message costs alone", 2, Goal::None),
     row("received", "... per publication that comes in, with nobody to hear it", 2, Goal::None),
     row("links-bytes", "... resident bytes of the links to Redis", 0, Goal::None),
+    row("tls-bytes", "bytes per idle WebSocket session over TLS (1,000)", 0, Goal::None),
+    row("tls-paced", "fan-out to 1,000 over TLS, paced (10/s): CPU us per delivery", 2, Goal::None),
+    row("tls-burst", "... burst of 200: CPU us per delivery", 2, Goal::None),
     row("cpu-100", "100 WebSocket sessions: CPU us per delivery", 2, Goal::None),
     row("cpu-1000", "... 1,000", 2, Goal::None),
     row("cpu-5000", "... 5,000", 2, Goal::None),
@@ -131,6 +135,7 @@ pub const TESTS: &[Test] = &[
     test("upgrade", &[], |lab| repeat(lab, "upgrade", visitor::upgrade)),
     test("page", LIMIT, page),
     test("cluster", &[], cluster),
+    test("tls", &[], tls),
     Test { tries: 3, descriptors: 15_100, ..test("scale", LIMIT, scale) },
 ];
 
@@ -146,24 +151,24 @@ impl Lab<'_> {
 
     /// A fresh server that has just answered for the first time.
     fn server(&self) -> std::result::Result<Server, String> {
-        self.server_with(None)
+        self.server_with(&[], 200)
     }
 
-    /// The same with one more variable of the environment.
-    fn server_with(&self, more: Option<(&'static str, String)>) -> std::result::Result<Server, String> {
+    /// The same with these settings, and this status of its first answer.
+    fn server_with(&self, more: &[(&'static str, String)], status: u16) -> std::result::Result<Server, String> {
         // What a test needs the server to allow goes here; servers pass over what they do not know.
         let mut env = vec![
             ("SALON_PING_INTERVAL", self.interval().as_millis().to_string()),
             ("SALON_MAX_CONNECTIONS", "19000".into()),
         ];
-        env.extend(more);
+        env.extend_from_slice(more);
         let mut server = Server::start(self.spec, &env, self.cores)?;
         let start = Instant::now();
         loop {
             // Until it listens, the loopback refuses at once.
             if let Ok(mut visitor) = Visitor::connect(server.address) {
                 visitor.send(&visitor::get("/", true))?;
-                visitor.answer(200)?;
+                visitor.answer(status)?;
                 return Ok(server);
             }
             if server.ended() {
@@ -283,6 +288,41 @@ fn scale(lab: &Lab) -> Result {
 fn said(swarm: &mut Swarm) -> std::result::Result<(), String> {
     swarm.say(0, 1);
     swarm.finish()
+}
+
+/// What TLS of one's own costs: memory while nothing happens, and an encryption per recipient. Only salon knows these
+/// options.
+fn tls(lab: &Lab) -> Result {
+    if lab.spec.name != "salon" {
+        return Ok(Outcome::default());
+    }
+    let identity = Identity::new()?;
+    let path = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    let files = [("SALON_TLS_CERT", path(&identity.cert)), ("SALON_TLS_KEY", path(&identity.key))];
+    // The visitor speaks plain HTTP, and is told that this is wrong.
+    let server = lab.server_with(&files, 400)?;
+    let count = lab.pick(1000, 100);
+    let mut swarm = Swarm::over_tls(server.address, &identity.trust)?;
+    swarm.join(WebSocket, WARM)?;
+    swarm.idle(Duration::from_millis(200))?;
+    let empty = server.resident()?;
+    swarm.join(WebSocket, count)?;
+    swarm.idle(Duration::from_millis(500))?;
+    let bytes = server.resident()?.saturating_sub(empty) as f64 / count as f64;
+    swarm.appoint(1)?;
+    (0..5).try_for_each(|_| said(&mut swarm))?;
+    let (heard, cpu) = (swarm.heard(), server.cpu()?);
+    for _ in 0..lab.pick(50, 10) {
+        swarm.say(0, 1);
+        swarm.idle(Duration::from_millis(100))?;
+    }
+    swarm.finish()?;
+    let paced = micros(server.cpu()? - cpu, swarm.heard() - heard);
+    let (heard, cpu) = (swarm.heard(), server.cpu()?);
+    swarm.say(0, lab.pick(200, 20));
+    swarm.finish()?;
+    let burst = micros(server.cpu()? - cpu, swarm.heard() - heard);
+    conclude(&mut swarm, vec![("tls-bytes", bytes), ("tls-paced", paced), ("tls-burst", burst)])
 }
 
 fn idle_polling(lab: &Lab) -> Result {
@@ -428,7 +468,7 @@ fn cluster(lab: &Lab) -> Result {
         command.stdout(std::process::Stdio::null()).spawn().map_err(|error| format!("redis-server: {error}"))?;
     let _redis = Redis(redis);
     let member = || {
-        let server = lab.server_with(Some(("REDIS_URL", format!("redis://127.0.0.1:{port}"))))?;
+        let server = lab.server_with(&[("REDIS_URL", format!("redis://127.0.0.1:{port}"))], 200)?;
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(10) {
             let mut visitor = Visitor::connect(server.address)?;

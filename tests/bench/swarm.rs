@@ -2,10 +2,13 @@
 //!
 //! epoll is level-triggered here: what one read left behind is reported again.
 
+use crate::secure::Stream;
 use crate::wire;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use rustls::ClientConfig;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Handshakes under way at a time; less than any server's backlog.
@@ -33,7 +36,7 @@ enum Stage {
 
 /// One session on one connection. A poller that has something to send does so between two GETs.
 struct Member {
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
     stage: Stage,
     live: bool,
     /// Incomplete input, unsent output.
@@ -195,6 +198,7 @@ impl Member {
 
 pub struct Swarm {
     address: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
     epoll: Epoll,
     members: Vec<Member>,
     scratch: Vec<u8>,
@@ -204,7 +208,19 @@ pub struct Swarm {
 impl Swarm {
     pub fn new(address: SocketAddr) -> Result<Swarm, String> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|error| format!("epoll: {error}"))?;
-        Ok(Swarm { address, epoll, members: Vec::new(), scratch: vec![0; 256 * 1024], seen: Seen::default() })
+        Ok(Swarm {
+            address,
+            tls: None,
+            epoll,
+            members: Vec::new(),
+            scratch: vec![0; 256 * 1024],
+            seen: Seen::default(),
+        })
+    }
+
+    /// The same with TLS under every connection.
+    pub fn over_tls(address: SocketAddr, config: &Arc<ClientConfig>) -> Result<Swarm, String> {
+        Ok(Swarm { tls: Some(Arc::clone(config)), ..Swarm::new(address)? })
     }
 
     /// Connects `count` more sessions and waits until they are members of the namespace.
@@ -237,7 +253,7 @@ impl Swarm {
             Transport::Polling => (Stage::Handshake, wire::polling_request(None, None)),
         };
         self.members.push(Member {
-            stream: Some(stream),
+            stream: Some(Stream::new(stream, self.tls.as_ref())?),
             stage,
             live: false,
             input: Vec::new(),
@@ -320,7 +336,7 @@ impl Swarm {
         if member.stuck == member.output.is_empty() {
             member.stuck = !member.stuck;
             let interest = if member.stuck { EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
-            let _ = self.epoll.modify(stream, &mut EpollEvent::new(interest, id as u64));
+            let _ = self.epoll.modify(stream.socket(), &mut EpollEvent::new(interest, id as u64));
         }
     }
 
