@@ -141,9 +141,15 @@ impl<P> Connection<P> {
         }
     }
 
+    /// Queues the goodbye of TLS; `false` if there is none to be said (any more).
+    fn say_goodbye(&mut self) -> bool {
+        self.tls.as_mut().is_some_and(|tls| tls.say_goodbye())
+    }
+
     /// Writes until nothing is left, or the kernel has no room.
     fn write_all(&mut self, kernel: &mut Kernel, scratch: &mut Scratch, pool: &mut Pool) -> io::Result<()> {
-        while self.wants_write() {
+        // The last of all is the goodbye of TLS.
+        while self.wants_write() || matches!(self.state, State::Finishing) && self.say_goodbye() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let mut count = 0;
             for (slice, bytes) in slices.iter_mut().zip(pool.iter(&self.outbox)) {
@@ -582,9 +588,6 @@ impl<P: Default> Net<P> {
     /// Everything has left: says so to the peer, and waits a little for what it still sends.
     fn linger(&mut self, id: ConnId, now: Instant) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if let Some(tls) = &mut connection.tls {
-            tls.close(&mut self.kernel, &mut connection.stream);
-        }
         connection.state = State::Lingering(LINGER_BYTES);
         self.phases.set(id, &mut connection.phase, now + LINGER);
         // An error means that there is nobody left to be told.

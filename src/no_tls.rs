@@ -66,7 +66,7 @@ impl Tls {
         match self.0 {}
     }
 
-    pub fn close(&mut self, _: &mut Kernel, _: &mut Stream) {
+    pub fn say_goodbye(&mut self) -> bool {
         match self.0 {}
     }
 }

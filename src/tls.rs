@@ -167,8 +167,9 @@ pub struct Tls {
     unsent: Vec<u8>,
     /// Both sides have agreed on keys.
     ready: bool,
-    /// The peer has said goodbye.
+    /// The peer has said goodbye, and so have we.
     ended: bool,
+    closed: bool,
 }
 
 /// Memory that all connections share; nothing in it outlives a call.
@@ -201,7 +202,7 @@ enum Step {
 
 impl Tls {
     fn new(side: Side) -> Tls {
-        Tls { side, partial: Vec::new(), unsent: Vec::new(), ready: false, ended: false }
+        Tls { side, partial: Vec::new(), unsent: Vec::new(), ready: false, ended: false, closed: false }
     }
 
     /// Whether the client turned out not to speak TLS: bytes pass as they are.
@@ -307,12 +308,15 @@ impl Tls {
         }
     }
 
-    /// Says goodbye, if the kernel takes it at once: who does not take these last bytes misses nothing.
-    pub fn close(&mut self, kernel: &mut Kernel, stream: &mut Stream) {
-        let mut goodbye = Vec::new();
-        if self.ready && self.encrypt(Outgoing::Goodbye, &mut goodbye).is_ok() {
-            let _ = write_all(kernel, stream, &goodbye);
+    /// Queues the goodbye, behind which nothing can be sent; `false` if it cannot be said (any more).
+    pub fn say_goodbye(&mut self) -> bool {
+        if !self.ready || std::mem::replace(&mut self.closed, true) {
+            return false;
         }
+        let mut unsent = std::mem::take(&mut self.unsent);
+        let said = self.encrypt(Outgoing::Goodbye, &mut unsent).is_ok();
+        self.unsent = unsent;
+        said
     }
 
     fn flush(&mut self, kernel: &mut Kernel, stream: &mut Stream) -> io::Result<()> {
