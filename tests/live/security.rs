@@ -565,7 +565,8 @@ fn bulk_a_thousand_slow_sockets_are_cut_off() {
             let over = client.has_ended();
             if over {
                 ended[*kind] += 1;
-                assert!(since.elapsed() > time - Duration::from_millis(100), "kind {kind} after {:?}", since.elapsed());
+                // The deadline counts from when the server had seen it, which may be before we go on.
+                assert!(since.elapsed() > time - Duration::from_secs(1), "kind {kind} after {:?}", since.elapsed());
             }
             // The load of the machine comes on top.
             assert!(since.elapsed() < time * 4, "kind {kind} is not cut off");
