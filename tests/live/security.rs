@@ -12,7 +12,7 @@
 //! | 3 | CVE-2019-13611 | engine: `a_page_from_elsewhere_reaches_no_session_either` |
 //! | 8 | CVE-2020-36049 | pure socketio_packet: `large_packets_take_no_time`, `numbers_in_the_head` |
 //! | 18, 19 | siox 29dc67c1, b61d5220 | pure engineio_v3: `no_binary_payloads`, `every_prefix_of_a_payload`; old: `a_payload_that_cannot_be_read_ends_the_session` |
-//! | 22 | CVE-2025-61765 | the group of the cluster |
+//! | 22 | CVE-2025-61765 | tests/cluster/hostile.test.mjs; pure cluster_wire |
 //! | 28 | CVE-2026-45736 | pure ws: `closes`, `our_close_frames` |
 //! | 33 | CVE-2020-35896 | chat: `a_client_that_does_not_read_is_dropped_and_costs_nobody_else_anything`; here: `bulk_a_stalled_reader_is_evicted` |
 //! | 34 | CVE-2024-27308 | pure slab: `a_stale_key_never_finds_the_next_value` |
