@@ -87,6 +87,8 @@ test('the banner says what becomes of the connection, and nothing of short break
   assert.deepEqual((await ada.evaluate(() => window.said)).filter(Boolean), []);
 
   await server.kill('SIGKILL');
+  // Over polling the client notices by a timer of 0 ms.
+  for (let ms = 0; ms < 500 && !(await ada.locator('#about:empty').count()); ms++) await ada.clock.runFor(1);
   await shows(ada, '#about', '');
   const now = new Date(await ada.evaluate(() => Date.now()));
   await ada.clock.runFor(2600);
