@@ -30,7 +30,7 @@ fn small() -> Config {
     Config { max_head: 256, max_headers: 8, max_payload: 100, max_fragments: 4, max_depth: 8, ..Config::default() }
 }
 
-/// Packets of a payload.
+/// The packets that a payload may have.
 const MOST: usize = 50;
 
 /// The first byte says where the rest is cut in two.
@@ -87,12 +87,12 @@ pub fn payload_v4(data: &[u8]) {
         let _ = packet::decode(text);
     }
     let Ok(packets) = packet::decode_payload(Bytes::copy_from_slice(data), MOST) else { return };
-    assert!(packets.len() <= MOST);
-    assert_eq!(packets.len(), 1 + data.iter().filter(|byte| **byte == 0x1e).count());
+    let sent = 1 + data.iter().filter(|byte| **byte == 0x1e).count();
+    assert_eq!(packets.len(), sent.min(MOST + 1), "one more shows that there are too many");
     let encoded: Vec<Bytes> = packets.iter().filter_map(message).map(|message| message.packet()).collect();
     let messages: Vec<_> = packets.into_iter().filter(|packet| matches!(packet, packet::Packet::Message(_))).collect();
     if !messages.is_empty() {
-        assert_eq!(packet::decode_payload(packet::payload(&encoded).into(), MOST), Ok(messages));
+        assert_eq!(packet::decode_payload(packet::payload(&encoded).into(), usize::MAX), Ok(messages));
     }
 }
 
