@@ -66,6 +66,11 @@ pub const ROWS: &[Row] = &[
     row("tls-bytes", "bytes per idle WebSocket session over TLS (1,000)", 0, Goal::None),
     row("tls-paced", "fan-out to 1,000 over TLS, paced (10/s): CPU us per delivery", 2, Goal::None),
     row("tls-burst", "... burst of 200: CPU us per delivery", 2, Goal::None),
+    row("history-off", "a message to one listener, --history-messages 0: CPU us", 2, Goal::None),
+    row("history-on", "... 200 kept", 2, Goal::None),
+    row("history-file", "... and written to --history", 2, Goal::None),
+    row("history-bytes", "resident bytes per message of 1,400 kept, beyond none", 0, Goal::None),
+    row("history-session", "resident bytes per session of 1,000 with 200 kept, beyond none", 0, Goal::None),
     row("cpu-100", "100 WebSocket sessions: CPU us per delivery", 2, Goal::None),
     row("cpu-1000", "... 1,000", 2, Goal::None),
     row("cpu-5000", "... 5,000", 2, Goal::None),
@@ -136,6 +141,7 @@ pub const TESTS: &[Test] = &[
     test("page", LIMIT, page),
     test("cluster", &[], cluster),
     test("tls", &[], tls),
+    test("history", &[], history),
     Test { tries: 3, descriptors: 15_100, ..test("scale", LIMIT, scale) },
 ];
 
@@ -453,6 +459,55 @@ impl Drop for Redis {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// What a message costs alone, when it is kept, and when it is written as well; and the memory for that.
+fn history(lab: &Lab) -> Result {
+    if lab.spec.name != "salon" {
+        return Ok(Outcome::default());
+    }
+    let file = std::env::temp_dir().join(format!("salon-bench-history-{}", std::process::id()));
+    let off = || lab.server_with(&[("SALON_HISTORY_MESSAGES", "0".into())], 200);
+    let written = || lab.server_with(&[("SALON_HISTORY", file.display().to_string())], 200);
+    let kept = || lab.server_with(&[("SALON_HISTORY_MESSAGES", "10000".into())], 200);
+    let mut faults = Vec::new();
+    // CPU time, and by how much memory has grown.
+    let mut talk = |server: Server, rounds: u64| -> std::result::Result<(f64, f64), String> {
+        let mut swarm = room(&server, false, 1, 1)?;
+        swarm.idle(Duration::from_millis(200))?;
+        let before = (server.cpu()?, server.resident()?);
+        for _ in 0..rounds {
+            swarm.say(0, 20);
+            swarm.finish()?;
+        }
+        faults.extend(swarm.faults());
+        let grown = server.resident()?.saturating_sub(before.1);
+        Ok((micros(server.cpu()? - before.0, 20 * rounds), grown as f64))
+    };
+    let rounds = lab.pick(500, 50);
+    let mut figures = vec![
+        ("history-off", talk(off()?, rounds)?.0),
+        ("history-on", talk(lab.server()?, rounds)?.0),
+        ("history-file", talk(written()?, rounds)?.0),
+    ];
+    for ending in ["", ".lock"] {
+        let _ = fs::remove_file(format!("{}{ending}", file.display()));
+    }
+    // As many as --history-bytes lets stay.
+    let many = 70;
+    let (none, all) = (talk(off()?, many)?.1, talk(kept()?, many)?.1);
+    figures.push(("history-bytes", (all - none).max(0.0) / (20 * many) as f64));
+    let sessions = lab.pick(1000, 200);
+    let mut crowd = |server: Server| -> std::result::Result<f64, String> {
+        let before = server.resident()?;
+        let mut swarm = room(&server, false, sessions, 1)?;
+        swarm.idle(Duration::from_millis(200))?;
+        faults.extend(swarm.faults());
+        Ok(server.resident()?.saturating_sub(before) as f64)
+    };
+    let (without, with) = (crowd(off()?)?, crowd(lab.server()?)?);
+    figures.push(("history-session", (with - without).max(0.0) / sessions as f64));
+    Ok(Outcome { figures, faults })
 }
 
 /// Two servers on one Redis; at one of them one person speaks to another. Only salon has this.
