@@ -322,8 +322,9 @@ impl Cluster {
         let result = match channel.strip_prefix(prefix).and_then(|name| str::from_utf8(name).ok()) {
             Some("-users#/#") => self.presence.receive(content, now).map(|boot| {
                 self.users(Vec::new());
+                // Before both links are there nothing can be asked; then all nodes tell of themselves again.
                 let new = boot.filter(|boot| self.asked.len() < MAX_ASKED && !self.asked.contains(boot));
-                if let Some(boot) = new {
+                if let Some(boot) = new.filter(|_| self.links.iter().all(Link::is_up)) {
                     self.ask(&boot, EVERYTHING, now);
                     self.asked.push(boot);
                 }
