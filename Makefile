@@ -57,7 +57,7 @@ test-windows: need-test system system-wine windows tests/node_modules/.package-l
 	@mkdir -p $(WINE) && cp target/download/x86_64-pc-windows-gnu/release/salon.exe $(WINE)
 	@x86_64-w64-mingw32-gcc -shared -O2 -s -o $(WINE)/bcryptprimitives.dll tests/windows/prng.c -ladvapi32
 	$(STEP) 'wine salon.exe' '^salon' tests/windows/salon --version
-	@tests/windows/salon --port 0 >$(WINE)/log 2>&1 & \
+	@: >$(WINE)/log; tests/windows/salon --port 0 >$(WINE)/log 2>&1 & \
 	until grep -q listens $(WINE)/log; do sleep 0.1; done; \
 	status=0; for tests in tests/windows/wine.mjs tests/clients/chat.test.mjs tests/cluster/tls.test.mjs; do \
 		SALON_BIN=tests/windows/salon tests/run "node --test $$tests, Windows" '^# (tests|pass|fail) |^# skipped [1-9]' \

@@ -14,15 +14,15 @@ const numbers = (count) => Array.from({ length: count }, (_, i) => i);
 
 test('the page and the client are in the program', options, async (t) => {
   const { url } = await start(t);
-  for (const [path, file] of [
-    ['/', 'index.html'],
-    ['/main.js', 'main.js'],
-    ['/socket.io/socket.io.min.js', 'node_modules/socket.io-client/dist/socket.io.min.js'],
-  ]) {
+  const load = async (path) => {
     const answer = await fetch(url + path);
     assert.equal(answer.status, 200);
-    assert.equal(await answer.text(), readFileSync(new URL(`../../static/${file}`, import.meta.url), 'utf8'));
-  }
+    return answer.text();
+  };
+  assert.match(await load('/'), /<title>salon<\/title>[^]*src="main.js"/);
+  assert.match(await load('/main.js'), /\bio\(/);
+  const client = new URL('../../static/node_modules/socket.io-client/dist/socket.io.min.js', import.meta.url);
+  assert.equal(await load('/socket.io/socket.io.min.js'), readFileSync(client, 'utf8'));
   assert.equal((await fetch(`${url}/healthz`)).status, 200);
 });
 
