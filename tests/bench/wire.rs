@@ -172,8 +172,11 @@ fn text(text: &[u8]) -> Option<(usize, usize)> {
 fn exact(packet: &[u8]) -> Option<(usize, usize)> {
     let packet = without_offset(packet.strip_suffix(b"]")?);
     let (name, rest) = packet.strip_prefix(HEARD.0.as_bytes())?.split_at_checked(SENDER_DIGITS)?;
-    let found = text(rest.strip_prefix(HEARD.1.as_bytes())?.strip_suffix(HEARD.2.as_bytes())?)?;
-    (digits(name)? == found.0).then_some(found)
+    // What follows the text, such as the number in the history, is the server's own.
+    let (said, more) =
+        rest.strip_prefix(HEARD.1.as_bytes())?.split_at_checked(SENDER_DIGITS + 1 + NUMBER_DIGITS + PAD.len())?;
+    let found = text(said)?;
+    (digits(name)? == found.0 && more.starts_with(b"\"") && more.ends_with(b"}")).then_some(found)
 }
 
 /// The packet without the offset, `,"123"`, that clients get which know connection state recovery.

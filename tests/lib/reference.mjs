@@ -1,10 +1,17 @@
 // The official server (socket.io from npm) with the events of its public chat example: what salon is compared with.
 // Takes PORT and HOST as salon does, and the ping interval in ms as SALON_PING_INTERVAL. It judges no names or texts;
 // salon does.
+import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import { Server } from 'socket.io';
 
-const server = http.createServer((_, response) => response.writeHead(404).end());
+// Only the HTML, for the bench: the page's script would ask for more than this server knows.
+const page = readFileSync(new URL('../../static/index.html', import.meta.url));
+const headers = { 'Content-Type': 'text/html; charset=utf-8' };
+const server = http.createServer(({ url }, response) => {
+  if (url === '/') response.writeHead(200, headers).end(page);
+  else response.writeHead(404).end();
+});
 const io = new Server(server, { pingInterval: Number(process.env.SALON_PING_INTERVAL ?? 25_000) });
 
 let numUsers = 0;
