@@ -11,6 +11,7 @@ import { within } from './chatter.mjs';
 
 const HOST = '127.0.0.1';
 const READY = 10_000; // ms within which a server accepts connections
+const GRACE = 1_000; // ms after its end in which its last words arrive
 const top = fileURLToPath(new URL('../..', import.meta.url));
 
 // On Linux the kernel ends the server when this process dies, however it dies; elsewhere the exit handler does what it can.
@@ -49,6 +50,8 @@ export async function start(t, { port, args = [], env = {}, wrap = [], bin = pro
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text));
   let failure;
   child.on('error', (error) => (failure = error));
+  // Whoever else has its ends of the pipes (Wine's own processes do) may live on: what they say is not waited for.
+  child.on('exit', () => setTimeout(() => [child.stdout, child.stderr].forEach((stream) => stream.destroy()), GRACE).unref());
   const ended = new Promise((resolve) => {
     child.on('close', (code, signal) => resolve([code, signal]));
   }).finally(() => running.delete(child));
