@@ -4,7 +4,6 @@ use crate::config::Config;
 use crate::kernel::{Kernel, Stream};
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
-use std::net::TcpStream;
 
 /// There is none.
 #[derive(Clone)]
@@ -69,9 +68,4 @@ impl Tls {
     pub fn say_goodbye(&mut self) -> bool {
         match self.0 {}
     }
-}
-
-/// Is not asked for.
-pub fn trusting(stream: TcpStream) -> io::Result<TcpStream> {
-    Ok(stream)
 }

@@ -442,12 +442,24 @@ impl<A: App> Server<A> {
         self.net.identity.as_ref()?;
         match self.net.get(id)?.tls() {
             None => Some(access::to_https(&self.config, head)),
+            // `--probe` asks like that; a certificate would prove nothing to it.
+            Some(tls) if tls.is_plain() && head.method == Method::Get && head.path == "/healthz" => {
+                Some(self.health().close())
+            }
             Some(tls) if tls.is_plain() => {
                 self.hit(Limit::PlainHttp, id);
                 let answer = Response::new(400).body("text/plain", "HTTPS is spoken here, not plain HTTP");
                 Some(answer.close())
             }
             Some(_) => None,
+        }
+    }
+
+    /// Whether new clients may come.
+    fn health(&self) -> Response {
+        match self.stopping {
+            None => Response::new(200).body("text/plain", "ok"),
+            Some(_) => Response::new(503).header("Retry-After", "5").close(),
         }
     }
 
@@ -495,8 +507,7 @@ impl<A: App> Server<A> {
             _ => return Next::Answer(Response::new(404).body("text/plain", "not found")),
         };
         match path {
-            "/healthz" if self.stopping.is_none() => return Next::Answer(Response::new(200).body("text/plain", "ok")),
-            "/healthz" => return Next::Answer(Response::new(503).header("Retry-After", "5").close()),
+            "/healthz" => return Next::Answer(self.health()),
             "/metrics" if access::may_read_metrics(&self.config, head, self.peer(id)) => {
                 let text = self.metrics();
                 return Next::Answer(Response::new(200).body(metrics::CONTENT_TYPE, text));

@@ -265,7 +265,7 @@ fn a_handshake_that_stalls_is_named_and_ended() {
 fn plain_http_is_answered_in_plain() {
     let mut server = start(files(), &[]);
     let mut lost = connect_plain(server.address);
-    let answer = lost.ask(get("/healthz"));
+    let answer = lost.ask(get("/"));
     assert_eq!(answer.brief(), (400, "HTTPS is spoken here, not plain HTTP"));
     assert_eq!(answer.header("Connection"), Some("close"));
     lost.assert_end();
@@ -278,6 +278,24 @@ fn plain_http_is_answered_in_plain() {
     assert_served(&server, &client());
     let lines = server.into_log();
     assert_eq!(lines.iter().filter(|line| line.contains("plain HTTP")).count(), 1, "{lines:#?}");
+}
+
+/// What `--probe` asks is answered, without TLS too, and counts as no mistake; nothing else is, nor a second request.
+#[test]
+fn health_is_told_in_plain() {
+    let server = start(files(), &[]);
+    let mut probe = connect_plain(server.address);
+    probe.send(get("/healthz").repeat(2));
+    let answer = probe.response();
+    assert_eq!((answer.brief(), answer.header("Connection")), ((200, "ok"), Some("close")));
+    probe.assert_end();
+    for other in [request("POST", "/healthz", "", ""), get("/healthz/"), get("/metrics")] {
+        let mut lost = connect_plain(server.address);
+        assert_eq!(lost.ask(other).brief(), (400, "HTTPS is spoken here, not plain HTTP"));
+        lost.assert_end();
+    }
+    let metrics = connect(&server, &client()).ask(get("/metrics"));
+    assert!(metrics.text().contains("\nsalon_limits_total{limit=\"plain_http\"} 3\n"), "{}", metrics.text());
 }
 
 #[test]
@@ -463,6 +481,18 @@ mod sighup {
         sys::signal::{Signal, kill},
         unistd::Pid,
     };
+
+    #[test]
+    fn that_it_stops_is_told_in_plain() {
+        let mut server = start(files(), &["--drain", "1m"]);
+        // They are sent away one after the other, and keep the server for a second.
+        for _ in 0..20 {
+            assert_eq!(connect(&server, &client()).ask(get(POLLING)).status, 200);
+        }
+        kill(Pid::from_raw(server.pid() as i32), Signal::SIGTERM).expect("the server is there");
+        server.log_line("stopping");
+        assert_eq!(connect_plain(server.address).ask(get("/healthz")).status, 503);
+    }
 
     fn reload(server: &Server) {
         kill(Pid::from_raw(server.pid() as i32), Signal::SIGHUP).expect("the server is there");
