@@ -18,13 +18,14 @@
 
 use crate::config::Config;
 use crate::engineio;
-use crate::history::{self, History, Position, Said, Stamp, Wanted};
+use crate::history::{self, Answer, History, Position, Said, Stamp, Wanted};
 use crate::metrics::Metrics;
 use crate::slab::SocketKey;
 use crate::socketio::{App, Cx, Event, MAX_PEOPLE, Person, Reason, To, packet};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
 use std::collections::HashMap;
 use std::mem;
 use std::time::{Duration, Instant};
@@ -36,31 +37,18 @@ const MAX_WAITING: usize = 1_000;
 /// Parts of histories that are taken from others: some megabytes, whatever they say.
 const MAX_PARTS: usize = 64;
 
+/// Everybody on this server.
+const HERE: To = To { namespace: 0, rooms: &[], except: &[], local: true };
+
+/// What is told of a user, as far as the event has it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Login<'a> {
-    num_users: usize,
-    user: &'a str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Presence<'a> {
-    username: &'a RawValue,
-    num_users: usize,
-    user: &'a str,
-}
-
-#[derive(Serialize)]
-struct Message<'a> {
-    username: &'a RawValue,
-    message: &'a RawValue,
-    /// Servers for Node do not tell.
+struct Note<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<&'a str>,
-    n: u64,
-    id: &'a str,
-    time: u64,
+    username: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    num_users: Option<usize>,
+    user: &'a str,
 }
 
 /// The second argument of a message.
@@ -68,35 +56,6 @@ struct Message<'a> {
 struct Options<'a> {
     #[serde(borrow)]
     id: &'a RawValue,
-}
-
-/// What another server tells of its history.
-#[derive(Deserialize)]
-struct Told<'a> {
-    boot: String,
-    #[serde(borrow)]
-    messages: Vec<&'a RawValue>,
-    more: bool,
-}
-
-#[derive(Serialize)]
-struct Typing<'a> {
-    username: &'a RawValue,
-    user: &'a str,
-}
-
-#[derive(Serialize)]
-struct Users<'a> {
-    users: Vec<Person>,
-    /// How many are not listed.
-    more: usize,
-    /// This node's `--instance`.
-    server: &'a str,
-}
-
-#[derive(Serialize)]
-struct Refused {
-    error: &'static str,
 }
 
 /// A named socket.
@@ -168,7 +127,7 @@ impl Chat {
         self.users.insert(socket, User { name: raw.to_owned(), tag, here: true });
         self.welcome(cx, socket);
         if back.is_none() {
-            self.tell(cx, socket, "user joined");
+            self.tell(cx, socket, "user joined", Some(self.count()));
         }
         Ok(())
     }
@@ -176,7 +135,8 @@ impl Chat {
     /// Tells a user that the server knows them.
     fn welcome(&self, cx: &mut Cx, socket: SocketKey) {
         if let Some(user) = self.users.get(&socket) {
-            cx.emit(socket, "login", &(Login { num_users: self.count(), user: &user.tag },), &[]);
+            let note = Note { username: None, num_users: Some(self.count()), user: &user.tag };
+            cx.emit(socket, "login", &(note,), &[]);
         }
     }
 
@@ -191,44 +151,28 @@ impl Chat {
         self.changes += 1;
     }
 
-    /// Tells all others that a user is here, or no longer.
-    fn tell(&self, cx: &mut Cx, socket: SocketKey, event: &str) {
-        if let Some(user) = self.users.get(&socket) {
-            let presence = Presence { username: &user.name, num_users: self.count(), user: &user.tag };
-            cx.broadcast(&others(&[socket]), event, &(presence,), &[]);
+    /// Tells all others of a user, and with some events how many users there are.
+    fn tell(&self, cx: &mut Cx, socket: SocketKey, event: &str, num_users: Option<usize>) {
+        if let Some(User { name, tag, .. }) = self.users.get(&socket) {
+            cx.broadcast(&others(&[socket]), event, &(Note { username: Some(name), num_users, user: tag },), &[]);
         }
     }
 
     fn new_message(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
         let User { name, tag, .. } = self.users.get(&socket).ok_or("not logged in: send `add user` first")?;
         let message = text_of(event, |text| text.len() <= self.config.max_text)?;
-        let sender = packet::string(name).unwrap_or_default();
         let options = event.args.get(1).and_then(|raw| serde_json::from_str::<Options>(raw.get()).ok());
-        let id = match options {
-            Some(Options { id }) => {
-                let id = packet::string(id).filter(|id| history::is_id(id));
-                id.ok_or("an id is 1 to 64 visible ASCII characters")?.into_owned()
-            }
-            None => cx.fresh_id().to_string(),
-        };
-        let stamp = self.history.known(&sender, &id).unwrap_or_else(|| {
-            let stamp = Stamp { n: self.history.number(), time: cx.time() };
-            let message = Message { username: name, message, user: Some(tag), n: stamp.n, id: &id, time: stamp.time };
-            let packet = cx.broadcast(&others(&[socket]), "new message", &(message,), &[]);
-            self.history.keep(stamp, &sender, &id, object(packet));
-            stamp
+        let id = options.map(|Options { id }| {
+            let id = packet::string(id).filter(|id| history::is_id(id));
+            id.ok_or("an id is 1 to 64 visible ASCII characters")
         });
-        if let Some(number) = event.ack {
+        let user = Some(tag.as_str().into());
+        let said = Said { username: name, message, user, n: None, id: id.transpose()?, time: None };
+        let stamp = take(&mut self.history, cx, said, Some(&others(&[socket])));
+        if let Some((number, stamp)) = event.ack.zip(stamp) {
             cx.ack(socket, number, &(stamp,), &[]);
         }
         Ok(())
-    }
-
-    fn typing(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) {
-        if let Some(user) = self.users.get(&socket) {
-            let typing = Typing { username: &user.name, user: &user.tag };
-            cx.broadcast(&others(&[socket]), event.name, &(typing,), &[]);
-        }
     }
 
     fn history(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
@@ -250,33 +194,15 @@ impl Chat {
     /// What was said before this server started is here, or does not come.
     fn learned(&mut self, cx: &mut Cx) {
         self.learning_until = None;
-        self.history.sync();
         for (socket, number, wanted) in mem::take(&mut self.waiting) {
             cx.ack(socket, number, &(self.history.answer(&wanted),), &[]);
         }
     }
 
-    /// A message from the history of another server.
-    fn recall(&mut self, raw: &RawValue, now: Instant) -> Option<()> {
-        let (said, sender) = self.read(raw)?;
-        let (id, time) = (said.id?, said.time?);
-        if self.history.known(&sender, &id).is_none()
-            && let Some(n) = self.history.number_before()
-        {
-            let Said { username, message, user, .. } = said;
-            let message = Message { username, message, user: user.as_deref(), n, id: &id, time };
-            let json = serde_json::to_vec(&message).expect("memory takes it");
-            self.history.keep_before(Stamp { n, time }, &sender, &id, json.into(), now);
-        }
-        Some(())
-    }
-
-    /// A message of another server and its sender, if it is one that we could have taken.
-    fn read<'a>(&self, raw: &'a RawValue) -> Option<(Said<'a>, String)> {
-        let said: Said = serde_json::from_str(raw.get()).ok()?;
-        let sender = said.sender().filter(|name| name.chars().count() <= self.config.max_name)?;
-        packet::string(said.message).filter(|text| text.len() <= self.config.max_text)?;
-        Some((said, sender))
+    /// Whether a message of another server is one that we could have taken.
+    fn could_take(&self, said: &Said) -> bool {
+        said.sender().is_some_and(|name| name.chars().count() <= self.config.max_name)
+            && packet::string(said.message).is_some_and(|text| text.len() <= self.config.max_text)
     }
 
     fn list(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) {
@@ -285,24 +211,9 @@ impl Chat {
         users.truncate(MAX_PEOPLE);
         let more = self.count().saturating_sub(users.len());
         if let Some(number) = event.ack {
-            cx.ack(socket, number, &(Users { users, more, server: &self.config.instance },), &[]);
+            let answer = json!({"users": users, "more": more, "server": self.config.instance});
+            cx.ack(socket, number, &[answer], &[]);
         }
-    }
-
-    /// A message of another server: as our own, but with its id and time if it has any. `None`: it is not of that form.
-    fn heard(&mut self, cx: &mut Cx, event: &Event) -> Option<()> {
-        let [raw] = event.args else { return None };
-        let (mut said, sender) = self.read(raw)?;
-        let id = said.id.take().unwrap_or_else(|| cx.fresh_id().to_string());
-        if self.history.known(&sender, &id).is_none() {
-            let stamp = Stamp { n: self.history.number(), time: said.time.unwrap_or(cx.time()) };
-            let Said { username, message, user, .. } = said;
-            let message = Message { username, message, user: user.as_deref(), n: stamp.n, id: &id, time: stamp.time };
-            let everybody = To { local: true, ..To::default() };
-            let packet = cx.broadcast(&everybody, "new message", &(message,), &[]);
-            self.history.keep(stamp, &sender, &id, object(packet));
-        }
-        Some(())
     }
 }
 
@@ -332,7 +243,7 @@ impl App for Chat {
             "add user" => self.add_user(cx, socket, event),
             "new message" => self.new_message(cx, socket, event),
             "typing" | "stop typing" => {
-                self.typing(cx, socket, event);
+                self.tell(cx, socket, event.name, None);
                 Ok(())
             }
             "history" => self.history(cx, socket, event),
@@ -346,7 +257,7 @@ impl App for Chat {
         if let Err(error) = result {
             self.refused += 1;
             if let Some(number) = event.ack {
-                cx.ack(socket, number, &(Refused { error },), &[]);
+                cx.ack(socket, number, &[json!({"error": error})], &[]);
             }
         }
     }
@@ -358,7 +269,7 @@ impl App for Chat {
         {
             user.here = false;
             self.arrive(-1);
-            self.tell(cx, socket, "user left");
+            self.tell(cx, socket, "user left", Some(self.count()));
         }
     }
 
@@ -367,7 +278,7 @@ impl App for Chat {
             user.here = true;
             self.arrive(1);
             self.welcome(cx, socket);
-            self.tell(cx, socket, "user joined");
+            self.tell(cx, socket, "user joined", Some(self.count()));
         }
     }
 
@@ -405,42 +316,63 @@ impl App for Chat {
         for Person { username: name, user } in lost {
             // Who has come here meanwhile has not left.
             let here = self.users.values().any(|user| user.here && packet::string(&user.name).as_deref() == Some(name));
-            if let Ok(username) = serde_json::value::to_raw_value(name)
+            if let Ok(username) = to_raw_value(name)
                 && !here
             {
-                let presence = Presence { username: &username, num_users: self.count(), user };
-                cx.broadcast(&To { local: true, ..To::default() }, "user left", &(presence,), &[]);
+                let note = Note { username: Some(&username), num_users: Some(self.count()), user };
+                cx.broadcast(&HERE, "user left", &(note,), &[]);
             }
         }
     }
 
-    fn tell(&self, question: &RawValue) -> Option<String> {
+    fn tell(&self, question: &RawValue) -> Option<Box<RawValue>> {
         let wanted = serde_json::from_str(question.get()).ok().filter(|_| self.history.is_on())?;
-        serde_json::to_string(&self.history.answer(&wanted)).ok()
+        to_raw_value(&self.history.answer(&wanted)).ok()
     }
 
-    fn learn(&mut self, cx: &mut Cx, answer: &RawValue) -> Option<String> {
-        let told: Option<Told> = serde_json::from_str(answer.get()).ok().filter(|_| self.parts_left > 0);
+    fn learn(&mut self, cx: &mut Cx, answer: &RawValue) -> Option<Box<RawValue>> {
+        let told: Option<Answer> = serde_json::from_str(answer.get()).ok().filter(|_| self.parts_left > 0);
         self.parts_left = self.parts_left.saturating_sub(1);
-        let last = told.as_ref().filter(|told| told.more).and_then(|told| told.messages.last());
-        let last = last.and_then(|last| serde_json::from_str::<Said>(last.get()).ok()?.n);
+        let mut last = None;
         for raw in told.iter().flat_map(|told| &told.messages) {
-            self.recall(raw, cx.now());
-        }
-        match (last, told) {
-            (Some(n), Some(Told { boot, .. })) => {
-                serde_json::to_string(&Wanted { since: Some(Position { boot, n }), last: None }).ok()
-            }
-            _ => {
-                self.learned(cx);
-                None
+            let Ok(said) = serde_json::from_str::<Said>(raw.get()) else { continue };
+            last = said.n;
+            if self.could_take(&said) && said.id.is_some() && said.time.is_some() {
+                take(&mut self.history, cx, said, None);
             }
         }
+        if let Some((n, told)) = last.zip(told.filter(|told| told.more)) {
+            let since = Position { boot: told.boot.into(), n };
+            return to_raw_value(&Wanted { since: Some(since), last: None }).ok();
+        }
+        self.learned(cx);
+        None
     }
 
     fn relayed(&mut self, cx: &mut Cx, event: &Event) -> bool {
-        event.name == "new message" && event.attachments.is_empty() && self.heard(cx, event).is_some()
+        let ("new message", [raw], []) = (event.name, event.args, event.attachments) else { return false };
+        let said = serde_json::from_str(raw.get()).ok().filter(|said| self.could_take(said));
+        said.map(|said| take(&mut self.history, cx, said, Some(&HERE))).is_some()
     }
+}
+
+/// Takes a message, unless it is here already: gives it what it lacks, tells `to` of it and keeps it. If nobody is to be told,
+/// it is of the time before this server started; `None`: there is no room for it.
+fn take(history: &mut History, cx: &mut Cx, said: Said, to: Option<&To>) -> Option<Stamp> {
+    let sender = packet::string(said.username)?;
+    let id = said.id.unwrap_or_else(|| cx.fresh_id().to_string().into());
+    if let Some(stamp) = history.known(&sender, &id) {
+        return Some(stamp);
+    }
+    let n = if to.is_some() { history.number() } else { history.number_before()? };
+    let stamp = Stamp { n, time: said.time.unwrap_or(cx.time()) };
+    let said = Said { n: Some(n), id: Some(id.as_ref().into()), time: Some(stamp.time), ..said };
+    let json = match to {
+        Some(to) => object(cx.broadcast(to, "new message", &(said,), &[])),
+        None => serde_json::to_vec(&said).expect("memory takes it").into(),
+    };
+    history.keep(stamp, &sender, &id, json);
+    Some(stamp)
 }
 
 /// Every socket, named or not, but these.

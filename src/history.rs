@@ -12,8 +12,8 @@ use crate::socketio::packet;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
-use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -63,37 +63,42 @@ pub struct Position {
     pub n: u64,
 }
 
-/// A message as another server or the file has it. With other fields it is something else.
-#[derive(Deserialize)]
+/// A message as clients, other servers and the file have it. With other fields it is something else.
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Said<'a> {
     #[serde(borrow)]
     pub username: &'a RawValue,
     #[serde(borrow)]
     pub message: &'a RawValue,
-    pub user: Option<String>,
+    /// Servers for Node tell neither this nor what follows.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub user: Option<Cow<'a, str>>,
     pub n: Option<u64>,
-    pub id: Option<String>,
+    #[serde(borrow)]
+    pub id: Option<Cow<'a, str>>,
     pub time: Option<u64>,
 }
 
 impl Said<'_> {
     /// The sender, if the whole makes sense.
-    pub fn sender(&self) -> Option<String> {
+    pub fn sender(&self) -> Option<Cow<'_, str>> {
         let sound = self.id.as_deref().is_none_or(is_id)
             && self.user.as_deref().is_none_or(is_id)
             && [self.n, self.time].into_iter().flatten().all(|number| number < MAX_NUMBER);
         packet::string(self.message).filter(|_| sound)?;
-        packet::string(self.username).map(Into::into)
+        packet::string(self.username)
     }
 }
 
 /// Messages, oldest first.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Answer<'a> {
-    pub boot: &'a str,
+    #[serde(borrow)]
+    pub boot: Cow<'a, str>,
     /// The newest message there is.
     pub n: u64,
+    #[serde(borrow)]
     pub messages: Vec<&'a RawValue>,
     /// Between the position asked for and the first of these, something may be missing.
     pub gap: bool,
@@ -167,12 +172,11 @@ impl History {
             Ok(lock) => lock,
             Err(()) => return log::warn!("history: another process has {path:?}; what is said here is not written"),
         };
-        let mut journal = Journal::new(path.to_owned(), lock);
-        let loaded = File::open(path).and_then(|file| self.load(BufReader::new(file)));
-        let opened = match loaded {
-            Ok(Loaded::Sound) => journal.open(),
-            Ok(Loaded::Torn) => journal.rewrite(self),
-            Ok(Loaded::Damaged(lines)) => {
+        let mut journal = Journal { path: path.to_owned(), _lock: lock, ..Journal::default() };
+        let opened = match File::open(path).and_then(|file| self.load(BufReader::new(file))) {
+            Ok((0, true)) => journal.open(),
+            Ok((0, false)) => journal.rewrite(self),
+            Ok((lines, _)) => {
                 let aside = beside(path, &format!(".damaged-{}", &self.boot[..6]));
                 log::warn!(
                     "history: {lines} lines of {path:?} make no sense; the rest is kept, and the file is now {aside:?}"
@@ -186,8 +190,9 @@ impl History {
         self.file = Some(journal);
     }
 
-    /// Takes what the file has.
-    fn load(&mut self, mut file: impl BufRead) -> io::Result<Loaded> {
+    /// Takes what the file has: how many lines make no sense, and whether it has an end that can be gone on with. A process
+    /// that is killed leaves half a line.
+    fn load(&mut self, mut file: impl BufRead) -> io::Result<(usize, bool)> {
         let (mut damaged, mut torn, mut line, mut first) = (0, false, Vec::new(), true);
         while !torn {
             line.clear();
@@ -206,31 +211,26 @@ impl History {
             damaged += usize::from(!understood && (first || !torn));
             first = false;
         }
-        Ok(match damaged {
-            0 if torn || first => Loaded::Torn,
-            0 => Loaded::Sound,
-            _ => Loaded::Damaged(damaged),
-        })
+        Ok((damaged, !torn && !first))
     }
 
-    /// Takes a line of the file, if it is a message that can follow what was before.
+    /// Takes a line of the file, if it is a message that is not there yet.
     fn restore(&mut self, line: &[u8]) -> Option<()> {
         let said: Said = serde_json::from_slice(line).ok()?;
-        let sender = said.sender()?;
-        let (stamp, id) = (Stamp { n: said.n?, time: said.time? }, said.id?);
-        if stamp.n <= self.last || self.known(&sender, &id).is_some() {
+        let (sender, id, stamp) = (said.sender()?, said.id.as_ref()?, Stamp { n: said.n?, time: said.time? });
+        if self.known(&sender, id).is_some() || self.messages.binary_search_by_key(&stamp.n, |kept| kept.n).is_ok() {
             return None;
         }
-        self.last = stamp.n;
-        self.keep(stamp, &sender, &id, Bytes::copy_from_slice(line));
+        self.last = self.last.max(stamp.n);
+        self.keep(stamp, &sender, id, Bytes::copy_from_slice(line));
         Some(())
     }
 
     /// Writes what was kept since the last call. Called before anything of it leaves.
     pub fn commit(&mut self, now: Instant) {
         let Some(journal) = self.file.as_mut().filter(|journal| !journal.pending.is_empty()) else { return };
-        let written = journal.append();
         journal.due.get_or_insert(now + SYNC_TIME);
+        let written = journal.append();
         journal.note(written);
     }
 
@@ -239,26 +239,16 @@ impl History {
         self.file.as_ref()?.due
     }
 
-    /// Does what is due.
+    /// Syncs the file, or writes it anew, if it is time.
     pub fn expire(&mut self, now: Instant) {
-        if self.next_deadline().is_some_and(|due| due <= now) {
-            self.sync();
-        }
-    }
-
-    /// Syncs the file, or writes it anew, if it has changed.
-    pub fn sync(&mut self) {
-        if self.next_deadline().is_some()
-            && let Some(mut journal) = self.file.take()
-        {
-            journal.due = None;
-            let done = match &journal.file {
-                Some(file) if journal.length < journal.limit => file.sync_data().inspect_err(|_| journal.file = None),
-                _ => journal.rewrite(self),
-            };
-            journal.note(done);
-            self.file = Some(journal);
-        }
+        let due = |journal: &mut Journal| journal.due.take_if(|due| *due <= now).is_some();
+        let Some(mut journal) = self.file.take_if(due) else { return };
+        let done = match &journal.file {
+            Some(file) if journal.length < journal.limit => file.sync_data(),
+            _ => journal.rewrite(self),
+        };
+        journal.note(done);
+        self.file = Some(journal);
     }
 
     /// Whether what is said gets into the file; `None`: there is none.
@@ -287,34 +277,7 @@ impl History {
         self.last
     }
 
-    /// Keeps a message, and drops the oldest that are beyond the limits.
-    pub fn keep(&mut self, stamp: Stamp, sender: &str, id: &str, json: Bytes) {
-        if !self.is_on() {
-            return;
-        }
-        if let Some(journal) = &mut self.file {
-            journal.pending.extend_from_slice(&json);
-            journal.pending.push(b'\n');
-        }
-        let key = self.hasher.hash_one((sender, id));
-        self.known.insert(key, stamp);
-        self.bytes += json.len() + OVERHEAD;
-        self.messages.push_back(Kept { n: stamp.n, key, json });
-        self.drop_oldest();
-    }
-
-    fn drop_oldest(&mut self) {
-        while (self.messages.len() > self.limits[0] || self.bytes > self.limits[1])
-            && let Some(oldest) = self.messages.pop_front()
-        {
-            self.bytes -= oldest.json.len() + OVERHEAD;
-            self.known.remove(&oldest.key);
-            self.dropped = self.dropped.max(oldest.n);
-        }
-    }
-
-    /// The number for a message that was said elsewhere before this start, to be kept with [`History::keep_before`]; `None`
-    /// if there is no room for it.
+    /// The number for a message that was said elsewhere before this start; `None` if there is no room for it.
     pub fn number_before(&mut self) -> Option<u64> {
         // What has come since has used the room up.
         let room = self.is_on() && self.before + 1 < self.start && self.dropped < self.start;
@@ -322,17 +285,23 @@ impl History {
         room.then_some(self.before)
     }
 
-    /// Keeps such a message: before all that was said since the start. The file is written anew for it.
-    pub fn keep_before(&mut self, stamp: Stamp, sender: &str, id: &str, json: Bytes, now: Instant) {
+    /// Keeps a message at the place of its number, and drops the oldest that are beyond the limits.
+    pub fn keep(&mut self, stamp: Stamp, sender: &str, id: &str, json: Bytes) {
+        if let Some(journal) = &mut self.file {
+            journal.pending.extend_from_slice(&json);
+            journal.pending.push(b'\n');
+        }
         let key = self.hasher.hash_one((sender, id));
         let place = self.messages.partition_point(|message| message.n < stamp.n);
         self.known.insert(key, stamp);
         self.bytes += json.len() + OVERHEAD;
         self.messages.insert(place, Kept { n: stamp.n, key, json });
-        self.drop_oldest();
-        if let Some(journal) = &mut self.file {
-            journal.limit = 0;
-            journal.due.get_or_insert(now + SYNC_TIME);
+        while (self.messages.len() > self.limits[0] || self.bytes > self.limits[1])
+            && let Some(oldest) = self.messages.pop_front()
+        {
+            self.bytes -= oldest.json.len() + OVERHEAD;
+            self.known.remove(&oldest.key);
+            self.dropped = self.dropped.max(oldest.n);
         }
     }
 
@@ -345,7 +314,7 @@ impl History {
             (None, None) => 0,
         };
         let mut answer = Answer {
-            boot: &self.boot,
+            boot: self.boot.as_str().into(),
             n: self.last,
             messages: Vec::new(),
             gap: wanted.since.is_some() && known.is_none_or(|since| since.n < self.dropped),
@@ -386,16 +355,8 @@ impl Head {
     }
 }
 
-/// What has become of a file.
-enum Loaded {
-    Sound,
-    /// The last line is half a line, as a process leaves it that is killed; or there is none.
-    Torn,
-    /// So many lines make no sense.
-    Damaged(usize),
-}
-
 /// The file.
+#[derive(Default)]
 struct Journal {
     path: PathBuf,
     _lock: Option<File>,
@@ -413,32 +374,17 @@ struct Journal {
 }
 
 impl Journal {
-    fn new(path: PathBuf, lock: Option<File>) -> Journal {
-        let (pending, due, complained) = (Vec::new(), None, false);
-        Journal { path, _lock: lock, file: None, length: 0, limit: 0, pending, due, complained }
-    }
-
     /// Goes on with the file that is there.
     fn open(&mut self) -> io::Result<()> {
         self.file = Some(OpenOptions::new().append(true).open(&self.path)?);
         Ok(())
     }
 
-    /// Appends what is pending. If that fails half a line may be there, so the file is not gone on with.
+    /// Appends what is pending. If that fails half a line may be there.
     fn append(&mut self) -> io::Result<()> {
         let pending = mem::take(&mut self.pending);
-        let Some(file) = &mut self.file else { return Ok(()) };
-        let written = file.write_all(&pending);
         self.length += pending.len() as u64;
-        if written.is_err() {
-            self.file = None;
-        }
-        // One long turn is no reason to hold its memory for ever.
-        if pending.capacity() <= SLACK as usize {
-            self.pending = pending;
-            self.pending.clear();
-        }
-        written
+        self.file.as_mut().map_or(Ok(()), |file| file.write_all(&pending))
     }
 
     /// Writes all that is kept into a new file, which then takes the place of the old one. If there is no room for it, but for
@@ -474,14 +420,15 @@ impl Journal {
         Ok(())
     }
 
-    /// Says once what is wrong, and once that it is right again.
+    /// A file that has failed is not gone on with. Says once what is wrong, and once that it is right again.
     fn note(&mut self, result: io::Result<()>) {
-        match result {
-            Err(error) if !self.complained => {
+        if let Err(error) = result {
+            self.file = None;
+            if !self.complained {
                 log::warn!("history: {:?} cannot be written: {error}; the chat goes on in memory", self.path);
             }
-            Ok(()) if self.complained && self.file.is_some() => log::info!("history: {:?} is written again", self.path),
-            _ => {}
+        } else if self.complained && self.file.is_some() {
+            log::info!("history: {:?} is written again", self.path);
         }
         self.complained = self.file.is_none();
     }
@@ -490,7 +437,7 @@ impl Journal {
 /// A path with something behind its name.
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(OsStr::new(ending));
+    name.push(ending);
     name.into()
 }
 

@@ -33,8 +33,6 @@ use wire::Broadcast;
 /// One message of Redis; longer, and the link is given up. Far above what is taken from one publication.
 const MAX_INPUT: usize = 16 * 1024 * 1024;
 
-/// The first question to a node.
-const EVERYTHING: &str = "{}";
 /// Nodes that are asked for what we have missed: one alone may be as new as we are.
 const MAX_ASKED: usize = 3;
 /// A publication that tells may have this much above `max_payload`: one message above the limit of a part, or a part.
@@ -325,7 +323,7 @@ impl Cluster {
                 // Before both links are there nothing can be asked; then all nodes tell of themselves again.
                 let new = boot.filter(|boot| self.asked.len() < MAX_ASKED && !self.asked.contains(boot));
                 if let Some(boot) = new.filter(|_| self.links.iter().all(Link::is_up)) {
-                    self.ask(&boot, EVERYTHING, now);
+                    self.send_missed(&boot, RawValue::from_string("{}".into()).ok().as_deref(), None, now);
                     self.asked.push(boot);
                 }
             }),
@@ -386,18 +384,8 @@ impl Cluster {
         Some(())
     }
 
-    /// Asks a node for what we have missed.
-    pub fn ask(&mut self, boot: &str, question: &str, now: Instant) {
-        self.send_missed(boot, Some(question), None, now);
-    }
-
-    /// Answers a node that has asked that.
-    pub fn tell_missed(&mut self, boot: &str, answer: &str, now: Instant) {
-        self.send_missed(boot, None, Some(answer), now);
-    }
-
-    fn send_missed(&mut self, boot: &str, ask: Option<&str>, tell: Option<&str>, now: Instant) {
-        let [ask, tell] = [ask, tell].map(|json| json.and_then(|json| serde_json::from_str(json).ok()));
+    /// Asks a node for what we have missed, or answers one that has asked that.
+    pub fn send_missed(&mut self, boot: &str, ask: Option<&RawValue>, tell: Option<&RawValue>, now: Instant) {
         let content = serde_json::to_vec(&Missed { from: self.presence.boot(), ask, tell });
         self.send(&self.history_channel(boot), &content.expect("memory takes it"), now);
     }

@@ -102,12 +102,12 @@ impl<A: App> Server<A> {
             }
             Some(Event::Asked(node, question)) => {
                 if let Some(answer) = self.app.tell(&question) {
-                    cluster.tell_missed(&node, &answer, now);
+                    cluster.send_missed(&node, None, Some(&answer), now);
                 }
             }
             Some(Event::Told(node, answer)) => {
                 if let Some(question) = self.app.learn(&mut self.io.cx(&mut self.engine), &answer) {
-                    cluster.ask(&node, &question, now);
+                    cluster.send_missed(&node, Some(&question), None, now);
                 }
             }
             None => {}

@@ -97,12 +97,12 @@ pub trait App {
     }
 
     /// Another node asks for what it has missed. Question and answer are JSON.
-    fn tell(&self, _question: &RawValue) -> Option<String> {
+    fn tell(&self, _question: &RawValue) -> Option<Box<RawValue>> {
         None
     }
 
     /// Another node has answered; returns the next question to it, if there is one.
-    fn learn(&mut self, _cx: &mut Cx, _answer: &RawValue) -> Option<String> {
+    fn learn(&mut self, _cx: &mut Cx, _answer: &RawValue) -> Option<Box<RawValue>> {
         None
     }
 

@@ -45,8 +45,13 @@ fn open(path: &Path, boot: &str) -> History {
 
 /// Says something, in a turn of its own.
 fn say(history: &mut History, text: &str, now: Instant) -> Stamp {
-    let stamp = Stamp { n: history.number(), time: 1_700_000_000_000 };
-    let (n, time) = (stamp.n, stamp.time);
+    let n = history.number();
+    say_as(n, history, text, now)
+}
+
+fn say_as(n: u64, history: &mut History, text: &str, now: Instant) -> Stamp {
+    let stamp = Stamp { n, time: 1_700_000_000_000 };
+    let time = stamp.time;
     let json =
         format!(r#"{{"username":"ann","message":"{text}","user":"abcdef","n":{n},"id":"id-{text}","time":{time}}}"#);
     history.keep(stamp, "ann", &format!("id-{text}"), Bytes::from(json));
@@ -62,7 +67,7 @@ fn texts(history: &History) -> Vec<String> {
 }
 
 fn boot(history: &History) -> String {
-    history.answer(&Wanted::default()).boot.to_owned()
+    history.answer(&Wanted::default()).boot.into_owned()
 }
 
 fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
@@ -99,6 +104,29 @@ fn a_history_goes_on_where_it_was() {
     let third = open(&place.file(), "third-boot");
     assert_eq!((texts(&third), boot(&third)), (numbers(2_941..3_001), "first-boot".into()));
     assert_eq!(place.others(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn what_was_said_elsewhere_before_the_start_takes_its_place() {
+    let place = Place::new("before");
+    let now = Instant::now();
+    let mut first = open(&place.file(), "first-boot");
+    for number in 0..5 {
+        say(&mut first, &number.to_string(), now);
+    }
+    drop(first);
+    let mut second = open(&place.file(), "second-boot");
+    say(&mut second, "7", now);
+    for text in ["5", "6"] {
+        let n = second.number_before().expect("there is room");
+        say_as(n, &mut second, text, now);
+    }
+    say(&mut second, "8", now);
+    assert_eq!(texts(&second), numbers(0..9));
+    drop(second);
+    // In the file they stand where they came.
+    let third = open(&place.file(), "third-boot");
+    assert_eq!((texts(&third), place.others()), (numbers(0..9), vec![]));
 }
 
 #[test]
@@ -161,9 +189,9 @@ fn of_a_damaged_file_the_rest_is_kept_and_the_whole_is_put_aside() {
         (replace(3, &line(3).replace(r#""n":3"#, r#""n":9007199254740991"#).into_bytes()), "0134"),
         (replace(3, &line(3).replace(r#""message":"2""#, r#""message":[[[]]]"#).into_bytes()), "0134"),
         (replace(3, &line(3).replace(r#""id":"#, r#""more":1,"id":"#).into_bytes()), "0134"),
-        // Twice the same, and one out of order.
+        // Twice the same, and one out of order, which takes its place.
         (replace(3, line(2).as_bytes()), "0134"),
-        (replace(3, line(5).as_bytes()), "014"),
+        (replace(3, line(5).as_bytes()), "0134"),
         (replace(0, newer.as_bytes()), "01234"),
         (replace(0, b"# notes"), "01234"),
         (b"nothing of the kind".to_vec(), ""),
