@@ -17,7 +17,7 @@ macro_rules! limits {
         }
 
         /// Labels of the metric, the options, and what the log says.
-        const TABLE: &[(&str, &str, &str)] = &[$((concat!("limit=\"", $label, "\""), $flag, $what),)*];
+        const TABLE: &[(&str, &str, &str)] = &[$(($label, $flag, $what),)*];
     };
 }
 
@@ -51,14 +51,9 @@ limits! {
 }
 
 /// How often each limit was reached.
+#[derive(Default)]
 pub struct Limits {
-    hits: Vec<(u64, Quiet)>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits { hits: TABLE.iter().map(|_| (0, Quiet::default())).collect() }
-    }
+    hits: [(u64, Quiet); TABLE.len()],
 }
 
 impl Limits {
@@ -74,9 +69,8 @@ impl Limits {
 
     /// Writes all of them down.
     pub fn metrics(&self, metrics: &mut Metrics) {
-        let samples: Vec<_> =
-            TABLE.iter().zip(&self.hits).map(|((label, ..), (count, _))| (*label, *count as f64)).collect();
-        metrics.family("limits_total", "counter", "How often limits were reached.", &samples);
+        let samples = TABLE.iter().zip(&self.hits).map(|((label, ..), (count, _))| (*label, count));
+        metrics.family("limits_total", "counter", "How often limits were reached.", "limit", samples);
     }
 }
 

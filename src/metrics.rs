@@ -1,6 +1,6 @@
 //! What the server tells of itself, in the text format that Prometheus reads (version 0.0.4).
 
-use std::fmt::Write;
+use std::fmt::Display;
 use std::fs;
 
 /// The type of the text.
@@ -12,21 +12,24 @@ pub struct Metrics(String);
 
 impl Metrics {
     /// A value that goes up and down.
-    pub fn gauge(&mut self, name: &str, help: &str, value: impl Into<f64>) {
-        self.family(name, "gauge", help, &[("", value.into())]);
+    pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, "gauge", help, "", [("", value)]);
     }
 
     /// A value that only grows.
     pub fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.family(name, "counter", help, &[("", value as f64)]);
+        self.family(name, "counter", help, "", [("", value)]);
     }
 
-    /// Values of one name that differ by a label: `key="value"`, without braces.
-    pub fn family(&mut self, name: &str, kind: &str, help: &str, samples: &[(&str, f64)]) {
-        writeln!(self.0, "# HELP salon_{name} {help}\n# TYPE salon_{name} {kind}").expect("memory takes it");
-        for (label, value) in samples {
-            let braces = if label.is_empty() { String::new() } else { format!("{{{label}}}") };
-            writeln!(self.0, "salon_{name}{braces} {value}").expect("memory takes it");
+    /// Values of one name that differ by what a label says.
+    pub fn family<'a>(
+        &mut self, name: &str, kind: &str, help: &str, label: &str,
+        samples: impl IntoIterator<Item = (&'a str, impl Display)>,
+    ) {
+        self.0 += &format!("# HELP salon_{name} {help}\n# TYPE salon_{name} {kind}\n");
+        for (which, value) in samples {
+            let braces = if label.is_empty() { String::new() } else { format!("{{{label}=\"{which}\"}}") };
+            self.0 += &format!("salon_{name}{braces} {value}\n");
         }
     }
 

@@ -389,9 +389,8 @@ impl<P: Default> Net<P> {
 
     /// Writes down how many there are.
     pub fn metrics(&self, metrics: &mut Metrics) {
-        metrics.gauge("connections", "TCP connections.", self.connections.len() as f64);
-        let half_open = self.half_open.len() as f64;
-        metrics.gauge("half_open", "Connections that have sent no whole request.", half_open);
+        metrics.gauge("connections", "TCP connections.", self.connections.len());
+        metrics.gauge("half_open", "Connections that have sent no whole request.", self.half_open.len());
     }
 
     /// Reads once into `buffer`. 0: the peer has closed its side; `None`: no more for now, or the connection is dead.

@@ -29,7 +29,7 @@ use crate::{access, assets, ws};
 use bytes::Bytes;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use std::{io, mem};
+use std::{io, iter, mem};
 
 /// The path of Engine.IO. Official clients use it unless told otherwise.
 const ENGINE_PATH: &str = "/socket.io/";
@@ -535,46 +535,46 @@ impl<A: App> Server<A> {
 
     fn metrics(&mut self) -> String {
         let mut metrics = Metrics::default();
-        let [polling, websocket] = self.engine.transports().map(|count| count as f64);
-        let counters = mem::take(self.engine.counters());
-        let labelled = |names: &[&'static str], values: &[u64]| {
-            names.iter().copied().zip(values.iter().map(|value| *value as f64)).collect::<Vec<_>>()
-        };
         let queued = self.net.queued() + self.engine.queued();
-        metrics.gauge("queued_bytes", "Bytes that clients have not taken yet, on either transport.", queued as f64);
+        metrics.gauge("queued_bytes", "Bytes that clients have not taken yet, on either transport.", queued);
         metrics.gauge("uptime_seconds", "Since the start.", (self.now - self.start).as_secs_f64());
-        let transports = [(r#"transport="polling""#, polling), (r#"transport="websocket""#, websocket)];
-        metrics.family("sessions", "gauge", "Engine.IO sessions.", &transports);
-        let [connected, held] = self.io.sockets().map(|count| count as f64);
-        let sockets = [(r#"state="connected""#, connected), (r#"state="held""#, held)];
-        metrics.family("sockets", "gauge", "Sockets, and those kept for clients that may come back.", &sockets);
+        let sessions = iter::zip(["polling", "websocket"], self.engine.transports());
+        metrics.family("sessions", "gauge", "Engine.IO sessions.", "transport", sessions);
+        let sockets = iter::zip(["connected", "held"], self.io.sockets());
+        let help = "Sockets, and those kept for clients that may come back.";
+        metrics.family("sockets", "gauge", help, "state", sockets);
         self.net.metrics(&mut metrics);
         let budget = &self.engine.budget;
-        metrics.gauge("websockets", "Open WebSockets.", budget.used as f64);
+        metrics.gauge("websockets", "Open WebSockets.", budget.used);
         if let Some(limit) = budget.limit {
-            let promised = budget.promised() as f64;
-            metrics.gauge("websockets_limit", "WebSockets that --max-websockets allows.", limit as f64);
-            metrics.gauge("websockets_promised", "Upgrades that were offered and may still come.", promised);
+            metrics.gauge("websockets_limit", "WebSockets that --max-websockets allows.", limit);
+            let help = "Upgrades that were offered and may still come.";
+            metrics.gauge("websockets_promised", help, budget.promised());
             metrics.counter("websockets_refused_total", "WebSockets beyond --max-websockets.", budget.refused);
         }
+        let counters = self.engine.counters();
         metrics.counter("messages_received_total", "Messages of clients.", counters.received);
         metrics.counter("messages_sent_total", "Messages to clients, each recipient counted.", counters.sent);
-        let ended = labelled(&engineio::Reason::NAMES, &counters.ended);
-        metrics.family("sessions_ended_total", "counter", "Sessions that have ended.", &ended);
-        let refused = labelled(&Refusal::NAMES, &counters.refused);
-        metrics.family("requests_refused_total", "counter", "Requests of Engine.IO that were refused.", &refused);
-        let causes = labelled(&[r#"cause="bytes""#, r#"cause="timer""#], &self.turns);
-        metrics.family("turns_total", "counter", "Turns of the loop.", &causes);
+        let ended = iter::zip(engineio::Reason::NAMES, counters.ended);
+        metrics.family("sessions_ended_total", "counter", "Sessions that have ended.", "reason", ended);
+        let refused = iter::zip(Refusal::NAMES, counters.refused);
+        metrics.family(
+            "requests_refused_total",
+            "counter",
+            "Requests of Engine.IO that were refused.",
+            "kind",
+            refused,
+        );
+        let turns = iter::zip(["bytes", "timer"], self.turns);
+        metrics.family("turns_total", "counter", "Turns of the loop.", "cause", turns);
         metrics.gauge("lag_seconds_max", "The longest that a timer was late.", self.lag.as_secs_f64());
         if let Some(bytes) = metrics::resident() {
-            metrics.gauge("resident_bytes", "Resident memory.", bytes as f64);
+            metrics.gauge("resident_bytes", "Resident memory.", bytes);
         }
         self.engine.limits().metrics(&mut metrics);
-        let timers = self.net.timers() + self.engine.timers() + self.io.timers();
-        metrics.gauge("timers", "Timers that run.", timers as f64);
+        metrics.gauge("timers", "Timers that run.", self.net.timers() + self.engine.timers() + self.io.timers());
         self.links.metrics(&mut metrics);
         self.app.metrics(&mut metrics);
-        *self.engine.counters() = counters;
         metrics.text()
     }
 

@@ -75,13 +75,13 @@ pub struct Counters {
 impl Reason {
     /// All of them, with the names that metrics use.
     pub const NAMES: [&str; 7] = [
-        r#"reason="client_close""#,
-        r#"reason="transport_close""#,
-        r#"reason="transport_error""#,
-        r#"reason="ping_timeout""#,
-        r#"reason="parse_error""#,
-        r#"reason="evicted""#,
-        r#"reason="server_close""#,
+        "client_close",
+        "transport_close",
+        "transport_error",
+        "ping_timeout",
+        "parse_error",
+        "evicted",
+        "server_close",
     ];
 
     /// The code of the close frame (RFC 6455 section 7.4.1); `None` if there is nobody to be told.
@@ -195,14 +195,8 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, with the names that metrics use.
-    pub const NAMES: [&str; 6] = [
-        r#"kind="unknown_transport""#,
-        r#"kind="unknown_sid""#,
-        r#"kind="bad_method""#,
-        r#"kind="bad_request""#,
-        r#"kind="forbidden""#,
-        r#"kind="unsupported_protocol""#,
-    ];
+    pub const NAMES: [&str; 6] =
+        ["unknown_transport", "unknown_sid", "bad_method", "bad_request", "forbidden", "unsupported_protocol"];
 
     /// The answer to an ordinary request, or (`upgrade`) to one that wanted a WebSocket: there the reference
     /// sends the plain message.
