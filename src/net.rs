@@ -43,7 +43,7 @@ const LINGER_BYTES: usize = 64 * 1024;
 /// What is ready.
 #[derive(Clone, Copy, Debug)]
 pub enum Wake {
-    /// A signal has come, or somebody has used [`Net::waker`].
+    /// A signal has come, or somebody has used `waker`.
     Woken,
     /// `hung_up`: the peer will send nothing more.
     Connection { id: ConnId, readable: bool, writable: bool, hung_up: bool },
@@ -75,7 +75,7 @@ pub struct Connection<P> {
     pub protocol: P,
     stream: Stream,
     /// Between the stream and all else here, if the connection has TLS.
-    tls: Option<Box<Tls>>,
+    pub tls: Option<Box<Tls>>,
     /// The peer's address, as the kernel has it.
     pub peer: IpAddr,
     /// Bytes of an incomplete message; empty, without a buffer, on an idle connection.
@@ -99,7 +99,7 @@ pub struct Connection<P> {
     pub ended: bool,
     state: State,
     /// What it dies of.
-    cause: Cause,
+    pub cause: Cause,
 }
 
 impl<P> Connection<P> {
@@ -111,11 +111,6 @@ impl<P> Connection<P> {
     /// Bytes of ciphertext among them.
     fn unsent(&self) -> usize {
         self.tls.as_ref().map_or(0, |tls| tls.unsent())
-    }
-
-    /// What lies between it and its peer besides TCP.
-    pub fn tls(&self) -> Option<&Tls> {
-        self.tls.as_deref()
     }
 
     /// Whether what it sends still counts, and something may be queued for it.
@@ -141,15 +136,12 @@ impl<P> Connection<P> {
         }
     }
 
-    /// Queues the goodbye of TLS; `false` if there is none to be said (any more).
-    fn say_goodbye(&mut self) -> bool {
-        self.tls.as_mut().is_some_and(|tls| tls.say_goodbye())
-    }
-
     /// Writes until nothing is left, or the kernel has no room.
     fn write_all(&mut self, kernel: &mut Kernel, scratch: &mut Scratch, pool: &mut Pool) -> io::Result<()> {
         // The last of all is the goodbye of TLS.
-        while self.wants_write() || matches!(self.state, State::Finishing) && self.say_goodbye() {
+        while self.wants_write()
+            || matches!(self.state, State::Finishing) && self.tls.as_mut().is_some_and(|tls| tls.say_goodbye())
+        {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let mut count = 0;
             for (slice, bytes) in slices.iter_mut().zip(pool.iter(&self.outbox)) {
@@ -195,27 +187,22 @@ pub struct Net<P> {
     half_open: Timers<ConnId>,
     stalls: Timers<ConnId>,
     addresses: Addresses,
-    waker: Option<Arc<Waker>>,
+    /// What wakes the loop from another thread.
+    pub waker: Arc<Waker>,
     #[cfg(feature = "redis")]
     resolver: resolve::Resolver,
-}
-
-/// A connection that is over.
-pub struct Buried<P> {
-    pub id: ConnId,
-    pub protocol: P,
-    pub peer: IpAddr,
-    pub cause: Cause,
 }
 
 impl<P: Default> Net<P> {
     /// No sockets yet. Fails only if the operating system gives no selector.
     pub fn new(config: Config) -> io::Result<Net<P>> {
+        let poll = Poll::new()?;
         Ok(Net {
             // Behind a proxy all peers are the proxy.
             addresses: Addresses::new(if config.trust_proxy { |_| true } else { IpAddr::is_loopback }),
             config,
-            poll: Poll::new()?,
+            waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
+            poll,
             events: Events::with_capacity(1024),
             listeners: Vec::new(),
             connections: Slab::default(),
@@ -229,7 +216,6 @@ impl<P: Default> Net<P> {
             phases: Timers::default(),
             half_open: Timers::default(),
             stalls: Timers::default(),
-            waker: None,
             #[cfg(feature = "redis")]
             resolver: resolve::Resolver::default(),
         })
@@ -257,14 +243,6 @@ impl<P: Default> Net<P> {
     /// Registers a source of signals with the loop.
     pub fn watch_signals(&mut self, source: &mut impl mio::event::Source) -> io::Result<()> {
         self.poll.registry().register(source, SIGNALS, Interest::READABLE)
-    }
-
-    /// What wakes the loop from another thread. There is one for all.
-    pub fn waker(&mut self) -> io::Result<Arc<Waker>> {
-        if self.waker.is_none() {
-            self.waker = Some(Arc::new(Waker::new(self.poll.registry(), WAKER)?));
-        }
-        Ok(Arc::clone(self.waker.as_ref().expect("it was made just now")))
     }
 
     /// Sleeps until something is ready or `deadline` (seen from `now`) is reached; `None`: for ever. Not at all
@@ -595,9 +573,9 @@ impl<P: Default> Net<P> {
         }
     }
 
-    /// Takes one dead connection out of the books and closes its socket; the caller tells those above.
+    /// Takes one dead connection out of the books; the caller tells those above, and its socket closes with it.
     /// Every connection comes by here exactly once (rule R4).
-    pub fn bury(&mut self) -> Option<Buried<P>> {
+    pub fn bury(&mut self) -> Option<(ConnId, Connection<P>)> {
         let id = self.doomed.pop()?;
         let mut connection = self.connections.remove(id).expect("a connection is doomed once and buried once");
         self.pool.clear(&mut connection.outbox);
@@ -607,7 +585,7 @@ impl<P: Default> Net<P> {
         self.addresses.leave(connection.peer);
         // A descriptor is free again.
         self.listeners.iter_mut().for_each(|listener| listener.pause = None);
-        Some(Buried { id, protocol: connection.protocol, peer: connection.peer, cause: connection.cause })
+        Some((id, connection))
     }
 }
 

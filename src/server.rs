@@ -20,11 +20,11 @@ use crate::id::Ids;
 use crate::limits::Limit;
 use crate::logger::Quiet;
 use crate::metrics::{self, Metrics};
-use crate::net::{Buried, Cause, Net, Wake};
+use crate::net::{Cause, Connection, Net, Wake};
 use crate::signals::{Signal, Watch};
 use crate::slab::{ConnId, SessionId};
 use crate::socketio::{App, Io};
-use crate::tls::{Identity, Tls};
+use crate::tls::Identity;
 use crate::{access, assets, ws};
 use bytes::Bytes;
 use std::net::{IpAddr, SocketAddr};
@@ -101,6 +101,7 @@ pub struct Server<A: App> {
     engine: Engine,
     io: Io,
     app: A,
+    #[cfg(feature = "redis")]
     links: turn::Links,
     /// The time of the turn.
     now: Instant,
@@ -121,12 +122,14 @@ pub struct Server<A: App> {
 impl<A: App> Server<A> {
     /// A server that does not listen yet. Fails if the operating system gives no selector, or a file of `config` is of no use.
     pub fn new(config: Config, app: A, ids: Ids, now: Instant) -> io::Result<Server<A>> {
+        #[cfg_attr(not(feature = "redis"), expect(unused_mut))]
         let mut engine = Engine::new(config.clone(), ids, now);
         let io = Io::new(config.clone(), app.namespaces());
         let mut net = Net::new(config.clone())?;
         net.identity = identity(&config, None).map_err(io::Error::other)?;
         Ok(Server {
             net,
+            #[cfg(feature = "redis")]
             links: turn::Links::new(&config, app.namespaces(), &mut engine)?,
             engine,
             io,
@@ -194,9 +197,16 @@ impl<A: App> Server<A> {
 
     /// When the next turn is wanted even if nothing is ready.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let cores = [self.net.next_deadline(), self.engine.next_deadline(), self.io.next_deadline()];
-        let deadlines = [self.links.next_deadline(), self.app.next_deadline(), self.stopping].into_iter().chain(cores);
-        deadlines.flatten().min()
+        let deadlines = [
+            self.net.next_deadline(),
+            self.engine.next_deadline(),
+            self.io.next_deadline(),
+            self.app.next_deadline(),
+            #[cfg(feature = "redis")]
+            self.links.next_deadline(),
+            self.stopping,
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// One turn of the loop, at `now`, which calendars call `time`, with what is ready.
@@ -217,7 +227,10 @@ impl<A: App> Server<A> {
         }
         for wake in wakes {
             match *wake {
-                Wake::Woken => self.resolved(),
+                Wake::Woken => {
+                    #[cfg(feature = "redis")]
+                    self.resolved();
+                }
                 Wake::Connection { id, readable, writable, hung_up } => {
                     if writable {
                         self.net.writable(id);
@@ -241,6 +254,7 @@ impl<A: App> Server<A> {
         }
         self.engine.expire();
         self.io.expire(&mut self.engine);
+        #[cfg(feature = "redis")]
         self.links.expire(self.now);
         self.app.expire(&mut self.io.cx(&mut self.engine));
         self.pump();
@@ -377,7 +391,7 @@ impl<A: App> Server<A> {
     /// The bytes are no HTTP, or too late: they get an answer that says so, and the connection ends.
     fn fail(&mut self, id: ConnId, error: http::Error) {
         log::debug!("{id:?}: {} {}", error.status, error.reason);
-        let session = self.session_of(id);
+        let session = self.net.get(id).and_then(|connection| connection.protocol.session());
         match error.status {
             408 if session.is_some() => self.hit(Limit::BodyTime, id),
             408 => self.hit(Limit::HeadTime, id),
@@ -440,7 +454,7 @@ impl<A: App> Server<A> {
     /// The answer to a request that comes without TLS where that is spoken.
     fn in_clear(&mut self, id: ConnId, head: &Head) -> Option<Response> {
         self.net.identity.as_ref()?;
-        match self.net.get(id)?.tls() {
+        match &self.net.get(id)?.tls {
             None => Some(access::to_https(&self.config, head)),
             // `--probe` asks like that; a certificate would prove nothing to it.
             Some(tls) if tls.is_plain() && head.method == Method::Get && head.path == "/healthz" => {
@@ -573,6 +587,7 @@ impl<A: App> Server<A> {
         }
         self.engine.limits().metrics(&mut metrics);
         metrics.gauge("timers", "Timers that run.", self.net.timers() + self.engine.timers() + self.io.timers());
+        #[cfg(feature = "redis")]
         self.links.metrics(&mut metrics);
         self.app.metrics(&mut metrics);
         metrics.text()
@@ -672,6 +687,7 @@ impl<A: App> Server<A> {
                 }
                 Some(event) => self.io.handle(event, &mut self.engine, &mut self.app),
                 None if self.io.handle_late(&mut self.engine, &mut self.app) => {}
+                #[cfg(feature = "redis")]
                 None if self.carry() => {}
                 None => return,
             }
@@ -684,6 +700,7 @@ impl<A: App> Server<A> {
         self.bury();
         loop {
             self.engine.flush();
+            #[cfg(feature = "redis")]
             self.tell_presence();
             self.pump();
             self.app.commit(self.now);
@@ -697,7 +714,7 @@ impl<A: App> Server<A> {
     /// Buries the dead, and tells their sessions. Returns whether there were any.
     fn bury(&mut self) -> bool {
         let mut any = false;
-        while let Some(Buried { id, protocol, peer, cause }) = self.net.bury() {
+        while let Some((id, Connection { protocol, peer, cause, .. })) = self.net.bury() {
             any = true;
             match (&cause, &protocol) {
                 (Cause::Limit(limit), _) => self.engine.limits().hit(*limit, self.now, peer),
@@ -709,14 +726,14 @@ impl<A: App> Server<A> {
                 }
                 _ => {}
             }
-            if let Speaks::WebSocket { .. } = protocol {
-                self.engine.budget.used -= 1;
-            }
             if let Some(session) = protocol.session() {
                 self.engine.lost(id, session);
-            } else {
-                let error = if let Cause::Error(error) = cause { Some(error) } else { None };
-                self.links.lost(id, error, self.now);
+            }
+            match protocol {
+                Speaks::WebSocket { .. } => self.engine.budget.used -= 1,
+                Speaks::Http { .. } => {}
+                #[cfg(feature = "redis")]
+                Speaks::Redis(_) => self.links.lost(id, cause, self.now),
             }
             self.pump();
         }
@@ -744,7 +761,7 @@ impl<A: App> Server<A> {
         let Some(connection) = self.net.get(id) else { return };
         match connection.protocol {
             Speaks::Http { exchange: None, .. } if connection.input.is_empty() => {
-                if connection.tls().is_some_and(Tls::is_handshaking) {
+                if connection.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) {
                     self.hit(Limit::TlsTime, id);
                 } else if connection.half_open.at().is_some() {
                     self.hit(Limit::HeadTime, id);
@@ -762,11 +779,6 @@ impl<A: App> Server<A> {
         }
     }
 
-    /// The session that a connection belongs to.
-    fn session_of(&self, id: ConnId) -> Option<SessionId> {
-        self.net.get(id)?.protocol.session()
-    }
-
     /// Begins to stop: nobody new is let in, and the clients are sent away over the time of `drain`. Asked again, it ends now.
     pub fn stop(&mut self) {
         if self.stopping.is_some() {
@@ -777,6 +789,7 @@ impl<A: App> Server<A> {
         log::info!("stopping");
         self.stopping = Some(self.now + self.config.drain.max(STOP_TIME));
         self.engine.leave(self.config.drain.mul_f64(FAREWELLS));
+        #[cfg(feature = "redis")]
         self.links.goodbye(self.now);
         self.settle();
     }
@@ -816,49 +829,6 @@ impl Speaks {
 #[cfg(feature = "redis")]
 #[path = "cluster/turn.rs"]
 mod turn;
-
-#[cfg(not(feature = "redis"))]
-mod turn {
-    //! No cluster.
-    use super::Server;
-    use crate::config::Config;
-    use crate::engineio::Engine;
-    use crate::metrics::Metrics;
-    use crate::slab::ConnId;
-    use crate::socketio::App;
-    use std::io;
-    use std::time::Instant;
-
-    pub struct Links;
-
-    impl Links {
-        pub fn new(_: &Config, _: &'static [&'static str], _: &mut Engine) -> io::Result<Links> {
-            Ok(Links)
-        }
-
-        pub fn next_deadline(&self) -> Option<Instant> {
-            None
-        }
-
-        pub fn expire(&mut self, _: Instant) {}
-
-        pub fn goodbye(&mut self, _: Instant) {}
-
-        pub fn lost(&mut self, _: ConnId, _: Option<io::Error>, _: Instant) {}
-
-        pub fn metrics(&self, _: &mut Metrics) {}
-    }
-
-    impl<A: App> Server<A> {
-        pub(super) fn carry(&mut self) -> bool {
-            false
-        }
-
-        pub(super) fn resolved(&mut self) {}
-
-        pub(super) fn tell_presence(&mut self) {}
-    }
-}
 
 #[cfg(debug_assertions)]
 #[path = "../tests/seams/server.rs"]

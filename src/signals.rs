@@ -48,7 +48,7 @@ mod system {
 
     impl Watch {
         pub fn new<P: Default>(net: &mut Net<P>) -> io::Result<Watch> {
-            let (count, waker) = (Arc::new(AtomicUsize::new(0)), net.waker()?);
+            let (count, waker) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&net.waker));
             let seen = Arc::clone(&count);
             let handler = move || {
                 seen.fetch_add(1, Ordering::SeqCst);

@@ -5,7 +5,10 @@
 
 use super::Net;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{
+    Arc,
+    mpsc::{self, Receiver, Sender},
+};
 use std::{io, thread};
 
 /// The answer to a look-up, under the number it was asked with.
@@ -27,7 +30,7 @@ impl Default for Resolver {
 impl<P: Default> Net<P> {
     /// Looks a name up; [`Wake::Woken`](super::Wake::Woken) tells when [`Net::resolved`] has the answer.
     pub fn resolve(&mut self, number: usize, host: &str, port: u16) -> io::Result<()> {
-        let (waker, sender, host) = (self.waker()?, self.resolver.sender.clone(), host.to_owned());
+        let (waker, sender, host) = (Arc::clone(&self.waker), self.resolver.sender.clone(), host.to_owned());
         thread::Builder::new().name("resolve".into()).spawn(move || {
             let addresses = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
             // Neither fails while the loop runs, and after that nobody waits.

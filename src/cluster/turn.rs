@@ -7,6 +7,7 @@ use crate::cluster::{Cluster, Event, Output, Request};
 use crate::config::Config;
 use crate::engineio::Engine;
 use crate::metrics::Metrics;
+use crate::net::Cause;
 use crate::slab::{ConnId, SocketKey};
 use crate::socketio::{App, MAX_PEOPLE};
 use crate::tls::Trust;
@@ -65,12 +66,15 @@ impl Links {
         }
     }
 
-    /// A connection is over; perhaps one of ours.
-    pub fn lost(&mut self, id: ConnId, error: Option<io::Error>, now: Instant) {
+    /// A connection of a link is over; perhaps one that was given up.
+    pub fn lost(&mut self, id: ConnId, cause: Cause, now: Instant) {
         for role in [Role::Publish, Role::Subscribe] {
             if let Some(cluster) = self.cluster.as_mut().filter(|_| self.connections[role as usize] == Some(id)) {
                 self.connections[role as usize] = None;
-                let why = error.as_ref().map_or("the connection was closed".to_owned(), io::Error::to_string);
+                let why = match &cause {
+                    Cause::Error(error) => error.to_string(),
+                    _ => "the connection was closed".into(),
+                };
                 cluster.failed(role, &why, false, now);
             }
         }
