@@ -63,6 +63,11 @@ pub const ROWS: &[Row] = &[
     row("published", "cluster: CPU us per publication, beyond what the message costs alone", 2, Goal::None),
     row("received", "... per publication that comes in, with nobody to hear it", 2, Goal::None),
     row("links-bytes", "... resident bytes of the links to Redis", 0, Goal::None),
+    row("several-1", "1,000 sessions behind HAProxy, paced (10/s), one server: its CPU us per message", 0, Goal::None),
+    row("several-2", "... two servers and Redis: of the one that spends more", 0, Goal::None),
+    row("several-4", "... four", 0, Goal::None),
+    row("several-proxy", "... with four, HAProxy's", 0, Goal::None),
+    row("several-redis", "... and Redis's", 0, Goal::None),
     row("tls-bytes", "bytes per idle WebSocket session over TLS (1,000)", 0, Goal::None),
     row("tls-paced", "fan-out to 1,000 over TLS, paced (10/s): CPU us per delivery", 2, Goal::None),
     row("tls-burst", "... burst of 200: CPU us per delivery", 2, Goal::None),
@@ -140,6 +145,7 @@ pub const TESTS: &[Test] = &[
     test("upgrade", &[], |lab| repeat(lab, "upgrade", visitor::upgrade)),
     test("page", LIMIT, page),
     test("cluster", &[], cluster),
+    Test { descriptors: 2_200, ..test("several", &[], several) },
     test("tls", &[], tls),
     test("history", &[], history),
     Test { tries: 3, descriptors: 15_100, ..test("scale", LIMIT, scale) },
@@ -168,7 +174,11 @@ impl Lab<'_> {
             ("SALON_MAX_CONNECTIONS", "19000".into()),
         ];
         env.extend_from_slice(more);
-        let mut server = Server::start(self.spec, &env, self.cores)?;
+        self.answering(Server::start(self.spec, &env, self.cores)?, status)
+    }
+
+    /// Waits until a server answers with this status.
+    fn answering(&self, mut server: Server, status: u16) -> std::result::Result<Server, String> {
         let start = Instant::now();
         loop {
             // Until it listens, the loopback refuses at once.
@@ -185,6 +195,31 @@ impl Lab<'_> {
             }
             std::thread::sleep(Duration::from_micros(100));
         }
+    }
+
+    /// Another program on the same core.
+    fn program(&self, command: &str) -> std::result::Result<Server, String> {
+        let command: Vec<String> = command.split_whitespace().map(String::from).collect();
+        Server::start(&Spec { name: command[0].clone(), command }, &[], self.cores)
+    }
+
+    fn redis(&self) -> std::result::Result<Server, String> {
+        self.program("redis-server --bind 127.0.0.1 --port {port} --save --appendonly no")
+    }
+
+    /// A server of a cluster, that is in it.
+    fn member(&self, redis: &Server) -> std::result::Result<Server, String> {
+        let server = self.server_with(&[("REDIS_URL", format!("redis://{}", redis.address))], 200)?;
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(10) {
+            let mut visitor = Visitor::connect(server.address)?;
+            visitor.send(&visitor::get("/metrics", false))?;
+            if String::from_utf8_lossy(&visitor.answer(200)?).contains("\nsalon_redis_up 1\n") {
+                return Ok(server);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Err("no connection to Redis".to_string())
     }
 }
 
@@ -451,16 +486,6 @@ fn senders(lab: &Lab, key: &'static str, window: usize) -> Result {
     Ok(outcome)
 }
 
-/// A Redis that ends with the test.
-struct Redis(std::process::Child);
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// What a message costs alone, when it is kept, and when it is written as well; and the memory for that.
 fn history(lab: &Lab) -> Result {
     if lab.spec.name != "salon" {
@@ -484,7 +509,8 @@ fn history(lab: &Lab) -> Result {
         let grown = server.resident()?.saturating_sub(before.1);
         Ok((micros(server.cpu()? - before.0, 20 * rounds), grown as f64))
     };
-    let rounds = lab.pick(500, 50);
+    // Below --event-burst.
+    let rounds = lab.pick(200, 50);
     let mut figures = vec![
         ("history-off", talk(off()?, rounds)?.0),
         ("history-on", talk(lab.server()?, rounds)?.0),
@@ -515,27 +541,8 @@ fn cluster(lab: &Lab) -> Result {
     if lab.spec.name != "salon" {
         return Ok(Outcome::default());
     }
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let port = port.map_err(|error| format!("no free port: {error}"))?.port().to_string();
-    let mut command = std::process::Command::new("redis-server");
-    command.args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no"]);
-    let redis =
-        command.stdout(std::process::Stdio::null()).spawn().map_err(|error| format!("redis-server: {error}"))?;
-    let _redis = Redis(redis);
-    let member = || {
-        let server = lab.server_with(&[("REDIS_URL", format!("redis://127.0.0.1:{port}"))], 200)?;
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_secs(10) {
-            let mut visitor = Visitor::connect(server.address)?;
-            visitor.send(&visitor::get("/metrics", false))?;
-            if String::from_utf8_lossy(&visitor.answer(200)?).contains("\nsalon_redis_up 1\n") {
-                return Ok(server);
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Err("no connection to Redis".to_string())
-    };
-    let (alone, one, two) = (lab.server()?, member()?, member()?);
+    let redis = lab.redis()?;
+    let (alone, one, two) = (lab.server()?, lab.member(&redis)?, lab.member(&redis)?);
     let links = one.resident()?.saturating_sub(alone.resident()?);
     let rounds = lab.pick(200, 10);
     let mut faults = Vec::new();
@@ -557,6 +564,52 @@ fn cluster(lab: &Lab) -> Result {
     let published = micros(published.saturating_sub(base), 20 * rounds);
     let received = micros(received, 20 * rounds);
     let figures = vec![("published", published), ("received", received), ("links-bytes", links as f64)];
+    Ok(Outcome { figures, faults })
+}
+
+/// One chat on several servers behind a proxy: what the one spends that has most to do, and what stands around them. All
+/// share a core here, so only CPU times mean something.
+fn several(lab: &Lab) -> Result {
+    if lab.spec.name != "salon" {
+        return Ok(Outcome::default());
+    }
+    let file = std::env::temp_dir().join(format!("salon-bench-haproxy-{}", std::process::id()));
+    let (mut figures, mut faults) = (Vec::new(), Vec::new());
+    for (count, key) in [(1, "several-1"), (2, "several-2"), (4, "several-4")] {
+        let redis = lab.redis()?;
+        let servers = match count {
+            1 => vec![lab.server()?],
+            _ => (0..count).map(|_| lab.member(&redis)).collect::<std::result::Result<_, _>>()?,
+        };
+        let mut text = "global\n maxconn 4000\n nbthread 1\ndefaults\n mode http\n timeout connect 5s\n timeout client 60s\n \
+                        timeout server 60s\n timeout tunnel 1h\nfrontend web\n bind \"127.0.0.1:${PORT}\"\n default_backend \
+                        salon\nbackend salon\n balance leastconn\n"
+            .to_owned();
+        for (index, server) in servers.iter().enumerate() {
+            text += &format!(" server n{index} {}\n", server.address);
+        }
+        fs::write(&file, text).map_err(|error| error.to_string())?;
+        let proxy = lab.answering(lab.program(&format!("haproxy -db -f {}", file.display()))?, 200)?;
+        let mut swarm = room(&proxy, false, lab.pick(1000, 100), 1)?;
+        let all = || {
+            let around = [&proxy, &redis];
+            servers.iter().chain(around).map(Server::cpu).collect::<std::result::Result<Vec<_>, _>>()
+        };
+        let (before, messages) = (all()?, lab.pick(50, 10));
+        for _ in 0..messages {
+            swarm.say(0, 1);
+            swarm.idle(Duration::from_millis(100))?;
+        }
+        swarm.finish()?;
+        let spent = all()?.into_iter().zip(before).map(|(after, before)| micros(after - before, messages));
+        let spent: Vec<f64> = spent.collect();
+        figures.push((key, spent[..count].iter().copied().fold(0.0, f64::max)));
+        if count == 4 {
+            figures.extend([("several-proxy", spent[count]), ("several-redis", spent[count + 1])]);
+        }
+        faults.extend(swarm.faults());
+    }
+    let _ = fs::remove_file(file);
     Ok(Outcome { figures, faults })
 }
 
