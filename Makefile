@@ -51,18 +51,21 @@ build-%: system-package static/node_modules/.package-lock.json
 	$(STEP) 'build for $*' - tests/package/build $*
 
 # The 64-bit program under Wine, with the stand-in for a DLL that this Wine lacks. One runs all the time: the first program
-# starts Wine's own processes, which take over its output and outlive it, and a test waits for the end of both.
+# starts Wine's own processes, which take over its output and outlive it, and a test waits for the end of both. Each group
+# has a Wine of its own, which ends with all that has gone astray in it.
 WINE = target/wine
+WINE_GROUPS = tests/windows/wine.mjs tests/clients/chat.test.mjs tests/cluster/tls.test.mjs
 test-windows: need-test system system-wine windows tests/node_modules/.package-lock.json
 	@mkdir -p $(WINE) && cp target/download/x86_64-pc-windows-gnu/release/salon.exe $(WINE)
 	@x86_64-w64-mingw32-gcc -shared -O2 -s -o $(WINE)/bcryptprimitives.dll tests/windows/prng.c -ladvapi32
 	$(STEP) 'wine salon.exe' '^salon' tests/windows/salon --version
-	@: >$(WINE)/log; tests/windows/salon --port 0 >$(WINE)/log 2>&1 & \
-	until grep -q listens $(WINE)/log; do sleep 0.1; done; \
-	status=0; for tests in tests/windows/wine.mjs tests/clients/chat.test.mjs tests/cluster/tls.test.mjs; do \
+	@for tests in $(WINE_GROUPS); do \
+		: >$(WINE)/log; tests/windows/salon --port 0 >$(WINE)/log 2>&1 & \
+		until grep -q listens $(WINE)/log; do sleep 0.1; done; \
 		SALON_BIN=tests/windows/salon tests/run "node --test $$tests, Windows" '^# (tests|pass|fail) |^# skipped [1-9]' \
-			node --test --test-reporter=tap $$tests || { status=1; break; }; \
-	done; WINEPREFIX=$(CURDIR)/$(WINE)/prefix wineserver -k; exit $$status
+			node --test --test-reporter=tap $$tests; \
+		status=$$?; WINEPREFIX=$(CURDIR)/$(WINE)/prefix wineserver -k; wait; [ $$status = 0 ] || exit $$status; \
+	done
 
 # What one downloads, under dist/. test-package looks inside, and runs the Linux program in an empty root (as root).
 package: windows build-x86_64-unknown-linux-musl

@@ -1,7 +1,8 @@
 // The official client, on each transport: the table of the chat event for event, order, refusals, upgrades under load.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { test } from 'node:test';
-import { Chatter, TRANSPORTS } from '../lib/chatter.mjs';
+import { Chatter, TRANSPORTS, within } from '../lib/chatter.mjs';
 import { start } from '../lib/server.mjs';
 
 const options = { timeout: 60_000 };
@@ -117,7 +118,9 @@ test('clients come back by themselves after a restart', options, async (t) => {
   const first = await start(t);
   const ada = new Chatter(t, first.url);
   await ada.login('Ada');
+  const gone = once(ada.socket, 'disconnect');
   await first.kill();
+  await within(gone, 'disconnect');
   await start(t, { port: first.port });
   const bob = new Chatter(t, first.url);
   await bob.login('Bob');

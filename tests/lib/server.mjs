@@ -12,6 +12,10 @@ import { within } from './chatter.mjs';
 const HOST = '127.0.0.1';
 const READY = 10_000; // ms within which a server accepts connections
 const GRACE = 1_000; // ms after its end in which its last words arrive
+const DRAIN = 5_000; // ms in which it ends in order: more than its own --drain
+const WINE = (process.env.SALON_BIN ?? '').includes('windows');
+// Windows has no SIGTERM. A process that Wine kills may leave its connections open, and Wine busy with them.
+const STOP = WINE ? 'SIGINT' : 'SIGTERM';
 const top = fileURLToPath(new URL('../..', import.meta.url));
 
 // On Linux the kernel ends the server when this process dies, however it dies; elsewhere the exit handler does what it can.
@@ -72,12 +76,16 @@ export async function start(t, { port, args = [], env = {}, wrap = [], bin = pro
     /** Waits until so many lines are like this; gives the first. */
     logs: (pattern, times = 1, patience) => within(seen(pattern, times), () => `${pattern} in the log:\n${output}`, patience),
     ended,
-    kill(signal = 'SIGTERM') {
+    kill(signal = STOP) {
       child.kill(signal);
       return ended;
     },
   };
-  t.after(() => server.kill('SIGKILL'));
+  t.after(async () => {
+    const end = setTimeout(() => server.kill('SIGKILL'), DRAIN);
+    await server.kill(WINE ? STOP : 'SIGKILL');
+    clearTimeout(end);
+  });
 
   const deadline = Date.now() + READY;
   while (!(await accepts(port))) {
