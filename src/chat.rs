@@ -21,7 +21,7 @@ use crate::engineio;
 use crate::history::{self, Answer, History, Position, Said, Stamp, Wanted};
 use crate::metrics::Metrics;
 use crate::slab::SocketKey;
-use crate::socketio::{App, Cx, Event, MAX_PEOPLE, Person, Reason, To, packet};
+use crate::socketio::{App, Event, Io, MAX_PEOPLE, Person, Reason, To, packet};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -108,7 +108,7 @@ impl Chat {
         }
     }
 
-    fn add_user(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
+    fn add_user(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
         if self.users.contains_key(&socket) {
             return Ok(());
         }
@@ -133,7 +133,7 @@ impl Chat {
     }
 
     /// Tells a user that the server knows them.
-    fn welcome(&self, cx: &mut Cx, socket: SocketKey) {
+    fn welcome(&self, cx: &mut Io, socket: SocketKey) {
         if let Some(user) = self.users.get(&socket) {
             let note = Note { username: None, num_users: Some(self.count()), user: &user.tag };
             cx.emit(socket, "login", &(note,), &[]);
@@ -152,13 +152,13 @@ impl Chat {
     }
 
     /// Tells all others of a user, and with some events how many users there are.
-    fn tell(&self, cx: &mut Cx, socket: SocketKey, event: &str, num_users: Option<usize>) {
+    fn tell(&self, cx: &mut Io, socket: SocketKey, event: &str, num_users: Option<usize>) {
         if let Some(User { name, tag, .. }) = self.users.get(&socket) {
             cx.broadcast(&others(&[socket]), event, &(Note { username: Some(name), num_users, user: tag },), &[]);
         }
     }
 
-    fn new_message(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
+    fn new_message(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
         let User { name, tag, .. } = self.users.get(&socket).ok_or("not logged in: send `add user` first")?;
         let message = text_of(event, |text| text.len() <= self.config.max_text)?;
         let options = event.args.get(1).and_then(|raw| serde_json::from_str::<Options>(raw.get()).ok());
@@ -175,7 +175,7 @@ impl Chat {
         Ok(())
     }
 
-    fn history(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
+    fn history(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
         if !self.history.is_on() {
             return Err("no history is kept here");
         }
@@ -192,7 +192,7 @@ impl Chat {
     }
 
     /// What was said before this server started is here, or does not come.
-    fn learned(&mut self, cx: &mut Cx) {
+    fn learned(&mut self, cx: &mut Io) {
         self.learning_until = None;
         for (socket, number, wanted) in mem::take(&mut self.waiting) {
             cx.ack(socket, number, &(self.history.answer(&wanted),), &[]);
@@ -205,7 +205,7 @@ impl Chat {
             && packet::string(said.message).is_some_and(|text| text.len() <= self.config.max_text)
     }
 
-    fn list(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) {
+    fn list(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) {
         let mut users = self.people(MAX_PEOPLE);
         users.extend_from_slice(&self.people_elsewhere);
         users.truncate(MAX_PEOPLE);
@@ -218,7 +218,7 @@ impl Chat {
 }
 
 impl App for Chat {
-    fn start(&mut self, cx: &mut Cx) {
+    fn start(&mut self, cx: &mut Io) {
         self.history.begin(cx.fresh_id().to_string(), &self.config);
         self.learning_until = self.config.redis.as_ref().map(|_| cx.now() + LEARNING_TIME);
     }
@@ -231,14 +231,14 @@ impl App for Chat {
         self.history.next_deadline().into_iter().chain(self.learning_until).min()
     }
 
-    fn expire(&mut self, cx: &mut Cx) {
+    fn expire(&mut self, cx: &mut Io) {
         self.history.expire(cx.now());
         if self.learning_until.is_some_and(|until| until <= cx.now()) {
             self.learned(cx);
         }
     }
 
-    fn event(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) {
+    fn event(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) {
         let result = match event.name {
             "add user" => self.add_user(cx, socket, event),
             "new message" => self.new_message(cx, socket, event),
@@ -262,7 +262,7 @@ impl App for Chat {
         }
     }
 
-    fn disconnected(&mut self, cx: &mut Cx, socket: SocketKey, reason: Reason) {
+    fn disconnected(&mut self, cx: &mut Io, socket: SocketKey, reason: Reason) {
         // Those whom a stopping server sends away will be back.
         if reason != Reason::Session(engineio::Reason::ServerClose)
             && let Some(user) = self.users.get_mut(&socket)
@@ -273,7 +273,7 @@ impl App for Chat {
         }
     }
 
-    fn recovered(&mut self, cx: &mut Cx, socket: SocketKey) {
+    fn recovered(&mut self, cx: &mut Io, socket: SocketKey) {
         if let Some(user) = self.users.get_mut(&socket).filter(|user| !user.here) {
             user.here = true;
             self.arrive(1);
@@ -311,7 +311,7 @@ impl App for Chat {
         here.filter_map(person).map(|(username, user)| Person { username, user }).collect()
     }
 
-    fn elsewhere(&mut self, cx: &mut Cx, users: usize, people: Vec<Person>, lost: &[Person]) {
+    fn elsewhere(&mut self, cx: &mut Io, users: usize, people: Vec<Person>, lost: &[Person]) {
         (self.elsewhere, self.people_elsewhere) = (users, people);
         for Person { username: name, user } in lost {
             // Who has come here meanwhile has not left.
@@ -330,7 +330,7 @@ impl App for Chat {
         to_raw_value(&self.history.answer(&wanted)).ok()
     }
 
-    fn learn(&mut self, cx: &mut Cx, answer: &RawValue) -> Option<Box<RawValue>> {
+    fn learn(&mut self, cx: &mut Io, answer: &RawValue) -> Option<Box<RawValue>> {
         let told: Option<Answer> = serde_json::from_str(answer.get()).ok().filter(|_| self.parts_left > 0);
         self.parts_left = self.parts_left.saturating_sub(1);
         let mut last = None;
@@ -349,7 +349,7 @@ impl App for Chat {
         None
     }
 
-    fn relayed(&mut self, cx: &mut Cx, event: &Event) -> bool {
+    fn relayed(&mut self, cx: &mut Io, event: &Event) -> bool {
         let ("new message", [raw], []) = (event.name, event.args, event.attachments) else { return false };
         let said = serde_json::from_str(raw.get()).ok().filter(|said| self.could_take(said));
         said.map(|said| take(&mut self.history, cx, said, Some(&HERE))).is_some()
@@ -358,7 +358,7 @@ impl App for Chat {
 
 /// Takes a message, unless it is here already: gives it what it lacks, tells `to` of it and keeps it. If nobody is to be told,
 /// it is of the time before this server started; `None`: there is no room for it.
-fn take(history: &mut History, cx: &mut Cx, said: Said, to: Option<&To>) -> Option<Stamp> {
+fn take(history: &mut History, cx: &mut Io, said: Said, to: Option<&To>) -> Option<Stamp> {
     let sender = packet::string(said.username)?;
     let id = said.id.unwrap_or_else(|| cx.fresh_id().to_string().into());
     if let Some(stamp) = history.known(&sender, &id) {

@@ -20,7 +20,7 @@
 //!
 //! ```text
 //!            net --bytes--> http, ws --requests, frames--> engineio --events--> socketio --events--> App
-//!  outbox <-- server <-- outputs ----------------------- engineio <--send----- socketio <--Cx------- App
+//!  outbox <-- server <-- outputs ----------------------- engineio <--send----- socketio <--Io------- App
 //! ```
 //!
 //! The rules, by the numbers that comments refer to:

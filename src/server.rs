@@ -14,7 +14,7 @@
 use crate::config::Config;
 use crate::engineio;
 use crate::engineio::packet::Data;
-use crate::engineio::{Engine, Event, Next, Output, Refusal};
+use crate::engineio::{Engine, Next, Output, Refusal};
 use crate::http::{self, Event as Part, Framing, Head, Method, Response};
 use crate::id::Ids;
 use crate::limits::Limit;
@@ -98,7 +98,6 @@ struct Reply {
 pub struct Server<A: App> {
     config: Config,
     net: Net<Speaks>,
-    engine: Engine,
     io: Io,
     app: A,
     #[cfg(feature = "redis")]
@@ -124,15 +123,13 @@ impl<A: App> Server<A> {
     pub fn new(config: Config, app: A, ids: Ids, now: Instant) -> io::Result<Server<A>> {
         #[cfg_attr(not(feature = "redis"), expect(unused_mut))]
         let mut engine = Engine::new(config.clone(), ids, now);
-        let io = Io::new(config.clone(), app.namespaces());
         let mut net = Net::new(config.clone())?;
         net.identity = identity(&config, None).map_err(io::Error::other)?;
         Ok(Server {
             net,
             #[cfg(feature = "redis")]
             links: turn::Links::new(&config, app.namespaces(), &mut engine)?,
-            engine,
-            io,
+            io: Io::new(config.clone(), app.namespaces(), engine),
             app,
             now,
             start: now,
@@ -158,7 +155,7 @@ impl<A: App> Server<A> {
         if let Some(port) = self.config.redirect_http {
             log::info!("http://{} leads there", self.listen(port)?);
         }
-        self.app.start(&mut self.io.cx(&mut self.engine));
+        self.app.start(&mut self.io);
         let mut wakes = Vec::new();
         while !self.has_stopped() {
             self.net.wait(Instant::now(), self.next_deadline())?;
@@ -199,7 +196,6 @@ impl<A: App> Server<A> {
     pub fn next_deadline(&self) -> Option<Instant> {
         let deadlines = [
             self.net.next_deadline(),
-            self.engine.next_deadline(),
             self.io.next_deadline(),
             self.app.next_deadline(),
             #[cfg(feature = "redis")]
@@ -216,11 +212,11 @@ impl<A: App> Server<A> {
         self.lag = self.lag.max(late);
         self.turns[usize::from(wakes.is_empty())] += 1;
         self.now = now;
-        self.engine.set_now(now);
+        self.io.engine.now = now;
         // A clock before 1970 is not set.
-        self.io.set_time(time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64));
+        self.io.time = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         if self.net.is_full() {
-            self.engine.limits().hit(Limit::Connections, now, "all");
+            self.io.engine.limits().hit(Limit::Connections, now, "all");
         }
         if !stalled {
             self.expire();
@@ -252,11 +248,10 @@ impl<A: App> Server<A> {
         while let Some(id) = self.net.pop_phase(self.now) {
             self.phase_over(id);
         }
-        self.engine.expire();
-        self.io.expire(&mut self.engine);
+        self.io.expire();
         #[cfg(feature = "redis")]
         self.links.expire(self.now);
-        self.app.expire(&mut self.io.cx(&mut self.engine));
+        self.app.expire(&mut self.io);
         self.pump();
     }
 
@@ -380,7 +375,7 @@ impl<A: App> Server<A> {
                 let (session, binary, form) = (exchange.session, exchange.binary, exchange.form);
                 let body = exchange.body.take().unwrap_or_default();
                 self.net.set_phase(id, None);
-                self.engine.body(id, session, body.into(), binary, form);
+                self.io.engine.body(id, session, body.into(), binary, form);
             }
             // Of a request that was answered by its head.
             (Part::Data(_) | Part::End, _) => {}
@@ -401,7 +396,7 @@ impl<A: App> Server<A> {
         }
         self.respond(id, Response::new(error.status).body("text/plain", error.reason).close());
         if let Some(session) = session {
-            self.engine.lost(id, session);
+            self.io.engine.lost(id, session);
         }
     }
 
@@ -483,14 +478,14 @@ impl<A: App> Server<A> {
         let client = access::client(&self.config, head, self.peer(id));
         let line = format_args!("refused {client}: page of origin {origin:?}, host {host:?}; see --origins");
         self.refused_origins.warn(self.now, line);
-        self.engine.counters().refused[Refusal::Forbidden as usize] += 1;
+        self.io.engine.counters().refused[Refusal::Forbidden as usize] += 1;
         Refusal::Forbidden.response(ws::is_upgrade(head))
     }
 
     /// The peer of a connection has reached a limit.
     fn hit(&mut self, limit: Limit, id: ConnId) {
         let peer = self.peer(id);
-        self.engine.limits().hit(limit, self.now, peer);
+        self.io.engine.limits().hit(limit, self.now, peer);
     }
 
     /// The peer of a connection that sends right now.
@@ -531,8 +526,8 @@ impl<A: App> Server<A> {
         let plain = self.app.plain_path() == Some(path);
         if plain || path == ENGINE_PATH {
             let client = access::client(&self.config, head, self.peer(id));
-            let busy = self.net.queued() + self.engine.queued() > self.config.max_queued;
-            return self.engine.request(id, head, plain, client, busy);
+            let busy = self.net.queued() + self.io.engine.queued() > self.config.max_queued;
+            return self.io.engine.request(id, head, plain, client, busy);
         }
         let allow = |status| Response::new(status).header("Allow", "GET, HEAD, OPTIONS");
         Next::Answer(match (assets::find(path), head.method) {
@@ -549,16 +544,16 @@ impl<A: App> Server<A> {
 
     fn metrics(&mut self) -> String {
         let mut metrics = Metrics::default();
-        let queued = self.net.queued() + self.engine.queued();
+        let queued = self.net.queued() + self.io.engine.queued();
         metrics.gauge("queued_bytes", "Bytes that clients have not taken yet, on either transport.", queued);
         metrics.gauge("uptime_seconds", "Since the start.", (self.now - self.start).as_secs_f64());
-        let sessions = iter::zip(["polling", "websocket"], self.engine.transports());
+        let sessions = iter::zip(["polling", "websocket"], self.io.engine.transports());
         metrics.family("sessions", "gauge", "Engine.IO sessions.", "transport", sessions);
         let sockets = iter::zip(["connected", "held"], self.io.sockets());
         let help = "Sockets, and those kept for clients that may come back.";
         metrics.family("sockets", "gauge", help, "state", sockets);
         self.net.metrics(&mut metrics);
-        let budget = &self.engine.budget;
+        let budget = &self.io.engine.budget;
         metrics.gauge("websockets", "Open WebSockets.", budget.used);
         if let Some(limit) = budget.limit {
             metrics.gauge("websockets_limit", "WebSockets that --max-websockets allows.", limit);
@@ -566,7 +561,7 @@ impl<A: App> Server<A> {
             metrics.gauge("websockets_promised", help, budget.promised());
             metrics.counter("websockets_refused_total", "WebSockets beyond --max-websockets.", budget.refused);
         }
-        let counters = self.engine.counters();
+        let counters = self.io.engine.counters();
         metrics.counter("messages_received_total", "Messages of clients.", counters.received);
         metrics.counter("messages_sent_total", "Messages to clients, each recipient counted.", counters.sent);
         let ended = iter::zip(engineio::Reason::NAMES, counters.ended);
@@ -585,8 +580,8 @@ impl<A: App> Server<A> {
         if let Some(bytes) = metrics::resident() {
             metrics.gauge("resident_bytes", "Resident memory.", bytes);
         }
-        self.engine.limits().metrics(&mut metrics);
-        metrics.gauge("timers", "Timers that run.", self.net.timers() + self.engine.timers() + self.io.timers());
+        self.io.engine.limits().metrics(&mut metrics);
+        metrics.gauge("timers", "Timers that run.", self.net.timers() + self.io.timers());
         #[cfg(feature = "redis")]
         self.links.metrics(&mut metrics);
         self.app.metrics(&mut metrics);
@@ -602,8 +597,8 @@ impl<A: App> Server<A> {
         match incoming.next(bytes, &self.config) {
             Ok(Some((count, event))) => {
                 match event {
-                    ws::Event::Text(text) => self.engine.frame(id, session, Data::Text(text)),
-                    ws::Event::Binary(bytes) => self.engine.frame(id, session, Data::Binary(bytes)),
+                    ws::Event::Text(text) => self.io.engine.frame(id, session, Data::Text(text)),
+                    ws::Event::Binary(bytes) => self.io.engine.frame(id, session, Data::Binary(bytes)),
                     ws::Event::Reply(frame) => self.net.push(id, frame),
                     ws::Event::Close(reply) => self.close_websocket(id, session, reply),
                     ws::Event::Nothing => {}
@@ -633,7 +628,7 @@ impl<A: App> Server<A> {
     fn close_websocket(&mut self, id: ConnId, session: SessionId, frame: Bytes) {
         self.net.push(id, frame);
         self.net.finish(id);
-        self.engine.lost(id, session);
+        self.io.engine.lost(id, session);
     }
 
     /// Answers the request that a connection waits with.
@@ -672,7 +667,7 @@ impl<A: App> Server<A> {
     /// Carries events up and calls down until nothing moves.
     fn pump(&mut self) {
         loop {
-            while let Some(output) = self.engine.poll_output() {
+            while let Some(output) = self.io.engine.poll_output() {
                 match output {
                     Output::Frame(id, frame) => self.net.push(id, frame),
                     Output::Answer(id, response) => self.respond(id, response),
@@ -680,16 +675,11 @@ impl<A: App> Server<A> {
                     Output::Abort(id) => self.net.doom(id),
                 }
             }
-            match self.engine.poll_event() {
-                Some(Event::Opened(id)) if self.engine.is_plain(id) => {}
-                Some(Event::Message(id, data)) if self.engine.is_plain(id) => {
-                    self.app.plain_message(&mut self.engine, id, data);
-                }
-                Some(event) => self.io.handle(event, &mut self.engine, &mut self.app),
-                None if self.io.handle_late(&mut self.engine, &mut self.app) => {}
-                #[cfg(feature = "redis")]
-                None if self.carry() => {}
-                None => return,
+            let moved = self.io.handle(&mut self.app);
+            #[cfg(feature = "redis")]
+            let moved = moved || self.carry();
+            if !moved {
+                return;
             }
         }
     }
@@ -699,7 +689,7 @@ impl<A: App> Server<A> {
         // The dead first: what a GET of theirs would be answered is lost with them.
         self.bury();
         loop {
-            self.engine.flush();
+            self.io.engine.flush();
             #[cfg(feature = "redis")]
             self.tell_presence();
             self.pump();
@@ -717,20 +707,20 @@ impl<A: App> Server<A> {
         while let Some((id, Connection { protocol, peer, cause, .. })) = self.net.bury() {
             any = true;
             match (&cause, &protocol) {
-                (Cause::Limit(limit), _) => self.engine.limits().hit(*limit, self.now, peer),
+                (Cause::Limit(limit), _) => self.io.engine.limits().hit(*limit, self.now, peer),
                 // That of a link to Redis is told by the cluster.
                 (Cause::Error(error), Speaks::Http { .. } | Speaks::WebSocket { .. })
                     if error.kind() == io::ErrorKind::InvalidData =>
                 {
-                    self.engine.limits().hit(Limit::TlsFailure, self.now, format_args!("{peer}: {error}"));
+                    self.io.engine.limits().hit(Limit::TlsFailure, self.now, format_args!("{peer}: {error}"));
                 }
                 _ => {}
             }
             if let Some(session) = protocol.session() {
-                self.engine.lost(id, session);
+                self.io.engine.lost(id, session);
             }
             match protocol {
-                Speaks::WebSocket { .. } => self.engine.budget.used -= 1,
+                Speaks::WebSocket { .. } => self.io.engine.budget.used -= 1,
                 Speaks::Http { .. } => {}
                 #[cfg(feature = "redis")]
                 Speaks::Redis(_) => self.links.lost(id, cause, self.now),
@@ -743,7 +733,7 @@ impl<A: App> Server<A> {
     /// The peer has sent its last byte.
     fn half_closed(&mut self, id: ConnId) {
         // A GET that can be answered in this turn still is.
-        self.engine.flush();
+        self.io.engine.flush();
         self.pump();
         let Some(connection) = self.net.get(id).filter(|connection| connection.is_open()) else { return };
         match &connection.protocol {
@@ -788,7 +778,7 @@ impl<A: App> Server<A> {
         }
         log::info!("stopping");
         self.stopping = Some(self.now + self.config.drain.max(STOP_TIME));
-        self.engine.leave(self.config.drain.mul_f64(FAREWELLS));
+        self.io.engine.leave(self.config.drain.mul_f64(FAREWELLS));
         #[cfg(feature = "redis")]
         self.links.goodbye(self.now);
         self.settle();
@@ -797,7 +787,7 @@ impl<A: App> Server<A> {
     /// Whether a stopping server may end: its clients know and its answers have left, or its time is over.
     fn has_stopped(&mut self) -> bool {
         let Some(deadline) = self.stopping else { return false };
-        if self.engine.is_empty() {
+        if self.io.engine.is_empty() {
             self.net.close();
             self.settle();
         }

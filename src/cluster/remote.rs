@@ -1,23 +1,18 @@
-//! What a cluster asks of [`Io`]: publications out; broadcasts, questions and orders of other servers in. Part of
+//! What a cluster asks of [`Io`]: broadcasts, questions and orders of other servers. Part of
 //! `socketio`.
 //!
 //! Other servers call sockets by id. Each socket is in a room that is called like its id, as in the reference, so that
 //! rooms and exceptions are found the same way.
 
 use super::packet::{self, Kind};
-use super::{App, Event, Io, Publication, To, encode};
+use super::{App, Event, Io, To, encode, members};
 use crate::cluster::wire::Broadcast;
-use crate::engineio::{self, Engine};
+use crate::engineio;
 use crate::slab::SocketKey;
 use bytes::Bytes;
 use std::time::Instant;
 
 impl Io {
-    /// The next thing that other servers are to be told.
-    pub fn poll_publication(&mut self) -> Option<Publication> {
-        self.publications.pop_front()
-    }
-
     /// Namespace, rooms and sockets that are called so.
     fn find<'a>(
         &self, namespace: &str, rooms: &'a [String], except: &[String],
@@ -31,7 +26,10 @@ impl Io {
     pub fn named(&self, namespace: &str, rooms: &[String], except: &[String]) -> Vec<SocketKey> {
         let Some((namespace, rooms, except)) = self.find(namespace, rooms, except) else { return Vec::new() };
         let to = To { namespace, rooms: &rooms, except: &except, local: true };
-        self.members(&to).filter(|(_, socket)| socket.session().is_some()).map(|(key, _)| key).collect()
+        members(&self.sockets, &self.rooms, &to)
+            .filter(|(_, socket)| socket.session().is_some())
+            .map(|(key, _)| key)
+            .collect()
     }
 
     /// All rooms of a namespace.
@@ -46,7 +44,7 @@ impl Io {
     }
 
     /// Applies a broadcast of another server, unless the application does.
-    pub fn relay(&mut self, broadcast: &Broadcast, engine: &mut Engine, app: &mut impl App) {
+    pub fn relay(&mut self, broadcast: &Broadcast, app: &mut impl App) {
         let Broadcast { namespace, rooms, except, event, attachments, .. } = broadcast;
         let Some((index, rooms, except)) = self.find(namespace, rooms, except) else { return };
         if index == 0
@@ -55,32 +53,30 @@ impl Io {
             && let Ok(elements) = packet::elements(event)
             && let Some((name, args)) = elements.split_first()
             && let Ok(name) = packet::event_name(name)
-            && app.relayed(&mut self.cx(engine), &Event { name: &name, args, attachments, ack: None })
+            && app.relayed(self, &Event { name: &name, args, attachments, ack: None })
         {
             return;
         }
         let write = |out: &mut Vec<u8>| out.extend_from_slice(event.as_bytes());
         let messages = encode(Kind::Event, namespace, None, attachments, write);
-        self.broadcast(&To { namespace: index, rooms: &rooms, except: &except, local: true }, messages, engine);
+        self.fan_out(&To { namespace: index, rooms: &rooms, except: &except, local: true }, messages);
     }
 
     /// Sends such an event to one socket, and asks for an answer until `by` in the name of another server, which calls the
     /// question `asker`.
-    pub fn ask(
-        &mut self, socket: SocketKey, asker: &str, event: &str, attachments: &[Bytes], by: Instant, engine: &mut Engine,
-    ) {
-        if let Some(number) = self.expect_ack(socket, Some(asker.into()), by, engine) {
+    pub fn ask(&mut self, socket: SocketKey, asker: &str, event: &str, attachments: &[Bytes], by: Instant) {
+        if let Some(number) = self.expect_ack(socket, Some(asker.into()), by) {
             let write = |out: &mut Vec<u8>| out.extend_from_slice(event.as_bytes());
-            self.cx(engine).send(socket, Kind::Event, Some(number), attachments, write);
+            self.send(socket, Kind::Event, Some(number), attachments, write);
         }
     }
 
     /// Ends a socket, and with `close` the whole session.
-    pub fn disconnect(&mut self, socket: SocketKey, close: bool, engine: &mut Engine) {
+    pub fn end(&mut self, socket: SocketKey, close: bool) {
         let session = self.sockets.get(socket).and_then(|known| known.session());
-        self.cx(engine).disconnect(socket);
+        self.disconnect(socket);
         if let Some(session) = session.filter(|_| close) {
-            engine.close(session, engineio::Reason::ServerClose);
+            self.engine.close(session, engineio::Reason::ServerClose);
         }
     }
 }

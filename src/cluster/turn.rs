@@ -38,7 +38,7 @@ impl Links {
         let trust = trust.transpose().map_err(|why| io::Error::other(format!("--redis-ca {why}")))?;
         let cluster = config.redis.clone().map(|url| {
             let ids = [engine.fresh_id(), engine.fresh_id()];
-            Box::new(Cluster::new(config.clone(), url, namespaces, ids, engine.now()))
+            Box::new(Cluster::new(config.clone(), url, namespaces, ids, engine.now))
         });
         Ok(Links { cluster, trust, connections: [None; 2] })
     }
@@ -92,7 +92,7 @@ impl<A: App> Server<A> {
         let Some(cluster) = &mut self.links.cluster else { return false };
         let now = self.now;
         let mut moved = false;
-        while let Some(publication) = self.io.poll_publication() {
+        while let Some(publication) = self.io.publications.pop_front() {
             cluster.publish(&publication, now);
             moved = true;
         }
@@ -102,7 +102,7 @@ impl<A: App> Server<A> {
             Some(Event::Broadcast(broadcast)) => self.apply(&broadcast),
             Some(Event::Request(namespace, request)) => self.obey(namespace, &request),
             Some(Event::Users { users, people, lost }) => {
-                self.app.elsewhere(&mut self.io.cx(&mut self.engine), users, people, &lost);
+                self.app.elsewhere(&mut self.io, users, people, &lost);
             }
             Some(Event::Asked(node, question)) => {
                 if let Some(answer) = self.app.tell(&question) {
@@ -110,7 +110,7 @@ impl<A: App> Server<A> {
                 }
             }
             Some(Event::Told(node, answer)) => {
-                if let Some(question) = self.app.learn(&mut self.io.cx(&mut self.engine), &answer) {
+                if let Some(question) = self.app.learn(&mut self.io, &answer) {
                     cluster.send_missed(&node, Some(&question), None, now);
                 }
             }
@@ -179,14 +179,14 @@ impl<A: App> Server<A> {
     fn apply(&mut self, broadcast: &Broadcast) {
         let Broadcast { namespace, rooms, except, event, attachments, request, .. } = broadcast;
         let Some(request) = request else {
-            return self.io.relay(broadcast, &mut self.engine, &mut self.app);
+            return self.io.relay(broadcast, &mut self.app);
         };
         let members = self.io.named(namespace, rooms, except);
         let Some(cluster) = &mut self.links.cluster else { return };
         let answer = json!({"type": 8, "requestId": request, "clientCount": members.len()});
         cluster.answer(namespace, &answer, self.now);
         for socket in members {
-            self.io.ask(socket, request, event, attachments, self.now + QUESTION_TIME, &mut self.engine);
+            self.io.ask(socket, request, event, attachments, self.now + QUESTION_TIME);
         }
     }
 
@@ -212,12 +212,11 @@ impl<A: App> Server<A> {
                 cluster.answer(namespace, &json!({"requestId": id, "rooms": rooms}), self.now);
             }
             2 | 3 => {
-                let cx = &mut self.io.cx(&mut self.engine);
                 for (socket, room) in members.iter().flat_map(|socket| rooms.iter().map(move |room| (socket, room))) {
-                    if request.kind == 2 { cx.join(*socket, room) } else { cx.leave(*socket, room) }
+                    if request.kind == 2 { self.io.join(*socket, room) } else { self.io.leave(*socket, room) }
                 }
             }
-            4 => members.iter().for_each(|socket| self.io.disconnect(*socket, request.close, &mut self.engine)),
+            4 => members.iter().for_each(|socket| self.io.end(*socket, request.close)),
             5 => {
                 let describe = |key: &SocketKey| {
                     let rooms = self.io.rooms_of(*key);

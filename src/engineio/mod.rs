@@ -225,7 +225,8 @@ pub struct Engine {
     timers: Timers<SessionId>,
     out: Out,
     ids: Ids,
-    now: Instant,
+    /// The time of the turn.
+    pub now: Instant,
     /// Made for the first client that accepts gzip.
     deflate: Option<Deflate>,
     /// `server` tells it when a connection that had a WebSocket is closed.
@@ -262,16 +263,6 @@ impl Engine {
             now,
             deflate: None,
         }
-    }
-
-    /// A turn begins: all that is called in it happens at `now`.
-    pub fn set_now(&mut self, now: Instant) {
-        self.now = now;
-    }
-
-    /// The time of the turn.
-    pub fn now(&self) -> Instant {
-        self.now
     }
 
     /// A fresh id, for sockets and whatever else must not be guessed.

@@ -1,9 +1,9 @@
 //! Socket.IO: messages of Engine.IO sessions in, events of sockets out; namespaces, rooms, acks, broadcasts.
 //!
-//! One session carries one socket per namespace. [`Io`] takes the events of the sessions, keeps the books and
-//! calls the application, whose answers are calls of [`Cx`]: these only enqueue. What has no message behind it
-//! (a socket that is gone, an ack that never came) waits in `late` until the calls are over, so that no call
-//! from above ever raises an event (rule R5).
+//! One session carries one socket per namespace. [`Io`] owns the engine, takes the events of its sessions, keeps the books
+//! and calls the application, whose answers are calls of [`Io`] that only enqueue. What has no message behind it (a socket
+//! that is gone, an ack that never came) waits in `late` until the calls are over, so that no call from above ever raises
+//! an event (rule R5).
 //! Source: docs/socket.io-protocol/ of the Socket.IO monorepo, v5-current.md, v4.md, v3.md.
 
 pub mod packet;
@@ -25,7 +25,7 @@ use bytes::Bytes;
 use packet::{Invalid, Kind, Packet};
 use recovery::{Presented, Target};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ pub trait App {
     }
 
     /// The server listens, and nobody has been let in yet.
-    fn start(&mut self, _cx: &mut Cx) {}
+    fn start(&mut self, _cx: &mut Io) {}
 
     /// What the application has said in this turn is about to leave; called again if it says more.
     fn commit(&mut self, _now: Instant) {}
@@ -51,7 +51,7 @@ pub trait App {
     }
 
     /// Does what is due.
-    fn expire(&mut self, _cx: &mut Cx) {}
+    fn expire(&mut self, _cx: &mut Io) {}
 
     /// A client asks for a socket in `namespace`; an error is the message of its CONNECT_ERROR.
     fn admit(&mut self, _namespace: &str, _auth: Option<&RawValue>) -> Result<(), String> {
@@ -59,19 +59,19 @@ pub trait App {
     }
 
     /// The socket is there, and the client has been told.
-    fn connected(&mut self, _cx: &mut Cx, _socket: SocketKey, _auth: Option<&RawValue>) {}
+    fn connected(&mut self, _cx: &mut Io, _socket: SocketKey, _auth: Option<&RawValue>) {}
 
     /// The client has emitted an event.
-    fn event(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event);
+    fn event(&mut self, cx: &mut Io, socket: SocketKey, event: &Event);
 
-    /// The client has answered the event that [`Cx::emit_with_ack`] gave this number; `None`: not in time.
-    fn acknowledged(&mut self, _cx: &mut Cx, _socket: SocketKey, _number: u64, _answer: Option<&Event>) {}
+    /// The client has answered the event that [`Io::emit_with_ack`] gave this number; `None`: not in time.
+    fn acknowledged(&mut self, _cx: &mut Io, _socket: SocketKey, _number: u64, _answer: Option<&Event>) {}
 
     /// The socket is gone: it left, or its connection has been broken for longer than the grace. It may come back.
-    fn disconnected(&mut self, _cx: &mut Cx, _socket: SocketKey, _reason: Reason) {}
+    fn disconnected(&mut self, _cx: &mut Io, _socket: SocketKey, _reason: Reason) {}
 
     /// The socket is there again after all, with its rooms and all it has missed.
-    fn recovered(&mut self, _cx: &mut Cx, _socket: SocketKey) {}
+    fn recovered(&mut self, _cx: &mut Io, _socket: SocketKey) {}
 
     /// The socket is gone for good: the last call for its key, after `disconnected`.
     fn forgotten(&mut self, _socket: SocketKey) {}
@@ -88,11 +88,11 @@ pub trait App {
 
     /// So many users are on other nodes, these among them. `lost` were on one that has died without a word, and are
     /// nowhere now.
-    fn elsewhere(&mut self, _cx: &mut Cx, _users: usize, _people: Vec<Person>, _lost: &[Person]) {}
+    fn elsewhere(&mut self, _cx: &mut Io, _users: usize, _people: Vec<Person>, _lost: &[Person]) {}
 
     /// Another server of a cluster has sent an event to all sockets of the first namespace. `true`: the application has
     /// told them in its own words; otherwise they get it as it is.
-    fn relayed(&mut self, _cx: &mut Cx, _event: &Event) -> bool {
+    fn relayed(&mut self, _cx: &mut Io, _event: &Event) -> bool {
         false
     }
 
@@ -102,7 +102,7 @@ pub trait App {
     }
 
     /// Another node has answered; returns the next question to it, if there is one.
-    fn learn(&mut self, _cx: &mut Cx, _answer: &RawValue) -> Option<Box<RawValue>> {
+    fn learn(&mut self, _cx: &mut Io, _answer: &RawValue) -> Option<Box<RawValue>> {
         None
     }
 
@@ -187,7 +187,9 @@ enum Late {
 
 struct Socket {
     id: Id,
-    place: Place,
+    /// The last one, if the socket is held.
+    session: SessionId,
+    held: Option<Box<Held>>,
     namespace: usize,
     /// The number of the next event that asks for an answer.
     next_ack: u64,
@@ -202,17 +204,10 @@ struct Socket {
     predecessor: Option<SocketKey>,
 }
 
-/// Where a socket is.
-enum Place {
-    Connected(SessionId),
-    Held(Box<Held>),
-}
-
-/// Its connection broke: it hears nothing, but it is kept, with all that is said meanwhile.
+/// The connection of a socket broke: it hears nothing, but it is kept, with all that is said meanwhile.
 struct Held {
-    reason: Reason,
-    /// The application has been told.
-    told: bool,
+    /// What the application is still to be told.
+    reason: Option<Reason>,
     /// The end of the grace; then `until`.
     deadline: Deadline,
     /// The end of the time in which it can be recovered.
@@ -220,11 +215,9 @@ struct Held {
 }
 
 impl Socket {
+    /// The session that carries it now.
     fn session(&self) -> Option<SessionId> {
-        match self.place {
-            Place::Connected(session) => Some(session),
-            Place::Held(_) => None,
-        }
+        self.held.is_none().then_some(self.session)
     }
 }
 
@@ -245,48 +238,24 @@ struct Partial {
 }
 
 /// What we know of a session.
-#[derive(Default)]
 struct Client {
     /// Its sockets, one per namespace; nearly always one.
     sockets: Vec<SocketKey>,
     partial: Option<Box<Partial>>,
     /// When it must have had its first socket, or its partial packet must be whole.
     deadline: Deadline,
-    /// How far its events, at `event_rate`, have used up the time.
-    spent: Option<Instant>,
+    /// How far its packets, at `event_rate`, have used up the time: a token bucket, kept as the time at which it will be full.
+    spent: Instant,
 }
 
-/// What becomes of an event of a session that sends many.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Rate {
-    Fine,
-    /// It is refused.
-    Over,
-    /// The session is closed.
-    Flood,
-}
-
-impl Client {
-    /// One packet more: a token bucket, kept as the time at which it will be full again.
-    fn spend(&mut self, now: Instant, config: &Config) -> Rate {
-        let (step, burst) = (Duration::from_secs(1) / config.event_rate as u32, config.event_burst as u32);
-        let spent = self.spent.unwrap_or(now).max(now) + step;
-        self.spent = Some(spent);
-        match spent - now {
-            ahead if ahead <= step * burst => Rate::Fine,
-            ahead if ahead <= step * burst * 2 => Rate::Over,
-            _ => Rate::Flood,
-        }
-    }
-}
-
-/// All sockets, and the rooms they are in.
+/// All sockets, and the rooms they are in. Arguments of events serialize as an array: `(one,)`, `(one, two)`, `[&raw]`.
 pub struct Io {
     config: Config,
+    pub engine: Engine,
     namespaces: &'static [&'static str],
     sockets: Slab<crate::slab::Socket, Socket>,
     clients: HashMap<SessionId, Client>,
-    rooms: HashMap<(usize, Box<str>), BTreeSet<SocketKey>>,
+    rooms: Rooms,
     /// Sockets that are held.
     held: Timers<SocketKey>,
     /// Sockets with a secret. While there are none, nothing is kept.
@@ -296,16 +265,20 @@ pub struct Io {
     ack_timers: Timers<(SocketKey, u64)>,
     late: VecDeque<Late>,
     /// For other servers, if there are any.
-    publications: VecDeque<Publication>,
+    pub publications: VecDeque<Publication>,
     /// The time of the turn in milliseconds since 1970.
-    time: u64,
+    pub time: u64,
 }
+
+/// The members of each room of each namespace.
+type Rooms = HashMap<(usize, Box<str>), BTreeSet<SocketKey>>;
 
 impl Io {
     /// No sockets yet.
-    pub fn new(config: Config, namespaces: &'static [&'static str]) -> Io {
+    pub fn new(config: Config, namespaces: &'static [&'static str], engine: Engine) -> Io {
         Io {
             config,
+            engine,
             namespaces,
             sockets: Slab::default(),
             clients: HashMap::new(),
@@ -321,79 +294,79 @@ impl Io {
         }
     }
 
-    /// A turn begins at this time, in milliseconds since 1970.
-    pub fn set_time(&mut self, time: u64) {
-        self.time = time;
-    }
-
     /// How many sockets are connected, and how many are held for clients that may come back.
     pub fn sockets(&self) -> [usize; 2] {
         [self.sockets.len() - self.held.len(), self.held.len()]
     }
 
-    /// How many timers run.
+    /// How many timers run, those of the engine included.
     pub fn timers(&self) -> usize {
-        self.timers.len() + self.ack_timers.len() + self.held.len()
+        self.engine.timers() + self.timers.len() + self.ack_timers.len() + self.held.len()
     }
 
     /// When [`Io::expire`] wants to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
-        [self.timers.next(), self.ack_timers.next(), self.held.next()].into_iter().flatten().min()
+        let own = [self.timers.next(), self.ack_timers.next(), self.held.next()];
+        own.into_iter().chain([self.engine.next_deadline()]).flatten().min()
     }
 
-    /// Takes an event of a session, and tells the application what comes of it.
-    pub fn handle(&mut self, event: EngineEvent, engine: &mut Engine, app: &mut impl App) {
+    /// Tells the application of one thing that has happened; `false` if there is nothing.
+    pub fn handle(&mut self, app: &mut impl App) -> bool {
+        if let Some(event) = self.engine.poll_event() {
+            self.session_event(event, app);
+            return true;
+        }
+        match self.late.pop_front() {
+            Some(Late::Disconnected(socket, reason)) => app.disconnected(self, socket, reason),
+            Some(Late::Forgotten(socket)) => app.forgotten(socket),
+            Some(Late::NoAnswer(socket, number)) => app.acknowledged(self, socket, number, None),
+            None => return false,
+        }
+        true
+    }
+
+    fn session_event(&mut self, event: EngineEvent, app: &mut impl App) {
         match event {
+            EngineEvent::Opened(id) if self.engine.is_plain(id) => {}
             EngineEvent::Opened(id) => {
-                let mut client = Client::default();
-                self.timers.set(id, &mut client.deadline, engine.now() + self.config.connect_timeout);
-                self.clients.insert(id, client);
-                if engine.is_old(id) {
-                    self.connect(id, 0, None, engine, app);
+                let (now, mut deadline) = (self.engine.now, Deadline::default());
+                self.timers.set(id, &mut deadline, now + self.config.connect_timeout);
+                self.clients.insert(id, Client { sockets: Vec::new(), partial: None, deadline, spent: now });
+                if self.engine.is_old(id) {
+                    self.connect(id, 0, None, app);
                 }
             }
+            EngineEvent::Message(id, data) if self.engine.is_plain(id) => app.plain_message(&mut self.engine, id, data),
             EngineEvent::Message(id, data) => {
                 let result = match data {
-                    Data::Text(text) => self.text(id, text, engine, app),
-                    Data::Binary(bytes) => self.attachment(id, bytes, engine, app),
+                    Data::Text(text) => self.text(id, text, app),
+                    Data::Binary(bytes) => self.attachment(id, bytes, app),
                 };
                 if let Err(Invalid(why)) = result {
-                    log::debug!("session {:?} is closed: {why}", engine.sid(id));
-                    engine.hit(Limit::Packet, id);
-                    engine.close(id, engineio::Reason::ParseError);
+                    log::debug!("session {:?} is closed: {why}", self.engine.sid(id));
+                    self.engine.hit(Limit::Packet, id);
+                    self.engine.close(id, engineio::Reason::ParseError);
                 }
             }
             EngineEvent::Closed(id, reason) => {
                 let Some(mut client) = self.clients.remove(&id) else { return };
                 self.timers.clear(id, &mut client.deadline);
-                for socket in client.sockets {
-                    self.broken(socket, reason, engine.now());
-                }
+                client.sockets.into_iter().for_each(|socket| self.broken(socket, reason));
             }
         }
     }
 
-    /// Tells the application one thing that has no message behind it; `false` if there is none.
-    pub fn handle_late(&mut self, engine: &mut Engine, app: &mut impl App) -> bool {
-        let Some(late) = self.late.pop_front() else { return false };
-        let cx = &mut self.cx(engine);
-        match late {
-            Late::Disconnected(socket, reason) => app.disconnected(cx, socket, reason),
-            Late::Forgotten(socket) => app.forgotten(socket),
-            Late::NoAnswer(socket, number) => app.acknowledged(cx, socket, number, None),
-        }
-        true
-    }
-
-    fn text(&mut self, id: SessionId, text: Text, engine: &mut Engine, app: &mut impl App) -> Result<(), Invalid> {
+    fn text(&mut self, id: SessionId, text: Text, app: &mut impl App) -> Result<(), Invalid> {
         let Some(client) = self.clients.get_mut(&id) else { return Ok(()) };
         if client.partial.is_some() {
             return Err(Invalid("a packet before the last one had all its attachments"));
         }
-        let rate = client.spend(engine.now(), &self.config);
-        if rate == Rate::Flood {
-            engine.hit(Limit::Flood, id);
-            engine.close(id, engineio::Reason::Evicted);
+        let (now, step) = (self.engine.now, Duration::from_secs(1) / self.config.event_rate as u32);
+        client.spent = client.spent.max(now) + step;
+        let (ahead, burst) = (client.spent - now, step * self.config.event_burst as u32);
+        if ahead > burst * 2 {
+            self.engine.hit(Limit::Flood, id);
+            self.engine.close(id, engineio::Reason::Evicted);
             return Ok(());
         }
         let packet = packet::decode(&text, &self.config)?;
@@ -401,27 +374,26 @@ impl Io {
         let of_namespace =
             |key: &&SocketKey| self.sockets.get(**key).is_some_and(|socket| Some(socket.namespace) == namespace);
         let mut socket = client.sockets.iter().find(of_namespace).copied();
-        if rate == Rate::Over && matches!(packet.kind, Kind::Event | Kind::BinaryEvent) && socket.is_some() {
-            engine.hit(Limit::Events, id);
-            if let Some(number) = packet.id {
-                let refused = [BTreeMap::from([("error", "too many events")])];
-                let answer = encode(Kind::Ack, packet.namespace, Some(number), &[], |out| write_json(out, &refused));
-                engine.send(id, &answer[0]);
+        if ahead > burst && matches!(packet.kind, Kind::Event | Kind::BinaryEvent) && socket.is_some() {
+            self.engine.hit(Limit::Events, id);
+            if packet.id.is_some() {
+                let refused = r#"[{"error":"too many events"}]"#;
+                reply(&mut self.engine, id, Kind::Ack, packet.namespace, packet.id, refused);
             }
             // As if the socket were gone.
             socket = None;
         }
         match (packet.kind, namespace, socket) {
-            (Kind::Connect, None, _) => self.refuse(id, packet.namespace, "Invalid namespace", engine),
+            (Kind::Connect, None, _) => self.refuse(id, packet.namespace, "Invalid namespace"),
             (Kind::Connect, Some(namespace), None) => {
                 let auth = match packet.data {
                     "" => None,
                     json => Some(serde_json::from_str(json).map_err(|_| Invalid("auth is not JSON"))?),
                 };
-                self.connect(id, namespace, auth, engine, app);
+                self.connect(id, namespace, auth, app);
             }
             // Older clients may ask for what is theirs already.
-            (Kind::Connect, Some(0), Some(_)) if engine.is_old(id) => {}
+            (Kind::Connect, Some(0), Some(_)) if self.engine.is_old(id) => {}
             (Kind::Connect | Kind::ConnectError, ..) => return Err(Invalid("a packet that makes no sense now")),
             // Later, packets for a socket that is gone are no error.
             (_, _, None) if client.deadline.at().is_some() => return Err(Invalid("a packet before CONNECT")),
@@ -429,23 +401,21 @@ impl Io {
                 client.sockets.retain(|key| *key != socket);
                 self.remove(socket, Reason::Left);
             }
-            (_, _, Some(socket)) if packet.attachments == 0 => self.deliver(socket, &packet, &[], engine, app)?,
+            (_, _, Some(socket)) if packet.attachments == 0 => self.deliver(socket, &packet, &[], app)?,
             (_, _, None) if packet.attachments == 0 => {}
             (_, _, socket) => {
                 packet::placeholders(packet.data, packet.attachments)?;
                 let missing = packet.attachments;
                 let attachments = Vec::with_capacity(missing);
                 client.partial = Some(Box::new(Partial { text, socket, attachments, missing }));
-                self.timers.set(id, &mut client.deadline, engine.now() + self.config.message_timeout);
+                self.timers.set(id, &mut client.deadline, now + self.config.message_timeout);
             }
         }
         Ok(())
     }
 
     /// A binary message: an attachment of the packet that came before.
-    fn attachment(
-        &mut self, id: SessionId, bytes: Bytes, engine: &mut Engine, app: &mut impl App,
-    ) -> Result<(), Invalid> {
+    fn attachment(&mut self, id: SessionId, bytes: Bytes, app: &mut impl App) -> Result<(), Invalid> {
         let Some(client) = self.clients.get_mut(&id) else { return Ok(()) };
         let mut partial = client.partial.take().ok_or(Invalid("an attachment of nothing"))?;
         partial.attachments.push(bytes);
@@ -457,19 +427,18 @@ impl Io {
         // The application may have ended the socket since the header came.
         let Some(socket) = partial.socket.filter(|socket| self.sockets.get(*socket).is_some()) else { return Ok(()) };
         let packet = packet::decode(&partial.text, &self.config)?;
-        self.deliver(socket, &packet, &partial.attachments, engine, app)
+        self.deliver(socket, &packet, &partial.attachments, app)
     }
 
     /// Hands a whole event or answer to the application.
     fn deliver(
-        &mut self, socket: SocketKey, packet: &Packet, attachments: &[Bytes], engine: &mut Engine, app: &mut impl App,
+        &mut self, socket: SocketKey, packet: &Packet, attachments: &[Bytes], app: &mut impl App,
     ) -> Result<(), Invalid> {
         let elements = packet::elements(packet.data)?;
         if let Kind::Event | Kind::BinaryEvent = packet.kind {
             let (name, args) = elements.split_first().ok_or(Invalid("an event without a name"))?;
             let name = &*packet::event_name(name)?;
-            let event = Event { name, args, attachments, ack: packet.id };
-            app.event(&mut self.cx(engine), socket, &event);
+            app.event(self, socket, &Event { name, args, attachments, ack: packet.id });
         } else if let Some(number) = packet.id
             && let Some(known) = self.sockets.get_mut(socket)
             && let Some(mut owed) = known.acks.remove(&number)
@@ -486,44 +455,38 @@ impl Io {
                 });
             } else {
                 let answer = Event { name: "", args: &elements, attachments, ack: None };
-                app.acknowledged(&mut self.cx(engine), socket, number, Some(&answer));
+                app.acknowledged(self, socket, number, Some(&answer));
             }
         }
         Ok(())
     }
 
-    /// What the application is called with.
-    pub fn cx<'a>(&'a mut self, engine: &'a mut Engine) -> Cx<'a> {
-        Cx { io: self, engine }
-    }
-
     /// A client asks for a socket; the application decides, and the client is told.
-    fn connect(
-        &mut self, session: SessionId, namespace: usize, auth: Option<&RawValue>, engine: &mut Engine,
-        app: &mut impl App,
-    ) {
+    fn connect(&mut self, session: SessionId, namespace: usize, auth: Option<&RawValue>, app: &mut impl App) {
         let name = self.namespaces[namespace];
+        let recovers = self.engine.recovers(session);
         let presented = recovery::presented(auth).filter(|presented| {
             let known = self.sockets.get(presented.key);
-            engine.recovers(session)
-                && known.is_some_and(|known| known.secret == Some(presented.secret) && known.namespace == namespace)
+            let owned = known.is_some_and(|known| known.secret == Some(presented.secret));
+            recovers && owned && known.is_some_and(|known| known.namespace == namespace)
         });
         if let Some(presented) = &presented
-            && self.recover(session, presented, engine)
+            && self.recover(session, presented)
         {
-            return app.recovered(&mut self.cx(engine), presented.key);
+            return app.recovered(self, presented.key);
         }
         if let Err(message) = app.admit(name, auth) {
-            return self.refuse(session, name, &message, engine);
+            return self.refuse(session, name, &message);
         }
-        let Some(sid) = engine.sid(session) else { return };
+        let Some(sid) = self.engine.sid(session) else { return };
         // Older clients compute their id from the sid, so it is not ours to choose.
-        let id = if engine.is_old(session) { sid } else { engine.fresh_id() };
-        let secret = engine.recovers(session).then(|| engine.fresh_id());
-        self.recoverable += usize::from(secret.is_some());
+        let id = if self.engine.is_old(session) { sid } else { self.fresh_id() };
+        let secret = recovers.then(|| self.fresh_id());
+        self.recoverable += usize::from(recovers);
         let key = self.sockets.insert(Socket {
             id,
-            place: Place::Connected(session),
+            session,
+            held: None,
             namespace,
             next_ack: 0,
             acks: BTreeMap::new(),
@@ -534,73 +497,66 @@ impl Io {
         });
         if self.config.redis.is_some() {
             // By it other servers name the socket.
-            self.join(key, &id.to_string(), engine);
+            self.join(key, &id.to_string());
         }
-        self.welcome(session, key, engine);
-        app.connected(&mut self.cx(engine), key, auth);
+        self.welcome(session, key);
+        app.connected(self, key, auth);
     }
 
     /// Gives a client its socket, and answers its CONNECT.
-    fn welcome(&mut self, session: SessionId, key: SocketKey, engine: &mut Engine) {
+    fn welcome(&mut self, session: SessionId, key: SocketKey) {
         let Some((client, socket)) = self.clients.get_mut(&session).zip(self.sockets.get_mut(key)) else { return };
         self.timers.clear(session, &mut client.deadline);
         client.sockets.push(key);
-        socket.place = Place::Connected(session);
+        (socket.session, socket.held) = (session, None);
         let json = match socket.secret {
-            _ if engine.is_old(session) => String::new(),
+            _ if self.engine.is_old(session) => String::new(),
             None => format!("{{\"sid\":\"{}\"}}", socket.id),
             Some(secret) => format!("{{\"sid\":\"{}\",\"pid\":\"{}\"}}", socket.id, recovery::pid(key, secret)),
         };
-        let namespace = self.namespaces[socket.namespace];
-        let answer = encode(Kind::Connect, namespace, None, &[], |out| out.extend_from_slice(json.as_bytes()));
-        engine.send(session, &answer[0]);
+        reply(&mut self.engine, session, Kind::Connect, self.namespaces[socket.namespace], None, &json);
     }
 
     /// Gives a socket to a new session of its client, with all it has missed. If it is too late for that, or some of
     /// that is gone, the socket is held, and will never be asked for again.
-    fn recover(&mut self, session: SessionId, presented: &Presented, engine: &mut Engine) -> bool {
+    fn recover(&mut self, session: SessionId, presented: &Presented) -> bool {
         let key = presented.key;
         // The client has come back while we still believe in its old session: that one ends without a word.
         if let Some(old) = self.sockets.get(key).and_then(Socket::session) {
             if let Some(client) = self.clients.get_mut(&old) {
                 client.sockets.retain(|own| *own != key);
             }
-            self.broken(key, engineio::Reason::TransportClose, engine.now());
-            engine.close(old, engineio::Reason::TransportClose);
+            self.broken(key, engineio::Reason::TransportClose);
+            self.engine.close(old, engineio::Reason::TransportClose);
         }
         let Some(socket) = self.sockets.get_mut(key) else { return false };
         // The official client presents the offset of an earlier socket if this one has heard nothing.
         let since = presented.offset.unwrap_or_default().max(socket.since);
-        let late = matches!(&socket.place, Place::Held(held) if held.until < engine.now());
+        let late = socket.held.as_ref().is_some_and(|held| held.until < self.engine.now);
         if late || self.log.since(since, key, socket).is_none() {
             self.recoverable -= usize::from(socket.secret.take().is_some());
             return false;
         }
-        if let Place::Held(held) = &mut socket.place {
+        if let Some(held) = &mut socket.held {
             self.held.clear(key, &mut held.deadline);
         }
-        self.welcome(session, key, engine);
-        if let Some(socket) = self.sockets.get(key)
-            && let Some(missed) = self.log.since(since, key, socket)
-        {
-            missed.for_each(|message| engine.send(session, message));
-        }
+        self.welcome(session, key);
+        let missed = self.sockets.get(key).and_then(|socket| self.log.since(since, key, socket));
+        missed.into_iter().flatten().for_each(|message| self.engine.send(session, message));
         true
     }
 
     /// The connection of a socket is gone. If its client can come back, it is held. The `1` of Engine.IO is no goodbye:
     /// official clients send it over polling after errors and time-outs too; those that leave send `41` before.
-    fn broken(&mut self, key: SocketKey, reason: engineio::Reason, now: Instant) {
+    fn broken(&mut self, key: SocketKey, reason: engineio::Reason) {
         let Some(socket) = self.sockets.get_mut(key) else { return };
-        let stopping = reason == engineio::Reason::ServerClose;
-        let reason = Reason::Session(reason);
-        if socket.secret.is_none() || stopping {
-            return self.remove(key, reason);
+        if socket.secret.is_none() || reason == engineio::Reason::ServerClose {
+            return self.remove(key, Reason::Session(reason));
         }
-        let (grace, time) = (self.config.leave_grace, self.config.recovery_time);
-        let mut held = Held { reason, told: false, deadline: Deadline::default(), until: now + time };
-        self.held.set(key, &mut held.deadline, now + grace);
-        socket.place = Place::Held(Box::new(held));
+        let (now, grace, time) = (self.engine.now, self.config.leave_grace, self.config.recovery_time);
+        let mut deadline = Deadline::default();
+        self.held.set(key, &mut deadline, now + grace);
+        socket.held = Some(Box::new(Held { reason: Some(Reason::Session(reason)), deadline, until: now + time }));
         // As many as there may be connections: what is beyond, whoever has been away longest, is given up.
         if self.held.len() > self.config.max_connections
             && let Some((_, oldest)) = self.held.pop_due(now + time.max(grace))
@@ -610,20 +566,16 @@ impl Io {
     }
 
     /// Refuses the socket the client asked for. Protocol 5 has an object where 3 and 4 had any value.
-    fn refuse(&mut self, session: SessionId, namespace: &str, message: &str, engine: &mut Engine) {
-        let old = engine.is_old(session);
-        let answer = encode(Kind::ConnectError, namespace, None, &[], |out| match old {
-            true => write_json(out, &message),
-            false => write_json(out, &BTreeMap::from([("message", message)])),
-        });
-        engine.send(session, &answer[0]);
+    fn refuse(&mut self, session: SessionId, namespace: &str, message: &str) {
+        let json = if self.engine.is_old(session) { json!(message) } else { json!({ "message": message }) };
+        reply(&mut self.engine, session, Kind::ConnectError, namespace, None, &json.to_string());
     }
 
     /// Takes a socket out of the books. The reason is that of its broken connection, if it was held.
-    fn remove(&mut self, key: SocketKey, mut reason: Reason) {
+    fn remove(&mut self, key: SocketKey, reason: Reason) {
         let Some(socket) = self.sockets.remove(key) else { return };
         for room in socket.rooms {
-            self.leave(key, socket.namespace, room);
+            self.vacate(key, socket.namespace, room);
         }
         for (number, mut owed) in socket.acks {
             self.ack_timers.clear((key, number), &mut owed.deadline);
@@ -632,28 +584,16 @@ impl Io {
         if self.recoverable == 0 {
             self.log.clear();
         }
-        let mut told = false;
-        if let Place::Held(mut held) = socket.place {
+        let mut untold = Some(reason);
+        if let Some(mut held) = socket.held {
             self.held.clear(key, &mut held.deadline);
-            (told, reason) = (held.told, held.reason);
+            untold = held.reason;
         }
-        if !told {
-            self.late.push_back(Late::Disconnected(key, reason));
-        }
+        self.late.extend(untold.map(|reason| Late::Disconnected(key, reason)));
         self.late.push_back(Late::Forgotten(key));
     }
 
-    fn join(&mut self, key: SocketKey, room: &str, engine: &mut Engine) {
-        let Some(known) = self.sockets.get_mut(key) else { return };
-        if known.rooms.len() >= self.config.max_rooms {
-            return known.session().into_iter().for_each(|session| engine.hit(Limit::Rooms, session));
-        }
-        if self.rooms.entry((known.namespace, room.into())).or_default().insert(key) {
-            known.rooms.push(room.into());
-        }
-    }
-
-    fn leave(&mut self, key: SocketKey, namespace: usize, room: Box<str>) {
+    fn vacate(&mut self, key: SocketKey, namespace: usize, room: Box<str>) {
         let place = (namespace, room);
         if let Some(members) = self.rooms.get_mut(&place) {
             members.remove(&key);
@@ -663,28 +603,29 @@ impl Io {
         }
     }
 
-    /// Closes sessions that did not connect, or whose attachments did not come; gives up on acks, and on sockets whose
-    /// clients do not come back.
-    pub fn expire(&mut self, engine: &mut Engine) {
-        while let Some((_, id)) = self.timers.pop_due(engine.now()) {
+    /// Runs what is due: closes sessions that did not connect, or whose attachments did not come; gives up on acks, and on
+    /// sockets whose clients do not come back.
+    pub fn expire(&mut self) {
+        self.engine.expire();
+        let now = self.engine.now;
+        while let Some((_, id)) = self.timers.pop_due(now) {
             let (limit, reason) = match self.clients.get(&id) {
                 Some(Client { partial: Some(_), .. }) => (Limit::MessageTime, engineio::Reason::ParseError),
                 _ => (Limit::ConnectTime, engineio::Reason::ServerClose),
             };
-            engine.hit(limit, id);
-            engine.close(id, reason);
+            self.engine.hit(limit, id);
+            self.engine.close(id, reason);
         }
-        while let Some((_, key)) = self.held.pop_due(engine.now()) {
-            match self.sockets.get_mut(key).map(|socket| &mut socket.place) {
-                Some(Place::Held(held)) if !held.told => {
-                    held.told = true;
-                    self.late.push_back(Late::Disconnected(key, held.reason));
-                    self.held.set(key, &mut held.deadline, held.until.max(engine.now()));
-                }
-                _ => self.remove(key, Reason::Ended),
+        while let Some((_, key)) = self.held.pop_due(now) {
+            let held = self.sockets.get_mut(key).and_then(|socket| socket.held.as_mut());
+            if let Some((held, reason)) = held.and_then(|held| held.reason.take().map(|reason| (held, reason))) {
+                self.late.push_back(Late::Disconnected(key, reason));
+                self.held.set(key, &mut held.deadline, held.until.max(now));
+            } else {
+                self.remove(key, Reason::Ended);
             }
         }
-        while let Some((_, (socket, number))) = self.ack_timers.pop_due(engine.now()) {
+        while let Some((_, (socket, number))) = self.ack_timers.pop_due(now) {
             let owed = self.sockets.get_mut(socket).and_then(|known| known.acks.remove(&number));
             if owed.is_some_and(|owed| owed.asker.is_none()) {
                 self.late.push_back(Late::NoAnswer(socket, number));
@@ -693,12 +634,10 @@ impl Io {
     }
 
     /// The number for an event that asks `socket` for an answer until `at`; `None` if it owes too many already.
-    fn expect_ack(
-        &mut self, socket: SocketKey, asker: Option<Box<str>>, at: Instant, engine: &mut Engine,
-    ) -> Option<u64> {
+    fn expect_ack(&mut self, socket: SocketKey, asker: Option<Box<str>>, at: Instant) -> Option<u64> {
         let known = self.sockets.get_mut(socket)?;
         if known.acks.len() >= self.config.max_acks {
-            known.session().into_iter().for_each(|session| engine.hit(Limit::Acks, session));
+            known.session().into_iter().for_each(|session| self.engine.hit(Limit::Acks, session));
             return None;
         }
         let number = known.next_ack;
@@ -709,56 +648,37 @@ impl Io {
         Some(number)
     }
 
-    /// The sockets that `to` names.
-    fn members<'a>(&'a self, to: &'a To) -> impl Iterator<Item = (SocketKey, &'a Socket)> {
-        let everybody = to.rooms.is_empty().then(|| self.sockets.iter());
-        let rooms = to.rooms.iter().filter_map(|room| self.rooms.get(&(to.namespace, Box::from(*room))));
-        // A set, because who is in two of the rooms is meant once.
-        let some: BTreeSet<SocketKey> = rooms.flatten().copied().collect();
-        let some = some.into_iter().filter_map(|key| Some((key, self.sockets.get(key)?)));
-        let members = everybody.into_iter().flatten().chain(some);
-        members.filter(|(key, socket)| socket.namespace == to.namespace && !to.except.contains(key))
-    }
-
     /// Sends to everybody `to` names. The messages were encoded once; a recipient costs a reference to each. For what is
-    /// returned see [`Cx::broadcast`].
-    fn broadcast(&mut self, to: &To, mut messages: Vec<Encoded>, engine: &mut Engine) -> Bytes {
+    /// returned see [`Io::broadcast`].
+    fn fan_out(&mut self, to: &To, mut messages: Vec<Encoded>) -> Bytes {
         let recoverable = (self.recoverable > 0).then(|| recovery::with_offset(&messages[0], self.log.last + 1));
-        for (_, socket) in self.members(to) {
+        for (_, socket) in members(&self.sockets, &self.rooms, to) {
             if let Some(session) = socket.session() {
                 let own = recoverable.as_ref().filter(|_| socket.secret.is_some());
-                engine.send(session, own.unwrap_or(&messages[0]));
-                messages[1..].iter().for_each(|attachment| engine.send(session, attachment));
+                self.engine.send(session, own.unwrap_or(&messages[0]));
+                messages[1..].iter().for_each(|attachment| self.engine.send(session, attachment));
             }
         }
         let Some(recoverable) = recoverable else { return messages[0].bytes() };
         let bytes = recoverable.bytes();
         messages[0] = recoverable;
-        self.log.keep(Target::many(to), messages, engine.now(), &self.config);
+        self.log.keep(Target::many(to), messages, self.engine.now, &self.config);
         bytes
     }
-}
 
-/// What the application can do. Arguments serialize as an array: `(one,)`, `(one, two)`, `[&raw]`.
-pub struct Cx<'a> {
-    io: &'a mut Io,
-    engine: &'a mut Engine,
-}
-
-impl Cx<'_> {
     /// The namespace of a socket, as an index into [`App::namespaces`].
     pub fn namespace(&self, socket: SocketKey) -> Option<usize> {
-        Some(self.io.sockets.get(socket)?.namespace)
+        Some(self.sockets.get(socket)?.namespace)
     }
 
     /// The id of a socket, as its client knows it.
     pub fn id(&self, socket: SocketKey) -> Option<Id> {
-        Some(self.io.sockets.get(socket)?.id)
+        Some(self.sockets.get(socket)?.id)
     }
 
     /// The socket that the client of this one had before and could not recover. It may be gone by now.
     pub fn predecessor(&self, socket: SocketKey) -> Option<SocketKey> {
-        self.io.sockets.get(socket)?.predecessor
+        self.sockets.get(socket)?.predecessor
     }
 
     /// Sends an event to one socket.
@@ -776,7 +696,7 @@ impl Cx<'_> {
     pub fn emit_with_ack(
         &mut self, socket: SocketKey, name: &str, args: &impl Serialize, timeout: Duration,
     ) -> Option<u64> {
-        let number = self.io.expect_ack(socket, None, self.engine.now() + timeout, self.engine)?;
+        let number = self.expect_ack(socket, None, self.engine.now + timeout)?;
         self.send(socket, Kind::Event, Some(number), &[], |out| write_event(out, name, args));
         Some(number)
     }
@@ -786,28 +706,28 @@ impl Cx<'_> {
         &mut self, socket: SocketKey, kind: Kind, number: Option<u64>, attachments: &[Bytes],
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        let Some(known) = self.io.sockets.get(socket) else { return };
-        let mut messages = encode(kind, self.io.namespaces[known.namespace], number, attachments, write);
+        let Some(known) = self.sockets.get(socket) else { return };
+        let mut messages = encode(kind, self.namespaces[known.namespace], number, attachments, write);
         let keep = number.is_none() && known.secret.is_some();
         if keep {
-            messages[0] = recovery::with_offset(&messages[0], self.io.log.last + 1);
+            messages[0] = recovery::with_offset(&messages[0], self.log.last + 1);
         }
         if let Some(session) = known.session() {
             messages.iter().for_each(|message| self.engine.send(session, message));
         }
         if keep {
-            self.io.log.keep(Target::One(socket), messages, self.engine.now(), &self.io.config);
+            self.log.keep(Target::One(socket), messages, self.engine.now, &self.config);
         }
     }
 
     /// The time of the turn.
     pub fn now(&self) -> Instant {
-        self.engine.now()
+        self.engine.now
     }
 
     /// The same in milliseconds since 1970.
     pub fn time(&self) -> u64 {
-        self.io.time
+        self.time
     }
 
     /// A fresh id that nobody can guess.
@@ -818,13 +738,13 @@ impl Cx<'_> {
     /// Sends an event to everybody `to` names. Returns its packet: the bytes that are kept for recovery, if any are, and
     /// otherwise those that were sent.
     pub fn broadcast(&mut self, to: &To, name: &str, args: &impl Serialize, attachments: &[Bytes]) -> Bytes {
-        let namespace = self.io.namespaces[to.namespace];
+        let namespace = self.namespaces[to.namespace];
         let messages = encode(Kind::Event, namespace, None, attachments, |out| write_event(out, name, args));
-        if self.io.config.redis.is_some() && !to.local {
+        if self.config.redis.is_some() && !to.local {
             // What stands before the JSON has no bracket.
             let packet = String::from_utf8_lossy(messages[0].data());
             let ids = to.except.iter().filter_map(|key| self.id(*key));
-            self.io.publications.push_back(Publication {
+            self.publications.push_back(Publication {
                 namespace,
                 rooms: to.rooms.iter().map(|room| (*room).to_owned()).collect(),
                 except: ids.map(|id| id.to_string()).collect(),
@@ -833,34 +753,58 @@ impl Cx<'_> {
                 attachments: attachments.to_vec(),
             });
         }
-        self.io.broadcast(to, messages, self.engine)
+        self.fan_out(to, messages)
     }
 
     /// Puts a socket into a room.
     pub fn join(&mut self, socket: SocketKey, room: &str) {
-        self.io.join(socket, room, self.engine);
+        let Some(known) = self.sockets.get_mut(socket) else { return };
+        if known.rooms.len() >= self.config.max_rooms {
+            return known.session().into_iter().for_each(|session| self.engine.hit(Limit::Rooms, session));
+        }
+        if self.rooms.entry((known.namespace, room.into())).or_default().insert(socket) {
+            known.rooms.push(room.into());
+        }
     }
 
     /// Takes a socket out of a room.
     pub fn leave(&mut self, socket: SocketKey, room: &str) {
-        let Some(known) = self.io.sockets.get_mut(socket) else { return };
+        let Some(known) = self.sockets.get_mut(socket) else { return };
         known.rooms.retain(|own| &**own != room);
         let namespace = known.namespace;
-        self.io.leave(socket, namespace, room.into());
+        self.vacate(socket, namespace, room.into());
     }
 
     /// Ends a socket; the client is told. [`App::disconnected`] is called later.
     pub fn disconnect(&mut self, socket: SocketKey) {
-        let Some(known) = self.io.sockets.get(socket) else { return };
+        let Some(known) = self.sockets.get(socket) else { return };
         if let Some(session) = known.session() {
-            let namespace = self.io.namespaces[known.namespace];
-            self.engine.send(session, &encode(Kind::Disconnect, namespace, None, &[], |_| {})[0]);
-            if let Some(client) = self.io.clients.get_mut(&session) {
+            reply(&mut self.engine, session, Kind::Disconnect, self.namespaces[known.namespace], None, "");
+            if let Some(client) = self.clients.get_mut(&session) {
                 client.sockets.retain(|key| *key != socket);
             }
         }
-        self.io.remove(socket, Reason::Ended);
+        self.remove(socket, Reason::Ended);
     }
+}
+
+/// The sockets that `to` names.
+fn members<'a>(
+    sockets: &'a Slab<crate::slab::Socket, Socket>, rooms: &'a Rooms, to: &'a To,
+) -> impl Iterator<Item = (SocketKey, &'a Socket)> {
+    let everybody = to.rooms.is_empty().then(|| sockets.iter());
+    let rooms = to.rooms.iter().filter_map(|room| rooms.get(&(to.namespace, Box::from(*room))));
+    // A set, because who is in two of the rooms is meant once.
+    let some: BTreeSet<SocketKey> = rooms.flatten().copied().collect();
+    let some = some.into_iter().filter_map(|key| Some((key, sockets.get(key)?)));
+    let members = everybody.into_iter().flatten().chain(some);
+    members.filter(|(key, socket)| socket.namespace == to.namespace && !to.except.contains(key))
+}
+
+/// Sends a packet without attachments to a session.
+fn reply(engine: &mut Engine, session: SessionId, kind: Kind, namespace: &str, number: Option<u64>, json: &str) {
+    let messages = encode(kind, namespace, number, &[], |out| out.extend_from_slice(json.as_bytes()));
+    engine.send(session, &messages[0]);
 }
 
 /// A packet as messages: the packet itself, whose JSON `write` appends, then its attachments.

@@ -26,7 +26,7 @@ use salon::{
     },
     logger,
     slab::{SessionId, SocketKey},
-    socketio::{App, Cx, Event, Reason},
+    socketio::{App, Event, Io, Reason},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -60,7 +60,7 @@ impl App for Conformance {
         }
     }
 
-    fn connected(&mut self, cx: &mut Cx, socket: SocketKey, auth: Option<&RawValue>) {
+    fn connected(&mut self, cx: &mut Io, socket: SocketKey, auth: Option<&RawValue>) {
         self.sockets.push(socket);
         let nothing = serde_json::json!({});
         match auth {
@@ -69,7 +69,7 @@ impl App for Conformance {
         }
     }
 
-    fn event(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) {
+    fn event(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) {
         let namespace = cx.namespace(socket).expect("who emits an event is connected");
         match (event.name, namespace) {
             ("message", 0) => cx.emit(socket, "message-back", &event.args, event.attachments),
@@ -89,7 +89,7 @@ impl App for Conformance {
         }
     }
 
-    fn acknowledged(&mut self, cx: &mut Cx, socket: SocketKey, number: u64, answer: Option<&Event>) {
+    fn acknowledged(&mut self, cx: &mut Io, socket: SocketKey, number: u64, answer: Option<&Event>) {
         cx.namespace(socket).expect("who owes an answer is connected");
         match answer {
             Some(answer) => cx.emit(socket, "answer", &answer.args, answer.attachments),
@@ -97,7 +97,7 @@ impl App for Conformance {
         }
     }
 
-    fn disconnected(&mut self, _cx: &mut Cx, socket: SocketKey, _reason: Reason) {
+    fn disconnected(&mut self, _cx: &mut Io, socket: SocketKey, _reason: Reason) {
         self.sockets.retain(|known| *known != socket);
     }
 

@@ -9,7 +9,7 @@ use salon::{
     },
     logger,
     slab::{SessionId, SocketKey},
-    socketio::{App, Cx, Event},
+    socketio::{App, Event, Io},
 };
 use serde_json::value::RawValue;
 use std::{env, net::Ipv4Addr, process::Command};
@@ -25,12 +25,12 @@ impl App for Echo {
         &["/", "/custom"]
     }
 
-    fn connected(&mut self, cx: &mut Cx, socket: SocketKey, _: Option<&RawValue>) {
+    fn connected(&mut self, cx: &mut Io, socket: SocketKey, _: Option<&RawValue>) {
         let id = cx.id(socket).expect("it has come just now").to_string();
         cx.emit(socket, "id", &(id,), &[]);
     }
 
-    fn event(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) {
+    fn event(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) {
         cx.emit(socket, event.name, &event.args, event.attachments);
         if let Some(number) = event.ack {
             cx.ack(socket, number, &event.args, event.attachments);

@@ -5,8 +5,9 @@ use super::*;
 
 impl Io {
     /// Panics where a rule is broken that must hold between two turns. For tests.
-    pub fn check(&self, engine: &Engine) {
-        let open: BTreeSet<SessionId> = engine.open_sessions().collect();
+    pub fn check(&self) {
+        self.engine.check();
+        let open: BTreeSet<SessionId> = self.engine.open_sessions().collect();
         assert_eq!(self.clients.keys().copied().collect::<BTreeSet<_>>(), open, "R4: opened, and not closed");
         assert!(self.late.is_empty(), "the turn is not settled");
         let mut sockets = 0;
@@ -19,10 +20,7 @@ impl Io {
                 sockets += 1;
             }
         }
-        let held = self.sockets.iter().filter_map(|(_, socket)| match &socket.place {
-            Place::Held(held) => Some(held),
-            Place::Connected(_) => None,
-        });
+        let held = self.sockets.iter().filter_map(|(_, socket)| socket.held.as_ref());
         let held = held.inspect(|held| assert!(held.deadline.at().is_some(), "a socket is held for ever")).count();
         assert_eq!(held, self.held.len());
         assert_eq!(sockets + held, self.sockets.len(), "a socket has no client");

@@ -29,8 +29,7 @@ impl<A: App> Server<A> {
     /// Panics where a rule is broken that must hold between two turns.
     pub fn check(&self) {
         self.net.check(|id| self.is_paused(id), |speaks| speaks.session().is_some());
-        self.engine.check();
-        self.io.check(&self.engine);
+        self.io.check();
         assert!(self.next_deadline().is_none_or(|due| due > self.now), "what is due was not done");
         for (id, speaks) in self.net.live() {
             match speaks {
@@ -38,12 +37,12 @@ impl<A: App> Server<A> {
                 Speaks::Http { exchange: Some(exchange), .. } => {
                     let complete = exchange.body.is_none();
                     // The rest of a body may come when its session is gone, and is then answered.
-                    let late = !complete && self.engine.sid(exchange.session).is_none();
-                    let waits = late || self.engine.waits(id, exchange.session, complete);
+                    let late = !complete && self.io.engine.sid(exchange.session).is_none();
+                    let waits = late || self.io.engine.waits(id, exchange.session, complete);
                     assert!(waits, "{id:?} waits for no answer");
                 }
                 Speaks::WebSocket { session, incoming } => {
-                    assert!(self.engine.carries(id, *session), "{id:?} carries nothing");
+                    assert!(self.io.engine.carries(id, *session), "{id:?} carries nothing");
                     let connection = self.net.get(id).expect("it lives");
                     let half = incoming.in_message() || !connection.input.is_empty();
                     let timed = connection.phase.at().is_some();
@@ -54,7 +53,7 @@ impl<A: App> Server<A> {
                 Speaks::Redis(_) => {}
             }
         }
-        for (id, session) in self.engine.connections() {
+        for (id, session) in self.io.engine.connections() {
             let owner = self.net.get(id).and_then(|connection| connection.protocol.session());
             assert_eq!(owner, Some(session), "R1: {id:?} belongs to another session");
         }
@@ -64,7 +63,7 @@ impl<A: App> Server<A> {
     pub fn check_empty(&self) {
         assert_eq!(self.next_deadline(), None);
         assert!(self.net.is_empty());
-        assert!(self.engine.is_empty());
+        assert!(self.io.engine.is_empty());
         self.io.check_empty();
     }
 

@@ -7,7 +7,7 @@ use salon::kernel::seam::Pipe;
 use salon::net::Wake;
 use salon::server::Server;
 use salon::slab::{ConnId, SocketKey};
-use salon::socketio::{App, Cx, Event, To, packet};
+use salon::socketio::{App, Event, Io, To, packet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -19,7 +19,7 @@ const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
 struct Counter(usize);
 
 impl App for Counter {
-    fn event(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) {
+    fn event(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) {
         self.0 += 1;
         let text = event.args.first().and_then(|raw| packet::string(raw)).unwrap_or_default();
         match event.name {

@@ -8,7 +8,7 @@ use salon::kernel::seam::Pipe;
 use salon::net::Wake;
 use salon::server::Server;
 use salon::slab::{ConnId, SocketKey};
-use salon::socketio::{App, Cx, Event, Reason};
+use salon::socketio::{App, Event, Io, Reason};
 use serde_json::value::RawValue;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
@@ -33,22 +33,22 @@ impl Ledger {
 }
 
 impl App for Ledger {
-    fn connected(&mut self, cx: &mut Cx, socket: SocketKey, auth: Option<&RawValue>) {
+    fn connected(&mut self, cx: &mut Io, socket: SocketKey, auth: Option<&RawValue>) {
         self.set(socket, &[None], Some(true));
         self.chat.connected(cx, socket, auth);
     }
 
-    fn event(&mut self, cx: &mut Cx, socket: SocketKey, event: &Event) {
+    fn event(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) {
         assert_eq!(self.sockets.get(&socket), Some(&true), "an event of a socket that is not here");
         self.chat.event(cx, socket, event);
     }
 
-    fn disconnected(&mut self, cx: &mut Cx, socket: SocketKey, reason: Reason) {
+    fn disconnected(&mut self, cx: &mut Io, socket: SocketKey, reason: Reason) {
         self.set(socket, &[Some(true)], Some(false));
         self.chat.disconnected(cx, socket, reason);
     }
 
-    fn recovered(&mut self, cx: &mut Cx, socket: SocketKey) {
+    fn recovered(&mut self, cx: &mut Io, socket: SocketKey) {
         self.set(socket, &[Some(true), Some(false)], Some(true));
         self.chat.recovered(cx, socket);
     }
