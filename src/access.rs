@@ -5,18 +5,10 @@ use crate::config::{Config, Origins};
 use crate::http::{self, Head, Method, Response};
 use std::net::IpAddr;
 
-/// A page from elsewhere that may not talk to us.
-pub struct Stranger<'h> {
-    /// Its origin.
-    pub origin: &'h [u8],
-    /// The host it has asked for.
-    pub host: &'h [u8],
-}
-
-/// Whether a page from elsewhere may talk to us. Returns the header lines a listed origin needs. Requests
-/// without Origin come from programs, not from pages; but a JSONP request is a script of a page and has none
+/// Whether a page from elsewhere may talk to us: the header lines a listed origin needs, or what is said of one that may
+/// not. Requests without Origin come from programs, not from pages; but a JSONP request is a script of a page and has none
 /// either, so it has to show in another way where it comes from.
-pub fn judge_origin<'h>(config: &Config, head: &Head<'h>) -> Result<Box<str>, Stranger<'h>> {
+pub fn judge_origin(config: &Config, head: &Head) -> Result<Box<str>, String> {
     let jsonp = || http::parameters(head.query, ["j"]) != [Ok(None)] && assets::find(head.path).is_none();
     let origin = match head.header("Origin") {
         Some(origin) => origin,
@@ -33,7 +25,10 @@ pub fn judge_origin<'h>(config: &Config, head: &Head<'h>) -> Result<Box<str>, St
         return Ok(format!("Access-Control-Allow-Origin: {listed}\r\n{more}").into());
     }
     let (host, https) = seen_from_outside(config, head);
-    if http::same_origin(origin, host, https) { Ok(Box::default()) } else { Err(Stranger { origin, host }) }
+    if http::same_origin(origin, host, https) {
+        return Ok(Box::default());
+    }
+    Err(format!("origin {:?}, host {:?}", String::from_utf8_lossy(origin), String::from_utf8_lossy(host)))
 }
 
 /// The host that the browser has asked, and whether by HTTPS if that is known: by our own TLS, or a trusted proxy tells what

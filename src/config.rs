@@ -7,7 +7,7 @@
 
 use bytesize::ByteSize;
 use log::LevelFilter;
-use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 pub use url::RedisUrl;
 
 /// Header fields a head may have at most, whatever the option says: room for them is on the stack.
@@ -79,17 +79,17 @@ options! {
         "connection state recovery: auto (JavaScript clients and those with ?recovery=1), always or off";
     recovery_time: Duration = "recovery-time", "SALON_RECOVERY_TIME", "2m", time(1),
         "how long after a broken connection a client can go on where it was";
-    recovery_packets: usize = "recovery-packets", "SALON_RECOVERY_PACKETS", "10000", up_to(GIGABYTE),
+    recovery_packets: usize = "recovery-packets", "SALON_RECOVERY_PACKETS", "10000", number(1..=GIGABYTE),
         "packets kept for clients that come back";
-    recovery_bytes: usize = "recovery-bytes", "SALON_RECOVERY_BYTES", "2MiB", up_to(GIGABYTE),
+    recovery_bytes: usize = "recovery-bytes", "SALON_RECOVERY_BYTES", "2MiB", number(1..=GIGABYTE),
         "bytes of packets kept for clients that come back: half of --max-queue, so that they can be sent at once";
     leave_grace: Duration = "leave-grace", "SALON_LEAVE_GRACE", "5s", time(0),
         "how long a broken connection is no goodbye; 0: user left is announced at once";
     history: Option<PathBuf> = "history", "SALON_HISTORY", "none", optional(|path| Ok(path.into())),
         "file in which messages outlive the process";
-    history_messages: usize = "history-messages", "SALON_HISTORY_MESSAGES", "200", size_or_none,
+    history_messages: usize = "history-messages", "SALON_HISTORY_MESSAGES", "200", number(0..=GIGABYTE),
         "messages kept for who comes later, or sends one twice; 0: none";
-    history_bytes: usize = "history-bytes", "SALON_HISTORY_BYTES", "512KiB", up_to(GIGABYTE),
+    history_bytes: usize = "history-bytes", "SALON_HISTORY_BYTES", "512KiB", number(1..=GIGABYTE),
         "bytes of messages kept for that";
     metrics_token: Option<String> = "metrics-token", "SALON_METRICS_TOKEN", "none", optional(token),
         "who sends it as a bearer token may read /metrics; without one, only programs of this machine";
@@ -122,38 +122,38 @@ options! {
         "how long the rest of a WebSocket message, or the attachments of a packet, may take";
     write_timeout: Duration = "write-timeout", "SALON_WRITE_TIMEOUT", "60s", time(1),
         "how long a client may take nothing of what is queued for it: long enough for a tunnel";
-    max_name: usize = "max-name", "SALON_MAX_NAME", "64", up_to(GIGABYTE), "longest user name, in Unicode scalar values";
-    max_text: usize = "max-text", "SALON_MAX_TEXT", "16KiB", up_to(GIGABYTE), "longest text, in bytes of UTF-8";
-    max_payload: usize = "max-payload", "SALON_MAX_PAYLOAD", "1000000", up_to(GIGABYTE),
+    max_name: usize = "max-name", "SALON_MAX_NAME", "64", number(1..=GIGABYTE), "longest user name, in Unicode scalar values";
+    max_text: usize = "max-text", "SALON_MAX_TEXT", "16KiB", number(1..=GIGABYTE), "longest text, in bytes of UTF-8";
+    max_payload: usize = "max-payload", "SALON_MAX_PAYLOAD", "1000000", number(1..=GIGABYTE),
         "largest message, and largest request body";
-    max_connections: usize = "max-connections", "SALON_MAX_CONNECTIONS", "15000", up_to(GIGABYTE),
+    max_connections: usize = "max-connections", "SALON_MAX_CONNECTIONS", "15000", number(1..=GIGABYTE),
         "TCP connections at one time, and sessions: below the usual 20,000 descriptors";
-    max_per_address: usize = "max-per-address", "SALON_MAX_PER_ADDRESS", "1000", up_to(GIGABYTE),
+    max_per_address: usize = "max-per-address", "SALON_MAX_PER_ADDRESS", "1000", number(1..=GIGABYTE),
         "connections, and sessions, of one address (IPv6: of one /64): a class of 200 behind one NAT address has 600. Programs of this machine are exempt without --trust-proxy";
-    max_half_open: usize = "max-half-open", "SALON_MAX_HALF_OPEN", "1000", up_to(GIGABYTE),
+    max_half_open: usize = "max-half-open", "SALON_MAX_HALF_OPEN", "1000", number(1..=GIGABYTE),
         "connections that have sent no whole request head: beyond it the oldest is closed, so that the silent keep nobody out";
-    max_queued: usize = "max-queued", "SALON_MAX_QUEUED", "64MiB", up_to(GIGABYTE),
+    max_queued: usize = "max-queued", "SALON_MAX_QUEUED", "64MiB", number(1..=GIGABYTE),
         "bytes queued for all clients together, shared ones counted for each, above which new sessions get 503: a quarter of a small host's memory";
-    max_queue: usize = "max-queue", "SALON_MAX_QUEUE", "4MiB", up_to(GIGABYTE),
+    max_queue: usize = "max-queue", "SALON_MAX_QUEUE", "4MiB", number(1..=GIGABYTE),
         "bytes queued for one client at which it is dropped; a sender with half of them is not read";
-    soft_queue: usize = "soft-queue", "SALON_SOFT_QUEUE", "1MiB", up_to(GIGABYTE),
+    soft_queue: usize = "soft-queue", "SALON_SOFT_QUEUE", "1MiB", number(1..=GIGABYTE),
         "bytes queued for one client for --soft-time at which it is dropped: it will not catch up";
     soft_time: Duration = "soft-time", "SALON_SOFT_TIME", "20s", time(1), "see --soft-queue";
-    max_head: usize = "max-head", "SALON_MAX_HEAD", "16KiB", up_to(GIGABYTE), "largest request head; many cookies stay below";
-    max_headers: usize = "max-headers", "SALON_MAX_HEADERS", "64", up_to(MAX_HEADERS),
+    max_head: usize = "max-head", "SALON_MAX_HEAD", "16KiB", number(1..=GIGABYTE), "largest request head; many cookies stay below";
+    max_headers: usize = "max-headers", "SALON_MAX_HEADERS", "64", number(1..=MAX_HEADERS),
         "header fields of a request, 64 at most: browsers behind two proxies send about 40";
-    max_packets: usize = "max-packets", "SALON_MAX_PACKETS", "2000", up_to(GIGABYTE),
+    max_packets: usize = "max-packets", "SALON_MAX_PACKETS", "2000", number(1..=GIGABYTE),
         "packets of one payload: many more than what a client gathers while it waits for its turn";
-    max_fragments: usize = "max-fragments", "SALON_MAX_FRAGMENTS", "128", up_to(GIGABYTE),
+    max_fragments: usize = "max-fragments", "SALON_MAX_FRAGMENTS", "128", number(1..=GIGABYTE),
         "frames of a WebSocket message: clients send one, proxies cut some dozens";
-    max_attachments: usize = "max-attachments", "SALON_MAX_ATTACHMENTS", "10", up_to(GIGABYTE),
+    max_attachments: usize = "max-attachments", "SALON_MAX_ATTACHMENTS", "10", number(1..=GIGABYTE),
         "binary attachments of a packet, as in the reference";
-    max_depth: usize = "max-depth", "SALON_MAX_DEPTH", "64", up_to(128), "nesting of JSON, 128 at most: the stack is finite";
-    max_acks: usize = "max-acks", "SALON_MAX_ACKS", "100", up_to(GIGABYTE), "answers that one socket may owe us";
-    max_rooms: usize = "max-rooms", "SALON_MAX_ROOMS", "1000", up_to(GIGABYTE), "rooms that one socket may be in";
-    event_rate: usize = "event-rate", "SALON_EVENT_RATE", "200", up_to(1_000_000),
+    max_depth: usize = "max-depth", "SALON_MAX_DEPTH", "64", number(1..=128), "nesting of JSON, 128 at most: the stack is finite";
+    max_acks: usize = "max-acks", "SALON_MAX_ACKS", "100", number(1..=GIGABYTE), "answers that one socket may owe us";
+    max_rooms: usize = "max-rooms", "SALON_MAX_ROOMS", "1000", number(1..=GIGABYTE), "rooms that one socket may be in";
+    event_rate: usize = "event-rate", "SALON_EVENT_RATE", "200", number(1..=1_000_000),
         "events a second of one session, in the long run; no human comes near";
-    event_burst: usize = "event-burst", "SALON_EVENT_BURST", "5000", up_to(1_000_000),
+    event_burst: usize = "event-burst", "SALON_EVENT_BURST", "5000", number(1..=1_000_000),
         "events of one session at once, above which they are refused; above twice that the session is closed";
 }
 
@@ -188,8 +188,8 @@ pub enum Action {
     Check(Box<Config>, Vec<Setting>, Vec<String>),
     /// Ask the server that runs with these settings how it is.
     Probe(Box<Config>),
-    Help,
-    Version,
+    /// Say what was asked for.
+    Print(String),
 }
 
 /// An option as it is set.
@@ -213,8 +213,10 @@ impl Config {
         let mut parser = lexopt::Parser::from_args(args);
         while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
             match argument {
-                lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => return Ok(Action::Help),
-                lexopt::Arg::Short('V') | lexopt::Arg::Long("version") => return Ok(Action::Version),
+                lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => return Ok(Action::Print(help())),
+                lexopt::Arg::Short('V') | lexopt::Arg::Long("version") => {
+                    return Ok(Action::Print(format!("salon {}\n", env!("CARGO_PKG_VERSION"))));
+                }
                 lexopt::Arg::Long("check") => check = true,
                 lexopt::Arg::Long("probe") => probe = true,
                 lexopt::Arg::Long(name) => {
@@ -353,17 +355,13 @@ fn time(least: u64) -> impl Fn(&str) -> Result<Duration, String> {
     }
 }
 
-/// A count, or bytes with a unit; at least 1.
-fn up_to(most: usize) -> impl Fn(&str) -> Result<usize, String> {
+/// A count, or bytes with a unit.
+fn number(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
     move |text| match text.parse() {
-        Ok(ByteSize(size)) if (1..=most as u64).contains(&size) => Ok(size as usize),
-        _ if most < GIGABYTE => Err(format!("a number from 1 to {most}")),
+        Ok(ByteSize(size)) if usize::try_from(size).is_ok_and(|size| range.contains(&size)) => Ok(size as usize),
+        _ if *range.end() < GIGABYTE => Err(format!("a number from 1 to {}", range.end())),
         _ => Err("a number such as 65536 or 64KiB, up to 1 GiB".into()),
     }
-}
-
-fn size_or_none(text: &str) -> Result<usize, String> {
-    if text == "0" { Ok(0) } else { up_to(GIGABYTE)(text) }
 }
 
 /// `none`, or what `parse` reads.
@@ -432,11 +430,8 @@ fn budget(text: &str) -> Result<Option<usize>, String> {
 fn base(text: &str) -> Result<String, String> {
     let path = text.trim_end_matches('/');
     let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"/._~-".contains(&byte);
-    if (path.is_empty() || path.starts_with('/')) && path.bytes().all(fine) && !path.contains("//") {
-        Ok(path.into())
-    } else {
-        Err("a path such as /chat, of letters, digits and . _ ~ -".into())
-    }
+    let fine = (path.is_empty() || path.starts_with('/')) && path.bytes().all(fine) && !path.contains("//");
+    if fine { Ok(path.into()) } else { Err("a path such as /chat, of letters, digits and . _ ~ -".into()) }
 }
 
 /// Nothing that has a meaning in a pattern of Redis, or between the parts of a channel.
@@ -451,20 +446,20 @@ fn token(text: &str) -> Result<String, String> {
     if fine { Ok(text.into()) } else { Err("a token of at least 8 visible ASCII characters".into()) }
 }
 
+fn built_with(feature: &str, built: bool) -> Result<(), String> {
+    if built { Ok(()) } else { Err(format!("of use: this salon is built without the feature {feature}")) }
+}
+
 fn redis(text: &str) -> Result<RedisUrl, String> {
     let url = RedisUrl::parse(text).ok_or("a URL such as redis://:password@host:6379")?;
-    let missing = if !cfg!(feature = "redis") { "redis" } else { "tls" };
-    match cfg!(feature = "redis") && (cfg!(feature = "tls") || !url.tls) {
-        true => Ok(url),
-        false => Err(format!("of use: this salon is built without the feature {missing}")),
-    }
+    built_with("redis", cfg!(feature = "redis"))?;
+    built_with("tls", cfg!(feature = "tls") || !url.tls)?;
+    Ok(url)
 }
 
 fn tls_file(path: &str) -> Result<String, String> {
-    match cfg!(feature = "tls") {
-        true => Ok(path.to_owned()),
-        false => Err("of use: this salon is built without the feature tls".into()),
-    }
+    built_with("tls", cfg!(feature = "tls"))?;
+    Ok(path.to_owned())
 }
 
 fn level(text: &str) -> Result<LevelFilter, String> {

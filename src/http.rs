@@ -27,10 +27,9 @@ pub enum Method {
     Other,
 }
 
-/// How the end of the body is found (RFC 9112 section 6.3). `None`: by the head, which announces no body.
+/// How the end of the body is found (RFC 9112 section 6.3); a head that announces no body has a length of 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    None,
     Length(u64),
     Chunked,
 }
@@ -218,7 +217,6 @@ impl Parser {
         }
         let head = parse_head(&input[start..lines], config)?;
         self.state = match head.framing {
-            Framing::None => State::Data { left: 0, chunk: false },
             Framing::Length(left) => State::Data { left, chunk: false },
             Framing::Chunked => State::ChunkSize,
         };
@@ -280,7 +278,7 @@ fn parse_head<'a>(bytes: &'a [u8], config: &Config) -> Result<Head<'a>, Error> {
         minor,
         keep_alive: false,
         host: &[],
-        framing: Framing::None,
+        framing: Framing::Length(0),
         expect_continue: false,
         headers,
         count,
@@ -311,14 +309,9 @@ fn split_target(target: &str, method: Method) -> Result<(Option<&str>, &str), Er
     if target.starts_with('/') || target == "*" && method == Method::Options {
         return Ok((None, target));
     }
-    let scheme = target
-        .find("://")
-        .filter(|end| target[..*end].eq_ignore_ascii_case("http") || target[..*end].eq_ignore_ascii_case("https"));
-    let Some(end) = scheme else { return Err(bad("a request target of unknown form")) };
-    let rest = &target[end + 3..];
-    let split = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(split);
-    if authority.is_empty() {
+    let (scheme, rest) = target.split_once("://").unwrap_or_default();
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    if authority.is_empty() || !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
         return Err(bad("a request target of unknown form"));
     }
     Ok((Some(authority), path))
@@ -329,13 +322,10 @@ fn framing(head: &Head) -> Result<Framing, Error> {
     let mut lengths = head.headers("Content-Length");
     let mut codings = head.headers("Transfer-Encoding");
     match (lengths.next(), lengths.next(), codings.next(), codings.next()) {
-        (None, _, None, _) => Ok(Framing::None),
+        (None, _, None, _) => Ok(Framing::Length(0)),
         (Some(digits), None, None, _) if digits.iter().all(u8::is_ascii_digit) => {
-            match str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()) {
-                Some(0) => Ok(Framing::None),
-                Some(length) => Ok(Framing::Length(length)),
-                None => Err(bad("Content-Length is empty or too large")),
-            }
+            let length = str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+            length.map(Framing::Length).ok_or(bad("Content-Length is empty or too large"))
         }
         (None, _, Some(coding), second) if head.minor == 1 => {
             let knows = coding.to_ascii_lowercase().windows(7).any(|part| part == b"chunked");

@@ -1,43 +1,34 @@
 //! Arguments and environment in, server out.
 
 use salon::chat::Chat;
-use salon::config::{self, Action, Config, Setting};
+use salon::config::{Action, Config, Setting};
 use salon::id::Ids;
 use salon::tls::Identity;
 use salon::{logger, probe};
 use std::{env, fs, process::ExitCode};
 
 fn main() -> ExitCode {
-    let mut config = match Config::default().load(env::args_os().skip(1), |name| env::var_os(name)) {
-        Ok(Action::Run(config)) => *config,
-        Ok(Action::Check(config, settings, unusable)) => return check(&config, &settings, unusable),
-        Ok(Action::Probe(config)) => {
-            return match probe::ask(&config) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(why) => {
-                    eprintln!("salon: {why}");
-                    ExitCode::FAILURE
-                }
-            };
+    let action = Config::default().load(env::args_os().skip(1), |name| env::var_os(name));
+    action.and_then(run).unwrap_or_else(|why| {
+        eprintln!("salon: {why}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(action: Action) -> Result<ExitCode, String> {
+    match action {
+        Action::Run(mut config) => {
+            logger::start(config.log);
+            if config.instance == "auto" {
+                config.instance = Ids::System.fresh().short();
+            }
+            return Ok(salon::start(*config.clone(), Chat::new(*config)));
         }
-        Ok(Action::Help) => {
-            print!("{}", config::help());
-            return ExitCode::SUCCESS;
-        }
-        Ok(Action::Version) => {
-            println!("salon {}", env!("CARGO_PKG_VERSION"));
-            return ExitCode::SUCCESS;
-        }
-        Err(line) => {
-            eprintln!("salon: {line}");
-            return ExitCode::FAILURE;
-        }
-    };
-    logger::start(config.log);
-    if config.instance == "auto" {
-        config.instance = Ids::System.fresh().short();
+        Action::Check(config, settings, unusable) => return Ok(check(&config, &settings, unusable)),
+        Action::Probe(config) => probe::ask(&config)?,
+        Action::Print(text) => print!("{text}"),
     }
-    salon::start(config.clone(), Chat::new(config))
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints the settings, and what is wrong or looks so.

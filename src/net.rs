@@ -110,7 +110,7 @@ impl<P> Connection<P> {
 
     /// Bytes of ciphertext among them.
     fn unsent(&self) -> usize {
-        self.tls.as_ref().map_or(0, |tls| tls.unsent())
+        self.tls.as_ref().map_or(0, |tls| tls.unsent.len())
     }
 
     /// Whether what it sends still counts, and something may be queued for it.

@@ -16,7 +16,10 @@ pub struct Identity {
 }
 
 /// There is none.
-pub struct Tls(Infallible);
+pub struct Tls {
+    pub unsent: Vec<u8>,
+    never: Infallible,
+}
 
 /// Nothing.
 #[derive(Default)]
@@ -46,26 +49,22 @@ impl Identity {
 
 impl Tls {
     pub fn is_plain(&self) -> bool {
-        match self.0 {}
+        match self.never {}
     }
 
     pub fn is_handshaking(&self) -> bool {
-        match self.0 {}
-    }
-
-    pub fn unsent(&self) -> usize {
-        match self.0 {}
+        match self.never {}
     }
 
     pub fn read(&mut self, _: &mut Kernel, _: &mut Stream, _: &mut Scratch, _: &mut [u8]) -> io::Result<usize> {
-        match self.0 {}
+        match self.never {}
     }
 
     pub fn write(&mut self, _: &mut Kernel, _: &mut Stream, _: &mut Scratch, _: &[IoSlice]) -> io::Result<usize> {
-        match self.0 {}
+        match self.never {}
     }
 
     pub fn say_goodbye(&mut self) -> bool {
-        match self.0 {}
+        match self.never {}
     }
 }

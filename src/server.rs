@@ -411,7 +411,7 @@ impl<A: App> Server<A> {
         };
         let next = match (self.in_clear(id, head), access::judge_origin(&self.config, head)) {
             (Some(answer), _) => Next::Answer(answer),
-            (None, Err(stranger)) => Next::Answer(self.refuse(id, head, &stranger)),
+            (None, Err(page)) => Next::Answer(self.refuse(id, head, &page)),
             (None, Ok(cors)) => {
                 reply.cors = cors;
                 self.route(id, head, !reply.cors.is_empty())
@@ -419,7 +419,7 @@ impl<A: App> Server<A> {
         };
         let (session, body) = match next {
             Next::Answer(response) => {
-                reply.keep_alive &= head.framing == Framing::None;
+                reply.keep_alive &= head.framing == Framing::Length(0);
                 return self.answer(id, reply, response);
             }
             Next::WebSocket(session, response) => {
@@ -473,11 +473,9 @@ impl<A: App> Server<A> {
     }
 
     /// A page from elsewhere: says so in the log, where somebody looks who has forgotten to list it.
-    fn refuse(&mut self, id: ConnId, head: &Head, stranger: &access::Stranger) -> Response {
-        let (origin, host) = (String::from_utf8_lossy(stranger.origin), String::from_utf8_lossy(stranger.host));
+    fn refuse(&mut self, id: ConnId, head: &Head, page: &str) -> Response {
         let client = access::client(&self.config, head, self.peer(id));
-        let line = format_args!("refused {client}: page of origin {origin:?}, host {host:?}; see --origins");
-        self.refused_origins.warn(self.now, line);
+        self.refused_origins.warn(self.now, format_args!("refused {client}: page of {page}; see --origins"));
         self.io.engine.counters().refused[Refusal::Forbidden as usize] += 1;
         Refusal::Forbidden.response(ws::is_upgrade(head))
     }

@@ -8,12 +8,13 @@
 use crate::config::Config;
 use crate::kernel::{Kernel, Stream};
 use rustls::client::{UnbufferedClientConnection, verify_server_cert_signed_by_trust_anchor};
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, ProducesTickets, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
 use rustls::{CertificateError, ClientConfig, Error, RootCertStore, ServerConfig};
 use std::io::{self, ErrorKind, IoSlice, Write};
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,10 +28,6 @@ const PLAINTEXT: usize = 48 * 1024;
 const OVERHEAD: usize = 512;
 /// A certificate that ends within this time is worth a warning.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(ring::default_provider())
-}
 
 fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let list = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
@@ -56,11 +53,7 @@ impl Trust {
             }
             None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         }
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .expect("ring has the ciphers of TLS 1.2 and 1.3")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         Ok(Trust(Arc::new(config)))
     }
 
@@ -69,7 +62,9 @@ impl Trust {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host:?} is no name for TLS"))?;
         let client = UnbufferedClientConnection::new(Arc::clone(&self.0), name).map_err(|error| error.to_string())?;
         let mut tls = Tls::new(Side::Client(client));
-        tls.answer(&mut [], &mut &mut [][..]).map_err(|error| error.to_string())?;
+        tls.talk.begun = true;
+        let hello = tls.talk.advance(&mut [], Outgoing::Plain(&[]), &mut &mut [][..], &mut tls.unsent);
+        hello.map_err(|error| error.to_string())?;
         Ok(tls)
     }
 }
@@ -96,15 +91,12 @@ impl Identity {
         let chain = certificates(cert).map_err(|why| format!("--tls-cert {why}"))?;
         let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| format!("--tls-key {key}: {error}"))?;
         let doubt = doubt(&chain[0], UnixTime::now()).map(|doubt| format!("--tls-cert {cert}: {doubt}"));
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .expect("ring has the ciphers of TLS 1.2 and 1.3")
-            .with_no_client_auth()
-            .with_single_cert(chain, secret)
-            .map_err(|error| match error {
+        let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, secret).map_err(
+            |error| match error {
                 Error::InconsistentKeys(_) => format!("the key in {key} does not belong to the certificate in {cert}"),
                 error => format!("--tls-cert {cert}, --tls-key {key}: {error}"),
-            })?;
+            },
+        )?;
         let tickets = match old {
             Some(old) => Arc::clone(&old.tickets),
             None => ring::Ticketer::new().map_err(|error| error.to_string())?,
@@ -118,7 +110,7 @@ impl Identity {
     /// The server's side of a new connection.
     pub fn accept(&self) -> Tls {
         let server = UnbufferedServerConnection::new(Arc::clone(&self.config));
-        Tls::new(Side::New(server.expect("fails only for a fragment size that is out of range, and none is set")))
+        Tls::new(Side::Server(server.expect("fails only for a fragment size that is out of range, and none is set")))
     }
 }
 
@@ -145,8 +137,6 @@ fn doubt(certificate: &CertificateDer, now: UnixTime) -> Option<String> {
 }
 
 enum Side {
-    /// A client that has not sent a byte yet.
-    New(UnbufferedServerConnection),
     Server(UnbufferedServerConnection),
     Client(UnbufferedClientConnection),
     /// A client that does not speak TLS; a request of HTTP can be told what is wrong.
@@ -157,16 +147,24 @@ enum Side {
 
 /// One side of a connection.
 pub struct Tls {
-    side: Side,
+    talk: Talk,
     /// The start of a record, or of a message of the handshake.
     partial: Vec<u8>,
     /// Ciphertext that the kernel has not taken yet.
-    unsent: Vec<u8>,
+    pub unsent: Vec<u8>,
+    /// We have said goodbye.
+    closed: bool,
+}
+
+/// What rustls remembers, and how far it has come.
+struct Talk {
+    side: Side,
+    /// The client has sent its first byte.
+    begun: bool,
     /// Both sides have agreed on keys.
     ready: bool,
-    /// The peer has said goodbye, and so have we.
+    /// The peer has said goodbye.
     ended: bool,
-    closed: bool,
 }
 
 /// Memory that all connections share; nothing in it outlives a call.
@@ -180,7 +178,7 @@ pub struct Scratch {
 /// What is to be encrypted.
 #[derive(Clone, Copy)]
 enum Outgoing<'a> {
-    Nothing,
+    /// Perhaps nothing.
     Plain(&'a [u8]),
     /// The goodbye of TLS.
     Goodbye,
@@ -199,22 +197,18 @@ enum Step {
 
 impl Tls {
     fn new(side: Side) -> Tls {
-        Tls { side, partial: Vec::new(), unsent: Vec::new(), ready: false, ended: false, closed: false }
+        let talk = Talk { side, begun: false, ready: false, ended: false };
+        Tls { talk, partial: Vec::new(), unsent: Vec::new(), closed: false }
     }
 
     /// Whether the client turned out not to speak TLS: bytes pass as they are.
     pub fn is_plain(&self) -> bool {
-        matches!(self.side, Side::Plain)
+        matches!(self.talk.side, Side::Plain)
     }
 
     /// Whether both sides are about to agree on keys.
     pub fn is_handshaking(&self) -> bool {
-        !self.ready && !self.is_plain()
-    }
-
-    /// Bytes of ciphertext that wait to be written.
-    pub fn unsent(&self) -> usize {
-        self.unsent.len()
+        !self.talk.ready && !self.is_plain()
     }
 
     /// Reads plaintext. 0 is the end, also one without the goodbye of TLS: HTTP and WebSocket see for themselves whether
@@ -225,7 +219,7 @@ impl Tls {
     ) -> io::Result<usize> {
         scratch.incoming.resize(SCRATCH.min(buffer.len()), 0);
         for _ in 0..READS {
-            if self.ended {
+            if self.talk.ended {
                 return Ok(0);
             }
             let kept = self.partial.len();
@@ -235,19 +229,11 @@ impl Tls {
                 return Err(self.failed("a message of the handshake is too long".into()));
             }
             let count = kernel.read(stream, room)?;
-            if count == 0 {
-                return Ok(0);
-            }
-            if matches!(self.side, Side::Failed) {
+            if count == 0 || matches!(self.talk.side, Side::Failed) {
                 return Ok(count);
             }
-            if let Side::New(_) = self.side {
-                let Side::New(server) = std::mem::replace(&mut self.side, Side::Plain) else {
-                    unreachable!("it is new")
-                };
-                if !room[0].is_ascii_uppercase() {
-                    self.side = Side::Server(server);
-                }
+            if !mem::replace(&mut self.talk.begun, true) && room[0].is_ascii_uppercase() {
+                self.talk.side = Side::Plain;
             }
             if self.is_plain() {
                 buffer[..count].copy_from_slice(&room[..count]);
@@ -255,7 +241,7 @@ impl Tls {
             }
             let mut left = &mut *buffer;
             let incoming = &mut scratch.incoming[..kept + count];
-            let result = self.answer(incoming, &mut left);
+            let result = self.talk.advance(incoming, Outgoing::Plain(&[]), &mut left, &mut self.unsent);
             let left = left.len();
             match result {
                 Ok(used) => self.partial = incoming[used..].to_vec(),
@@ -270,7 +256,7 @@ impl Tls {
     }
 
     fn failed(&mut self, error: Box<dyn std::error::Error + Send + Sync>) -> io::Error {
-        self.side = Side::Failed;
+        self.talk.side = Side::Failed;
         self.partial = Vec::new();
         io::Error::new(ErrorKind::InvalidData, error)
     }
@@ -280,8 +266,11 @@ impl Tls {
     pub fn write(
         &mut self, kernel: &mut Kernel, stream: &mut Stream, scratch: &mut Scratch, slices: &[IoSlice],
     ) -> io::Result<usize> {
-        self.flush(kernel, stream)?;
-        match self.side {
+        let (sent, result) = write_all(kernel, stream, &self.unsent);
+        self.unsent.drain(..sent);
+        self.unsent.shrink_to_fit();
+        result?;
+        match self.talk.side {
             Side::Plain => return kernel.write(stream, slices),
             Side::Failed => return Ok(slices.iter().map(|slice| slice.len()).sum()),
             _ if slices.is_empty() => return Ok(0),
@@ -293,8 +282,8 @@ impl Tls {
         for slice in slices {
             plain.extend_from_slice(&slice[..slice.len().min(PLAINTEXT - plain.len())]);
         }
-        self.encrypt(Outgoing::Plain(plain), outgoing).map_err(io::Error::other)?;
-        if !self.ready {
+        self.talk.encrypt(&mut self.partial, Outgoing::Plain(plain), outgoing).map_err(io::Error::other)?;
+        if !self.talk.ready {
             return Err(ErrorKind::WouldBlock.into());
         }
         let (sent, result) = write_all(kernel, stream, outgoing);
@@ -307,38 +296,21 @@ impl Tls {
 
     /// Queues the goodbye, behind which nothing can be sent; `false` if it cannot be said (any more).
     pub fn say_goodbye(&mut self) -> bool {
-        if !self.ready || std::mem::replace(&mut self.closed, true) {
-            return false;
-        }
-        let mut unsent = std::mem::take(&mut self.unsent);
-        let said = self.encrypt(Outgoing::Goodbye, &mut unsent).is_ok();
-        self.unsent = unsent;
-        said
+        self.talk.ready
+            && !mem::replace(&mut self.closed, true)
+            && self.talk.encrypt(&mut self.partial, Outgoing::Goodbye, &mut self.unsent).is_ok()
     }
+}
 
-    fn flush(&mut self, kernel: &mut Kernel, stream: &mut Stream) -> io::Result<()> {
-        let (sent, result) = write_all(kernel, stream, &self.unsent);
-        self.unsent.drain(..sent);
-        self.unsent.shrink_to_fit();
-        result
-    }
-
-    /// Decrypts what has come, and puts what the handshake answers with what is unsent. Returns how much is done with.
-    fn answer(&mut self, incoming: &mut [u8], received: &mut &mut [u8]) -> Result<usize, Error> {
-        let mut unsent = std::mem::take(&mut self.unsent);
-        let result = self.advance(incoming, Outgoing::Nothing, received, &mut unsent);
-        self.unsent = unsent;
-        result
-    }
-
-    fn encrypt(&mut self, send: Outgoing, outgoing: &mut Vec<u8>) -> Result<(), Error> {
-        let mut partial = std::mem::take(&mut self.partial);
-        let used = self.advance(&mut partial, send, &mut &mut [][..], outgoing)?;
-        self.partial = partial.split_off(used);
+impl Talk {
+    fn encrypt(&mut self, partial: &mut Vec<u8>, send: Outgoing, outgoing: &mut Vec<u8>) -> Result<(), Error> {
+        let used = self.advance(partial, send, &mut &mut [][..], outgoing)?;
+        partial.drain(..used);
         Ok(())
     }
 
-    /// Goes on until rustls needs more of the peer, or has done what it was asked. After an error the peer is told why.
+    /// Goes on until rustls needs more of the peer, or has done what it was asked: decrypts what has come, and appends what is
+    /// to be sent to `outgoing`. Returns how much is done with. After an error the peer is told why.
     fn advance(
         &mut self, incoming: &mut [u8], send: Outgoing, received: &mut &mut [u8], outgoing: &mut Vec<u8>,
     ) -> Result<usize, Error> {
@@ -371,7 +343,7 @@ impl Tls {
     fn has_queued(&self) -> bool {
         match &self.side {
             Side::Client(client) => client.wants_write(),
-            Side::New(server) | Side::Server(server) => server.wants_write(),
+            Side::Server(server) => server.wants_write(),
             Side::Plain | Side::Failed => false,
         }
     }
@@ -381,9 +353,7 @@ impl Tls {
     ) -> (usize, Result<Step, Error>) {
         match &mut self.side {
             Side::Client(client) => act(client.process_tls_records(incoming), send, received, outgoing),
-            Side::New(server) | Side::Server(server) => {
-                act(server.process_tls_records(incoming), send, received, outgoing)
-            }
+            Side::Server(server) => act(server.process_tls_records(incoming), send, received, outgoing),
             Side::Plain | Side::Failed => (0, Ok(Step::Blocked)),
         }
     }
@@ -415,7 +385,7 @@ fn act<Data>(
         }
         ConnectionState::WriteTraffic(mut traffic) => {
             let count = match send {
-                Outgoing::Nothing | Outgoing::Plain([]) => Ok(0),
+                Outgoing::Plain([]) => Ok(0),
                 Outgoing::Plain(plain) => {
                     outgoing.resize(at + plain.len() + OVERHEAD, 0);
                     traffic.encrypt(plain, &mut outgoing[at..])
@@ -428,9 +398,8 @@ fn act<Data>(
             outgoing.truncate(at + count.map_err(|error| Error::General(error.to_string()))?);
             Ok(Step::Done)
         }
-        ConnectionState::BlockedHandshake => Ok(Step::Blocked),
+        ConnectionState::BlockedHandshake | ConnectionState::Closed => Ok(Step::Blocked),
         ConnectionState::PeerClosed => Ok(Step::Ended),
-        ConnectionState::Closed => Ok(Step::Blocked),
         _ => Err(Error::General("early data, which was not offered".into())),
     };
     (status.discard, status.state.and_then(&mut handle))

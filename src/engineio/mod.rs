@@ -453,7 +453,9 @@ impl Engine {
             return if parked == Some(true) { Ok(Next::Wait(id)) } else { Err(Refusal::BadRequest) };
         }
         match head.framing {
-            Framing::None if head.header("Content-Length").is_none() => return Ok(Next::Answer(Response::new(411))),
+            Framing::Length(0) if head.header("Content-Length").is_none() => {
+                return Ok(Next::Answer(Response::new(411)));
+            }
             Framing::Length(length) if length > self.config.max_payload as u64 => {
                 self.hit(Limit::Payload, id);
                 return Ok(Next::Answer(Response::new(413).close()));
