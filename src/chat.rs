@@ -21,7 +21,7 @@ use crate::engineio;
 use crate::history::{self, Answer, History, Position, Said, Stamp, Wanted};
 use crate::metrics::Metrics;
 use crate::slab::SocketKey;
-use crate::socketio::{App, Event, Io, MAX_PEOPLE, Person, Reason, To, packet};
+use crate::socketio::{App, Elsewhere, Event, Io, MAX_PEOPLE, Person, Reason, To, packet};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -75,9 +75,8 @@ pub struct Chat {
     here: usize,
     /// How often that has changed.
     changes: u64,
-    /// Users on other nodes of a cluster, and some of them by name.
-    elsewhere: usize,
-    people_elsewhere: Vec<Person>,
+    /// Those on other nodes of a cluster.
+    elsewhere: Elsewhere,
     history: History,
     /// Until then other servers may tell what was said before this one started; who asks for the history waits for it.
     learning_until: Option<Instant>,
@@ -92,14 +91,12 @@ impl Chat {
     /// An empty room.
     pub fn new(config: Config) -> Chat {
         let history = History::new(&config);
-        let (users, people_elsewhere) = (HashMap::new(), Vec::new());
         Chat {
             config,
-            users,
+            users: HashMap::new(),
             here: 0,
             changes: 0,
-            elsewhere: 0,
-            people_elsewhere,
+            elsewhere: Elsewhere::default(),
             history,
             learning_until: None,
             waiting: Vec::new(),
@@ -142,7 +139,7 @@ impl Chat {
 
     /// What `numUsers` is.
     fn count(&self) -> usize {
-        self.here + self.elsewhere
+        self.here + self.elsewhere.users
     }
 
     /// One user more, or less.
@@ -206,8 +203,8 @@ impl Chat {
     }
 
     fn list(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) {
-        let mut users = self.people(MAX_PEOPLE);
-        users.extend_from_slice(&self.people_elsewhere);
+        let mut users = self.people();
+        users.extend_from_slice(&self.elsewhere.people);
         users.truncate(MAX_PEOPLE);
         let more = self.count().saturating_sub(users.len());
         if let Some(number) = event.ack {
@@ -284,7 +281,7 @@ impl App for Chat {
 
     fn metrics(&self, metrics: &mut Metrics) {
         metrics.gauge("users", "Users that are here.", self.here as f64);
-        metrics.gauge("users_elsewhere", "Users on other nodes of the cluster.", self.elsewhere as f64);
+        metrics.gauge("users_elsewhere", "Users on other nodes of the cluster.", self.elsewhere.users as f64);
         let [messages, bytes] = self.history.size();
         metrics.gauge("history_messages", "Messages that are kept.", messages as f64);
         metrics.gauge("history_bytes", "Bytes that they count as.", bytes as f64);
@@ -305,15 +302,15 @@ impl App for Chat {
         (self.here, self.changes)
     }
 
-    fn people(&self, most: usize) -> Vec<Person> {
-        let here = self.users.values().filter(|user| user.here).take(most);
+    fn people(&self) -> Vec<Person> {
+        let here = self.users.values().filter(|user| user.here).take(MAX_PEOPLE);
         let person = |user: &User| Some((packet::string(&user.name)?.into_owned(), user.tag.clone()));
         here.filter_map(person).map(|(username, user)| Person { username, user }).collect()
     }
 
-    fn elsewhere(&mut self, cx: &mut Io, users: usize, people: Vec<Person>, lost: &[Person]) {
-        (self.elsewhere, self.people_elsewhere) = (users, people);
-        for Person { username: name, user } in lost {
+    fn elsewhere(&mut self, cx: &mut Io, elsewhere: Elsewhere) {
+        self.elsewhere = elsewhere;
+        for Person { username: name, user } in &self.elsewhere.lost {
             // Who has come here meanwhile has not left.
             let here = self.users.values().any(|user| user.here && packet::string(&user.name).as_deref() == Some(name));
             if let Ok(username) = to_raw_value(name)

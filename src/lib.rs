@@ -12,7 +12,7 @@
 //! engineio/session mod      one session and all its transitions; all sessions, found by sid
 //! socketio/packet mod       packets of Socket.IO; namespaces, sockets, rooms, acks, broadcasts; trait App
 //! history chat              the last messages; the application
-//! cluster/link wire presence mod   one chat on several servers, over Redis (url is part of config, resolve of net, turn of server)
+//! cluster/link wire presence mod   one chat on several servers, over Redis (url is part of config, turn of server)
 //! signals server probe main what ends the loop; its turn, and who speaks with whom; `--probe`
 //! ```
 //!

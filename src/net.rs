@@ -189,8 +189,6 @@ pub struct Net<P> {
     addresses: Addresses,
     /// What wakes the loop from another thread.
     pub waker: Arc<Waker>,
-    #[cfg(feature = "redis")]
-    resolver: resolve::Resolver,
 }
 
 impl<P: Default> Net<P> {
@@ -216,8 +214,6 @@ impl<P: Default> Net<P> {
             phases: Timers::default(),
             half_open: Timers::default(),
             stalls: Timers::default(),
-            #[cfg(feature = "redis")]
-            resolver: resolve::Resolver::default(),
         })
     }
 
@@ -598,10 +594,6 @@ fn list(list: &mut Vec<ConnId>, listed: &mut bool, id: ConnId) {
 
 #[path = "listener.rs"]
 mod listener;
-
-#[cfg(feature = "redis")]
-#[path = "cluster/resolve.rs"]
-mod resolve;
 
 #[cfg(debug_assertions)]
 #[path = "../tests/seams/net.rs"]

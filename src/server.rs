@@ -223,10 +223,8 @@ impl<A: App> Server<A> {
         }
         for wake in wakes {
             match *wake {
-                Wake::Woken => {
-                    #[cfg(feature = "redis")]
-                    self.resolved();
-                }
+                // Whatever it was for is looked at later in the turn, or behind it.
+                Wake::Woken => {}
                 Wake::Connection { id, readable, writable, hung_up } => {
                     if writable {
                         self.net.writable(id);
@@ -249,8 +247,6 @@ impl<A: App> Server<A> {
             self.phase_over(id);
         }
         self.io.expire();
-        #[cfg(feature = "redis")]
-        self.links.expire(self.now);
         self.app.expire(&mut self.io);
         self.pump();
     }
@@ -345,7 +341,7 @@ impl<A: App> Server<A> {
                 Speaks::Http { .. } => self.http(id, &bytes[used..]),
                 Speaks::WebSocket { .. } => self.websocket(id, &bytes[used..]),
                 #[cfg(feature = "redis")]
-                Speaks::Redis(role) => self.links.receive(role, id, &bytes[used..], self.now),
+                Speaks::Redis(role) => self.links.receive(role, &bytes[used..], self.now),
             };
             self.pump();
             match step {
@@ -689,7 +685,7 @@ impl<A: App> Server<A> {
         loop {
             self.io.engine.flush();
             #[cfg(feature = "redis")]
-            self.tell_presence();
+            self.tend_links();
             self.pump();
             self.app.commit(self.now);
             self.net.flush(self.now);
@@ -777,8 +773,6 @@ impl<A: App> Server<A> {
         log::info!("stopping");
         self.stopping = Some(self.now + self.config.drain.max(STOP_TIME));
         self.io.engine.leave(self.config.drain.mul_f64(FAREWELLS));
-        #[cfg(feature = "redis")]
-        self.links.goodbye(self.now);
         self.settle();
     }
 

@@ -10,14 +10,16 @@
 //! and (P)SUBSCRIBE or PING, sent in one piece. An answer is known by its place: `owed` has what we wait for.
 //! Sources: the Redis documentation, "Redis serialization protocol specification", "Pub/sub", and the commands' pages.
 
-use crate::config::RedisUrl;
 use redis_protocol::resp2::decode::decode;
 use redis_protocol::resp2::encode::extend_encode_borrowed;
 use redis_protocol::resp2::types::{BorrowedFrame, OwnedFrame};
 use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+/// One message of Redis; longer, and the link is given up. Far above what is taken from one publication.
+const MAX_INPUT: usize = 16 * 1024 * 1024;
 /// How long a name may take to become an address.
 const RESOLVE_TIME: Duration = Duration::from_secs(5);
 /// A link without a byte for this long is asked; Azure closes one after ten idle minutes.
@@ -85,8 +87,8 @@ pub fn reply(bytes: &[u8]) -> Result<Option<(Reply, usize)>, &'static str> {
 }
 
 /// A command as Redis reads it.
-pub fn command(words: &[&[u8]]) -> Vec<u8> {
-    let words: Vec<_> = words.iter().map(|word| BorrowedFrame::BulkString(word)).collect();
+pub fn command(words: &[impl AsRef<[u8]>]) -> Vec<u8> {
+    let words: Vec<_> = words.iter().map(|word| BorrowedFrame::BulkString(word.as_ref())).collect();
     let mut out = bytes::BytesMut::new();
     extend_encode_borrowed(&mut out, &BorrowedFrame::Array(&words), false).expect("memory takes a command");
     out.into()
@@ -102,22 +104,36 @@ enum State {
     Up,
 }
 
-/// What the cluster does next with a link.
+/// What is to be done next for a link.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Finds the addresses of the host.
+    /// Find the addresses of the host.
     Resolve,
-    /// Opens a connection there, and sends this.
+    /// Open a connection there, and send this.
     Connect(SocketAddr, Vec<u8>),
-    /// Sends this.
     Send(Vec<u8>),
-    /// Closes the connection, because of this; `refused`: trying again at once is of no use.
-    Fail { why: String, refused: bool },
+    Close,
+}
+
+/// Why a link is of no use.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub why: String,
+    /// Trying again at once is of no use either.
+    pub refused: bool,
+}
+
+impl<T: Into<String>> From<T> for Failure {
+    fn from(why: T) -> Failure {
+        Failure { why: why.into(), refused: false }
+    }
 }
 
 /// One link.
 pub struct Link {
     role: Role,
+    /// What is sent first: one command an entry, each with one answer.
+    greeting: Vec<Vec<u8>>,
     state: State,
     /// Addresses of the host that are not tried yet, the next at the end.
     addresses: Vec<SocketAddr>,
@@ -133,9 +149,10 @@ pub struct Link {
 
 impl Link {
     /// A link that is tried at `now` for the first time.
-    pub fn new(role: Role, now: Instant) -> Link {
+    pub fn new(role: Role, greeting: Vec<Vec<u8>>, now: Instant) -> Link {
         Link {
             role,
+            greeting,
             state: State::Down(now),
             addresses: Vec::new(),
             owed: VecDeque::new(),
@@ -167,49 +184,48 @@ impl Link {
     }
 
     /// Goes on, if it is time.
-    pub fn expire(&mut self, now: Instant) -> Option<Step> {
+    pub fn expire(&mut self, now: Instant) -> Result<Option<Step>, Failure> {
         if now < self.due() {
-            return None;
+            return Ok(None);
         }
-        let fail = |why: &str| Some(Step::Fail { why: why.into(), refused: false });
         match self.state {
             State::Down(_) => {
                 self.state = State::Resolving(now + RESOLVE_TIME);
-                Some(Step::Resolve)
+                Ok(Some(Step::Resolve))
             }
-            State::Resolving(_) => fail("the look-up of the host's name takes too long"),
-            State::Greeting => fail("no connection in time"),
-            State::Up if !self.owed.is_empty() => fail("it does not answer"),
+            State::Resolving(_) => Err("the look-up of the host's name takes too long".into()),
+            State::Greeting => Err("no connection in time".into()),
+            State::Up if !self.owed.is_empty() => Err("it does not answer".into()),
             State::Up => {
                 self.owed.push_back((now, 0));
-                Some(Step::Send(command(&[b"PING"])))
+                Ok(Some(Step::Send(command(&["PING"]))))
             }
         }
     }
 
-    /// The addresses of the host are known.
-    pub fn resolved(&mut self, mut addresses: Vec<SocketAddr>, greeting: Vec<Vec<u8>>, now: Instant) -> Option<Step> {
-        let State::Resolving(_) = self.state else { return None };
-        addresses.reverse();
-        self.addresses = addresses;
-        self.connect(greeting, now)
+    /// The addresses of the host are known, or why not.
+    pub fn resolved(&mut self, found: io::Result<Vec<SocketAddr>>, now: Instant) -> Result<Option<Step>, Failure> {
+        let State::Resolving(_) = self.state else { return Ok(None) };
+        self.addresses = found.map_err(|error| error.to_string())?;
+        self.addresses.reverse();
+        self.connect(now).map(Some).ok_or("its name has no address".into())
     }
 
-    fn connect(&mut self, greeting: Vec<Vec<u8>>, now: Instant) -> Option<Step> {
+    fn connect(&mut self, now: Instant) -> Option<Step> {
         let address = self.addresses.pop()?;
         self.state = State::Greeting;
-        self.owed = greeting.iter().map(|_| (now, 0)).collect();
+        self.owed = self.greeting.iter().map(|_| (now, 0)).collect();
         self.heard = now;
-        Some(Step::Connect(address, greeting.concat()))
+        Some(Step::Connect(address, self.greeting.concat()))
     }
 
     /// The connection has failed, or is to be given up. Tries the next address at once, or rests; `random` keeps the
     /// processes of a cluster from coming back all at the same moment.
-    pub fn failed(&mut self, refused: bool, greeting: Vec<Vec<u8>>, random: u64, now: Instant) -> Option<Step> {
+    pub fn failed(&mut self, refused: bool, random: u64, now: Instant) -> Option<Step> {
         self.owed.clear();
         self.unanswered = 0;
         if !self.is_up() && !refused && !self.addresses.is_empty() {
-            return self.connect(greeting, now);
+            return self.connect(now);
         }
         let rest = RETRY.saturating_mul(1 << self.failures.min(10)).min(SLOWEST_RETRY);
         let rest = if refused { SLOWEST_RETRY } else { rest };
@@ -224,55 +240,28 @@ impl Link {
         self.unanswered += bytes;
     }
 
-    /// Bytes have come, be it part of a message.
-    pub fn hear(&mut self, now: Instant) {
+    /// Takes one reply from the start of `bytes`: it, and how long it is; `None` if the rest is still to come.
+    pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<Option<(Reply, usize)>, Failure> {
         self.heard = now;
-    }
-
-    /// Takes a reply. Returns whether the link has just come up, or why it is of no use.
-    pub fn receive(&mut self, reply: &Reply) -> Result<bool, Step> {
-        if matches!(reply, Reply::Message(..)) {
-            return Ok(false);
-        }
-        let Some((_, bytes)) = self.owed.pop_front() else {
-            return Err(Step::Fail { why: "it answers what nobody has asked".into(), refused: false });
+        let Some((reply, used)) = reply(bytes)? else {
+            return if bytes.len() > MAX_INPUT { Err("a message above all limits".into()) } else { Ok(None) };
         };
-        self.unanswered -= bytes;
-        match (self.state, reply) {
-            (State::Greeting, Reply::Error(text)) => {
-                let refused = ["NOAUTH", "WRONGPASS", "NOPERM", "ERR"].iter().any(|code| text.starts_with(code));
-                Err(Step::Fail { why: format!("it refuses us: {text}"), refused })
-            }
-            (State::Greeting, _) if self.owed.is_empty() => {
-                self.state = State::Up;
-                self.failures = 0;
-                self.addresses.clear();
-                Ok(true)
-            }
-            _ => Ok(false),
-        }
-    }
-
-    /// What is sent first: one command an entry, each with one answer.
-    pub fn greeting(&self, url: &RedisUrl, patterns: &[String], channels: &[String]) -> Vec<Vec<u8>> {
-        let mut greeting = Vec::new();
-        let database = url.database.to_string();
-        match (&url.user, &url.password) {
-            (Some(user), Some(password)) => greeting.push(command(&[b"AUTH", user.as_bytes(), password.as_bytes()])),
-            (None, Some(password)) => greeting.push(command(&[b"AUTH", password.as_bytes()])),
-            _ => {}
-        }
-        if url.database > 0 {
-            greeting.push(command(&[b"SELECT", database.as_bytes()]));
-        }
-        match self.role {
-            Role::Publish => greeting.push(command(&[b"PING"])),
-            // One by one, so that each has one answer.
-            Role::Subscribe => {
-                greeting.extend(patterns.iter().map(|name| command(&[b"PSUBSCRIBE", name.as_bytes()])));
-                greeting.extend(channels.iter().map(|name| command(&[b"SUBSCRIBE", name.as_bytes()])));
+        if !matches!(reply, Reply::Message(..)) {
+            let (_, bytes) = self.owed.pop_front().ok_or("it answers what nobody has asked")?;
+            self.unanswered -= bytes;
+            match (self.state, &reply) {
+                (State::Greeting, Reply::Error(text)) => {
+                    let refused = ["NOAUTH", "WRONGPASS", "NOPERM", "ERR"].iter().any(|code| text.starts_with(code));
+                    return Err(Failure { why: format!("it refuses us: {text}"), refused });
+                }
+                (State::Greeting, _) if self.owed.is_empty() => {
+                    self.state = State::Up;
+                    self.failures = 0;
+                    self.addresses.clear();
+                }
+                _ => {}
             }
         }
-        greeting
+        Ok(Some((reply, used)))
     }
 }

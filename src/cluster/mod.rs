@@ -9,7 +9,7 @@
 //! | `socket.io-users#/#` | how many users a node has ([`presence`]) | us |
 //! | `socket.io-history#BOOT#` | `{from, ask}` or `{from, tell}`: what that node has missed, a part at a time | us |
 //!
-//! [`Cluster`] knows no socket and no clock: it is told what came, and leaves [`Output`]s and [`Event`]s, as the engine does.
+//! [`Cluster`] knows no socket and no clock: it is told what came, and leaves [`Output`]s, as the engine does.
 //! While Redis is away the chat goes on here; what should have been published is dropped and counted.
 
 pub mod link;
@@ -20,18 +20,16 @@ use crate::config::{Config, RedisUrl};
 use crate::id::Id;
 use crate::logger::Quiet;
 use crate::metrics::Metrics;
-use crate::socketio::{Person, Publication};
-use link::{Link, Reply, Role, Step, command};
+use crate::socketio::{Elsewhere, Person, Publication};
+use link::{Failure, Link, Reply, Role, Step, command};
 use presence::Presence;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
-use wire::Broadcast;
-
-/// One message of Redis; longer, and the link is given up. Far above what is taken from one publication.
-const MAX_INPUT: usize = 16 * 1024 * 1024;
 
 /// Nodes that are asked for what we have missed: one alone may be as new as we are.
 const MAX_ASKED: usize = 3;
@@ -49,30 +47,21 @@ struct Missed<'a> {
     tell: Option<&'a RawValue>,
 }
 
-/// What happened elsewhere.
+/// What the server is to do.
 #[derive(Debug)]
-pub enum Event {
-    /// Apply this, or with `request` ask for answers.
-    Broadcast(Broadcast),
+pub enum Output {
+    /// With the connection of a link.
+    Link(Role, Step),
+    /// Apply this, or ask for answers.
+    Broadcast(Publication),
     /// Do or answer this, for a namespace.
     Request(&'static str, Request),
-    /// The users of other nodes have changed: how many, some of them, and those who were on one that died.
-    Users { users: usize, people: Vec<Person>, lost: Vec<Person> },
+    /// The users of other nodes have changed.
+    Users(Elsewhere),
     /// That node asks this.
     Asked(String, Box<RawValue>),
     /// That node tells this.
     Told(String, Box<RawValue>),
-}
-
-/// What is to be done with the connection of a link.
-#[derive(Debug)]
-pub enum Output {
-    /// Find the addresses of a host, and call [`Cluster::resolved`].
-    Resolve(Role, String, u16),
-    /// Connect to there, then send this.
-    Connect(Role, SocketAddr, Vec<u8>),
-    Send(Role, Vec<u8>),
-    Close(Role),
 }
 
 /// A question or an order of another server.
@@ -117,12 +106,12 @@ pub struct Counters {
 /// This server as a member of a cluster.
 pub struct Cluster {
     config: Config,
-    url: RedisUrl,
+    pub url: RedisUrl,
     /// Marks what we have published ourselves.
     uid: String,
     namespaces: &'static [&'static str],
     links: [Link; 2],
-    pub presence: Presence,
+    presence: Presence,
     /// Boots of the nodes that were asked for what we have missed.
     asked: Vec<String>,
     /// Since when a link is missing, and how much had been dropped then; `None`: both are there.
@@ -130,10 +119,8 @@ pub struct Cluster {
     /// Why, as it was last said.
     complaint: String,
     outputs: VecDeque<Output>,
-    events: VecDeque<Event>,
     counters: Counters,
     invalid: Quiet,
-    random: u64,
 }
 
 impl Cluster {
@@ -141,39 +128,28 @@ impl Cluster {
     pub fn new(
         config: Config, url: RedisUrl, namespaces: &'static [&'static str], ids: [Id; 2], now: Instant,
     ) -> Cluster {
-        let [uid, boot] = ids.map(|id| id.to_string());
-        let random = boot.bytes().fold(1, |random, byte| random << 5 ^ u64::from(byte));
+        let [uid, boot] = ids;
+        let presence = Presence::new(config.instance.clone(), boot.to_string(), config.presence_beat);
+        let [publish, subscribe] = greetings(&config, &url, namespaces, presence.boot());
         Cluster {
-            presence: Presence::new(config.instance.clone(), boot, config.presence_beat),
+            presence,
             config,
             url,
-            uid: uid[..6].to_owned(),
+            uid: uid.short(),
             namespaces,
-            links: [Link::new(Role::Publish, now), Link::new(Role::Subscribe, now)],
+            links: [Link::new(Role::Publish, publish, now), Link::new(Role::Subscribe, subscribe, now)],
             asked: Vec::new(),
             outage: Some((now, 0)),
             complaint: String::new(),
             outputs: VecDeque::new(),
-            events: VecDeque::new(),
             counters: Counters::default(),
             invalid: Quiet::default(),
-            random,
         }
     }
 
-    /// The name or address of the server.
-    pub fn host(&self) -> &str {
-        &self.url.host
-    }
-
-    /// What is next to be done with a connection.
-    pub fn poll_output(&mut self) -> Option<Output> {
+    /// What is next to be done.
+    pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
-    }
-
-    /// What has come from elsewhere.
-    pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
     }
 
     /// When [`Cluster::expire`] wants to be called.
@@ -184,69 +160,34 @@ impl Cluster {
     /// Does what is due.
     pub fn expire(&mut self, now: Instant) {
         for role in [Role::Publish, Role::Subscribe] {
-            if let Some(step) = self.links[role as usize].expire(now) {
-                self.step(role, step, now);
-            }
+            let step = self.links[role as usize].expire(now);
+            self.step(role, step, now);
         }
         while let Some(lost) = self.presence.expire(now) {
             self.users(lost);
         }
     }
 
-    /// The users of other nodes have changed; those of `lost` that no node tells of are gone.
-    fn users(&mut self, mut lost: Vec<Person>) {
-        lost.retain(|person| !self.presence.knows(&person.username));
-        let (users, people) = (self.presence.elsewhere(), self.presence.people());
-        self.events.push_back(Event::Users { users, people, lost });
+    /// The users of other nodes have changed.
+    fn users(&mut self, lost: Vec<Person>) {
+        self.outputs.push_back(Output::Users(self.presence.elsewhere(lost)));
     }
 
-    fn step(&mut self, role: Role, step: Step, now: Instant) {
-        self.outputs.push_back(match step {
-            Step::Resolve => Output::Resolve(role, self.url.host.clone(), self.url.port),
-            Step::Connect(address, greeting) => Output::Connect(role, address, greeting),
-            Step::Send(bytes) => Output::Send(role, bytes),
-            Step::Fail { why, refused } => {
-                self.outputs.push_back(Output::Close(role));
-                return self.failed(role, &why, refused, now);
-            }
-        });
-    }
-
-    /// The host has these addresses, or none because of this.
-    pub fn resolved(&mut self, role: Role, addresses: Result<Vec<SocketAddr>, String>, now: Instant) {
-        match addresses {
-            Ok(addresses) if !addresses.is_empty() => {
-                let greeting = self.greeting(role);
-                if let Some(step) = self.links[role as usize].resolved(addresses, greeting, now) {
-                    self.step(role, step, now);
-                }
-            }
-            Ok(_) => self.failed(role, "its name has no address", false, now),
-            Err(why) => self.failed(role, &why, false, now),
+    fn step(&mut self, role: Role, step: Result<Option<Step>, Failure>, now: Instant) {
+        match step {
+            Ok(step) => self.outputs.extend(step.map(|step| Output::Link(role, step))),
+            Err(failure) => self.failed(role, failure, now),
         }
     }
 
-    fn greeting(&self, role: Role) -> Vec<Vec<u8>> {
-        let of = |what: &'static str| {
-            let prefix = &self.config.redis_prefix;
-            self.namespaces.iter().map(move |namespace| format!("{prefix}{what}#{namespace}#"))
-        };
-        let patterns: Vec<String> = of("").map(|channel| channel + "*").collect();
-        let own = [self.users_channel(), self.history_channel(self.presence.boot())];
-        let channels: Vec<String> = of("-request").chain(own).collect();
-        self.links[role as usize].greeting(&self.url, &patterns, &channels)
+    /// The host has these addresses, or none because of this.
+    pub fn resolved(&mut self, role: Role, found: io::Result<Vec<SocketAddr>>, now: Instant) {
+        let step = self.links[role as usize].resolved(found, now);
+        self.step(role, step, now);
     }
 
-    fn users_channel(&self) -> String {
-        format!("{}-users#/#", self.config.redis_prefix)
-    }
-
-    fn history_channel(&self, boot: &str) -> String {
-        format!("{}-history#{boot}#", self.config.redis_prefix)
-    }
-
-    /// The connection of a link is gone.
-    pub fn failed(&mut self, role: Role, why: &str, refused: bool, now: Instant) {
+    /// The connection of a link is gone, or of no use.
+    pub fn failed(&mut self, role: Role, Failure { why, refused }: Failure, now: Instant) {
         let line = format!("{:?}: {why}", self.url);
         // Then there is silence until it is back: it may be away for hours. Only a wrong password is worth a second line.
         if self.outage.is_none() {
@@ -257,39 +198,23 @@ impl Cluster {
             log::warn!("redis: no connection to {line}");
             self.complaint = line;
         }
-        // xorshift64, for the jitter.
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        let greeting = self.greeting(role);
-        if let Some(step) = self.links[role as usize].failed(refused, greeting, self.random, now) {
-            self.step(role, step, now);
-        }
+        self.outputs.push_back(Output::Link(role, Step::Close));
+        let random = BuildHasherDefault::<DefaultHasher>::default().hash_one((&self.uid, now));
+        let step = self.links[role as usize].failed(refused, random, now);
+        self.step(role, Ok(step), now);
     }
 
     /// Takes bytes of a link: returns how many are done with; `None`, if the rest of a message is still to come.
     pub fn receive(&mut self, role: Role, bytes: &[u8], now: Instant) -> Option<usize> {
-        self.links[role as usize].hear(now);
-        let fail = |why: &str| Step::Fail { why: why.into(), refused: false };
-        let (reply, used) = match link::reply(bytes) {
-            Ok(Some(whole)) => whole,
-            Ok(None) if bytes.len() <= MAX_INPUT => return None,
-            Ok(None) => {
-                self.step(role, fail("a message above all limits"), now);
-                return Some(bytes.len());
-            }
-            Err(why) => {
-                self.step(role, fail(why), now);
+        let (reply, used) = match self.links[role as usize].receive(bytes, now) {
+            Ok(whole) => whole?,
+            Err(failure) => {
+                self.failed(role, failure, now);
                 return Some(bytes.len());
             }
         };
-        match self.links[role as usize].receive(&reply) {
-            Ok(up) if up && self.links.iter().all(Link::is_up) => self.up(now),
-            Ok(_) => {}
-            Err(step) => {
-                self.step(role, step, now);
-                return Some(bytes.len());
-            }
+        if !self.is_up() && self.links.iter().all(Link::is_up) {
+            self.up(now);
         }
         match reply {
             Reply::Message(channel, content) => self.message(&channel, &content, now),
@@ -303,6 +228,10 @@ impl Cluster {
             Reply::Fine => {}
         }
         Some(used)
+    }
+
+    fn is_up(&self) -> bool {
+        self.outage.is_none()
     }
 
     /// Both links are there.
@@ -322,7 +251,7 @@ impl Cluster {
                 self.users(Vec::new());
                 // Before both links are there nothing can be asked; then all nodes tell of themselves again.
                 let new = boot.filter(|boot| self.asked.len() < MAX_ASKED && !self.asked.contains(boot));
-                if let Some(boot) = new.filter(|_| self.links.iter().all(Link::is_up)) {
+                if let Some(boot) = new.filter(|_| self.is_up()) {
                     self.send_missed(&boot, RawValue::from_string("{}".into()).ok().as_deref(), None, now);
                     self.asked.push(boot);
                 }
@@ -351,9 +280,9 @@ impl Cluster {
         if content.len() > self.config.max_payload {
             return None;
         }
-        let broadcast = wire::decode(content, &self.config).ok()?;
-        if broadcast.uid != self.uid {
-            self.events.push_back(Event::Broadcast(broadcast));
+        let (uid, broadcast) = wire::decode(content, &self.config).ok()?;
+        if uid != self.uid {
+            self.outputs.push_back(Output::Broadcast(broadcast));
         }
         Some(())
     }
@@ -365,7 +294,7 @@ impl Cluster {
         let namespace = self.namespaces.iter().find(|name| **name == namespace)?;
         let request: Request = serde_json::from_slice(content).ok()?;
         if request.uid != self.uid {
-            self.events.push_back(Event::Request(namespace, request));
+            self.outputs.push_back(Output::Request(namespace, request));
         }
         Some(())
     }
@@ -376,9 +305,9 @@ impl Cluster {
         }
         let Missed { from, ask, tell } = serde_json::from_slice(content).ok()?;
         let from = Some(from.to_owned()).filter(|from| from.len() <= 64)?;
-        self.events.push_back(match (ask, tell) {
-            (Some(ask), None) => Event::Asked(from, ask.to_owned()),
-            (None, Some(tell)) if self.asked.contains(&from) => Event::Told(from, tell.to_owned()),
+        self.outputs.push_back(match (ask, tell) {
+            (Some(ask), None) => Output::Asked(from, ask.to_owned()),
+            (None, Some(tell)) if self.asked.contains(&from) => Output::Told(from, tell.to_owned()),
             _ => return None,
         });
         Some(())
@@ -387,39 +316,32 @@ impl Cluster {
     /// Asks a node for what we have missed, or answers one that has asked that.
     pub fn send_missed(&mut self, boot: &str, ask: Option<&RawValue>, tell: Option<&RawValue>, now: Instant) {
         let content = serde_json::to_vec(&Missed { from: self.presence.boot(), ask, tell });
-        self.send(&self.history_channel(boot), &content.expect("memory takes it"), now);
+        self.send(&channel(&self.config, "-history", boot), &content.expect("memory takes it"), now);
     }
 
     /// Publishes what sockets of other servers are to have, or what those servers have asked for.
     pub fn publish(&mut self, publication: &Publication, now: Instant) {
         let Publication { namespace, rooms, asker, .. } = publication;
-        let prefix = &self.config.redis_prefix;
-        let channel = match (asker, &rooms[..]) {
-            (Some(_), _) => format!("{prefix}-response#{namespace}#"),
-            (None, [room]) => format!("{prefix}#{namespace}#{room}#"),
-            (None, _) => format!("{prefix}#{namespace}#"),
-        };
+        let mut channel = channel(&self.config, if asker.is_some() { "-response" } else { "" }, namespace);
+        if let (None, [room]) = (asker, &rooms[..]) {
+            channel += &format!("{room}#");
+        }
         let content = wire::encode(&self.uid, publication);
         self.send(&channel, &content, now);
     }
 
-    /// Tells other nodes who is here, if that is new to them.
-    pub fn tell(&mut self, users: (usize, u64), people: impl FnOnce() -> Vec<Person>, now: Instant) {
-        if self.links.iter().all(Link::is_up)
+    /// Tells other nodes who is here, if that is new to them; `None`: this one stops.
+    pub fn tell(&mut self, users: Option<(usize, u64)>, people: impl FnOnce() -> Vec<Person>, now: Instant) {
+        if self.is_up()
             && let Some(note) = self.presence.note(users, people, now)
         {
-            self.send(&self.users_channel(), &note, now);
+            self.send(&channel(&self.config, "-users", "/"), &note, now);
         }
-    }
-
-    /// The last words of a server that stops.
-    pub fn goodbye(&mut self, now: Instant) {
-        self.send(&self.users_channel(), &self.presence.goodbye(), now);
     }
 
     fn send(&mut self, channel: &str, content: &[u8], now: Instant) {
         let link = &mut self.links[Role::Publish as usize];
-        let command = command(&[b"PUBLISH", channel.as_bytes(), content]);
+        let command = command(&["PUBLISH".as_bytes(), channel.as_bytes(), content]);
         // A little below what would end the connection.
         if !link.is_up() || link.unanswered() + command.len() > self.config.max_queue - 1024 {
             self.counters.dropped += 1;
@@ -427,23 +349,43 @@ impl Cluster {
         }
         link.published(command.len(), now);
         self.counters.published += 1;
-        self.outputs.push_back(Output::Send(Role::Publish, command));
+        self.outputs.push_back(Output::Link(Role::Publish, Step::Send(command)));
     }
 
     /// Answers a question of another server.
     pub fn answer(&mut self, namespace: &str, answer: &impl Serialize, now: Instant) {
         let content = serde_json::to_vec(answer).expect("an answer has string keys and goes to memory");
-        self.send(&format!("{}-response#{namespace}#", self.config.redis_prefix), &content, now);
+        self.send(&channel(&self.config, "-response", namespace), &content, now);
     }
 
     /// What it tells of itself.
     pub fn metrics(&self, metrics: &mut Metrics) {
-        let up = self.links.iter().all(Link::is_up);
-        metrics.gauge("redis_up", "Both connections to Redis are there.", f64::from(u8::from(up)));
+        metrics.gauge("redis_up", "Both connections to Redis are there.", f64::from(u8::from(self.is_up())));
         metrics.counter("redis_published_total", "Publications sent.", self.counters.published);
         metrics.counter("redis_received_total", "Publications received, own ones included.", self.counters.received);
         let help = "Publications not sent: Redis was away, or too slow.";
         metrics.counter("redis_dropped_total", help, self.counters.dropped);
         metrics.counter("redis_invalid_total", "Publications that made no sense.", self.counters.invalid);
     }
+}
+
+fn channel(config: &Config, what: &str, name: &str) -> String {
+    format!("{}{what}#{name}#", config.redis_prefix)
+}
+
+/// What each link says first. Subscriptions are made one by one, so that each has one answer.
+fn greetings(config: &Config, url: &RedisUrl, namespaces: &[&str], boot: &str) -> [Vec<Vec<u8>>; 2] {
+    let mut login = Vec::new();
+    if let Some(password) = &url.password {
+        let words = ["AUTH"].into_iter().chain(url.user.as_deref()).chain([&**password]);
+        login.push(command(&words.collect::<Vec<_>>()));
+    }
+    if url.database > 0 {
+        login.push(command(&["SELECT", &url.database.to_string()]));
+    }
+    let patterns = namespaces.iter().map(|name| command(&["PSUBSCRIBE", &(channel(config, "", name) + "*")]));
+    let requests = namespaces.iter().map(|name| channel(config, "-request", name));
+    let channels = requests.chain([channel(config, "-users", "/"), channel(config, "-history", boot)]);
+    let subscribe = patterns.chain(channels.map(|channel| command(&["SUBSCRIBE", &channel])));
+    [login.iter().cloned().chain([command(&["PING"])]).collect(), login.iter().cloned().chain(subscribe).collect()]
 }

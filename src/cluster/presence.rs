@@ -4,9 +4,10 @@
 //! on change, at a slow beat while there are users, and when somebody new says hello. A node that is silent for three
 //! beats is forgotten. The sum is always at hand and never waits for an answer.
 
-use crate::socketio::{MAX_PEOPLE, Person};
+use crate::socketio::{Elsewhere, MAX_PEOPLE, Person};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::mem;
 use std::time::{Duration, Instant};
 
 /// Nodes that are listened to.
@@ -36,21 +37,15 @@ struct Note {
     bye: bool,
 }
 
-struct Node {
-    boot: String,
-    users: usize,
-    people: Vec<Person>,
-    forget_at: Instant,
-}
-
 /// What this node knows of the others.
 pub struct Presence {
     node: String,
     boot: String,
     beat: Duration,
-    nodes: BTreeMap<String, Node>,
-    /// What was told last: the number of users, and of changes.
-    told: (usize, u64),
+    /// What each has told last, and when it is forgotten.
+    nodes: BTreeMap<String, (Instant, Note)>,
+    /// What was told last: the number of users, and of changes; `None`: that this node stops.
+    told: Option<(usize, u64)>,
     /// When it is told again.
     next_beat: Option<Instant>,
     /// It is to be told as soon as possible, with a hello if we are new.
@@ -62,22 +57,16 @@ impl Presence {
     /// Nobody yet.
     pub fn new(node: String, boot: String, beat: Duration) -> Presence {
         let nodes = BTreeMap::new();
-        Presence { node, boot, beat, nodes, told: (0, 0), next_beat: None, tell: false, hello: false }
+        Presence { node, boot, beat, nodes, told: Some((0, 0)), next_beat: None, tell: false, hello: false }
     }
 
-    /// Users of all other nodes.
-    pub fn elsewhere(&self) -> usize {
-        self.nodes.values().map(|node| node.users).sum()
-    }
-
-    /// Some of them.
-    pub fn people(&self) -> Vec<Person> {
-        self.nodes.values().flat_map(|node| &node.people).take(MAX_PEOPLE).cloned().collect()
-    }
-
-    /// Whether somebody on another node has this name, as far as names are told.
-    pub fn knows(&self, name: &str) -> bool {
-        self.nodes.values().any(|node| node.people.iter().any(|known| known.username == name))
+    /// Who is on all other nodes; of `lost`, who were on one that is no more, those that no other tells of.
+    pub fn elsewhere(&self, mut lost: Vec<Person>) -> Elsewhere {
+        let notes = || self.nodes.values().map(|(_, note)| note);
+        let people = || notes().flat_map(|note| &note.people);
+        lost.retain(|person| people().all(|known| known.username != person.username));
+        let users = notes().map(|note| note.users).sum();
+        Elsewhere { users, people: people().take(MAX_PEOPLE).cloned().collect(), lost }
     }
 
     /// By what others know this start of the node.
@@ -92,7 +81,7 @@ impl Presence {
 
     /// When [`Presence::expire`] wants to be called.
     pub fn due(&self) -> Option<Instant> {
-        self.nodes.values().map(|node| node.forget_at).chain(self.next_beat).min()
+        self.nodes.values().map(|(forget_at, _)| *forget_at).chain(self.next_beat).min()
     }
 
     /// Forgets one node that is silent: its people, if there is one.
@@ -100,32 +89,32 @@ impl Presence {
         if self.next_beat.is_some_and(|at| at <= now) {
             (self.next_beat, self.tell) = (None, true);
         }
-        let (name, _) = self.nodes.iter().find(|(_, node)| node.forget_at <= now)?;
+        let (name, _) = self.nodes.iter().find(|(_, (forget_at, _))| *forget_at <= now)?;
         let name = name.clone();
         log::warn!("redis: node {name} has been silent for {BEATS} beats and is forgotten, with its users");
-        self.nodes.remove(&name).map(|node| node.people)
+        self.nodes.remove(&name).map(|(_, note)| note.people)
     }
 
-    /// What is to be told now, if anything: `users` are here, and `people` names them.
-    pub fn note(&mut self, users: (usize, u64), people: impl FnOnce() -> Vec<Person>, now: Instant) -> Option<Vec<u8>> {
+    /// What is to be told now, if anything: `users` are here, and `people` names them; or this node stops.
+    pub fn note(
+        &mut self, users: Option<(usize, u64)>, people: impl FnOnce() -> Vec<Person>, now: Instant,
+    ) -> Option<Vec<u8>> {
         if !self.tell && self.told == users {
             return None;
         }
         (self.told, self.tell) = (users, false);
-        self.next_beat = (users.0 > 0).then(|| now + self.beat);
-        let hello = std::mem::take(&mut self.hello);
-        Some(self.write(Note { users: users.0, people: people(), hello, ..Note::default() }))
-    }
-
-    /// The last word of a node that stops.
-    pub fn goodbye(&self) -> Vec<u8> {
-        self.write(Note { bye: true, ..Note::default() })
-    }
-
-    fn write(&self, note: Note) -> Vec<u8> {
-        let beat = self.beat.as_millis() as u64;
-        let note = Note { node: self.node.clone(), boot: self.boot.clone(), beat, ..note };
-        serde_json::to_vec(&note).expect("memory takes it")
+        let count = users.map_or(0, |(count, _)| count);
+        self.next_beat = (count > 0).then(|| now + self.beat);
+        let note = Note {
+            node: self.node.clone(),
+            boot: self.boot.clone(),
+            users: count,
+            people: users.map(|_| people()).unwrap_or_default(),
+            beat: self.beat.as_millis() as u64,
+            hello: mem::take(&mut self.hello),
+            bye: users.is_none(),
+        };
+        Some(serde_json::to_vec(&note).expect("memory takes it"))
     }
 
     /// Takes what another node tells; returns the boot of one that stays. `None`: that makes no sense.
@@ -147,14 +136,12 @@ impl Presence {
         }
         self.tell |= note.hello;
         let beat = Duration::from_millis(note.beat).clamp(FASTEST_BEAT, SLOWEST_BEAT);
-        let forget_at = now + beat * BEATS;
-        let Note { node, boot, users, people, bye, .. } = note;
-        let stays = (!bye).then(|| boot.clone());
-        match users {
+        let stays = (!note.bye).then(|| note.boot.clone());
+        match note.users {
             // The last word of an earlier start of that node may come late.
-            _ if bye && self.nodes.get(&node).is_some_and(|known| known.boot != boot) => {}
-            0 => drop(self.nodes.remove(&node)),
-            _ => drop(self.nodes.insert(node, Node { boot, users, people, forget_at })),
+            _ if note.bye && self.nodes.get(&note.node).is_some_and(|(_, known)| known.boot != note.boot) => {}
+            0 => drop(self.nodes.remove(&note.node)),
+            _ => drop(self.nodes.insert(note.node.clone(), (now + beat * BEATS, note))),
         }
         Some(stays)
     }

@@ -5,11 +5,9 @@
 //! rooms and exceptions are found the same way.
 
 use super::packet::{self, Kind};
-use super::{App, Event, Io, To, encode, members};
-use crate::cluster::wire::Broadcast;
+use super::{App, Event, Io, Publication, To, encode, members};
 use crate::engineio;
 use crate::slab::SocketKey;
-use bytes::Bytes;
 use std::time::Instant;
 
 impl Io {
@@ -44,29 +42,29 @@ impl Io {
     }
 
     /// Applies a broadcast of another server, unless the application does.
-    pub fn relay(&mut self, broadcast: &Broadcast, app: &mut impl App) {
-        let Broadcast { namespace, rooms, except, event, attachments, .. } = broadcast;
+    pub fn relay(&mut self, broadcast: &Publication, app: &mut impl App) {
+        let Publication { namespace, rooms, except, json, attachments, .. } = broadcast;
         let Some((index, rooms, except)) = self.find(namespace, rooms, except) else { return };
         if index == 0
             && rooms.is_empty()
             && except.is_empty()
-            && let Ok(elements) = packet::elements(event)
+            && let Ok(elements) = packet::elements(json)
             && let Some((name, args)) = elements.split_first()
             && let Ok(name) = packet::event_name(name)
             && app.relayed(self, &Event { name: &name, args, attachments, ack: None })
         {
             return;
         }
-        let write = |out: &mut Vec<u8>| out.extend_from_slice(event.as_bytes());
+        let write = |out: &mut Vec<u8>| out.extend_from_slice(json.as_bytes());
         let messages = encode(Kind::Event, namespace, None, attachments, write);
         self.fan_out(&To { namespace: index, rooms: &rooms, except: &except, local: true }, messages);
     }
 
-    /// Sends such an event to one socket, and asks for an answer until `by` in the name of another server, which calls the
-    /// question `asker`.
-    pub fn ask(&mut self, socket: SocketKey, asker: &str, event: &str, attachments: &[Bytes], by: Instant) {
-        if let Some(number) = self.expect_ack(socket, Some(asker.into()), by) {
-            let write = |out: &mut Vec<u8>| out.extend_from_slice(event.as_bytes());
+    /// Sends a broadcast to one socket, and asks for an answer until `by` in the name of the server that it comes from.
+    pub fn ask(&mut self, socket: SocketKey, broadcast: &Publication, by: Instant) {
+        let Publication { asker, json, attachments, .. } = broadcast;
+        if let Some(number) = self.expect_ack(socket, asker.clone(), by) {
+            let write = |out: &mut Vec<u8>| out.extend_from_slice(json.as_bytes());
             self.send(socket, Kind::Event, Some(number), attachments, write);
         }
     }

@@ -1,24 +1,29 @@
-//! The cluster's part in the turn of the loop: its connections, and the way between [`Cluster`] and [`Io`]. Part of `server`.
+//! The cluster's part in the turn of the loop: its connections, and the way between [`Cluster`] and [`Io`](crate::socketio::Io).
+//! Part of `server`.
 
 use super::{Server, Speaks};
 pub use crate::cluster::link::Role;
-use crate::cluster::wire::Broadcast;
-use crate::cluster::{Cluster, Event, Output, Request};
+use crate::cluster::link::Step;
+use crate::cluster::{Cluster, Output, Request};
 use crate::config::Config;
 use crate::engineio::Engine;
 use crate::metrics::Metrics;
 use crate::net::Cause;
 use crate::slab::{ConnId, SocketKey};
-use crate::socketio::{App, MAX_PEOPLE};
+use crate::socketio::{App, Publication};
 use crate::tls::Trust;
-use bytes::Bytes;
-use serde_json::json;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use serde_json::{Value, json};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
+use std::{io, slice, thread};
 
 /// How long clients may take to answer a question of another server.
 const QUESTION_TIME: Duration = Duration::from_secs(5);
+
+/// The addresses of the host, for a link.
+type Found = (Role, io::Result<Vec<SocketAddr>>);
 
 /// The cluster, if there is one, and the connections of its links.
 pub struct Links {
@@ -26,6 +31,8 @@ pub struct Links {
     /// For `rediss://`.
     trust: Option<Trust>,
     connections: [Option<ConnId>; 2],
+    /// How threads that look the host up hand over what they have found.
+    found: (Sender<Found>, Receiver<Found>),
 }
 
 impl Links {
@@ -40,30 +47,16 @@ impl Links {
             let ids = [engine.fresh_id(), engine.fresh_id()];
             Box::new(Cluster::new(config.clone(), url, namespaces, ids, engine.now))
         });
-        Ok(Links { cluster, trust, connections: [None; 2] })
+        Ok(Links { cluster, trust, connections: [None; 2], found: mpsc::channel() })
     }
 
     pub fn next_deadline(&self) -> Option<Instant> {
         self.cluster.as_ref()?.due()
     }
 
-    pub fn expire(&mut self, now: Instant) {
-        self.cluster.iter_mut().for_each(|cluster| cluster.expire(now));
-    }
-
-    pub fn goodbye(&mut self, now: Instant) {
-        self.cluster.iter_mut().for_each(|cluster| cluster.goodbye(now));
-    }
-
-    /// Bytes of a link. Those of one that was given up are nothing.
-    pub fn receive(&mut self, role: Role, id: ConnId, bytes: &[u8], now: Instant) -> Option<usize> {
-        match &mut self.cluster {
-            Some(cluster) if self.connections[role as usize] == Some(id) && !bytes.is_empty() => {
-                cluster.receive(role, bytes, now)
-            }
-            _ if bytes.is_empty() => None,
-            _ => Some(bytes.len()),
-        }
+    /// Bytes of a link.
+    pub fn receive(&mut self, role: Role, bytes: &[u8], now: Instant) -> Option<usize> {
+        self.cluster.as_mut()?.receive(role, bytes, now)
     }
 
     /// A connection of a link is over; perhaps one that was given up.
@@ -71,11 +64,11 @@ impl Links {
         for role in [Role::Publish, Role::Subscribe] {
             if let Some(cluster) = self.cluster.as_mut().filter(|_| self.connections[role as usize] == Some(id)) {
                 self.connections[role as usize] = None;
-                let why = match &cause {
-                    Cause::Error(error) => error.to_string(),
+                let failure = match &cause {
+                    Cause::Error(error) => error.to_string().into(),
                     _ => "the connection was closed".into(),
                 };
-                cluster.failed(role, &why, false, now);
+                cluster.failed(role, failure, now);
             }
         }
     }
@@ -91,132 +84,123 @@ impl<A: App> Server<A> {
     pub(super) fn carry(&mut self) -> bool {
         let Some(cluster) = &mut self.links.cluster else { return false };
         let now = self.now;
-        let mut moved = false;
-        while let Some(publication) = self.io.publications.pop_front() {
+        if let Some(publication) = self.io.publications.pop_front() {
             cluster.publish(&publication, now);
-            moved = true;
+            return true;
         }
-        let (event, output) = (cluster.poll_event(), cluster.poll_output());
-        moved |= event.is_some() || output.is_some();
-        match event {
-            Some(Event::Broadcast(broadcast)) => self.apply(&broadcast),
-            Some(Event::Request(namespace, request)) => self.obey(namespace, &request),
-            Some(Event::Users { users, people, lost }) => {
-                self.app.elsewhere(&mut self.io, users, people, &lost);
-            }
-            Some(Event::Asked(node, question)) => {
+        match cluster.poll() {
+            Some(Output::Link(role, step)) => self.step(role, step),
+            Some(Output::Broadcast(broadcast)) => self.apply(&broadcast),
+            Some(Output::Request(namespace, request)) => self.obey(namespace, &request),
+            Some(Output::Users(elsewhere)) => self.app.elsewhere(&mut self.io, elsewhere),
+            Some(Output::Asked(node, question)) => {
                 if let Some(answer) = self.app.tell(&question) {
                     cluster.send_missed(&node, None, Some(&answer), now);
                 }
             }
-            Some(Event::Told(node, answer)) => {
+            Some(Output::Told(node, answer)) => {
                 if let Some(question) = self.app.learn(&mut self.io, &answer) {
                     cluster.send_missed(&node, Some(&question), None, now);
                 }
             }
-            None => {}
+            None => return false,
         }
-        match output {
-            Some(Output::Resolve(role, host, port)) => self.resolve(role, &host, port),
-            Some(Output::Connect(role, address, greeting)) => self.connect(role, address, greeting.into()),
-            Some(Output::Send(role, bytes)) => {
-                if let Some(id) = self.links.connections[role as usize] {
-                    self.net.push(id, bytes.into());
+        true
+    }
+
+    /// At the end of the turn: the cluster gets the addresses that were looked up, does what is due, and tells other nodes who
+    /// is here, if that has changed.
+    pub(super) fn tend_links(&mut self) {
+        let Links { cluster: Some(cluster), found: (_, found), .. } = &mut self.links else { return };
+        while let Ok((role, found)) = found.try_recv() {
+            cluster.resolved(role, found, self.now);
+        }
+        cluster.expire(self.now);
+        let present = self.stopping.is_none().then(|| self.app.present());
+        cluster.tell(present, || self.app.people(), self.now);
+    }
+
+    fn step(&mut self, role: Role, step: Step) {
+        let Links { cluster: Some(cluster), trust, connections, found: (sender, _) } = &mut self.links else { return };
+        let connection = &mut connections[role as usize];
+        match (step, *connection) {
+            // The system's look-up blocks, for seconds when a name server is away. So a thread asks, hands the answer over and
+            // ends; it touches no state. The link gives up after some seconds, the thread ends when the system lets it.
+            (Step::Resolve, _) => {
+                let (host, port, sender) = (cluster.url.host.clone(), cluster.url.port, sender.clone());
+                let waker = Arc::clone(&self.net.waker);
+                let begun = thread::Builder::new().name("resolve".into()).spawn(move || {
+                    let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
+                    // Neither fails while the loop runs, and after that nobody waits.
+                    let _ = sender.send((role, found));
+                    let _ = waker.wake();
+                });
+                if let Err(error) = begun {
+                    cluster.resolved(role, Err(error), self.now);
                 }
             }
-            Some(Output::Close(role)) => {
-                if let Some(id) = self.links.connections[role as usize].take() {
-                    self.net.doom(id);
+            (Step::Connect(address, greeting), _) => {
+                let tls = trust.as_ref().map(|trust| trust.connect(&cluster.url.host)).transpose();
+                let connect =
+                    |tls| self.net.connect(address, tls, Speaks::Redis(role)).map_err(|error| error.to_string());
+                match tls.and_then(connect) {
+                    Ok(id) => {
+                        *connection = Some(id);
+                        self.net.push(id, greeting.into());
+                    }
+                    Err(why) => cluster.failed(role, why.into(), self.now),
                 }
             }
-            None => {}
-        }
-        moved
-    }
-
-    /// At the end of the turn: other nodes are told who is here, if that has changed.
-    pub(super) fn tell_presence(&mut self) {
-        if let Some(cluster) = self.links.cluster.as_mut().filter(|_| self.stopping.is_none()) {
-            cluster.tell(self.app.present(), || self.app.people(MAX_PEOPLE), self.now);
-        }
-    }
-
-    fn resolve(&mut self, role: Role, host: &str, port: u16) {
-        let Some(cluster) = &mut self.links.cluster else { return };
-        if let Ok(address) = host.parse::<IpAddr>() {
-            cluster.resolved(role, Ok(vec![SocketAddr::new(address, port)]), self.now);
-        } else if let Err(error) = self.net.resolve(role as usize, host, port) {
-            cluster.resolved(role, Err(error.to_string()), self.now);
-        }
-    }
-
-    /// Names were looked up.
-    pub(super) fn resolved(&mut self) {
-        while let Some((number, addresses)) = self.net.resolved() {
-            let role = if number == Role::Publish as usize { Role::Publish } else { Role::Subscribe };
-            if let Some(cluster) = &mut self.links.cluster {
-                cluster.resolved(role, addresses.map_err(|error| error.to_string()), self.now);
+            (Step::Send(bytes), Some(id)) => self.net.push(id, bytes.into()),
+            (Step::Close, Some(id)) => {
+                *connection = None;
+                self.net.doom(id);
             }
-        }
-        self.pump();
-    }
-
-    fn connect(&mut self, role: Role, address: SocketAddr, greeting: Bytes) {
-        let Links { cluster: Some(cluster), trust, connections } = &mut self.links else { return };
-        let tls = trust.as_ref().map(|trust| trust.connect(cluster.host())).transpose();
-        let connection =
-            tls.and_then(|tls| self.net.connect(address, tls, Speaks::Redis(role)).map_err(|error| error.to_string()));
-        match connection {
-            Ok(id) => {
-                connections[role as usize] = Some(id);
-                self.net.push(id, greeting);
-            }
-            Err(why) => cluster.failed(role, &why, false, self.now),
+            (Step::Send(_) | Step::Close, None) => {}
         }
     }
 
     /// A broadcast of another server, by the same function as those of our own.
-    fn apply(&mut self, broadcast: &Broadcast) {
-        let Broadcast { namespace, rooms, except, event, attachments, request, .. } = broadcast;
-        let Some(request) = request else {
+    fn apply(&mut self, broadcast: &Publication) {
+        let Publication { namespace, rooms, except, asker, .. } = broadcast;
+        let Some(asker) = asker else {
             return self.io.relay(broadcast, &mut self.app);
         };
         let members = self.io.named(namespace, rooms, except);
         let Some(cluster) = &mut self.links.cluster else { return };
-        let answer = json!({"type": 8, "requestId": request, "clientCount": members.len()});
+        let answer = json!({"type": 8, "requestId": asker, "clientCount": members.len()});
         cluster.answer(namespace, &answer, self.now);
         for socket in members {
-            self.io.ask(socket, request, event, attachments, self.now + QUESTION_TIME);
+            self.io.ask(socket, broadcast, self.now + QUESTION_TIME);
         }
     }
 
     /// A question or an order of another server. The numbers are the adapter's.
     fn obey(&mut self, namespace: &str, request: &Request) {
-        let Some(cluster) = &mut self.links.cluster else { return };
-        let id = request.request_id.as_deref().unwrap_or_default();
-        let (sid, room) = (request.sid.as_slice(), request.room.as_slice());
+        let Request { request_id, kind, opts, rooms, sid, room, close, .. } = request;
         let members = match sid {
-            [] => self.io.named(namespace, &request.opts.rooms, &request.opts.except),
-            sid => self.io.named(namespace, sid, &[]),
-        };
-        let rooms = if room.is_empty() { &request.rooms } else { room };
-        match request.kind {
             // The sockets of some rooms: here they are the request's own.
+            _ if *kind == 0 => self.io.named(namespace, rooms, &[]),
+            None => self.io.named(namespace, &opts.rooms, &opts.except),
+            Some(sid) => self.io.named(namespace, slice::from_ref(sid), &[]),
+        };
+        let rooms = room.as_ref().map_or(&rooms[..], slice::from_ref);
+        let mut answer = match kind {
             0 => {
-                let members = self.io.named(namespace, &request.rooms, &[]);
                 let sockets: Vec<_> = members.iter().filter_map(|key| self.io.rooms_of(*key).first()).collect();
-                cluster.answer(namespace, &json!({"requestId": id, "sockets": sockets}), self.now);
+                json!({"sockets": sockets})
             }
-            1 => {
-                let rooms = self.io.rooms(namespace);
-                cluster.answer(namespace, &json!({"requestId": id, "rooms": rooms}), self.now);
-            }
+            1 => json!({"rooms": self.io.rooms(namespace)}),
             2 | 3 => {
                 for (socket, room) in members.iter().flat_map(|socket| rooms.iter().map(move |room| (socket, room))) {
-                    if request.kind == 2 { self.io.join(*socket, room) } else { self.io.leave(*socket, room) }
+                    if *kind == 2 { self.io.join(*socket, room) } else { self.io.leave(*socket, room) }
                 }
+                json!({})
             }
-            4 => members.iter().for_each(|socket| self.io.end(*socket, request.close)),
+            4 => {
+                members.iter().for_each(|socket| self.io.end(*socket, *close));
+                json!({})
+            }
             5 => {
                 let describe = |key: &SocketKey| {
                     let rooms = self.io.rooms_of(*key);
@@ -227,17 +211,15 @@ impl<A: App> Server<A> {
                     });
                     json!({"id": rooms.first(), "handshake": handshake, "rooms": rooms, "data": {}})
                 };
-                let sockets: Vec<_> = members.iter().map(describe).collect();
-                cluster.answer(namespace, &json!({"requestId": id, "sockets": sockets}), self.now);
+                json!({"sockets": members.iter().map(describe).collect::<Vec<_>>()})
             }
             // An event for the server itself: nobody here listens, but the caller waits for all.
-            6 if request.request_id.is_some() => {
-                cluster.answer(namespace, &json!({"type": 6, "requestId": id, "data": null}), self.now);
-            }
-            _ => {}
-        }
-        if request.sid.is_some() && request.request_id.is_some() {
-            cluster.answer(namespace, &json!({"requestId": id}), self.now);
+            6 => json!({"type": 6, "data": null}),
+            _ => return,
+        };
+        if let (Some(id), Some(cluster)) = (request_id, &mut self.links.cluster) {
+            answer["requestId"] = Value::from(id.as_str());
+            cluster.answer(namespace, &answer, self.now);
         }
     }
 }

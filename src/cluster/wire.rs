@@ -26,21 +26,6 @@ const MAX_ROOMS: usize = 20_000;
 /// Above this, the numbers of JavaScript are not exact integers.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// An event for sockets of all servers.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Broadcast {
-    /// The server that it comes from.
-    pub uid: String,
-    pub namespace: String,
-    pub rooms: Vec<String>,
-    pub except: Vec<String>,
-    /// JSON: an array of the name and the arguments.
-    pub event: String,
-    pub attachments: Vec<Bytes>,
-    /// The server that asks for answers calls them by this.
-    pub request: Option<String>,
-}
-
 /// Writes a broadcast `[uid, packet, opts]`, or the answer of a client.
 pub fn encode(uid: &str, publication: &Publication) -> Vec<u8> {
     let Publication { namespace, rooms, except, asker, json, attachments } = publication;
@@ -50,7 +35,7 @@ pub fn encode(uid: &str, publication: &Publication) -> Vec<u8> {
     let content = match asker {
         Some(asker) => map(vec![("type", 9.into()), ("requestId", (**asker).into()), ("packet", data)]),
         None => {
-            let packet = map(vec![("type", 2.into()), ("data", data), ("nsp", (*namespace).into())]);
+            let packet = map(vec![("type", 2.into()), ("data", data), ("nsp", namespace.as_str().into())]);
             let opts = vec![("rooms", names(rooms)), ("except", names(except)), ("flags", map(vec![]))];
             Value::Array(vec![uid.into(), packet, map(opts)])
         }
@@ -122,14 +107,14 @@ fn placeholder(entries: &[(&RawValue, &RawValue)]) -> Option<usize> {
     get("num")?.1.get().parse().ok()
 }
 
-/// Reads a broadcast: of the first kind, or `{uid, requestId, type: 7, packet, opts}`, which asks for answers. Whatever does
-/// not make a packet that clients understand is refused as a whole.
-pub fn decode(bytes: &[u8], config: &Config) -> Result<Broadcast, Invalid> {
+/// Reads a broadcast and the uid of the server that it comes from: of the first kind, or `{uid, requestId, type: 7, packet,
+/// opts}`, which asks for answers. Whatever does not make a packet that clients understand is refused as a whole.
+pub fn decode(bytes: &[u8], config: &Config) -> Result<(String, Publication), Invalid> {
     let mut rest = bytes;
     // The crate counts each level twice.
     let value = read_value_ref_with_max_depth(&mut rest, 2 * config.max_depth + 8);
     let value = value.map_err(|_| Invalid("no MessagePack"))?;
-    let (uid, packet, opts, request) = match &value {
+    let (uid, packet, opts, asker) = match &value {
         ValueRef::Array(elements) => match &elements[..] {
             [uid, packet, opts] => (uid, packet, opts, None),
             _ => return Err(Invalid("not an array of three")),
@@ -139,13 +124,12 @@ pub fn decode(bytes: &[u8], config: &Config) -> Result<Broadcast, Invalid> {
     if field(packet, "type")?.as_u64() != Some(2) {
         return Err(Invalid("a packet that is no event"));
     }
-    let mut broadcast = Broadcast {
-        uid: text(uid)?,
+    let mut broadcast = Publication {
         namespace: text(field(packet, "nsp")?)?,
         rooms: names(field(opts, "rooms")?)?,
         except: field(opts, "except").map_or(Ok(Vec::new()), names)?,
-        request,
-        ..Broadcast::default()
+        asker: asker.map(Into::into),
+        ..Publication::default()
     };
     let mut event = vec![b'2'];
     to_json(field(packet, "data")?, &mut event, &mut broadcast.attachments, config)?;
@@ -155,8 +139,8 @@ pub fn decode(bytes: &[u8], config: &Config) -> Result<Broadcast, Invalid> {
     if !broadcast.attachments.is_empty() {
         packet::placeholders(&event, broadcast.attachments.len())?;
     }
-    broadcast.event = event[1..].to_owned();
-    Ok(broadcast)
+    broadcast.json = event[1..].to_owned();
+    Ok((text(uid)?, broadcast))
 }
 
 fn field<'v, 'a>(map: &'v ValueRef<'a>, name: &str) -> Result<&'v ValueRef<'a>, Invalid> {

@@ -81,14 +81,13 @@ pub trait App {
         (0, 0)
     }
 
-    /// Users that are here, at most so many.
-    fn people(&self, _most: usize) -> Vec<Person> {
+    /// Some users that are here: at most [`MAX_PEOPLE`].
+    fn people(&self) -> Vec<Person> {
         Vec::new()
     }
 
-    /// So many users are on other nodes, these among them. `lost` were on one that has died without a word, and are
-    /// nowhere now.
-    fn elsewhere(&mut self, _cx: &mut Io, _users: usize, _people: Vec<Person>, _lost: &[Person]) {}
+    /// Who is on other nodes has changed.
+    fn elsewhere(&mut self, _cx: &mut Io, _elsewhere: Elsewhere) {}
 
     /// Another server of a cluster has sent an event to all sockets of the first namespace. `true`: the application has
     /// told them in its own words; otherwise they get it as it is.
@@ -125,6 +124,16 @@ pub struct Person {
     pub username: String,
     /// Tells two of one name apart.
     pub user: String,
+}
+
+/// The users on other nodes of a cluster.
+#[derive(Debug, Default)]
+pub struct Elsewhere {
+    pub users: usize,
+    /// Some of them.
+    pub people: Vec<Person>,
+    /// Who were on a node that has died without a word, and are nowhere now.
+    pub lost: Vec<Person>,
 }
 
 /// Why a socket is gone.
@@ -164,14 +173,14 @@ pub struct To<'a> {
     pub local: bool,
 }
 
-/// What other servers are told: a broadcast of ours, or what a client has answered to a question of theirs.
+/// What servers of a cluster tell each other: a broadcast, or what a client has answered to a question of another's.
 #[derive(Debug, Default)]
 pub struct Publication {
-    pub namespace: &'static str,
+    pub namespace: String,
     pub rooms: Vec<String>,
     /// Ids of sockets.
     pub except: Vec<String>,
-    /// By what the other server calls the question.
+    /// By what the server that asks for answers calls its question.
     pub asker: Option<Box<str>>,
     /// JSON: an array of name and arguments; of an answer only the first argument.
     pub json: String,
@@ -447,7 +456,7 @@ impl Io {
             self.ack_timers.clear((socket, number), &mut owed.deadline);
             if owed.asker.is_some() {
                 self.publications.push_back(Publication {
-                    namespace: self.namespaces[known.namespace],
+                    namespace: self.namespaces[known.namespace].to_owned(),
                     asker: owed.asker,
                     json: elements.first().map_or("null", |first| first.get()).to_owned(),
                     attachments: attachments.to_vec(),
@@ -745,7 +754,7 @@ impl Io {
             let packet = String::from_utf8_lossy(messages[0].data());
             let ids = to.except.iter().filter_map(|key| self.id(*key));
             self.publications.push_back(Publication {
-                namespace,
+                namespace: namespace.to_owned(),
                 rooms: to.rooms.iter().map(|room| (*room).to_owned()).collect(),
                 except: ids.map(|id| id.to_string()).collect(),
                 asker: None,

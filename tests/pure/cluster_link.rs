@@ -1,6 +1,6 @@
 //! The life of a connection to Redis, with literal bytes and a clock moved by hand.
 
-use salon::cluster::link::{Link, Reply, Role, Step, command, reply};
+use salon::cluster::link::{Failure, Link, Reply, Role, Step, command, reply};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -11,23 +11,35 @@ fn address() -> SocketAddr {
 }
 
 fn greeting() -> Vec<Vec<u8>> {
-    vec![command(&[b"AUTH", b"secret"]), command(&[b"PING"])]
+    vec![command(&["AUTH", "secret"]), command(&["PING"])]
+}
+
+/// A link that rests no longer, and has these addresses.
+fn found(role: Role, addresses: &[SocketAddr], now: Instant) -> (Link, Result<Option<Step>, Failure>) {
+    let mut link = Link::new(role, greeting(), now);
+    assert_eq!(link.expire(now), Ok(Some(Step::Resolve)));
+    let step = link.resolved(Ok(addresses.to_vec()), now);
+    (link, step)
+}
+
+/// Redis answers one command.
+fn fine(link: &mut Link, now: Instant) {
+    assert_eq!(link.receive(b"+OK\r\n", now), Ok(Some((Reply::Fine, 5))));
 }
 
 /// A link that has just come up.
 fn up(role: Role, now: Instant) -> Link {
-    let mut link = Link::new(role, now);
-    assert_eq!(link.expire(now), Some(Step::Resolve));
-    let Some(Step::Connect(to, bytes)) = link.resolved(vec![address()], greeting(), now) else { panic!("no attempt") };
-    assert_eq!((to, bytes), (address(), greeting().concat()));
-    assert_eq!(link.receive(&Reply::Fine), Ok(false));
-    assert_eq!(link.receive(&Reply::Fine), Ok(true));
+    let (mut link, step) = found(role, &[address()], now);
+    assert_eq!(step, Ok(Some(Step::Connect(address(), greeting().concat()))));
+    fine(&mut link, now);
+    assert!(!link.is_up());
+    fine(&mut link, now);
     assert!(link.is_up());
     link
 }
 
-fn fails(step: Option<Step>) -> bool {
-    matches!(step, Some(Step::Fail { refused: false, .. }))
+fn fails(step: Result<Option<Step>, Failure>) -> bool {
+    matches!(step, Err(Failure { refused: false, .. }))
 }
 
 #[test]
@@ -36,10 +48,10 @@ fn a_silent_link_is_asked_after_15_seconds_and_dead_10_seconds_later() {
         let start = Instant::now();
         let mut link = up(role, start);
         assert_eq!(link.due(), start + 15 * SECOND);
-        assert_eq!(link.expire(start + 15 * SECOND - Duration::from_nanos(1)), None);
-        assert_eq!(link.expire(start + 15 * SECOND), Some(Step::Send(b"*1\r\n$4\r\nPING\r\n".to_vec())));
+        assert_eq!(link.expire(start + 15 * SECOND - Duration::from_nanos(1)), Ok(None));
+        assert_eq!(link.expire(start + 15 * SECOND), Ok(Some(Step::Send(b"*1\r\n$4\r\nPING\r\n".to_vec()))));
         assert_eq!(link.due(), start + 25 * SECOND);
-        assert_eq!(link.expire(start + 24 * SECOND), None);
+        assert_eq!(link.expire(start + 24 * SECOND), Ok(None));
         assert!(fails(link.expire(start + 25 * SECOND)));
     }
 }
@@ -48,14 +60,14 @@ fn a_silent_link_is_asked_after_15_seconds_and_dead_10_seconds_later() {
 fn any_byte_puts_the_question_off_and_an_answer_ends_it() {
     let start = Instant::now();
     let mut link = up(Role::Subscribe, start);
-    link.hear(start + 14 * SECOND);
+    let message = b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\nhi\r\n";
+    assert!(matches!(link.receive(message, start + 14 * SECOND), Ok(Some((Reply::Message(..), _)))));
     assert_eq!(link.due(), start + 29 * SECOND);
-    assert!(matches!(link.expire(start + 29 * SECOND), Some(Step::Send(_))));
+    assert!(matches!(link.expire(start + 29 * SECOND), Ok(Some(Step::Send(_)))));
     // Part of a long publication is a sign of life as well.
-    link.hear(start + 30 * SECOND);
-    assert_eq!(link.expire(start + 39 * SECOND), None);
-    assert_eq!(link.receive(&Reply::Fine), Ok(false));
-    link.hear(start + 39 * SECOND);
+    assert_eq!(link.receive(&message[..20], start + 30 * SECOND), Ok(None));
+    assert_eq!(link.expire(start + 39 * SECOND), Ok(None));
+    fine(&mut link, start + 39 * SECOND);
     assert_eq!(link.due(), start + 54 * SECOND);
 }
 
@@ -66,51 +78,50 @@ fn a_publication_that_is_not_answered_for_10_seconds_ends_the_link() {
     link.published(100, start + SECOND);
     link.published(50, start + 2 * SECOND);
     assert_eq!((link.due(), link.unanswered()), (start + 11 * SECOND, 150));
-    assert_eq!(link.receive(&Reply::Fine), Ok(false));
-    link.hear(start + 3 * SECOND);
+    fine(&mut link, start + 3 * SECOND);
     assert_eq!((link.due(), link.unanswered()), (start + 12 * SECOND, 50));
-    assert_eq!(link.expire(start + 11 * SECOND), None);
+    assert_eq!(link.expire(start + 11 * SECOND), Ok(None));
     assert!(fails(link.expire(start + 12 * SECOND)));
 }
 
 #[test]
 fn retries_slow_down_to_ten_seconds_with_jitter_and_a_success_starts_anew() {
     let mut now = Instant::now();
-    let mut link = Link::new(Role::Publish, now);
+    let mut link = Link::new(Role::Publish, greeting(), now);
     let mut rests = Vec::new();
     for random in [0, 512, 1023].into_iter().cycle().take(12) {
-        assert_eq!(link.expire(now), Some(Step::Resolve));
-        assert_eq!(link.failed(false, greeting(), random, now), None);
+        assert_eq!(link.expire(now), Ok(Some(Step::Resolve)));
+        assert_eq!(link.failed(false, random, now), None);
         rests.push((link.due() - now).as_secs_f64());
         now = link.due();
     }
     assert!((0.07..0.13).contains(&rests[0]), "{rests:?}");
     assert!(rests[9..].iter().all(|rest| (7.5..12.5).contains(rest)), "{rests:?}");
     assert!(rests[9] < rests[10] && rests[10] < rests[11], "{rests:?}");
-    assert_eq!(link.expire(now), Some(Step::Resolve));
-    link.resolved(vec![address()], greeting(), now);
-    link.receive(&Reply::Fine).expect("half the greeting");
-    link.receive(&Reply::Fine).expect("the other half");
-    assert_eq!(link.failed(false, greeting(), 512, now), None);
+    assert_eq!(link.expire(now), Ok(Some(Step::Resolve)));
+    link.resolved(Ok(vec![address()]), now).expect("an attempt");
+    fine(&mut link, now);
+    fine(&mut link, now);
+    assert_eq!(link.failed(false, 512, now), None);
     assert!(link.due() - now < Duration::from_millis(200));
 }
 
 #[test]
 fn each_address_is_tried_before_it_rests() {
     let now = Instant::now();
-    let mut link = Link::new(Role::Publish, now);
-    link.expire(now);
     let other: SocketAddr = "[::1]:6379".parse().expect("an address");
-    assert!(
-        matches!(link.resolved(vec![other, address()], greeting(), now), Some(Step::Connect(to, _)) if to == other)
-    );
-    assert!(matches!(link.failed(false, greeting(), 0, now), Some(Step::Connect(to, _)) if to == address()));
-    assert_eq!(link.failed(false, greeting(), 0, now), None);
+    let (mut link, step) = found(Role::Publish, &[other, address()], now);
+    assert!(matches!(step, Ok(Some(Step::Connect(to, _))) if to == other));
+    assert!(matches!(link.failed(false, 0, now), Some(Step::Connect(to, _)) if to == address()));
+    assert_eq!(link.failed(false, 0, now), None);
+    // A name that has none, and a look-up that is answered too late.
+    assert!(fails(found(Role::Publish, &[], now).1));
+    assert_eq!(link.resolved(Err(std::io::Error::other("no such name")), now), Ok(None));
     // The name takes too long, and so does a Redis that says nothing.
     now_fails(&mut link, Duration::from_secs(5));
     let now = link.due();
-    link.expire(now);
-    link.resolved(vec![address()], greeting(), now);
+    assert_eq!(link.expire(now), Ok(Some(Step::Resolve)));
+    link.resolved(Ok(vec![address()]), now).expect("an attempt");
     assert_eq!(link.due(), now + 10 * SECOND);
     assert!(fails(link.expire(now + 10 * SECOND)));
 }
@@ -118,10 +129,10 @@ fn each_address_is_tried_before_it_rests() {
 /// It rests, looks the name up, and gives that up after `time`.
 fn now_fails(link: &mut Link, time: Duration) {
     let now = link.due();
-    assert_eq!(link.expire(now), Some(Step::Resolve));
+    assert_eq!(link.expire(now), Ok(Some(Step::Resolve)));
     assert_eq!(link.due(), now + time);
     assert!(fails(link.expire(now + time)));
-    assert_eq!(link.failed(false, greeting(), 0, now + time), None);
+    assert_eq!(link.failed(false, 0, now + time), None);
 }
 
 #[test]
@@ -129,13 +140,11 @@ fn a_refusal_is_tried_again_slowly() {
     let now = Instant::now();
     for error in ["WRONGPASS invalid username-password pair", "NOAUTH Authentication required.", "ERR invalid DB index"]
     {
-        let mut link = Link::new(Role::Publish, now);
-        link.expire(now);
-        link.resolved(vec![address(), address()], greeting(), now);
-        let failure = link.receive(&Reply::Error(error.into()));
-        assert!(matches!(failure, Err(Step::Fail { refused: true, ref why }) if why.contains(error)), "{failure:?}");
+        let (mut link, _) = found(Role::Publish, &[address(), address()], now);
+        let failure = link.receive(format!("-{error}\r\n").as_bytes(), now);
+        assert!(matches!(failure, Err(Failure { refused: true, ref why }) if why.contains(error)), "{failure:?}");
         // Not even at the next address.
-        assert_eq!(link.failed(true, greeting(), 512, now), None);
+        assert_eq!(link.failed(true, 512, now), None);
         assert!(link.due() - now > 7 * SECOND);
     }
 }

@@ -28,7 +28,7 @@ fn seen(data: &[u8]) -> Vec<u8> {
 
 fn publication(json: &str, attachments: &[&[u8]]) -> Publication {
     Publication {
-        namespace: "/",
+        namespace: "/".into(),
         except: vec![SID.into()],
         json: json.into(),
         attachments: attachments.iter().map(|bytes| Bytes::copy_from_slice(bytes)).collect(),
@@ -58,9 +58,9 @@ fn events_as_they_were_seen() {
         (&format!(r#"["e","{long}"]"#), &[], &long_data),
     ] {
         assert_eq!(encode(UID, &publication(json, files)), seen(data), "{json}");
-        let back = decode(&seen(data), &Config::default()).expect(json);
-        assert_eq!((&*back.uid, &*back.namespace, &*back.event), (UID, "/", json));
-        assert_eq!((back.except, back.rooms, back.request), (vec![SID.to_owned()], vec![], None));
+        let (uid, back) = decode(&seen(data), &Config::default()).expect(json);
+        assert_eq!((&*uid, &*back.namespace, &*back.json), (UID, "/", json));
+        assert_eq!((back.except, back.rooms, back.asker), (vec![SID.to_owned()], vec![], None));
         assert_eq!(back.attachments, files.iter().map(|bytes| Bytes::copy_from_slice(bytes)).collect::<Vec<_>>());
     }
 }
@@ -76,13 +76,13 @@ fn a_broadcast_with_acks() {
     let asked = b"\x85\xa3uid\xa62Ge8FK\xa9requestId\xa6WyyWAk\xa4type\x07\
         \xa6packet\x83\xa4type\x02\xa4data\x92\xa8ping-ack\x01\xa3nsp\xa1/\
         \xa4opts\x83\xa5rooms\x90\xa6except\x90\xa5flags\x81\xa7timeout\xcd\x05\xdc";
-    let question = decode(asked, &Config::default()).expect("as it was seen");
-    assert_eq!((question.request.as_deref(), &*question.event), (Some("WyyWAk"), r#"["ping-ack",1]"#));
+    let (_, question) = decode(asked, &Config::default()).expect("as it was seen");
+    assert_eq!((question.asker.as_deref(), &*question.json), (Some("WyyWAk"), r#"["ping-ack",1]"#));
 }
 
 #[test]
 fn dates_and_what_json_has_no_word_for() {
-    let event = |data: &[u8]| decode(&seen(data), &Config::default()).map(|broadcast| broadcast.event);
+    let event = |data: &[u8]| decode(&seen(data), &Config::default()).map(|(_, broadcast)| broadcast.json);
     let date = event(b"\x92\xa1e\xd6\xff\x3b\x9a\xca\x00");
     assert_eq!(date.as_deref(), Ok(r#"["e","2001-09-09T01:46:40.000Z"]"#));
     assert_eq!(event(b"\x92\xa1e\xcb\x7f\xf0\0\0\0\0\0\0").as_deref(), Ok(r#"["e",null]"#));
