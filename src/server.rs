@@ -216,7 +216,7 @@ impl<A: App> Server<A> {
         // A clock before 1970 is not set.
         self.io.time = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         if self.net.is_full() {
-            self.io.engine.limits().hit(Limit::Connections, now, "all");
+            self.io.engine.out.limits.hit(Limit::Connections, now, "all");
         }
         if !stalled {
             self.expire();
@@ -472,14 +472,14 @@ impl<A: App> Server<A> {
     fn refuse(&mut self, id: ConnId, head: &Head, page: &str) -> Response {
         let client = access::client(&self.config, head, self.peer(id));
         self.refused_origins.warn(self.now, format_args!("refused {client}: page of {page}; see --origins"));
-        self.io.engine.counters().refused[Refusal::Forbidden as usize] += 1;
+        self.io.engine.out.counters.refused[Refusal::Forbidden as usize] += 1;
         Refusal::Forbidden.response(ws::is_upgrade(head))
     }
 
     /// The peer of a connection has reached a limit.
     fn hit(&mut self, limit: Limit, id: ConnId) {
         let peer = self.peer(id);
-        self.io.engine.limits().hit(limit, self.now, peer);
+        self.io.engine.out.limits.hit(limit, self.now, peer);
     }
 
     /// The peer of a connection that sends right now.
@@ -520,7 +520,7 @@ impl<A: App> Server<A> {
         let plain = self.app.plain_path() == Some(path);
         if plain || path == ENGINE_PATH {
             let client = access::client(&self.config, head, self.peer(id));
-            let busy = self.net.queued() + self.io.engine.queued() > self.config.max_queued;
+            let busy = self.net.queued() + self.io.engine.out.pool.bytes() > self.config.max_queued;
             return self.io.engine.request(id, head, plain, client, busy);
         }
         let allow = |status| Response::new(status).header("Allow", "GET, HEAD, OPTIONS");
@@ -538,7 +538,7 @@ impl<A: App> Server<A> {
 
     fn metrics(&mut self) -> String {
         let mut metrics = Metrics::default();
-        let queued = self.net.queued() + self.io.engine.queued();
+        let queued = self.net.queued() + self.io.engine.out.pool.bytes();
         metrics.gauge("queued_bytes", "Bytes that clients have not taken yet, on either transport.", queued);
         metrics.gauge("uptime_seconds", "Since the start.", (self.now - self.start).as_secs_f64());
         let sessions = iter::zip(["polling", "websocket"], self.io.engine.transports());
@@ -555,12 +555,12 @@ impl<A: App> Server<A> {
             metrics.gauge("websockets_promised", help, budget.promised());
             metrics.counter("websockets_refused_total", "WebSockets beyond --max-websockets.", budget.refused);
         }
-        let counters = self.io.engine.counters();
+        let counters = &self.io.engine.out.counters;
         metrics.counter("messages_received_total", "Messages of clients.", counters.received);
         metrics.counter("messages_sent_total", "Messages to clients, each recipient counted.", counters.sent);
-        let ended = iter::zip(engineio::Reason::NAMES, counters.ended);
+        let ended = iter::zip(engineio::Reason::TABLE.map(|(name, _)| name), counters.ended);
         metrics.family("sessions_ended_total", "counter", "Sessions that have ended.", "reason", ended);
-        let refused = iter::zip(Refusal::NAMES, counters.refused);
+        let refused = iter::zip(Refusal::TABLE.map(|(name, _)| name), counters.refused);
         metrics.family(
             "requests_refused_total",
             "counter",
@@ -574,7 +574,7 @@ impl<A: App> Server<A> {
         if let Some(bytes) = metrics::resident() {
             metrics.gauge("resident_bytes", "Resident memory.", bytes);
         }
-        self.io.engine.limits().metrics(&mut metrics);
+        self.io.engine.out.limits.metrics(&mut metrics);
         metrics.gauge("timers", "Timers that run.", self.net.timers() + self.io.timers());
         #[cfg(feature = "redis")]
         self.links.metrics(&mut metrics);
@@ -661,7 +661,7 @@ impl<A: App> Server<A> {
     /// Carries events up and calls down until nothing moves.
     fn pump(&mut self) {
         loop {
-            while let Some(output) = self.io.engine.poll_output() {
+            while let Some(output) = self.io.engine.out.outputs.pop_front() {
                 match output {
                     Output::Frame(id, frame) => self.net.push(id, frame),
                     Output::Answer(id, response) => self.respond(id, response),
@@ -701,12 +701,12 @@ impl<A: App> Server<A> {
         while let Some((id, Connection { protocol, peer, cause, .. })) = self.net.bury() {
             any = true;
             match (&cause, &protocol) {
-                (Cause::Limit(limit), _) => self.io.engine.limits().hit(*limit, self.now, peer),
+                (Cause::Limit(limit), _) => self.io.engine.out.limits.hit(*limit, self.now, peer),
                 // That of a link to Redis is told by the cluster.
                 (Cause::Error(error), Speaks::Http { .. } | Speaks::WebSocket { .. })
                     if error.kind() == io::ErrorKind::InvalidData =>
                 {
-                    self.io.engine.limits().hit(Limit::TlsFailure, self.now, format_args!("{peer}: {error}"));
+                    self.io.engine.out.limits.hit(Limit::TlsFailure, self.now, format_args!("{peer}: {error}"));
                 }
                 _ => {}
             }

@@ -13,7 +13,7 @@ pub mod v3;
 use crate::config::{Config, Recovery};
 use crate::http::{self, Framing, Head, Method, Response};
 use crate::id::{Id, Ids};
-use crate::limits::{Addresses, Limit, Limits};
+use crate::limits::{Addresses, Limit};
 use crate::logger::Quiet;
 use crate::slab::{self, ConnId, SessionId, Slab};
 use crate::timers::Timers;
@@ -21,9 +21,9 @@ use crate::ws;
 use budget::Budget;
 use bytes::Bytes;
 use flate2::{Compression, Crc, write::DeflateEncoder};
-use packet::{Data, Encoded, Packet};
-pub use session::Dialect;
-use session::{Client, Out, Poll, Session, Turn};
+use packet::{Data, Encoded, Packet, Version};
+pub use session::{Client, Out};
+use session::{Poll, Session, Turn};
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::IpAddr;
@@ -73,25 +73,19 @@ pub struct Counters {
 }
 
 impl Reason {
-    /// All of them, with the names that metrics use.
-    pub const NAMES: [&str; 7] = [
-        "client_close",
-        "transport_close",
-        "transport_error",
-        "ping_timeout",
-        "parse_error",
-        "evicted",
-        "server_close",
+    /// The name that metrics use, and the code of the close frame (RFC 6455 section 7.4.1), if there is somebody to be told.
+    pub const TABLE: [(&str, Option<u16>); 7] = [
+        ("client_close", None),
+        ("transport_close", None),
+        ("transport_error", Some(1008)),
+        ("ping_timeout", Some(1001)),
+        ("parse_error", Some(1002)),
+        ("evicted", Some(1008)),
+        ("server_close", Some(1001)),
     ];
 
-    /// The code of the close frame (RFC 6455 section 7.4.1); `None` if there is nobody to be told.
     fn close_code(self) -> Option<u16> {
-        match self {
-            Reason::ClientClose | Reason::TransportClose => None,
-            Reason::ServerClose | Reason::PingTimeout => Some(1001),
-            Reason::ParseError => Some(1002),
-            Reason::TransportError | Reason::Evicted => Some(1008),
-        }
+        Reason::TABLE[self as usize].1
     }
 }
 
@@ -122,7 +116,7 @@ pub enum Output {
 /// The body of an answer to a GET; the same for all clients of a kind that get the same packets.
 struct Payload {
     packets: Vec<Bytes>,
-    kind: (Dialect, Option<u32>),
+    kind: (Version, bool, Option<u32>),
     body: Bytes,
     content_type: &'static str,
     /// Made for the first client that accepts it.
@@ -130,22 +124,26 @@ struct Payload {
 }
 
 impl Payload {
-    fn new(packets: &[Bytes], dialect: Dialect, jsonp: Option<u32>) -> Payload {
-        let (mut body, mut content_type) = match dialect {
-            Dialect::V4 => (packet::payload(packets), "text/plain; charset=UTF-8"),
-            Dialect::Old { version, base64 } => v3::payload(packets, version, base64),
+    fn new(packets: &[Bytes], client: &Client, jsonp: Option<u32>) -> Payload {
+        let (mut body, mut content_type) = match client.version {
+            Version::V4 => (packet::payload(packets), "text/plain; charset=UTF-8"),
+            version => v3::payload(packets, version, client.base64),
         };
         if let Some(callback) = jsonp {
             (body, content_type) = (v3::jsonp(callback, &body), "text/javascript; charset=UTF-8");
         }
-        Payload { packets: packets.to_vec(), kind: (dialect, jsonp), body: body.into(), content_type, gzip: None }
+        let kind = (client.version, client.base64, jsonp);
+        Payload { packets: packets.to_vec(), kind, body: body.into(), content_type, gzip: None }
     }
 
     /// Whether it is made of these packets: the same allocations, so no byte is compared.
-    fn is_of(&self, packets: &[Bytes], dialect: Dialect, jsonp: Option<u32>) -> bool {
-        let same = |(one, other): (&Bytes, &Bytes)| one.as_ptr() == other.as_ptr() && one.len() == other.len();
-        let equal = self.packets.len() == packets.len() && self.packets.iter().zip(packets).all(same);
-        equal && self.kind == (dialect, jsonp)
+    fn is_of(&self, packets: &[Bytes], client: &Client, jsonp: Option<u32>) -> bool {
+        let equal = self
+            .packets
+            .iter()
+            .map(|packet| packet.as_ptr_range())
+            .eq(packets.iter().map(|packet| packet.as_ptr_range()));
+        self.kind == (client.version, client.base64, jsonp) && equal
     }
 
     fn response(&self) -> Response {
@@ -153,7 +151,7 @@ impl Payload {
     }
 
     /// The same, compressed where that pays.
-    fn compressed(&mut self, deflate: &mut Deflate) -> Response {
+    fn compressed(&mut self, deflate: &mut Option<Deflate>) -> Response {
         if self.body.len() <= GZIP_FROM {
             return self.response();
         }
@@ -194,21 +192,21 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// All of them, with the names that metrics use.
-    pub const NAMES: [&str; 6] =
-        ["unknown_transport", "unknown_sid", "bad_method", "bad_request", "forbidden", "unsupported_protocol"];
+    /// The name that metrics use, and the message.
+    pub const TABLE: [(&str, &str); 6] = [
+        ("unknown_transport", "Transport unknown"),
+        ("unknown_sid", "Session ID unknown"),
+        ("bad_method", "Bad handshake method"),
+        ("bad_request", "Bad request"),
+        ("forbidden", "Forbidden"),
+        ("unsupported_protocol", "Unsupported protocol version"),
+    ];
 
     /// The answer to an ordinary request, or (`upgrade`) to one that wanted a WebSocket: there the reference
     /// sends the plain message.
     pub fn response(self, upgrade: bool) -> Response {
-        let (status, message) = match self {
-            Refusal::UnknownTransport => (400, "Transport unknown"),
-            Refusal::UnknownSid => (400, "Session ID unknown"),
-            Refusal::BadMethod => (400, "Bad handshake method"),
-            Refusal::BadRequest => (400, "Bad request"),
-            Refusal::Forbidden => (403, "Forbidden"),
-            Refusal::UnsupportedProtocol => (400, "Unsupported protocol version"),
-        };
+        let (_, message) = Refusal::TABLE[self as usize];
+        let status = if self == Refusal::Forbidden { 403 } else { 400 };
         let response = Response::new(status).header("Cache-Control", "no-store");
         if upgrade {
             return response.body("text/html", message).close();
@@ -223,7 +221,7 @@ pub struct Engine {
     sessions: Slab<slab::Session, Session>,
     sids: HashMap<Id, SessionId>,
     timers: Timers<SessionId>,
-    out: Out,
+    pub out: Out,
     ids: Ids,
     /// The time of the turn.
     pub now: Instant,
@@ -231,19 +229,11 @@ pub struct Engine {
     deflate: Option<Deflate>,
     /// `server` tells it when a connection that had a WebSocket is closed.
     pub budget: Budget,
-    /// No new sessions: the server is about to stop, and those that are left are sent away one by one.
-    leaving: Option<Leaving>,
+    /// No new sessions: the server is about to stop.
+    leaving: bool,
     strangers: Quiet,
     /// Sessions of each address.
     addresses: Addresses,
-}
-
-/// A server that stops.
-struct Leaving {
-    /// Sessions that are still to be sent away.
-    left: Vec<SessionId>,
-    next: Instant,
-    step: Duration,
 }
 
 impl Engine {
@@ -251,7 +241,7 @@ impl Engine {
     pub fn new(config: Config, ids: Ids, now: Instant) -> Engine {
         Engine {
             budget: Budget::new(config.max_websockets),
-            leaving: None,
+            leaving: false,
             strangers: Quiet::default(),
             addresses: Addresses::new(if config.trust_proxy { |_| false } else { IpAddr::is_loopback }),
             config,
@@ -275,34 +265,14 @@ impl Engine {
         self.sessions.is_empty()
     }
 
-    /// The sid of a session.
-    pub fn sid(&self, id: SessionId) -> Option<Id> {
-        Some(self.sessions.get(id)?.sid)
+    /// The client of a session.
+    pub fn client(&self, id: SessionId) -> Option<Client> {
+        Some(self.sessions.get(id)?.client)
     }
 
     /// Whether the client of a session speaks protocol 2 or 3.
     pub fn is_old(&self, id: SessionId) -> bool {
-        self.sessions.get(id).is_some_and(|session| session.client.dialect != Dialect::V4)
-    }
-
-    /// Whether the messages of a session are not Socket.IO.
-    pub fn is_plain(&self, id: SessionId) -> bool {
-        self.sessions.get(id).is_some_and(|session| session.client.plain)
-    }
-
-    /// Whether the client of a session takes part in connection state recovery.
-    pub fn recovers(&self, id: SessionId) -> bool {
-        self.sessions.get(id).is_some_and(|session| session.client.recovers)
-    }
-
-    /// What has happened since the start.
-    pub fn counters(&mut self) -> &mut Counters {
-        &mut self.out.counters
-    }
-
-    /// What strangers have run into, here and above and below.
-    pub fn limits(&mut self) -> &mut Limits {
-        &mut self.out.limits
+        self.client(id).is_some_and(|client| client.version != Version::V4)
     }
 
     /// The client of a session has reached a limit.
@@ -310,11 +280,6 @@ impl Engine {
         if let Some(session) = self.sessions.get(id) {
             self.out.limits.hit(limit, self.now, session.client.address);
         }
-    }
-
-    /// Bytes that wait for GETs.
-    pub fn queued(&self) -> usize {
-        self.out.pool.bytes()
     }
 
     /// How many timers run.
@@ -328,20 +293,9 @@ impl Engine {
         [self.sessions.len() - websockets, websockets]
     }
 
-    /// The next event for those above.
-    pub fn poll_event(&mut self) -> Option<Event> {
-        self.out.events.pop_front()
-    }
-
-    /// The next thing to do below.
-    pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.outputs.pop_front()
-    }
-
     /// When [`Engine::expire`] wants to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let leaving = self.leaving.as_ref().filter(|leaving| !leaving.left.is_empty());
-        [self.timers.next(), self.budget.next(), leaving.map(|leaving| leaving.next)].into_iter().flatten().min()
+        self.timers.next().into_iter().chain(self.budget.next()).min()
     }
 
     /// Runs one transition of a session, and draws the consequences for the books.
@@ -352,7 +306,7 @@ impl Engine {
         if session.is_gone() {
             self.timers.clear(id, &mut session.timer);
             self.budget.withdraw(id);
-            self.sids.remove(&session.sid);
+            self.sids.remove(&session.client.sid);
             self.addresses.leave(session.client.address);
             self.sessions.remove(id);
             if self.sessions.is_empty() {
@@ -414,10 +368,10 @@ impl Engine {
         let Some(id) = session else {
             let base64 = jsonp.is_some() || base64.is_ok_and(|value| value.as_deref() == Some("1"));
             let version = version.map_err(|_| Refusal::UnsupportedProtocol)?;
-            let dialect = match (version.as_deref(), self.config.old_clients) {
-                (Some("4"), _) => Dialect::V4,
-                (Some("3"), true) => Dialect::Old { version: v3::Version::V3, base64 },
-                (Some("2"), true) => Dialect::Old { version: v3::Version::V2, base64 },
+            let version = match (version.as_deref(), self.config.old_clients) {
+                (Some("4"), _) => Version::V4,
+                (Some("3"), true) => Version::V3,
+                (Some("2"), true) => Version::V2,
                 _ => return Err(Refusal::UnsupportedProtocol),
             };
             // Browsers take a payload of any length; python-engineio does not, and others may have limits too.
@@ -429,8 +383,8 @@ impl Engine {
                 (Recovery::Always, _) | (_, Some("1")) => true,
                 (Recovery::Auto, _) => many || agent.starts_with(b"node-XMLHttpRequest"),
             };
-            let recovers = recovers && dialect == Dialect::V4 && !plain;
-            let client = Client { dialect, many, plain, recovers, address };
+            let recovers = recovers && version == Version::V4 && !plain;
+            let client = Client { sid: self.ids.fresh(), version, base64, many, plain, recovers, address };
             return Ok(self.handshake(poll, head, websocket, client, busy).unwrap_or_else(Next::Answer));
         };
         if websocket {
@@ -477,15 +431,14 @@ impl Engine {
             _ => None,
         };
         limit.iter().for_each(|limit| self.out.limits.hit(*limit, self.now, client.address));
-        if limit.is_some() || self.leaving.is_some() {
+        if limit.is_some() || self.leaving {
             return Err(unavailable());
         }
         let accepted = if websocket { Some(ws::accept(head)?) } else { None };
         if websocket && !self.budget.open(None) {
             return Err(unavailable());
         }
-        let sid = self.ids.fresh();
-        let config = &self.config;
+        let (sid, config) = (client.sid, &self.config);
         let offered = config.transports.websocket && !websocket && self.budget.is_free();
         let upgrades = if offered { "\"websocket\"" } else { "" };
         let open = format!(
@@ -495,8 +448,7 @@ impl Engine {
             config.max_payload
         );
         let open = Bytes::from(open);
-        let session = Session::new(sid, client, websocket.then_some(poll.conn), config, self.now);
-        let id = self.sessions.insert(session);
+        let id = self.sessions.insert(Session::new(client, websocket.then_some(poll.conn), config, self.now));
         self.sids.insert(sid, id);
         self.addresses.enter(client.address);
         if offered {
@@ -509,7 +461,7 @@ impl Engine {
             }
             None => {
                 turn.out.events.push_back(Event::Opened(id));
-                Ok(Next::Answer(Payload::new(&[open], client.dialect, poll.jsonp).response()))
+                Ok(Next::Answer(Payload::new(&[open], &client, poll.jsonp).response()))
             }
         })
         .expect("the session was inserted just now")
@@ -523,10 +475,10 @@ impl Engine {
             return self.out.outputs.push_back(Output::Answer(conn, response));
         };
         let most = self.config.max_packets;
-        let decode = |body| match session.client.dialect {
-            Dialect::V4 if binary => Err(packet::Invalid("a binary body in protocol 4")),
-            Dialect::V4 => packet::decode_payload(body, most),
-            Dialect::Old { .. } => v3::decode_payload(body, binary, most),
+        let decode = |body| match session.client.version {
+            Version::V4 if binary => Err(packet::Invalid("a binary body in protocol 4")),
+            Version::V4 => packet::decode_payload(body, most),
+            _ => v3::decode_payload(body, binary, most),
         };
         let packets = if jsonp { v3::jsonp_body(&body).and_then(decode) } else { decode(body) };
         let response = match packets {
@@ -554,11 +506,11 @@ impl Engine {
 
     /// A message came on a WebSocket that [`Engine::request`] has let in for session `id`.
     pub fn frame(&mut self, conn: ConnId, id: SessionId, data: Data) {
-        let decoded = match (self.sessions.get(id).map(|session| session.client.dialect), data) {
-            (None, _) => return self.out.outputs.push_back(Output::Close(conn)),
-            (Some(Dialect::V4), Data::Text(text)) => packet::decode(text),
-            (Some(Dialect::V4), data @ Data::Binary(_)) => Ok(Packet::Message(data)),
-            (Some(Dialect::Old { version, .. }), data) => v3::decode_frame(data, version),
+        let Some(client) = self.client(id) else { return self.out.outputs.push_back(Output::Close(conn)) };
+        let decoded = match (client.version, data) {
+            (Version::V4, Data::Text(text)) => packet::decode(text),
+            (Version::V4, data) => Ok(Packet::Message(data)),
+            (old, data) => v3::decode_frame(data, old),
         };
         if decoded.is_err() {
             self.hit(Limit::Packet, id);
@@ -593,33 +545,28 @@ impl Engine {
     /// No new sessions from here on. Those that are there end within `time`, one after the other, so that the next server does
     /// not get all of them at once: WebSockets with close code 1001, polling with packet `1`.
     pub fn leave(&mut self, time: Duration) {
+        self.leaving = true;
         let left = self.sessions.keys();
         let step = (time / left.len().max(1) as u32).min(FAREWELL);
-        self.leaving = Some(Leaving { left, next: self.now, step });
-        self.send_away();
-    }
-
-    /// Ends those sessions whose turn has come.
-    fn send_away(&mut self) {
-        while let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.next <= self.now) {
-            let Some(id) = leaving.left.pop() else { return };
-            leaving.next += leaving.step;
-            self.close(id, Reason::ServerClose);
+        for (number, id) in (0..).zip(left) {
+            let at = self.now + step * number;
+            self.with(id, |session, _| session.leaves = Some(at));
         }
+        self.expire();
     }
 
     /// Runs what is due.
     pub fn expire(&mut self) {
         self.budget.expire(self.now);
-        self.send_away();
         let mut any = false;
         while let Some((_, id)) = self.timers.pop_due(self.now) {
             self.with(id, |session, turn| session.expire(turn));
             any = true;
         }
         if any && self.config.ping_interval >= GATHER_FROM {
-            for id in self.timers.due_by(self.now + GATHER) {
-                self.with(id, |session, turn| session.ping(turn));
+            let by = self.now + GATHER;
+            for id in self.timers.due_by(by) {
+                self.with(id, |session, turn| session.ping(by, turn));
             }
         }
     }
@@ -631,18 +578,11 @@ impl Engine {
         let mut packets = Vec::new();
         let mut last: Option<Payload> = None;
         for id in ready.drain(..) {
-            let found = self.with(id, |session, turn| {
-                session.take_payload(&mut packets, turn).map(|poll| (poll, session.client.dialect))
-            });
-            let Some(Some((poll, dialect))) = found else { continue };
-            let payload = match last.take_if(|last| last.is_of(&packets, dialect, poll.jsonp)) {
-                Some(same) => last.insert(same),
-                None => last.insert(Payload::new(&packets, dialect, poll.jsonp)),
-            };
-            let response = match poll.gzip {
-                true => payload.compressed(self.deflate.get_or_insert_with(new_deflate)),
-                false => payload.response(),
-            };
+            let found = self.with(id, |session, turn| (session.take_payload(&mut packets, turn), session.client));
+            let Some((Some(poll), client)) = found else { continue };
+            let same = last.take_if(|last| last.is_of(&packets, &client, poll.jsonp));
+            let payload = last.insert(same.unwrap_or_else(|| Payload::new(&packets, &client, poll.jsonp)));
+            let response = if poll.gzip { payload.compressed(&mut self.deflate) } else { payload.response() };
             self.out.outputs.push_back(Output::Answer(poll.conn, response));
         }
         // Transitions list no session anew while the list is walked: a GET that is answered is not parked.
@@ -658,12 +598,9 @@ fn unavailable() -> Response {
 /// The compressor of the process: what it allocates is used again by every payload.
 type Deflate = DeflateEncoder<Vec<u8>>;
 
-fn new_deflate() -> Deflate {
-    DeflateEncoder::new(Vec::new(), Compression::fast())
-}
-
 /// One gzip member (RFC 1952): a head without a name or a time, the compressed bytes, their checksum and length.
-fn gzip(deflate: &mut Deflate, bytes: &[u8]) -> Bytes {
+fn gzip(deflate: &mut Option<Deflate>, bytes: &[u8]) -> Bytes {
+    let deflate = deflate.get_or_insert_with(|| DeflateEncoder::new(Vec::new(), Compression::fast()));
     let infallible = "memory takes everything";
     deflate.get_mut().extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
     deflate.write_all(bytes).expect(infallible);

@@ -25,6 +25,14 @@ pub const NOOP: Bytes = Bytes::from_static(b"6");
 /// The end of the session, for polling.
 pub const CLOSE: Bytes = Bytes::from_static(b"1");
 
+/// `EIO=2`, `3` or `4`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    V2,
+    V3,
+    V4,
+}
+
 /// What a message carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data {
@@ -110,64 +118,42 @@ pub fn packet_to_frame(packet: &Bytes) -> Bytes {
     }
 }
 
-/// A WebSocket frame from which the payload can be had alone: one allocation for both transports.
+/// A message for any number of sessions: a WebSocket frame of protocol 4, whose end is the polling packet.
 #[derive(Clone, Debug)]
-pub(super) struct Framed {
+pub struct Encoded {
     frame: Bytes,
     head: usize,
+    text: bool,
+    /// Binary as a polling packet; made when the first polling session gets it.
+    base64: OnceCell<Bytes>,
+    /// What sessions of older protocols get; made by `v3` when the first of them gets the message.
+    pub(super) old: OnceCell<Box<Encoded>>,
 }
 
-impl Framed {
-    /// `write` appends the payload, of about `length` bytes, to a vector with room for the head in front.
-    pub fn new(opcode: Opcode, length: usize, write: impl FnOnce(&mut Vec<u8>)) -> Framed {
+impl Encoded {
+    /// A text message; `write` appends its UTF-8, without the packet type, to a vector that has room in front.
+    pub fn text(write: impl FnOnce(&mut Vec<u8>)) -> Encoded {
+        Encoded::new(Opcode::Text, ORDINARY, |out| {
+            out.push(b'4');
+            write(out);
+        })
+    }
+
+    /// A binary message, copied once to stand behind the head of its frame.
+    pub fn binary(data: Bytes) -> Encoded {
+        Encoded::new(Opcode::Binary, data.len(), |out| out.extend_from_slice(&data))
+    }
+
+    /// `write` appends the payload of the frame, of about `length` bytes.
+    pub(super) fn new(opcode: Opcode, length: usize, write: impl FnOnce(&mut Vec<u8>)) -> Encoded {
         let mut buffer = Vec::with_capacity(ws::MAX_HEAD + length);
         buffer.extend_from_slice(&[0; ws::MAX_HEAD]);
         write(&mut buffer);
         let length = buffer.len() - ws::MAX_HEAD;
         let room = buffer.first_chunk_mut().expect("the buffer begins with room for the head");
         let start = ws::frame_head(opcode, length, room);
-        Framed { frame: Bytes::from(buffer).slice(start..), head: ws::MAX_HEAD - start }
-    }
-
-    /// The whole.
-    pub fn frame(&self) -> Bytes {
-        self.frame.clone()
-    }
-
-    /// What follows the head of the frame.
-    pub fn payload(&self) -> Bytes {
-        self.frame.slice(self.head..)
-    }
-}
-
-/// A message for any number of sessions.
-#[derive(Debug)]
-pub struct Encoded {
-    framed: Framed,
-    text: bool,
-    /// Binary as a polling packet; made when the first polling session gets it.
-    base64: OnceCell<Bytes>,
-    /// What sessions of older protocols get; made by `v3` when the first of them gets the message.
-    old: OnceCell<Framed>,
-}
-
-impl Encoded {
-    /// A text message; `write` appends its UTF-8, without the packet type, to a vector that has room in front.
-    pub fn text(write: impl FnOnce(&mut Vec<u8>)) -> Encoded {
-        let framed = Framed::new(Opcode::Text, ORDINARY, |out| {
-            out.push(b'4');
-            write(out);
-        });
-        Encoded::new(framed, true)
-    }
-
-    /// A binary message, copied once to stand behind the head of its frame.
-    pub fn binary(data: Bytes) -> Encoded {
-        Encoded::new(Framed::new(Opcode::Binary, data.len(), |out| out.extend_from_slice(&data)), false)
-    }
-
-    fn new(framed: Framed, text: bool) -> Encoded {
-        Encoded { framed, text, base64: OnceCell::new(), old: OnceCell::new() }
+        let (frame, head) = (Bytes::from(buffer).slice(start..), ws::MAX_HEAD - start);
+        Encoded { frame, head, text: opcode == Opcode::Text, base64: OnceCell::new(), old: OnceCell::new() }
     }
 
     /// Whether it is text.
@@ -177,29 +163,29 @@ impl Encoded {
 
     /// The message itself: without frame head and packet type.
     pub fn data(&self) -> &[u8] {
-        &self.framed.frame[self.framed.head + usize::from(self.text)..]
+        &self.frame[self.head + usize::from(self.text)..]
     }
 
     /// The same, kept by who has it.
     pub fn bytes(&self) -> Bytes {
-        self.framed.frame.slice_ref(self.data())
+        self.frame.slice_ref(self.data())
     }
 
-    /// As a WebSocket frame of protocol 4.
+    /// As a WebSocket frame.
     pub fn frame(&self) -> Bytes {
-        self.framed.frame()
+        self.frame.clone()
     }
 
-    /// As a polling packet of protocol 4.
+    /// What follows the head of the frame.
+    pub(super) fn payload(&self) -> Bytes {
+        self.frame.slice(self.head..)
+    }
+
+    /// As a polling packet.
     pub fn packet(&self) -> Bytes {
         if self.text {
-            return self.framed.payload();
+            return self.payload();
         }
         self.base64.get_or_init(|| format!("b{}", STANDARD.encode(self.data())).into()).clone()
-    }
-
-    /// Its form for older protocols, which `encode` makes of this one the first time.
-    pub(super) fn old(&self, encode: impl FnOnce(&Framed) -> Framed) -> &Framed {
-        self.old.get_or_init(|| encode(&self.framed))
     }
 }

@@ -24,9 +24,8 @@
 //!
 //! `Closed` rises in `end()` and nowhere else, so it rises once (rule R4).
 
-use super::Counters;
-use super::packet::{self, Encoded, Packet};
-use super::{Event, Output, Payload, Reason, v3};
+use super::packet::{self, Encoded, Packet, Version};
+use super::{Counters, Event, Output, Payload, Reason, v3};
 use crate::config::Config;
 use crate::id::Id;
 use crate::limits::{Limit, Limits};
@@ -46,9 +45,9 @@ const OPEN_DELAY: Duration = Duration::from_millis(20);
 /// Packets in one payload for clients that may be python-engineio, which refuses more.
 const FEW_PACKETS: usize = 16;
 
-/// What a session leaves for those above and below, in the order in which it came about.
+/// What sessions leave for those above and below, in the order in which it came about.
 #[derive(Default)]
-pub(super) struct Out {
+pub struct Out {
     pub events: VecDeque<Event>,
     pub outputs: VecDeque<Output>,
     pub counters: Counters,
@@ -56,7 +55,7 @@ pub(super) struct Out {
     /// The entries of all polling queues.
     pub pool: Pool,
     /// Sessions whose parked GET may have something to carry at the end of the turn.
-    pub ready: Vec<SessionId>,
+    pub(super) ready: Vec<SessionId>,
 }
 
 /// What every transition needs to know, and where it leaves its effects.
@@ -67,24 +66,13 @@ pub(super) struct Turn<'a> {
     pub out: &'a mut Out,
 }
 
-/// Which protocol revision and which encodings the client speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
-    /// `EIO=4`.
-    V4,
-    /// `EIO=3` or `EIO=2`; `base64`: the client cannot take binary payloads.
-    Old {
-        /// Which of the two.
-        version: v3::Version,
-        /// `b64=1` or JSONP.
-        base64: bool,
-    },
-}
-
-/// What the handshake has told of the client.
+/// What is known of a client since the handshake.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Client {
-    pub dialect: Dialect,
+pub struct Client {
+    pub sid: Id,
+    pub version: Version,
+    /// It cannot take the binary payloads of older protocols: `b64=1`, or JSONP.
+    pub base64: bool,
     /// It takes more than 16 packets in one payload.
     pub many: bool,
     /// Its messages are not Socket.IO.
@@ -116,11 +104,6 @@ struct Probe {
     noop_at: Option<Instant>,
 }
 
-enum Carrier {
-    Polling { poll: Option<Poll>, probe: Option<Box<Probe>> },
-    WebSocket(ConnId),
-}
-
 /// What a session waits for, until [`Session::deadline`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
@@ -138,31 +121,36 @@ enum Phase {
 
 /// One session.
 pub(super) struct Session {
-    pub sid: Id,
     pub client: Client,
     pub timer: Deadline,
     phase: Phase,
     deadline: Instant,
-    carrier: Carrier,
+    /// When a server that stops sends it away.
+    pub leaves: Option<Instant>,
+    /// While there is none it polls; once there is one, nothing is parked or probed.
+    websocket: Option<ConnId>,
+    /// The GET that is parked.
+    poll: Option<Poll>,
     /// The connection whose POST is under way.
     post: Option<ConnId>,
+    probe: Option<Box<Probe>>,
     /// Packets that wait for a GET, or for the opening.
     queue: Queue,
 }
 
 impl Session {
-    /// A session that polls (the open packet is the answer to the request that made it), or that starts on the
-    /// WebSocket `conn`.
-    pub fn new(sid: Id, client: Client, conn: Option<ConnId>, config: &Config, now: Instant) -> Session {
-        let carrier = conn.map_or(Carrier::Polling { poll: None, probe: None }, Carrier::WebSocket);
+    /// A session that polls (the open packet is the answer to the request that made it), or that starts on a WebSocket.
+    pub fn new(client: Client, websocket: Option<ConnId>, config: &Config, now: Instant) -> Session {
         let mut session = Session {
-            sid,
             client,
             timer: Deadline::default(),
             phase: Phase::Opening,
             deadline: now,
-            carrier,
+            leaves: None,
+            websocket,
+            poll: None,
             post: None,
+            probe: None,
             queue: Queue::default(),
         };
         session.rest(config, now);
@@ -171,9 +159,9 @@ impl Session {
 
     /// The client has shown that it lives: from one heartbeat to the next.
     fn rest(&mut self, config: &Config, now: Instant) {
-        (self.phase, self.deadline) = match self.client.dialect {
-            Dialect::V4 => (Phase::Calm, now + config.ping_interval),
-            Dialect::Old { .. } => (Phase::Heartbeat, now + config.ping_interval + config.ping_timeout),
+        (self.phase, self.deadline) = match self.client.version {
+            Version::V4 => (Phase::Calm, now + config.ping_interval),
+            _ => (Phase::Heartbeat, now + config.ping_interval + config.ping_timeout),
         };
     }
 
@@ -181,9 +169,9 @@ impl Session {
     /// to that from the reference, and some (the protocol's own test suite) miss what comes together with it.
     pub fn open(&mut self, open: Bytes, turn: &mut Turn) {
         turn.out.pool.push(&mut self.queue, open);
-        match self.client.dialect {
-            Dialect::V4 => self.opened(turn),
-            Dialect::Old { .. } => (self.phase, self.deadline) = (Phase::Opening, turn.now + OPEN_DELAY),
+        match self.client.version {
+            Version::V4 => self.opened(turn),
+            _ => (self.phase, self.deadline) = (Phase::Opening, turn.now + OPEN_DELAY),
         }
     }
 
@@ -195,7 +183,7 @@ impl Session {
 
     /// Whether it has moved to WebSocket.
     pub fn has_websocket(&self) -> bool {
-        matches!(self.carrier, Carrier::WebSocket(_))
+        self.websocket.is_some()
     }
 
     /// Whether those above know of its end.
@@ -210,26 +198,22 @@ impl Session {
 
     /// When [`Session::expire`] wants to be called.
     pub fn due(&self) -> Instant {
-        match &self.carrier {
-            Carrier::Polling { probe: Some(probe), .. } => {
-                probe.noop_at.unwrap_or(probe.deadline).min(probe.deadline).min(self.deadline)
-            }
-            _ => self.deadline,
-        }
+        let probe = self.probe.iter().flat_map(|probe| [Some(probe.deadline), probe.noop_at]);
+        probe.chain([self.leaves]).flatten().fold(self.deadline, Instant::min)
     }
 
     /// A GET. Returns whether it is parked; if not, it is refused, and the session has ended because there
     /// was another one already: that one ends with `1`, as in the reference.
-    pub fn poll(&mut self, new: Poll, turn: &mut Turn) -> bool {
-        let Carrier::Polling { poll, probe } = &mut self.carrier else { return false };
-        if poll.is_some() {
+    pub fn poll(&mut self, poll: Poll, turn: &mut Turn) -> bool {
+        if self.has_websocket() {
+            return false;
+        }
+        if self.poll.is_some() {
             self.end(Reason::TransportError, turn);
             return false;
         }
-        *poll = Some(new);
-        if let Some(probe) = probe
-            && probe.answered
-        {
+        self.poll = Some(poll);
+        if let Some(probe) = self.probe.as_mut().filter(|probe| probe.answered) {
             probe.noop_at = Some(turn.now + NOOP_DELAY);
         }
         if !self.queue.is_empty() {
@@ -241,7 +225,7 @@ impl Session {
     /// The head of a POST. Returns whether its body is wanted; if not, there was another one under way: that
     /// connection is dropped without an answer, as in the reference, and the session has ended.
     pub fn post(&mut self, conn: ConnId, turn: &mut Turn) -> bool {
-        if matches!(self.carrier, Carrier::WebSocket(_)) {
+        if self.has_websocket() {
             return false;
         }
         if let Some(first) = self.post {
@@ -266,15 +250,12 @@ impl Session {
 
     /// A WebSocket wants to take over. Returns whether it may: one probe at a time, and none once upgraded.
     pub fn probe(&mut self, conn: ConnId, turn: &Turn) -> bool {
-        let ended = self.ended();
-        match &mut self.carrier {
-            Carrier::Polling { probe: probe @ None, .. } if !ended => {
-                let deadline = turn.now + turn.config.upgrade_timeout;
-                *probe = Some(Box::new(Probe { conn, deadline, answered: false, noop_at: None }));
-                true
-            }
-            _ => false,
+        let may = !self.has_websocket() && self.probe.is_none() && !self.ended();
+        if may {
+            let deadline = turn.now + turn.config.upgrade_timeout;
+            self.probe = Some(Box::new(Probe { conn, deadline, answered: false, noop_at: None }));
         }
+        may
     }
 
     /// A packet that came in a WebSocket frame, on whatever connection.
@@ -282,38 +263,34 @@ impl Session {
         if self.phase == Phase::Opening {
             self.opened(turn);
         }
-        match &mut self.carrier {
-            Carrier::WebSocket(own) if *own == conn => self.packet(packet, turn),
-            Carrier::Polling { probe: Some(probe), .. } if probe.conn == conn => match packet {
-                Packet::Ping(text) if &*text == "probe" && !probe.answered => {
-                    probe.answered = true;
-                    turn.out.outputs.push_back(Output::Frame(conn, packet::PONG_PROBE_FRAME));
-                    // With something to carry it is answered at the end of the turn.
-                    if self.queue.is_empty() {
-                        self.answer_noop(turn.out);
-                    }
+        match (self.probe.as_mut().filter(|probe| probe.conn == conn), packet) {
+            (None, packet) if self.websocket == Some(conn) => self.packet(packet, turn),
+            (None, _) => turn.out.outputs.push_back(Output::Close(conn)),
+            (Some(probe), Packet::Ping(text)) if &*text == "probe" && !probe.answered => {
+                probe.answered = true;
+                turn.out.outputs.push_back(Output::Frame(conn, packet::PONG_PROBE_FRAME));
+                // With something to carry it is answered at the end of the turn.
+                if self.queue.is_empty() {
+                    self.answer_noop(turn.out);
                 }
-                Packet::Upgrade if probe.answered => self.upgrade(conn, turn),
-                _ => self.drop_probe(turn.out),
-            },
-            _ => turn.out.outputs.push_back(Output::Close(conn)),
+            }
+            // From here on everything goes over the WebSocket, first of all what polling has not carried.
+            (Some(probe), Packet::Upgrade) if probe.answered => {
+                self.answer_noop(turn.out);
+                (self.websocket, self.probe) = (Some(conn), None);
+                self.send_queue(turn.out);
+            }
+            (Some(_), _) => self.drop_probe(turn.out),
         }
-    }
-
-    /// `5`: from here on everything goes over the WebSocket, first of all what polling has not carried.
-    fn upgrade(&mut self, conn: ConnId, turn: &mut Turn) {
-        self.answer_noop(turn.out);
-        self.carrier = Carrier::WebSocket(conn);
-        self.send_queue(turn.out);
     }
 
     /// Sends over WebSocket what was queued before there was one.
     fn send_queue(&mut self, out: &mut Out) {
-        let Carrier::WebSocket(conn) = self.carrier else { return };
+        let Some(conn) = self.websocket else { return };
         while let Some(packet) = out.pool.pop(&mut self.queue) {
-            let frame = match self.client.dialect {
-                Dialect::V4 => packet::packet_to_frame(&packet),
-                Dialect::Old { .. } => v3::packet_to_frame(&packet),
+            let frame = match self.client.version {
+                Version::V4 => packet::packet_to_frame(&packet),
+                _ => v3::packet_to_frame(&packet),
             };
             out.outputs.push_back(Output::Frame(conn, frame));
         }
@@ -321,18 +298,18 @@ impl Session {
 
     /// A packet on the transport that counts.
     fn packet(&mut self, packet: Packet, turn: &mut Turn) {
-        match (packet, self.client.dialect) {
+        match (packet, self.client.version) {
             (Packet::Message(data), _) => {
                 turn.out.counters.received += 1;
                 turn.out.events.push_back(Event::Message(turn.id, data));
             }
             // A pong nobody asked for changes nothing, however many there are.
-            (Packet::Pong(_), Dialect::V4) => {
+            (Packet::Pong(_), Version::V4) => {
                 if self.phase == Phase::Heartbeat {
                     self.rest(turn.config, turn.now);
                 }
             }
-            (Packet::Ping(text), Dialect::Old { .. }) => {
+            (Packet::Ping(text), Version::V2 | Version::V3) => {
                 self.rest(turn.config, turn.now);
                 self.control(packet::pong(&text), turn);
             }
@@ -349,42 +326,33 @@ impl Session {
             return;
         }
         turn.out.counters.sent += 1;
-        match (&self.carrier, self.client.dialect) {
-            (Carrier::WebSocket(conn), Dialect::V4) => {
-                turn.out.outputs.push_back(Output::Frame(*conn, message.frame()));
-            }
-            (Carrier::WebSocket(conn), Dialect::Old { version, .. }) => {
-                turn.out.outputs.push_back(Output::Frame(*conn, v3::frame(message, version)));
-            }
-            (Carrier::Polling { .. }, Dialect::V4) => self.enqueue(message.packet(), turn),
-            (Carrier::Polling { .. }, Dialect::Old { .. }) => self.enqueue(v3::packet(message), turn),
+        match (self.websocket, self.client.version) {
+            (Some(conn), Version::V4) => turn.out.outputs.push_back(Output::Frame(conn, message.frame())),
+            (Some(conn), old) => turn.out.outputs.push_back(Output::Frame(conn, v3::frame(message, old))),
+            (None, Version::V4) => self.enqueue(message.packet(), turn),
+            (None, _) => self.enqueue(v3::packet(message), turn),
         }
     }
 
     /// Sends a packet that is not a message and pure ASCII: a ping or a pong.
     fn control(&mut self, packet: Bytes, turn: &mut Turn) {
-        match self.carrier {
-            Carrier::WebSocket(conn) => {
-                let frame = if packet == packet::PING { packet::PING_FRAME } else { packet::packet_to_frame(&packet) };
-                turn.out.outputs.push_back(Output::Frame(conn, frame));
-            }
-            Carrier::Polling { .. } => self.enqueue(packet, turn),
-        }
+        let Some(conn) = self.websocket else { return self.enqueue(packet, turn) };
+        let frame = if packet == packet::PING { packet::PING_FRAME } else { packet::packet_to_frame(&packet) };
+        turn.out.outputs.push_back(Output::Frame(conn, frame));
     }
 
     fn enqueue(&mut self, packet: Bytes, turn: &mut Turn) {
         if self.queue.bytes() + packet.len() > turn.config.max_queue {
             turn.out.pool.clear(&mut self.queue);
             turn.out.limits.hit(Limit::Queue, turn.now, self.client.address);
-            self.end(Reason::Evicted, turn);
-            return;
+            return self.end(Reason::Evicted, turn);
         }
         self.push(packet, turn);
     }
 
     /// The first packet that a parked GET can carry has the session looked at when the turn ends.
     fn push(&mut self, packet: Bytes, turn: &mut Turn) {
-        if self.queue.is_empty() && matches!(self.carrier, Carrier::Polling { poll: Some(_), .. }) {
+        if self.queue.is_empty() && self.poll.is_some() {
             turn.out.ready.push(turn.id);
         }
         turn.out.pool.push(&mut self.queue, packet);
@@ -393,17 +361,16 @@ impl Session {
     /// The end of the turn: the parked GET, if there is something to carry, and as many packets as one payload
     /// may have: 16 unless the client takes more, and no more bytes than `max_payload` (but always one packet).
     pub fn take_payload(&mut self, packets: &mut Vec<Bytes>, turn: &mut Turn) -> Option<Poll> {
-        let Carrier::Polling { poll, .. } = &mut self.carrier else { return None };
-        let poll = poll.take_if(|_| !self.queue.is_empty())?;
+        let poll = self.poll.take_if(|_| !self.queue.is_empty())?;
         packets.clear();
         let most = if self.client.many { usize::MAX } else { FEW_PACKETS };
         let mut bytes = 0;
         while packets.len() < most
             && let Some(packet) = turn.out.pool.front(&self.queue)
         {
-            bytes += match self.client.dialect {
-                Dialect::V4 => packet.len() + usize::from(!packets.is_empty()),
-                Dialect::Old { .. } => v3::framed_length(packet),
+            bytes += match self.client.version {
+                Version::V4 => packet.len() + usize::from(!packets.is_empty()),
+                _ => v3::framed_length(packet),
             };
             if !packets.is_empty() && bytes > turn.config.max_payload {
                 break;
@@ -418,27 +385,21 @@ impl Session {
 
     /// Ends the parked GET with a noop.
     fn answer_noop(&mut self, out: &mut Out) {
-        if let Carrier::Polling { poll, .. } = &mut self.carrier
-            && let Some(poll) = poll.take()
-        {
-            let payload = Payload::new(&[packet::NOOP], self.client.dialect, poll.jsonp);
-            out.outputs.push_back(Output::Answer(poll.conn, payload.response()));
+        if let Some(poll) = self.poll.take() {
+            let response = Payload::new(&[packet::NOOP], &self.client, poll.jsonp).response();
+            out.outputs.push_back(Output::Answer(poll.conn, response));
         }
     }
 
     /// The probe has failed; polling goes on as if it had never been.
     fn drop_probe(&mut self, out: &mut Out) {
-        if let Carrier::Polling { probe, .. } = &mut self.carrier
-            && let Some(probe) = probe.take()
-        {
-            out.outputs.push_back(Output::Close(probe.conn));
-        }
+        out.outputs.extend(self.probe.take().map(|probe| Output::Close(probe.conn)));
     }
 
     /// What came on a WebSocket is not the protocol: of a probe only that ends, else the session.
     pub fn broken(&mut self, conn: ConnId, turn: &mut Turn) {
-        match &self.carrier {
-            Carrier::WebSocket(own) if *own == conn => self.end(Reason::ParseError, turn),
+        match self.websocket {
+            Some(own) if own == conn => self.end(Reason::ParseError, turn),
             _ => self.drop_probe(turn.out),
         }
     }
@@ -446,43 +407,41 @@ impl Session {
     /// A connection that belonged to this session is no more. A GET that is cancelled ends the session, a
     /// probe does not.
     pub fn lost(&mut self, conn: ConnId, turn: &mut Turn) {
-        let fatal = match &mut self.carrier {
-            Carrier::WebSocket(own) => *own == conn,
-            Carrier::Polling { poll, probe } => {
-                probe.take_if(|probe| probe.conn == conn);
-                poll.take_if(|poll| poll.conn == conn).is_some() || self.post == Some(conn)
-            }
-        };
-        if fatal {
+        self.probe.take_if(|probe| probe.conn == conn);
+        let parked = self.poll.take_if(|poll| poll.conn == conn).is_some();
+        if self.websocket.map_or(parked || self.post == Some(conn), |own| own == conn) {
             self.end(Reason::TransportClose, turn);
         }
     }
 
     /// Time has passed.
     pub fn expire(&mut self, turn: &mut Turn) {
-        if let Carrier::Polling { probe: Some(probe), .. } = &mut self.carrier {
-            if probe.deadline <= turn.now {
-                turn.out.limits.hit(Limit::UpgradeTime, turn.now, self.client.address);
-                self.drop_probe(turn.out);
-            } else if probe.noop_at.take_if(|at| *at <= turn.now).is_some() {
-                self.answer_noop(turn.out);
-            }
+        if self.leaves.is_some_and(|at| at <= turn.now) {
+            return self.end(Reason::ServerClose, turn);
+        }
+        if self.probe.as_ref().is_some_and(|probe| probe.deadline <= turn.now) {
+            turn.out.limits.hit(Limit::UpgradeTime, turn.now, self.client.address);
+            self.drop_probe(turn.out);
+        } else if let Some(probe) = &mut self.probe
+            && probe.noop_at.take_if(|at| *at <= turn.now).is_some()
+        {
+            self.answer_noop(turn.out);
         }
         if self.deadline > turn.now {
             return;
         }
         match self.phase {
             Phase::Opening => self.opened(turn),
-            Phase::Calm => self.ping(turn),
+            Phase::Calm => self.ping(turn.now, turn),
             Phase::Heartbeat => self.end(Reason::PingTimeout, turn),
             Phase::Farewell | Phase::Gone => self.forget(turn),
         }
     }
 
-    /// Sends the ping that is due next, maybe a little early because others leave now; the time for its answer counts
+    /// Sends a ping that is due at `by`, maybe a little early because others leave now; the time for its answer counts
     /// from when it was due.
-    pub fn ping(&mut self, turn: &mut Turn) {
-        if self.phase == Phase::Calm {
+    pub fn ping(&mut self, by: Instant, turn: &mut Turn) {
+        if self.phase == Phase::Calm && self.deadline <= by {
             self.phase = Phase::Heartbeat;
             self.deadline += turn.config.ping_timeout;
             self.control(packet::PING, turn);
@@ -496,20 +455,21 @@ impl Session {
         }
         turn.out.events.push_back(Event::Closed(turn.id, reason));
         turn.out.counters.ended[reason as usize] += 1;
+        self.leaves = None;
         self.drop_probe(turn.out);
-        match (&self.carrier, reason.close_code()) {
-            (Carrier::WebSocket(conn), code) => {
-                let frame = code.map(|code| Output::Frame(*conn, ws::close_frame(code, "")));
-                turn.out.outputs.extend(frame.into_iter().chain([Output::Close(*conn)]));
+        match (self.websocket, reason.close_code()) {
+            (Some(conn), code) => {
+                let frame = code.map(|code| Output::Frame(conn, ws::close_frame(code, "")));
+                turn.out.outputs.extend(frame.into_iter().chain([Output::Close(conn)]));
                 self.forget(turn);
             }
             // Who is parked gets the farewell now. Who is not gets it with the next GET, but only if we wished to
             // end: after an error or a time-out the reference knows the session no more, and answers 400.
-            (Carrier::Polling { poll, .. }, Some(_)) if poll.is_some() || reason == Reason::ServerClose => {
+            (None, Some(_)) if self.poll.is_some() || reason == Reason::ServerClose => {
                 self.push(packet::CLOSE, turn);
                 (self.phase, self.deadline) = (Phase::Farewell, turn.now + turn.config.ping_timeout);
             }
-            (Carrier::Polling { .. }, _) => {
+            (None, _) => {
                 self.answer_noop(turn.out);
                 self.forget(turn);
             }

@@ -18,7 +18,8 @@
 //! A packet in the queue of a polling session is what a WebSocket frame would carry: a binary one begins with the
 //! byte 04, all others with a digit. So the framing of a payload can be chosen when it is made.
 
-use super::packet::{self, Data, Encoded, Framed, Invalid, Packet};
+pub use super::packet::Version;
+use super::packet::{self, Data, Encoded, Invalid, Packet};
 use crate::http;
 use crate::ws::{self, Opcode, Text};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -29,15 +30,6 @@ use std::{io::Write, str::FromStr};
 const MESSAGE: u8 = 4;
 /// Ends the digits of a length in a binary payload.
 const END_OF_LENGTH: u8 = 0xff;
-
-/// Which older protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// `EIO=3`
-    V3,
-    /// `EIO=2`
-    V2,
-}
 
 // Outgoing.
 
@@ -58,20 +50,17 @@ pub fn packet_to_frame(packet: &Bytes) -> Bytes {
     ws::frame(opcode, packet)
 }
 
-fn old_form(message: &Encoded) -> &Framed {
-    message.old(|current| {
+fn old_form(message: &Encoded) -> &Encoded {
+    message.old.get_or_init(|| {
         let data = message.data();
-        match message.is_text() {
-            true if data.is_ascii() => current.clone(),
-            true => Framed::new(Opcode::Text, data.len() * 2, |out| {
-                out.push(b'4');
-                escape(&String::from_utf8_lossy(data), out);
-            }),
-            false => Framed::new(Opcode::Binary, 1 + data.len(), |out| {
+        Box::new(match message.is_text() {
+            true if data.is_ascii() => message.clone(),
+            true => Encoded::text(|out| escape(&String::from_utf8_lossy(data), out)),
+            false => Encoded::new(Opcode::Binary, 1 + data.len(), |out| {
                 out.push(MESSAGE);
                 out.extend_from_slice(data);
             }),
-        }
+        })
     })
 }
 

@@ -321,7 +321,7 @@ impl Io {
 
     /// Tells the application of one thing that has happened; `false` if there is nothing.
     pub fn handle(&mut self, app: &mut impl App) -> bool {
-        if let Some(event) = self.engine.poll_event() {
+        if let Some(event) = self.engine.out.events.pop_front() {
             self.session_event(event, app);
             return true;
         }
@@ -335,8 +335,9 @@ impl Io {
     }
 
     fn session_event(&mut self, event: EngineEvent, app: &mut impl App) {
+        let plain = |id| self.engine.client(id).is_some_and(|client| client.plain);
         match event {
-            EngineEvent::Opened(id) if self.engine.is_plain(id) => {}
+            EngineEvent::Opened(id) if plain(id) => {}
             EngineEvent::Opened(id) => {
                 let (now, mut deadline) = (self.engine.now, Deadline::default());
                 self.timers.set(id, &mut deadline, now + self.config.connect_timeout);
@@ -345,14 +346,14 @@ impl Io {
                     self.connect(id, 0, None, app);
                 }
             }
-            EngineEvent::Message(id, data) if self.engine.is_plain(id) => app.plain_message(&mut self.engine, id, data),
+            EngineEvent::Message(id, data) if plain(id) => app.plain_message(&mut self.engine, id, data),
             EngineEvent::Message(id, data) => {
                 let result = match data {
                     Data::Text(text) => self.text(id, text, app),
                     Data::Binary(bytes) => self.attachment(id, bytes, app),
                 };
                 if let Err(Invalid(why)) = result {
-                    log::debug!("session {:?} is closed: {why}", self.engine.sid(id));
+                    log::debug!("session {:?} is closed: {why}", self.engine.client(id).map(|client| client.sid));
                     self.engine.hit(Limit::Packet, id);
                     self.engine.close(id, engineio::Reason::ParseError);
                 }
@@ -472,8 +473,8 @@ impl Io {
 
     /// A client asks for a socket; the application decides, and the client is told.
     fn connect(&mut self, session: SessionId, namespace: usize, auth: Option<&RawValue>, app: &mut impl App) {
+        let Some(engineio::Client { sid, recovers, .. }) = self.engine.client(session) else { return };
         let name = self.namespaces[namespace];
-        let recovers = self.engine.recovers(session);
         let presented = recovery::presented(auth).filter(|presented| {
             let known = self.sockets.get(presented.key);
             let owned = known.is_some_and(|known| known.secret == Some(presented.secret));
@@ -487,7 +488,6 @@ impl Io {
         if let Err(message) = app.admit(name, auth) {
             return self.refuse(session, name, &message);
         }
-        let Some(sid) = self.engine.sid(session) else { return };
         // Older clients compute their id from the sid, so it is not ours to choose.
         let id = if self.engine.is_old(session) { sid } else { self.fresh_id() };
         let secret = recovers.then(|| self.fresh_id());

@@ -11,7 +11,7 @@ impl Engine {
         assert_eq!(self.timers.len(), self.sessions.len(), "every session has its heartbeat");
         let mut entries = 0;
         for (id, session) in self.sessions.iter() {
-            assert_eq!(self.sids.get(&session.sid), Some(&id), "R1");
+            assert_eq!(self.sids.get(&session.client.sid), Some(&id), "R1");
             assert!(session.timer.at() <= Some(session.due()), "the timer of {id:?} is late");
             entries += session.check(&self.out.pool, &self.config);
         }

@@ -37,7 +37,7 @@ impl<A: App> Server<A> {
                 Speaks::Http { exchange: Some(exchange), .. } => {
                     let complete = exchange.body.is_none();
                     // The rest of a body may come when its session is gone, and is then answered.
-                    let late = !complete && self.io.engine.sid(exchange.session).is_none();
+                    let late = !complete && self.io.engine.client(exchange.session).is_none();
                     let waits = late || self.io.engine.waits(id, exchange.session, complete);
                     assert!(waits, "{id:?} waits for no answer");
                 }

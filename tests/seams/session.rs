@@ -6,9 +6,10 @@ use super::*;
 impl Session {
     /// Panics where a rule is broken; returns the length of the queue. For tests.
     pub fn check(&self, pool: &Pool, config: &Config) -> usize {
-        let parked = matches!(self.carrier, Carrier::Polling { poll: Some(_), .. });
+        let parked = self.poll.is_some();
         assert!(!parked || self.queue.is_empty(), "a GET is parked although there is something to carry");
         assert!(!parked || !self.ended(), "a GET is parked at a session that has ended");
+        assert!(!self.has_websocket() || !parked && self.probe.is_none(), "it polls although it has a WebSocket");
         assert!(self.queue.bytes() <= config.max_queue + 1, "R7: the queue of a session");
         pool.iter(&self.queue).count()
     }
@@ -20,11 +21,7 @@ impl Session {
 
     /// The connections of its GET, its POST and its WebSocket (or what may become that).
     pub fn connections(&self) -> [Option<ConnId>; 3] {
-        match &self.carrier {
-            Carrier::WebSocket(conn) => [None, self.post, Some(*conn)],
-            Carrier::Polling { poll, probe } => {
-                [poll.as_ref().map(|poll| poll.conn), self.post, probe.as_ref().map(|probe| probe.conn)]
-            }
-        }
+        let websocket = self.websocket.or(self.probe.as_ref().map(|probe| probe.conn));
+        [self.poll.map(|poll| poll.conn), self.post, websocket]
     }
 }
