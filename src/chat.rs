@@ -166,9 +166,7 @@ impl Chat {
         let user = Some(tag.as_str().into());
         let said = Said { username: name, message, user, n: None, id: id.transpose()?, time: None };
         let stamp = take(&mut self.history, cx, said, Some(&others(&[socket])));
-        if let Some((number, stamp)) = event.ack.zip(stamp) {
-            cx.ack(socket, number, &(stamp,), &[]);
-        }
+        answer(cx, socket, event, &stamp);
         Ok(())
     }
 
@@ -182,8 +180,7 @@ impl Chat {
             Some(number) if self.learning_until.is_some() && self.waiting.len() < MAX_WAITING => {
                 self.waiting.push((socket, number, wanted));
             }
-            Some(number) => cx.ack(socket, number, &(self.history.answer(&wanted),), &[]),
-            None => {}
+            _ => answer(cx, socket, event, &self.history.answer(&wanted)),
         }
         Ok(())
     }
@@ -202,15 +199,12 @@ impl Chat {
             && packet::string(said.message).is_some_and(|text| text.len() <= self.config.max_text)
     }
 
-    fn list(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) {
+    fn list(&self, cx: &mut Io, socket: SocketKey, event: &Event) {
         let mut users = self.people();
         users.extend_from_slice(&self.elsewhere.people);
         users.truncate(MAX_PEOPLE);
         let more = self.count().saturating_sub(users.len());
-        if let Some(number) = event.ack {
-            let answer = json!({"users": users, "more": more, "server": self.config.instance});
-            cx.ack(socket, number, &[answer], &[]);
-        }
+        answer(cx, socket, event, &json!({"users": users, "more": more, "server": self.config.instance}));
     }
 }
 
@@ -253,9 +247,7 @@ impl App for Chat {
         };
         if let Err(error) = result {
             self.refused += 1;
-            if let Some(number) = event.ack {
-                cx.ack(socket, number, &[json!({"error": error})], &[]);
-            }
+            answer(cx, socket, event, &json!({"error": error}));
         }
     }
 
@@ -370,6 +362,13 @@ fn take(history: &mut History, cx: &mut Io, said: Said, to: Option<&To>) -> Opti
     };
     history.keep(stamp, &sender, &id, json);
     Some(stamp)
+}
+
+/// Answers an event, if its client wants that.
+fn answer(cx: &mut Io, socket: SocketKey, event: &Event, answer: &impl Serialize) {
+    if let Some(number) = event.ack {
+        cx.ack(socket, number, &(answer,), &[]);
+    }
 }
 
 /// Every socket, named or not, but these.

@@ -115,6 +115,7 @@ struct Kept {
 }
 
 /// The last messages.
+#[derive(Default)]
 pub struct History {
     boot: String,
     limits: [usize; 2],
@@ -137,19 +138,7 @@ pub struct History {
 impl History {
     /// No messages yet.
     pub fn new(config: &Config) -> History {
-        History {
-            boot: String::new(),
-            limits: [config.history_messages, config.history_bytes],
-            messages: VecDeque::new(),
-            bytes: 0,
-            known: HashMap::new(),
-            hasher: RandomState::new(),
-            last: 0,
-            dropped: 0,
-            start: 0,
-            before: 0,
-            file: None,
-        }
+        History { limits: [config.history_messages, config.history_bytes], ..History::default() }
     }
 
     /// Goes on with the history in the file of `config`, or begins one that is called `boot`. What is wrong with the file is said in one
@@ -229,8 +218,11 @@ impl History {
     /// Writes what was kept since the last call. Called before anything of it leaves.
     pub fn commit(&mut self, now: Instant) {
         let Some(journal) = self.file.as_mut().filter(|journal| !journal.pending.is_empty()) else { return };
+        let pending = mem::take(&mut journal.pending);
+        journal.length += pending.len() as u64;
         journal.due.get_or_insert(now + SYNC_TIME);
-        let written = journal.append();
+        // If that fails half a line may be there.
+        let written = journal.file.as_mut().map_or(Ok(()), |file| file.write_all(&pending));
         journal.note(written);
     }
 
@@ -378,13 +370,6 @@ impl Journal {
     fn open(&mut self) -> io::Result<()> {
         self.file = Some(OpenOptions::new().append(true).open(&self.path)?);
         Ok(())
-    }
-
-    /// Appends what is pending. If that fails half a line may be there.
-    fn append(&mut self) -> io::Result<()> {
-        let pending = mem::take(&mut self.pending);
-        self.length += pending.len() as u64;
-        self.file.as_mut().map_or(Ok(()), |file| file.write_all(&pending))
     }
 
     /// Writes all that is kept into a new file, which then takes the place of the old one. If there is no room for it, but for

@@ -717,7 +717,7 @@ impl<A: App> Server<A> {
                 Speaks::WebSocket { .. } => self.io.engine.budget.used -= 1,
                 Speaks::Http { .. } => {}
                 #[cfg(feature = "redis")]
-                Speaks::Redis(_) => self.links.lost(id, cause, self.now),
+                Speaks::Redis(role) => self.links.lost(role, id, cause, self.now),
             }
             self.pump();
         }

@@ -24,7 +24,7 @@ const MAX_INPUT: usize = 16 * 1024 * 1024;
 const RESOLVE_TIME: Duration = Duration::from_secs(5);
 /// A link without a byte for this long is asked; Azure closes one after ten idle minutes.
 const QUIET: Duration = Duration::from_secs(15);
-/// How long the answer to a command may take; of the greeting, with connecting and TLS.
+/// How long a link that owes us an answer may be silent; of the greeting, with connecting and TLS.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// From the first retry to the slowest, which also follows a refusal: somebody has to change a password first.
 const RETRY: Duration = Duration::from_millis(100);
@@ -131,7 +131,6 @@ impl<T: Into<String>> From<T> for Failure {
 
 /// One link.
 pub struct Link {
-    role: Role,
     /// What is sent first: one command an entry, each with one answer.
     greeting: Vec<Vec<u8>>,
     state: State,
@@ -149,9 +148,8 @@ pub struct Link {
 
 impl Link {
     /// A link that is tried at `now` for the first time.
-    pub fn new(role: Role, greeting: Vec<Vec<u8>>, now: Instant) -> Link {
+    pub fn new(greeting: Vec<Vec<u8>>, now: Instant) -> Link {
         Link {
-            role,
             greeting,
             state: State::Down(now),
             addresses: Vec::new(),
@@ -177,8 +175,7 @@ impl Link {
         match (self.state, self.owed.front()) {
             (State::Down(at) | State::Resolving(at), _) => at,
             // Publications may come in for long before the answer does, and are signs of life.
-            (_, Some((at, _))) if self.role == Role::Subscribe => self.heard.max(*at) + ANSWER_TIME,
-            (_, Some((at, _))) => *at + ANSWER_TIME,
+            (_, Some((at, _))) => self.heard.max(*at) + ANSWER_TIME,
             (_, None) => self.heard + QUIET,
         }
     }

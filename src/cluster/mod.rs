@@ -70,7 +70,7 @@ pub enum Output {
 pub struct Request {
     uid: String,
     pub request_id: Option<String>,
-    /// See [`Cluster::handle`](super) in turn.rs for the numbers.
+    /// See `obey` in turn.rs for the numbers.
     #[serde(rename = "type")]
     pub kind: u8,
     /// To whom it applies.
@@ -92,17 +92,6 @@ pub struct Rooms {
     pub except: Vec<String>,
 }
 
-/// What has happened since the start.
-#[derive(Debug, Default)]
-pub struct Counters {
-    pub published: u64,
-    pub received: u64,
-    /// Not published, because Redis was away or too slow.
-    pub dropped: u64,
-    /// Publications of others that made no sense.
-    pub invalid: u64,
-}
-
 /// This server as a member of a cluster.
 pub struct Cluster {
     config: Config,
@@ -119,8 +108,13 @@ pub struct Cluster {
     /// Why, as it was last said.
     complaint: String,
     outputs: VecDeque<Output>,
-    counters: Counters,
-    invalid: Quiet,
+    published: u64,
+    received: u64,
+    /// Not published, because Redis was away or too slow.
+    dropped: u64,
+    /// Publications of others that made no sense.
+    invalid: u64,
+    complaints: Quiet,
 }
 
 impl Cluster {
@@ -137,13 +131,16 @@ impl Cluster {
             url,
             uid: uid.short(),
             namespaces,
-            links: [Link::new(Role::Publish, publish, now), Link::new(Role::Subscribe, subscribe, now)],
+            links: [Link::new(publish, now), Link::new(subscribe, now)],
             asked: Vec::new(),
             outage: Some((now, 0)),
             complaint: String::new(),
             outputs: VecDeque::new(),
-            counters: Counters::default(),
-            invalid: Quiet::default(),
+            published: 0,
+            received: 0,
+            dropped: 0,
+            invalid: 0,
+            complaints: Quiet::default(),
         }
     }
 
@@ -191,7 +188,7 @@ impl Cluster {
         let line = format!("{:?}: {why}", self.url);
         // Then there is silence until it is back: it may be away for hours. Only a wrong password is worth a second line.
         if self.outage.is_none() {
-            self.outage = Some((now, self.counters.dropped));
+            self.outage = Some((now, self.dropped));
             log::warn!("redis: lost {line}; the chat goes on here, alone");
             self.complaint = line;
         } else if self.complaint.is_empty() || refused && self.complaint != line {
@@ -213,15 +210,20 @@ impl Cluster {
                 return Some(bytes.len());
             }
         };
-        if !self.is_up() && self.links.iter().all(Link::is_up) {
-            self.up(now);
+        if self.links.iter().all(Link::is_up)
+            && let Some((since, dropped)) = self.outage.take()
+        {
+            let (time, dropped) = ((now - since).as_secs_f32(), self.dropped - dropped);
+            log::info!("redis: connected to {:?} after {time:.1} s; {dropped} publications were dropped", self.url);
+            self.complaint.clear();
+            self.presence.greet();
         }
         match reply {
             Reply::Message(channel, content) => self.message(&channel, &content, now),
             // The link itself is fine: memory is full, say, or this is a replica.
             Reply::Error(text) => {
-                self.counters.dropped += 1;
-                if let Some(more) = self.invalid.allow(now) {
+                self.dropped += 1;
+                if let Some(more) = self.complaints.allow(now) {
                     log::warn!("redis: {:?} refuses a publication: {text} ({more} more lines before)", self.url);
                 }
             }
@@ -232,16 +234,6 @@ impl Cluster {
 
     fn is_up(&self) -> bool {
         self.outage.is_none()
-    }
-
-    /// Both links are there.
-    fn up(&mut self, now: Instant) {
-        self.complaint.clear();
-        if let Some((since, dropped)) = self.outage.take() {
-            let (time, dropped) = ((now - since).as_secs_f32(), self.counters.dropped - dropped);
-            log::info!("redis: connected to {:?} after {time:.1} s; {dropped} publications were dropped", self.url);
-        }
-        self.presence.greet();
     }
 
     fn message(&mut self, channel: &[u8], content: &[u8], now: Instant) {
@@ -263,10 +255,10 @@ impl Cluster {
             },
             None => None,
         };
-        self.counters.received += 1;
+        self.received += 1;
         if result.is_none() {
-            self.counters.invalid += 1;
-            if let Some(more) = self.invalid.allow(now) {
+            self.invalid += 1;
+            if let Some(more) = self.complaints.allow(now) {
                 let channel = String::from_utf8_lossy(channel);
                 log::warn!(
                     "redis: a publication on {channel:?} makes no sense and is dropped ({more} more lines before)"
@@ -344,11 +336,11 @@ impl Cluster {
         let command = command(&["PUBLISH".as_bytes(), channel.as_bytes(), content]);
         // A little below what would end the connection.
         if !link.is_up() || link.unanswered() + command.len() > self.config.max_queue - 1024 {
-            self.counters.dropped += 1;
+            self.dropped += 1;
             return;
         }
         link.published(command.len(), now);
-        self.counters.published += 1;
+        self.published += 1;
         self.outputs.push_back(Output::Link(Role::Publish, Step::Send(command)));
     }
 
@@ -361,11 +353,11 @@ impl Cluster {
     /// What it tells of itself.
     pub fn metrics(&self, metrics: &mut Metrics) {
         metrics.gauge("redis_up", "Both connections to Redis are there.", f64::from(u8::from(self.is_up())));
-        metrics.counter("redis_published_total", "Publications sent.", self.counters.published);
-        metrics.counter("redis_received_total", "Publications received, own ones included.", self.counters.received);
+        metrics.counter("redis_published_total", "Publications sent.", self.published);
+        metrics.counter("redis_received_total", "Publications received, own ones included.", self.received);
         let help = "Publications not sent: Redis was away, or too slow.";
-        metrics.counter("redis_dropped_total", help, self.counters.dropped);
-        metrics.counter("redis_invalid_total", "Publications that made no sense.", self.counters.invalid);
+        metrics.counter("redis_dropped_total", help, self.dropped);
+        metrics.counter("redis_invalid_total", "Publications that made no sense.", self.invalid);
     }
 }
 

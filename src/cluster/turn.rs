@@ -60,16 +60,15 @@ impl Links {
     }
 
     /// A connection of a link is over; perhaps one that was given up.
-    pub fn lost(&mut self, id: ConnId, cause: Cause, now: Instant) {
-        for role in [Role::Publish, Role::Subscribe] {
-            if let Some(cluster) = self.cluster.as_mut().filter(|_| self.connections[role as usize] == Some(id)) {
-                self.connections[role as usize] = None;
-                let failure = match &cause {
-                    Cause::Error(error) => error.to_string().into(),
-                    _ => "the connection was closed".into(),
-                };
-                cluster.failed(role, failure, now);
-            }
+    pub fn lost(&mut self, role: Role, id: ConnId, cause: Cause, now: Instant) {
+        if let Some(cluster) = &mut self.cluster
+            && self.connections[role as usize].take_if(|own| *own == id).is_some()
+        {
+            let failure = match cause {
+                Cause::Error(error) => error.to_string().into(),
+                _ => "the connection was closed".into(),
+            };
+            cluster.failed(role, failure, now);
         }
     }
 
@@ -185,22 +184,19 @@ impl<A: App> Server<A> {
             Some(sid) => self.io.named(namespace, slice::from_ref(sid), &[]),
         };
         let rooms = room.as_ref().map_or(&rooms[..], slice::from_ref);
-        let mut answer = match kind {
+        let mut answer = json!({});
+        match kind {
             0 => {
                 let sockets: Vec<_> = members.iter().filter_map(|key| self.io.rooms_of(*key).first()).collect();
-                json!({"sockets": sockets})
+                answer["sockets"] = json!(sockets);
             }
-            1 => json!({"rooms": self.io.rooms(namespace)}),
+            1 => answer["rooms"] = json!(self.io.rooms(namespace)),
             2 | 3 => {
                 for (socket, room) in members.iter().flat_map(|socket| rooms.iter().map(move |room| (socket, room))) {
                     if *kind == 2 { self.io.join(*socket, room) } else { self.io.leave(*socket, room) }
                 }
-                json!({})
             }
-            4 => {
-                members.iter().for_each(|socket| self.io.end(*socket, *close));
-                json!({})
-            }
+            4 => members.iter().for_each(|socket| self.io.end(*socket, *close)),
             5 => {
                 let describe = |key: &SocketKey| {
                     let rooms = self.io.rooms_of(*key);
@@ -211,12 +207,12 @@ impl<A: App> Server<A> {
                     });
                     json!({"id": rooms.first(), "handshake": handshake, "rooms": rooms, "data": {}})
                 };
-                json!({"sockets": members.iter().map(describe).collect::<Vec<_>>()})
+                answer["sockets"] = members.iter().map(describe).collect();
             }
             // An event for the server itself: nobody here listens, but the caller waits for all.
-            6 => json!({"type": 6, "data": null}),
+            6 => answer = json!({"type": 6, "data": null}),
             _ => return,
-        };
+        }
         if let (Some(id), Some(cluster)) = (request_id, &mut self.links.cluster) {
             answer["requestId"] = Value::from(id.as_str());
             cluster.answer(namespace, &answer, self.now);

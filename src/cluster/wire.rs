@@ -16,9 +16,7 @@ use crate::socketio::packet::{self, Invalid};
 use bytes::Bytes;
 use rmpv::decode::read_value_ref_with_max_depth;
 use rmpv::{Value, ValueRef};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
-use std::fmt;
+use std::iter::Peekable;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Rooms and ids that one publication may name: more than a process has sockets are a mistake.
@@ -31,7 +29,7 @@ pub fn encode(uid: &str, publication: &Publication) -> Vec<u8> {
     let Publication { namespace, rooms, except, asker, json, attachments } = publication;
     let map = |entries: Vec<(&str, Value)>| Value::Map(entries.into_iter().map(|(key, to)| (key.into(), to)).collect());
     let names = |names: &[String]| Value::Array(names.iter().map(|name| name.as_str().into()).collect());
-    let data = value(json, attachments);
+    let data = value(&mut packet::tokens(json).peekable(), attachments);
     let content = match asker {
         Some(asker) => map(vec![("type", 9.into()), ("requestId", (**asker).into()), ("packet", data)]),
         None => {
@@ -45,66 +43,43 @@ pub fn encode(uid: &str, publication: &Publication) -> Vec<u8> {
     out
 }
 
-/// The entries of a JSON object as they came. MessagePack takes a key that comes twice, and of two the last counts there
-/// as well.
-struct Entries<'a>(Vec<(&'a RawValue, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Vec<(&'de RawValue, &'de RawValue)>;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object")
+/// The next value of JSON in the types of MessagePack, as the adapter for Node has them. MessagePack takes a key that comes
+/// twice, and of two the last counts there as well.
+fn value<'a>(json: &mut Peekable<impl Iterator<Item = &'a str>>, files: &[Bytes]) -> Value {
+    match json.next() {
+        Some("[") => {
+            let mut elements = Vec::new();
+            while json.next_if_eq(&"]").is_none() && json.peek().is_some() {
+                elements.push(value(json, files));
+                json.next_if_eq(&",");
             }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(entries)
+            Value::Array(elements)
+        }
+        Some("{") => {
+            let mut entries = Vec::new();
+            while json.next_if_eq(&"}").is_none() && json.peek().is_some() {
+                let key = value(json, files);
+                json.next_if_eq(&":");
+                entries.push((key, value(json, files)));
+                json.next_if_eq(&",");
+            }
+            let get = |name| entries.iter().rev().find(|(key, _)| key.as_str() == Some(name)).map(|(_, value)| value);
+            let number = get("num").filter(|_| get("_placeholder") == Some(&true.into())).and_then(Value::as_u64);
+            match number.and_then(|number| files.get(number as usize)) {
+                Some(file) => Value::Binary(file.to_vec()),
+                None => Value::Map(entries),
             }
         }
-        deserializer.deserialize_map(Collect).map(Entries)
-    }
-}
-
-/// JSON in the types of MessagePack, as the adapter for Node has them.
-fn value(json: &str, files: &[Bytes]) -> Value {
-    match json.as_bytes().first() {
-        Some(b'"') => {
-            let raw = <&RawValue>::deserialize(&mut serde_json::Deserializer::from_str(json));
-            raw.ok().and_then(packet::string).unwrap_or_default().as_ref().into()
-        }
-        Some(b'[') => {
-            let elements = packet::elements(json).unwrap_or_default();
-            Value::Array(elements.iter().map(|element| value(element.get(), files)).collect())
-        }
-        Some(b'{') => {
-            let Entries(entries) = serde_json::from_str(json).unwrap_or(Entries(Vec::new()));
-            if let Some(file) = placeholder(&entries).and_then(|index| files.get(index)) {
-                return Value::Binary(file.to_vec());
-            }
-            Value::Map(entries.iter().map(|(key, to)| (value(key.get(), files), value(to.get(), files))).collect())
-        }
-        Some(b't') => true.into(),
-        Some(b'f') => false.into(),
-        Some(b'n') | None => Value::Nil,
+        Some("true") => true.into(),
+        Some("false") => false.into(),
+        Some("null") | None => Value::Nil,
+        Some(text) if text.starts_with('"') => packet::unquote(text).unwrap_or_default().as_ref().into(),
         // 1e400 is Infinity in JavaScript.
-        Some(_) => match json.parse().unwrap_or(f64::NAN) {
+        Some(number) => match number.parse().unwrap_or(f64::NAN) {
             number if number.fract() == 0.0 && number.abs() < i64::MAX as f64 => (number as i64).into(),
             number => number.into(),
         },
     }
-}
-
-/// The number of the attachment that an object stands for.
-fn placeholder(entries: &[(&RawValue, &RawValue)]) -> Option<usize> {
-    let get = |name: &str| entries.iter().rev().find(|(key, _)| packet::string(key).is_some_and(|key| key == name));
-    get("_placeholder").filter(|(_, value)| value.get() == "true")?;
-    get("num")?.1.get().parse().ok()
 }
 
 /// Reads a broadcast and the uid of the server that it comes from: of the first kind, or `{uid, requestId, type: 7, packet,

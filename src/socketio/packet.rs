@@ -151,7 +151,7 @@ fn starts_with(json: &str, any: &[char]) -> bool {
 
 /// Cuts JSON into brackets, colons, commas, strings and other values, without judging it: text that is no JSON
 /// falls into pieces as well.
-fn tokens(json: &str) -> impl Iterator<Item = &str> {
+pub fn tokens(json: &str) -> impl Iterator<Item = &str> {
     let mut rest = json;
     std::iter::from_fn(move || {
         rest = rest.trim_ascii_start();
@@ -201,7 +201,8 @@ pub fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     unquote(raw.get())
 }
 
-fn unquote(json: &str) -> Option<Cow<'_, str>> {
+/// The same of JSON that may be anything.
+pub fn unquote(json: &str) -> Option<Cow<'_, str>> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
     if !inner.contains('\\') {
         return Some(inner.into());
