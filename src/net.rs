@@ -548,7 +548,7 @@ impl<P: Default> Net<P> {
         let over = after > self.config.soft_queue;
         if !blocked {
             self.stalls.clear(id, &mut connection.stall);
-        } else if over != connection.soft || !over && after < before || connection.stall.at().is_none() {
+        } else if over != connection.soft || !over && after < before || connection.stall.is_none() {
             let time = if over { self.config.soft_time } else { self.config.write_timeout };
             self.stalls.set(id, &mut connection.stall, now + time);
         }

@@ -7,29 +7,21 @@
 use bytes::Bytes;
 use std::{iter, mem};
 
-/// End of a chain.
-const NONE: u32 = u32::MAX;
 /// An empty pool larger than this gives its memory back: 40 bytes each.
 const KEEP: usize = 32 * 1024;
 
 /// One first-in, first-out queue, with its entries in a [`Pool`]. Who drops one that may not be empty calls
 /// [`Pool::clear`] first, or the entries stay.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Queue {
-    first: u32,
-    last: u32,
+    first: Option<u32>,
+    last: Option<u32>,
     bytes: usize,
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        Queue { first: NONE, last: NONE, bytes: 0 }
-    }
 }
 
 impl Queue {
     pub fn is_empty(&self) -> bool {
-        self.first == NONE
+        self.first.is_none()
     }
 
     /// Bytes in all entries together.
@@ -39,18 +31,13 @@ impl Queue {
 }
 
 /// The entries of many queues: the bytes, and the index of the next.
+#[derive(Default)]
 pub struct Pool {
-    entries: Vec<(Bytes, u32)>,
+    entries: Vec<(Bytes, Option<u32>)>,
     /// First of the unused entries.
-    free: u32,
+    free: Option<u32>,
     used: usize,
     bytes: usize,
-}
-
-impl Default for Pool {
-    fn default() -> Self {
-        Pool { entries: Vec::new(), free: NONE, used: 0, bytes: 0 }
-    }
 }
 
 impl Pool {
@@ -72,18 +59,18 @@ impl Pool {
         queue.bytes += bytes.len();
         self.bytes += bytes.len();
         let index = match self.free {
-            NONE => {
-                self.entries.push((bytes, NONE));
+            None => {
+                self.entries.push((bytes, None));
                 u32::try_from(self.entries.len() - 1).expect("queued bytes are limited far below 2^32 entries")
             }
-            index => {
-                self.free = mem::replace(&mut self.entries[index as usize], (bytes, NONE)).1;
+            Some(index) => {
+                self.free = mem::replace(&mut self.entries[index as usize], (bytes, None)).1;
                 index
             }
         };
-        match mem::replace(&mut queue.last, index) {
-            NONE => queue.first = index,
-            last => self.entries[last as usize].1 = index,
+        match queue.last.replace(index) {
+            None => queue.first = Some(index),
+            Some(last) => self.entries[last as usize].1 = Some(index),
         }
         self.used += 1;
     }
@@ -92,7 +79,7 @@ impl Pool {
     pub fn iter(&self, queue: &Queue) -> impl Iterator<Item = &Bytes> {
         let mut next = queue.first;
         iter::from_fn(move || {
-            let (bytes, following) = self.entries.get(next as usize)?;
+            let (bytes, following) = &self.entries[next? as usize];
             next = *following;
             Some(bytes)
         })
@@ -100,21 +87,19 @@ impl Pool {
 
     /// The oldest entry of `queue`.
     pub fn front(&self, queue: &Queue) -> Option<&Bytes> {
-        self.entries.get(queue.first as usize).map(|(bytes, _)| bytes)
+        queue.first.map(|index| &self.entries[index as usize].0)
     }
 
     /// Takes the oldest entry out of `queue`.
     pub fn pop(&mut self, queue: &mut Queue) -> Option<Bytes> {
-        let index = queue.first;
-        let (bytes, next) = self.entries.get_mut(index as usize)?;
+        let index = queue.first?;
+        let (bytes, next) = &mut self.entries[index as usize];
         queue.first = mem::replace(next, self.free);
-        if queue.first == NONE {
-            queue.last = NONE;
-        }
+        queue.last = queue.last.filter(|_| queue.first.is_some());
         let bytes = mem::take(bytes);
         queue.bytes -= bytes.len();
         self.bytes -= bytes.len();
-        self.free = index;
+        self.free = Some(index);
         self.used -= 1;
         if self.used == 0 && self.entries.len() > KEEP {
             *self = Pool::default();

@@ -585,7 +585,7 @@ impl<A: App> Server<A> {
     /// One step of WebSocket; `None` if the bytes have to wait.
     fn websocket(&mut self, id: ConnId, bytes: &[u8]) -> Option<usize> {
         let connection = self.net.get_mut(id)?;
-        let timed = connection.phase.at().is_some();
+        let timed = connection.phase.is_some();
         let Speaks::WebSocket { session, incoming } = &mut connection.protocol else { return None };
         let session = *session;
         match incoming.next(bytes, &self.config) {
@@ -747,7 +747,7 @@ impl<A: App> Server<A> {
             Speaks::Http { exchange: None, .. } if connection.input.is_empty() => {
                 if connection.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) {
                     self.hit(Limit::TlsTime, id);
-                } else if connection.half_open.at().is_some() {
+                } else if connection.half_open.is_some() {
                     self.hit(Limit::HeadTime, id);
                 }
                 self.net.doom(id);

@@ -6,15 +6,7 @@
 use std::{collections::BTreeSet, time::Instant};
 
 /// When a key is due, as its owner remembers it; `None` while no timer runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Deadline(Option<Instant>);
-
-impl Deadline {
-    /// The time that was set.
-    pub fn at(self) -> Option<Instant> {
-        self.0
-    }
-}
+pub type Deadline = Option<Instant>;
 
 /// The deadlines of all keys of one kind.
 pub struct Timers<K> {
@@ -30,16 +22,16 @@ impl<K: Copy + Ord> Default for Timers<K> {
 impl<K: Copy + Ord> Timers<K> {
     /// Makes `key` due at `at`, instead of when it was due before.
     pub fn set(&mut self, key: K, deadline: &mut Deadline, at: Instant) {
-        if deadline.0 != Some(at) {
+        if *deadline != Some(at) {
             self.clear(key, deadline);
             self.set.insert((at, key));
-            deadline.0 = Some(at);
+            *deadline = Some(at);
         }
     }
 
     /// Stops the timer of `key`, if it runs.
     pub fn clear(&mut self, key: K, deadline: &mut Deadline) {
-        if let Some(at) = deadline.0.take() {
+        if let Some(at) = deadline.take() {
             self.set.remove(&(at, key));
         }
     }

@@ -62,23 +62,15 @@ pub fn accept(head: &Head) -> Result<Bytes, Response> {
 /// Writes the head of an unfragmented frame right-aligned into `room`, where the payload may follow; returns
 /// where it starts.
 pub fn frame_head(opcode: Opcode, length: usize, room: &mut [u8; MAX_HEAD]) -> usize {
-    let first = 0x80 | opcode as u8;
-    match length {
-        0..=125 => {
-            room[8..].copy_from_slice(&[first, length as u8]);
-            8
-        }
-        126..=0xffff => {
-            room[6..8].copy_from_slice(&[first, 126]);
-            room[8..].copy_from_slice(&(length as u16).to_be_bytes());
-            6
-        }
-        _ => {
-            room[..2].copy_from_slice(&[first, 127]);
-            room[2..].copy_from_slice(&(length as u64).to_be_bytes());
-            0
-        }
-    }
+    let (start, mark) = match length {
+        0..=125 => (8, length as u8),
+        126..=0xffff => (6, 126),
+        _ => (0, 127),
+    };
+    // All eight bytes of the length: what is not needed of them lies before the start, or under the mark.
+    room[2..].copy_from_slice(&(length as u64).to_be_bytes());
+    room[start..start + 2].copy_from_slice(&[0x80 | opcode as u8, mark]);
+    start
 }
 
 /// A whole frame.
@@ -175,12 +167,7 @@ impl Incoming {
         if head.rsv1 || head.rsv2 || head.rsv3 {
             return Err(protocol("a reserved bit is set"));
         }
-        let minimal = match length {
-            0..=125 => 6,
-            126..=0xffff => 8,
-            _ => 14,
-        };
-        if head_length != minimal || length > i64::MAX as u64 {
+        if head_length != head.len(length) || length > i64::MAX as u64 {
             return Err(protocol("a length is not in its shortest form"));
         }
         let (bytes, fragments) = self.0.as_ref().map_or((0, 0), |open| (open.bytes.len(), open.fragments));

@@ -361,7 +361,7 @@ impl Engine {
             return Err(Refusal::BadRequest);
         }
         let jsonp = match jsonp.map_err(|_| Refusal::BadRequest)?.as_deref() {
-            Some(number) => Some(v3::callback(number).ok_or(Refusal::BadRequest)?),
+            Some(number) => Some(v3::digits(number).ok_or(Refusal::BadRequest)?),
             None => None,
         };
         let poll = Poll { conn, jsonp, gzip: head.accepts_gzip() };

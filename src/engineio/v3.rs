@@ -127,13 +127,8 @@ fn escape(json: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// The number of a JSONP callback, which stands in the answer and so must be digits.
-pub fn callback(number: &str) -> Option<u32> {
-    digits(number)
-}
-
-/// A number without sign, which `parse` alone would take.
-fn digits<T: FromStr>(text: &str) -> Option<T> {
+/// A number without sign, which `parse` alone would take. That of a JSONP callback stands in the answer.
+pub fn digits<T: FromStr>(text: &str) -> Option<T> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 

@@ -384,7 +384,7 @@ impl Io {
         let of_namespace =
             |key: &&SocketKey| self.sockets.get(**key).is_some_and(|socket| Some(socket.namespace) == namespace);
         let mut socket = client.sockets.iter().find(of_namespace).copied();
-        if ahead > burst && matches!(packet.kind, Kind::Event | Kind::BinaryEvent) && socket.is_some() {
+        if ahead > burst && packet.kind == Kind::Event && socket.is_some() {
             self.engine.hit(Limit::Events, id);
             if packet.id.is_some() {
                 let refused = r#"[{"error":"too many events"}]"#;
@@ -406,7 +406,7 @@ impl Io {
             (Kind::Connect, Some(0), Some(_)) if self.engine.is_old(id) => {}
             (Kind::Connect | Kind::ConnectError, ..) => return Err(Invalid("a packet that makes no sense now")),
             // Later, packets for a socket that is gone are no error.
-            (_, _, None) if client.deadline.at().is_some() => return Err(Invalid("a packet before CONNECT")),
+            (_, _, None) if client.deadline.is_some() => return Err(Invalid("a packet before CONNECT")),
             (Kind::Disconnect, _, Some(socket)) => {
                 client.sockets.retain(|key| *key != socket);
                 self.remove(socket, Reason::Left);
@@ -445,7 +445,7 @@ impl Io {
         &mut self, socket: SocketKey, packet: &Packet, attachments: &[Bytes], app: &mut impl App,
     ) -> Result<(), Invalid> {
         let elements = packet::elements(packet.data)?;
-        if let Kind::Event | Kind::BinaryEvent = packet.kind {
+        if packet.kind == Kind::Event {
             let (name, args) = elements.split_first().ok_or(Invalid("an event without a name"))?;
             let name = &*packet::event_name(name)?;
             app.event(self, socket, &Event { name, args, attachments, ack: packet.id });
@@ -820,7 +820,6 @@ fn reply(engine: &mut Engine, session: SessionId, kind: Kind, namespace: &str, n
 fn encode(
     kind: Kind, namespace: &str, number: Option<u64>, attachments: &[Bytes], write: impl FnOnce(&mut Vec<u8>),
 ) -> Vec<Encoded> {
-    let kind = if attachments.is_empty() { kind } else { kind.binary() };
     let head = Encoded::text(|out| {
         packet::write_head(out, kind, attachments.len(), namespace, number);
         write(out);

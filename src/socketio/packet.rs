@@ -23,34 +23,18 @@ const RESERVED: [&str; 6] =
 /// Above this, numbers in JavaScript are not exact, and an answer would carry another id than the question.
 const MAX_ACK: u64 = (1 << 53) - 1;
 
-/// The type of a packet.
+/// The type of a packet. Events and acks with attachments have digits of their own: 3 more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Asks for a socket in a namespace, or grants it.
     Connect = 0,
     /// Gives a socket up.
     Disconnect = 1,
-    /// An event.
     Event = 2,
     /// The answer to an event.
     Ack = 3,
     /// No socket.
     ConnectError = 4,
-    /// An event with attachments.
-    BinaryEvent = 5,
-    /// An answer with attachments.
-    BinaryAck = 6,
-}
-
-impl Kind {
-    /// The same with attachments.
-    pub fn binary(self) -> Kind {
-        match self {
-            Kind::Event => Kind::BinaryEvent,
-            Kind::Ack => Kind::BinaryAck,
-            other => other,
-        }
-    }
 }
 
 /// A packet, borrowed from the message it came in.
@@ -74,19 +58,19 @@ pub struct Invalid(pub &'static str);
 
 /// Reads a packet. What it returns is wholly checked, but for the placeholders of attachments.
 pub fn decode<'a>(text: &'a str, config: &Config) -> Result<Packet<'a>, Invalid> {
-    let kind = match text.as_bytes().first() {
-        Some(b'0') => Kind::Connect,
-        Some(b'1') => Kind::Disconnect,
-        Some(b'2') => Kind::Event,
-        Some(b'3') => Kind::Ack,
-        Some(b'4') => Kind::ConnectError,
-        Some(b'5') => Kind::BinaryEvent,
-        Some(b'6') => Kind::BinaryAck,
+    let (kind, binary) = match text.as_bytes().first() {
+        Some(b'0') => (Kind::Connect, false),
+        Some(b'1') => (Kind::Disconnect, false),
+        Some(b'2') => (Kind::Event, false),
+        Some(b'3') => (Kind::Ack, false),
+        Some(b'4') => (Kind::ConnectError, false),
+        Some(b'5') => (Kind::Event, true),
+        Some(b'6') => (Kind::Ack, true),
         _ => return Err(Invalid("a packet of unknown type")),
     };
     let mut rest = &text[1..];
     let mut attachments = 0;
-    if matches!(kind, Kind::BinaryEvent | Kind::BinaryAck) {
+    if binary {
         let (number, tail) = split_digits(rest);
         rest = tail.strip_prefix('-').ok_or(Invalid("the number of attachments is missing"))?;
         let number = number.parse().ok().filter(|number| *number <= config.max_attachments);
@@ -105,9 +89,18 @@ pub fn decode<'a>(text: &'a str, config: &Config) -> Result<Packet<'a>, Invalid>
         _ => return Err(Invalid("an ack id that is no exact number")),
     };
     check_depth(data, config.max_depth)?;
-    check_shape(kind, data)?;
-    if id.is_none() && matches!(kind, Kind::Ack | Kind::BinaryAck) {
-        return Err(Invalid("an answer to nothing"));
+    let fits = match kind {
+        Kind::Event => {
+            event_name(elements(data)?.first().ok_or(Invalid("an event without a name"))?)?;
+            true
+        }
+        Kind::Ack => id.is_some() && elements(data).is_ok(),
+        Kind::Connect => data.is_empty() || starts_with(data, &['{']),
+        Kind::ConnectError => starts_with(data, &['{', '"']),
+        Kind::Disconnect => data.is_empty(),
+    };
+    if !fits {
+        return Err(Invalid("data that this type of packet does not have, or an answer to nothing"));
     }
     Ok(Packet { kind, namespace, id, attachments, data })
 }
@@ -128,21 +121,6 @@ fn check_depth(json: &str, limit: usize) -> Result<(), Invalid> {
         }
     }
     Ok(())
-}
-
-/// Checks that this is JSON of the shape that `kind` asks for.
-fn check_shape(kind: Kind, data: &str) -> Result<(), Invalid> {
-    let fits = match kind {
-        Kind::Event | Kind::BinaryEvent => {
-            event_name(elements(data)?.first().ok_or(Invalid("an event without a name"))?)?;
-            true
-        }
-        Kind::Ack | Kind::BinaryAck => elements(data).is_ok(),
-        Kind::Connect => data.is_empty() || starts_with(data, &['{']),
-        Kind::ConnectError => starts_with(data, &['{', '"']),
-        Kind::Disconnect => data.is_empty(),
-    };
-    if fits { Ok(()) } else { Err(Invalid("data that this type of packet does not have")) }
 }
 
 fn starts_with(json: &str, any: &[char]) -> bool {
@@ -273,9 +251,9 @@ pub fn placeholders(data: &str, attachments: usize) -> Result<(), Invalid> {
 /// Writes all of a packet that comes before its JSON.
 pub fn write_head(out: &mut Vec<u8>, kind: Kind, attachments: usize, namespace: &str, id: Option<u64>) {
     let fine = "writing to memory does not fail";
-    out.push(b'0' + kind as u8);
-    if matches!(kind, Kind::BinaryEvent | Kind::BinaryAck) {
-        write!(out, "{attachments}-").expect(fine);
+    match attachments {
+        0 => out.push(b'0' + kind as u8),
+        _ => write!(out, "{}{attachments}-", kind as u8 + 3).expect(fine),
     }
     if namespace != "/" {
         write!(out, "{namespace},").expect(fine);

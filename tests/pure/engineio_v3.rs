@@ -304,11 +304,11 @@ fn jsonp_out() {
 
 #[test]
 fn callbacks_are_digits() {
-    assert_eq!(v3::callback("0"), Some(0));
-    assert_eq!(v3::callback("42"), Some(42));
-    assert_eq!(v3::callback("4294967295"), Some(u32::MAX));
+    assert_eq!(v3::digits::<u32>("0"), Some(0));
+    assert_eq!(v3::digits::<u32>("42"), Some(42));
+    assert_eq!(v3::digits::<u32>("4294967295"), Some(u32::MAX));
     for bad in ["", "+1", "-1", "1a", " 1", "4294967296", "٣", "0];alert(1)//", "1.0"] {
-        assert_eq!(v3::callback(bad), None, "{bad:?}");
+        assert_eq!(v3::digits::<u32>(bad), None, "{bad:?}");
     }
 }
 

@@ -54,17 +54,17 @@ fn examples_of_protocol_5() {
     let data = "[\"baz\",{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":1}]";
     assert_eq!(
         decode(&format!("52-/admin,{data}")),
-        Ok(Packet { kind: Kind::BinaryEvent, namespace: "/admin", id: None, attachments: 2, data })
+        Ok(Packet { kind: Kind::Event, namespace: "/admin", id: None, attachments: 2, data })
     );
     let data = "[\"project:delete\",{\"_placeholder\":true,\"num\":0}]";
     assert_eq!(
         decode(&format!("51-/admin,456{data}")),
-        Ok(Packet { kind: Kind::BinaryEvent, namespace: "/admin", id: Some(456), attachments: 1, data })
+        Ok(Packet { kind: Kind::Event, namespace: "/admin", id: Some(456), attachments: 1, data })
     );
     let data = "[{\"_placeholder\":true,\"num\":0}]";
     assert_eq!(
         decode(&format!("61-/admin,456{data}")),
-        Ok(Packet { kind: Kind::BinaryAck, namespace: "/admin", id: Some(456), attachments: 1, data })
+        Ok(Packet { kind: Kind::Ack, namespace: "/admin", id: Some(456), attachments: 1, data })
     );
 }
 
@@ -354,7 +354,7 @@ fn heads_out() {
     assert_eq!(head(Kind::Event, 0, "/", Some(12)), "4212");
     assert_eq!(head(Kind::Ack, 0, "/admin", Some(13)), "43/admin,13");
     assert_eq!(head(Kind::ConnectError, 0, "/", None), "44");
-    assert_eq!(head(Kind::BinaryEvent, 2, "/", None), "452-");
-    assert_eq!(head(Kind::BinaryEvent, 1, "/admin", Some(456)), "451-/admin,456");
-    assert_eq!(head(Kind::BinaryAck, 2, "/", Some(789)), "462-789");
+    assert_eq!(head(Kind::Event, 2, "/", None), "452-");
+    assert_eq!(head(Kind::Event, 1, "/admin", Some(456)), "451-/admin,456");
+    assert_eq!(head(Kind::Ack, 2, "/", Some(789)), "462-789");
 }

@@ -17,7 +17,7 @@ fn due_in_order() {
     assert_eq!((timers.next(), timers.len(), timers.is_empty()), (None, 0, true));
     for (key, millis) in [(0, 30), (1, 10), (2, 20), (3, 10)] {
         timers.set(key, &mut deadlines[key as usize], at(millis));
-        assert_eq!(deadlines[key as usize].at(), Some(at(millis)));
+        assert_eq!(deadlines[key as usize], Some(at(millis)));
     }
     assert_eq!((timers.next(), timers.len(), timers.is_empty()), (Some(at(10)), 4, false));
     assert_eq!(timers.pop_due(at(9)), None);
@@ -37,7 +37,7 @@ fn set_twice_is_due_once() {
     let mut deadline = Deadline::default();
     for millis in [10, 30, 30, 20] {
         timers.set(1, &mut deadline, at(millis));
-        assert_eq!((timers.len(), timers.next(), deadline.at()), (1, Some(at(millis)), Some(at(millis))));
+        assert_eq!((timers.len(), timers.next(), deadline), (1, Some(at(millis)), Some(at(millis))));
     }
     assert_eq!(timers.pop_due(at(99)), Some((at(20), 1)));
     assert_eq!(timers.pop_due(at(99)), None);
@@ -52,13 +52,13 @@ fn cleared() {
     timers.set(2, &mut two, at(10));
     timers.clear(1, &mut one);
     timers.clear(1, &mut one);
-    assert_eq!((one.at(), timers.len()), (None, 1));
+    assert_eq!((one, timers.len()), (None, 1));
     assert_eq!(timers.pop_due(at(10)), Some((at(10), 2)));
     // The owner learns of it, and a clear after that takes nothing from others.
     let mut three = Deadline::default();
     timers.set(3, &mut three, at(10));
     timers.clear(2, &mut two);
-    assert_eq!((two.at(), timers.len(), timers.next()), (None, 1, Some(at(10))));
+    assert_eq!((two, timers.len(), timers.next()), (None, 1, Some(at(10))));
     // After that it can be set again, also for a time that has passed.
     timers.set(2, &mut two, at(5));
     assert_eq!(timers.pop_due(at(10)), Some((at(5), 2)));

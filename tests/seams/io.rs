@@ -12,7 +12,7 @@ impl Io {
         assert!(self.late.is_empty(), "the turn is not settled");
         let mut sockets = 0;
         for (session, client) in &self.clients {
-            let waits = client.deadline.at().is_some();
+            let waits = client.deadline.is_some();
             assert!(waits || client.partial.is_none(), "R7: a packet may stay partial for ever");
             assert!(!waits || client.sockets.is_empty() || client.partial.is_some(), "it was told to connect");
             for key in &client.sockets {
@@ -21,7 +21,7 @@ impl Io {
             }
         }
         let held = self.sockets.iter().filter_map(|(_, socket)| socket.held.as_ref());
-        let held = held.inspect(|held| assert!(held.deadline.at().is_some(), "a socket is held for ever")).count();
+        let held = held.inspect(|held| assert!(held.deadline.is_some(), "a socket is held for ever")).count();
         assert_eq!(held, self.held.len());
         assert_eq!(sockets + held, self.sockets.len(), "a socket has no client");
         let recoverable = self.sockets.iter().filter(|(_, socket)| socket.secret.is_some()).count();
@@ -34,7 +34,7 @@ impl Io {
             let socket = self.sockets.get(*key).expect("a member of a room is there");
             assert!(socket.namespace == *namespace && socket.rooms.contains(room));
         }
-        let timed = self.clients.values().filter(|client| client.deadline.at().is_some()).count();
+        let timed = self.clients.values().filter(|client| client.deadline.is_some()).count();
         assert_eq!(self.timers.len(), timed, "a timer has no owner");
         let acks: usize = self.sockets.iter().map(|(_, socket)| socket.acks.len()).sum();
         assert_eq!(acks, self.ack_timers.len(), "an ack of a dead socket");

@@ -44,9 +44,9 @@ impl<P: Default> Net<P> {
                 let told = wire.blocked || connection.unread || wire.reset;
                 assert!(connection.outbox.is_empty() || told, "R3: nobody will wake {id:?} to write");
             }
-            let limited = connection.phase.at().is_some() || connection.stall.at().is_some();
+            let limited = connection.phase.is_some() || connection.stall.is_some();
             assert!(limited || kept(&connection.protocol), "R7: {id:?} may stay for ever");
-            let waits = connection.stall.at().is_some();
+            let waits = connection.stall.is_some();
             assert!(connection.outbox.is_empty() || waits, "R3: the outbox of {id:?} is forgotten");
             let closes = !connection.is_open() || connection.unread;
             assert!(!connection.ended || closes, "{id:?} has ended, and is not closed");
@@ -57,7 +57,7 @@ impl<P: Default> Net<P> {
         }
         assert_eq!(entries, self.pool.len(), "an entry of an outbox has no owner");
         let count = |deadline: fn(&Connection<P>) -> Deadline| {
-            self.connections.iter().filter(|(_, connection)| deadline(connection).at().is_some()).count()
+            self.connections.iter().filter(|(_, connection)| deadline(connection).is_some()).count()
         };
         assert_eq!(self.phases.len(), count(|connection| connection.phase), "a phase timer has no owner");
         let half_open = self.half_open.len();

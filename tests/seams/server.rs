@@ -45,7 +45,7 @@ impl<A: App> Server<A> {
                     assert!(self.io.engine.carries(id, *session), "{id:?} carries nothing");
                     let connection = self.net.get(id).expect("it lives");
                     let half = incoming.in_message() || !connection.input.is_empty();
-                    let timed = connection.phase.at().is_some();
+                    let timed = connection.phase.is_some();
                     assert!(timed == half || connection.unread || self.is_paused(id), "the deadline of half a message");
                 }
                 // The scripted world has no cluster.
