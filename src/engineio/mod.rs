@@ -94,7 +94,6 @@ impl Reason {
 pub enum Event {
     /// It is there; messages can be sent.
     Opened(SessionId),
-    /// The client sent a message.
     Message(SessionId, Data),
     /// It has ended: the last event of its id.
     Closed(SessionId, Reason),
@@ -103,7 +102,6 @@ pub enum Event {
 /// What is to be done with a connection.
 #[derive(Debug)]
 pub enum Output {
-    /// Answer its request.
     Answer(ConnId, Response),
     /// Send a ready WebSocket frame.
     Frame(ConnId, Bytes),
@@ -138,33 +136,27 @@ impl Payload {
 
     /// Whether it is made of these packets: the same allocations, so no byte is compared.
     fn is_of(&self, packets: &[Bytes], client: &Client, jsonp: Option<u32>) -> bool {
-        let equal = self
-            .packets
-            .iter()
-            .map(|packet| packet.as_ptr_range())
-            .eq(packets.iter().map(|packet| packet.as_ptr_range()));
-        self.kind == (client.version, client.base64, jsonp) && equal
+        let same = |(one, other): (&Bytes, &Bytes)| one.as_ptr_range() == other.as_ptr_range();
+        let equal = self.packets.len() == packets.len() && self.packets.iter().zip(packets).all(same);
+        equal && self.kind == (client.version, client.base64, jsonp)
     }
 
-    fn response(&self) -> Response {
-        Response::new(200).header("Cache-Control", "no-store").body(self.content_type, self.body.clone())
-    }
-
-    /// The same, compressed where that pays.
-    fn compressed(&mut self, deflate: &mut Option<Deflate>) -> Response {
-        if self.body.len() <= GZIP_FROM {
-            return self.response();
+    /// An answer with it, compressed where that is welcome and pays.
+    fn response(&mut self, deflate: Option<&mut Option<Deflate>>) -> Response {
+        let response = Response::new(200).header("Cache-Control", "no-store");
+        match deflate.filter(|_| self.body.len() > GZIP_FROM) {
+            None => response.body(self.content_type, self.body.clone()),
+            Some(deflate) => {
+                let body = self.gzip.get_or_insert_with(|| gzip(deflate, &self.body)).clone();
+                response.header("Content-Encoding", "gzip").body(self.content_type, body)
+            }
         }
-        let body = self.gzip.get_or_insert_with(|| gzip(deflate, &self.body)).clone();
-        let response = Response::new(200).header("Cache-Control", "no-store").header("Content-Encoding", "gzip");
-        response.body(self.content_type, body)
     }
 }
 
 /// What `server` does after it has shown a request head to [`Engine::request`].
 #[derive(Debug)]
 pub enum Next {
-    /// Answers at once.
     Answer(Response),
     /// Waits for an [`Output`]; the connection belongs to the session meanwhile.
     Wait(SessionId),
@@ -347,23 +339,17 @@ impl Engine {
             Some("websocket") if self.config.transports.websocket => true,
             _ => return Err(Refusal::UnknownTransport),
         };
-        let session = match sid.map_err(|_| Refusal::UnknownSid)?.as_deref() {
-            Some(sid) => {
-                let id = Id::parse(sid).and_then(|sid| self.sids.get(&sid).copied());
-                Some(id.ok_or(Refusal::UnknownSid)?)
-            }
-            None => None,
-        };
+        let known = |sid: &str| self.sids.get(&Id::parse(sid)?).copied();
+        let session = sid.map_err(|_| Refusal::UnknownSid)?;
+        let session = session.map(|sid| known(&sid).ok_or(Refusal::UnknownSid)).transpose()?;
         if !matches!(head.method, Method::Get | Method::Post) || session.is_none() && head.method != Method::Get {
             return Err(Refusal::BadMethod);
         }
         if websocket != ws::is_upgrade(head) || websocket && head.method != Method::Get {
             return Err(Refusal::BadRequest);
         }
-        let jsonp = match jsonp.map_err(|_| Refusal::BadRequest)?.as_deref() {
-            Some(number) => Some(v3::digits(number).ok_or(Refusal::BadRequest)?),
-            None => None,
-        };
+        let jsonp = jsonp.map_err(|_| Refusal::BadRequest)?;
+        let jsonp = jsonp.map(|number| v3::digits(&number).ok_or(Refusal::BadRequest)).transpose()?;
         let poll = Poll { conn, jsonp, gzip: head.accepts_gzip() };
         let Some(id) = session else {
             let base64 = jsonp.is_some() || base64.is_ok_and(|value| value.as_deref() == Some("1"));
@@ -402,22 +388,22 @@ impl Engine {
             }
             return Ok(Next::WebSocket(id, response));
         }
-        if head.method == Method::Get {
-            let parked = self.with(id, |session, turn| session.poll(poll, turn));
-            return if parked == Some(true) { Ok(Next::Wait(id)) } else { Err(Refusal::BadRequest) };
-        }
+        let post = head.method == Method::Post;
         match head.framing {
-            Framing::Length(0) if head.header("Content-Length").is_none() => {
+            Framing::Length(0) if post && head.header("Content-Length").is_none() => {
                 return Ok(Next::Answer(Response::new(411)));
             }
-            Framing::Length(length) if length > self.config.max_payload as u64 => {
+            Framing::Length(length) if post && length > self.config.max_payload as u64 => {
                 self.hit(Limit::Payload, id);
                 return Ok(Next::Answer(Response::new(413).close()));
             }
             _ => {}
         }
-        let wanted = self.with(id, |session, turn| session.post(conn, turn));
-        if wanted == Some(true) { Ok(Next::Body(id)) } else { Err(Refusal::BadRequest) }
+        match self.with(id, |session, turn| if post { session.post(conn, turn) } else { session.poll(poll, turn) }) {
+            Some(true) if post => Ok(Next::Body(id)),
+            Some(true) => Ok(Next::Wait(id)),
+            _ => Err(Refusal::BadRequest),
+        }
     }
 
     /// A new session, on either transport.
@@ -461,7 +447,7 @@ impl Engine {
             }
             None => {
                 turn.out.events.push_back(Event::Opened(id));
-                Ok(Next::Answer(Payload::new(&[open], &client, poll.jsonp).response()))
+                Ok(Next::Answer(Payload::new(&[open], &client, poll.jsonp).response(None)))
             }
         })
         .expect("the session was inserted just now")
@@ -483,7 +469,7 @@ impl Engine {
         let packets = if jsonp { v3::jsonp_body(&body).and_then(decode) } else { decode(body) };
         let response = match packets {
             Ok(packets) if packets.len() <= most => {
-                self.with(id, |session, turn| session.posted(packets, turn));
+                self.with(id, |session, turn| session.posted(Some(packets), turn));
                 // The type is the reference's; an iframe of an old client wants it so.
                 Response::new(200).header("Cache-Control", "no-store").body("text/html", "ok")
             }
@@ -494,10 +480,7 @@ impl Engine {
                 };
                 log::debug!("a payload cannot be read: {why}");
                 self.hit(limit, id);
-                self.with(id, |session, turn| {
-                    session.posted(Vec::new(), turn);
-                    session.end(Reason::ParseError, turn);
-                });
+                self.with(id, |session, turn| session.posted(None, turn));
                 Refusal::BadRequest.response(false)
             }
         };
@@ -515,10 +498,7 @@ impl Engine {
         if decoded.is_err() {
             self.hit(Limit::Packet, id);
         }
-        self.with(id, |session, turn| match decoded {
-            Ok(packet) => session.frame(conn, packet, turn),
-            Err(packet::Invalid(_)) => session.broken(conn, turn),
-        });
+        self.with(id, |session, turn| session.frame(conn, decoded.ok(), turn));
     }
 
     /// A connection that was given to session `id` is no more.
@@ -582,7 +562,7 @@ impl Engine {
             let Some((Some(poll), client)) = found else { continue };
             let same = last.take_if(|last| last.is_of(&packets, &client, poll.jsonp));
             let payload = last.insert(same.unwrap_or_else(|| Payload::new(&packets, &client, poll.jsonp)));
-            let response = if poll.gzip { payload.compressed(&mut self.deflate) } else { payload.response() };
+            let response = payload.response(poll.gzip.then_some(&mut self.deflate));
             self.out.outputs.push_back(Output::Answer(poll.conn, response));
         }
         // Transitions list no session anew while the list is walked: a GET that is answered is not parked.

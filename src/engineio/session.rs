@@ -237,9 +237,10 @@ impl Session {
         true
     }
 
-    /// The packets of a POST, in order; nothing that follows the end of the session counts.
-    pub fn posted(&mut self, packets: Vec<Packet>, turn: &mut Turn) {
+    /// The packets of a POST, in order, if it could be read; nothing that follows the end of the session counts.
+    pub fn posted(&mut self, packets: Option<Vec<Packet>>, turn: &mut Turn) {
         self.post = None;
+        let Some(packets) = packets else { return self.end(Reason::ParseError, turn) };
         for packet in packets {
             if self.ended() {
                 return;
@@ -258,15 +259,16 @@ impl Session {
         may
     }
 
-    /// A packet that came in a WebSocket frame, on whatever connection.
-    pub fn frame(&mut self, conn: ConnId, packet: Packet, turn: &mut Turn) {
-        if self.phase == Phase::Opening {
+    /// A packet that came in a WebSocket frame, on whatever connection; `None` if it could not be read.
+    pub fn frame(&mut self, conn: ConnId, packet: Option<Packet>, turn: &mut Turn) {
+        if self.phase == Phase::Opening && packet.is_some() {
             self.opened(turn);
         }
         match (self.probe.as_mut().filter(|probe| probe.conn == conn), packet) {
-            (None, packet) if self.websocket == Some(conn) => self.packet(packet, turn),
+            (None, Some(packet)) if self.websocket == Some(conn) => self.packet(packet, turn),
+            (None, None) if self.websocket == Some(conn) => self.end(Reason::ParseError, turn),
             (None, _) => turn.out.outputs.push_back(Output::Close(conn)),
-            (Some(probe), Packet::Ping(text)) if &*text == "probe" && !probe.answered => {
+            (Some(probe), Some(Packet::Ping(text))) if &*text == "probe" && !probe.answered => {
                 probe.answered = true;
                 turn.out.outputs.push_back(Output::Frame(conn, packet::PONG_PROBE_FRAME));
                 // With something to carry it is answered at the end of the turn.
@@ -275,7 +277,7 @@ impl Session {
                 }
             }
             // From here on everything goes over the WebSocket, first of all what polling has not carried.
-            (Some(probe), Packet::Upgrade) if probe.answered => {
+            (Some(probe), Some(Packet::Upgrade)) if probe.answered => {
                 self.answer_noop(turn.out);
                 (self.websocket, self.probe) = (Some(conn), None);
                 self.send_queue(turn.out);
@@ -386,7 +388,7 @@ impl Session {
     /// Ends the parked GET with a noop.
     fn answer_noop(&mut self, out: &mut Out) {
         if let Some(poll) = self.poll.take() {
-            let response = Payload::new(&[packet::NOOP], &self.client, poll.jsonp).response();
+            let response = Payload::new(&[packet::NOOP], &self.client, poll.jsonp).response(None);
             out.outputs.push_back(Output::Answer(poll.conn, response));
         }
     }
@@ -394,14 +396,6 @@ impl Session {
     /// The probe has failed; polling goes on as if it had never been.
     fn drop_probe(&mut self, out: &mut Out) {
         out.outputs.extend(self.probe.take().map(|probe| Output::Close(probe.conn)));
-    }
-
-    /// What came on a WebSocket is not the protocol: of a probe only that ends, else the session.
-    pub fn broken(&mut self, conn: ConnId, turn: &mut Turn) {
-        match self.websocket {
-            Some(own) if own == conn => self.end(Reason::ParseError, turn),
-            _ => self.drop_probe(turn.out),
-        }
     }
 
     /// A connection that belonged to this session is no more. A GET that is cancelled ends the session, a
