@@ -111,7 +111,7 @@ impl Chat {
         }
         let raw = text_of(event, |name| name.chars().count() <= self.config.max_name)?;
         // Who could not be recovered, and is back under the same name before the grace was over, was never away.
-        let back = cx.predecessor(socket).filter(|old| {
+        let back = cx.socket(socket).and_then(|socket| socket.predecessor).filter(|old| {
             self.users.get(old).is_some_and(|user| user.here && packet::string(&user.name) == packet::string(raw))
         });
         let tag = match back.and_then(|old| self.users.remove(&old)) {
@@ -354,7 +354,7 @@ fn take(history: &mut History, cx: &mut Io, said: Said, to: Option<&To>) -> Opti
         return Some(stamp);
     }
     let n = if to.is_some() { history.number() } else { history.number_before()? };
-    let stamp = Stamp { n, time: said.time.unwrap_or(cx.time()) };
+    let stamp = Stamp { n, time: said.time.unwrap_or(cx.time) };
     let said = Said { n: Some(n), id: Some(id.as_ref().into()), time: Some(stamp.time), ..said };
     let json = match to {
         Some(to) => object(cx.broadcast(to, "new message", &(said,), &[])),

@@ -89,9 +89,7 @@ pub fn close_frame(code: u16, reason: &str) -> Bytes {
 /// What a whole frame has brought.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A text message.
     Text(Text),
-    /// A binary message.
     Binary(Bytes),
     /// A ping is answered with this frame.
     Reply(Bytes),
@@ -106,7 +104,6 @@ pub enum Event {
 pub struct Failure {
     /// See RFC 6455 section 7.4.1.
     pub code: u16,
-    /// In a few words.
     pub reason: &'static str,
 }
 

@@ -44,7 +44,7 @@ impl Links {
         };
         let trust = trust.transpose().map_err(|why| io::Error::other(format!("--redis-ca {why}")))?;
         let cluster = config.redis.clone().map(|url| {
-            let ids = [engine.fresh_id(), engine.fresh_id()];
+            let ids = [engine.ids.fresh(), engine.ids.fresh()];
             Box::new(Cluster::new(config.clone(), url, namespaces, ids, engine.now))
         });
         Ok(Links { cluster, trust, connections: [None; 2], found: mpsc::channel() })

@@ -214,7 +214,7 @@ pub struct Engine {
     sids: HashMap<Id, SessionId>,
     timers: Timers<SessionId>,
     pub out: Out,
-    ids: Ids,
+    pub ids: Ids,
     /// The time of the turn.
     pub now: Instant,
     /// Made for the first client that accepts gzip.
@@ -245,11 +245,6 @@ impl Engine {
             now,
             deflate: None,
         }
-    }
-
-    /// A fresh id, for sockets and whatever else must not be guessed.
-    pub fn fresh_id(&mut self) -> Id {
-        self.ids.fresh()
     }
 
     /// Whether there is no session.

@@ -36,9 +36,7 @@ pub enum Version {
 /// What a message carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data {
-    /// Text.
     Text(Text),
-    /// Bytes.
     Binary(Bytes),
 }
 
@@ -53,7 +51,6 @@ pub enum Packet {
     Ping(Text),
     /// `3`, the answer to a ping.
     Pong(Text),
-    /// `4`
     Message(Data),
     /// `5`: the WebSocket takes over.
     Upgrade,

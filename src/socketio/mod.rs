@@ -194,12 +194,15 @@ enum Late {
     NoAnswer(SocketKey, u64),
 }
 
-struct Socket {
-    id: Id,
+/// A client in a namespace.
+pub struct Socket {
+    /// As its client knows it.
+    pub id: Id,
     /// The last one, if the socket is held.
     session: SessionId,
     held: Option<Box<Held>>,
-    namespace: usize,
+    /// Index into [`App::namespaces`].
+    pub namespace: usize,
     /// The number of the next event that asks for an answer.
     next_ack: u64,
     /// Answers we wait for, by number.
@@ -209,8 +212,8 @@ struct Socket {
     secret: Option<Id>,
     /// The offset when it connected: what a client has seen that has had no event yet.
     since: u64,
-    /// The socket that its client had before and could not recover.
-    predecessor: Option<SocketKey>,
+    /// The socket that its client had before and could not recover. It may be gone by now.
+    pub predecessor: Option<SocketKey>,
 }
 
 /// The connection of a socket broke: it hears nothing, but it is kept, with all that is said meanwhile.
@@ -475,10 +478,9 @@ impl Io {
     fn connect(&mut self, session: SessionId, namespace: usize, auth: Option<&RawValue>, app: &mut impl App) {
         let Some(engineio::Client { sid, recovers, .. }) = self.engine.client(session) else { return };
         let name = self.namespaces[namespace];
-        let presented = recovery::presented(auth).filter(|presented| {
-            let known = self.sockets.get(presented.key);
-            let owned = known.is_some_and(|known| known.secret == Some(presented.secret));
-            recovers && owned && known.is_some_and(|known| known.namespace == namespace)
+        let presented = recovery::presented(auth).filter(|Presented { key, secret, .. }| {
+            let owns = |known: &Socket| known.secret == Some(*secret) && known.namespace == namespace;
+            recovers && self.sockets.get(*key).is_some_and(owns)
         });
         if let Some(presented) = &presented
             && self.recover(session, presented)
@@ -675,19 +677,9 @@ impl Io {
         bytes
     }
 
-    /// The namespace of a socket, as an index into [`App::namespaces`].
-    pub fn namespace(&self, socket: SocketKey) -> Option<usize> {
-        Some(self.sockets.get(socket)?.namespace)
-    }
-
-    /// The id of a socket, as its client knows it.
-    pub fn id(&self, socket: SocketKey) -> Option<Id> {
-        Some(self.sockets.get(socket)?.id)
-    }
-
-    /// The socket that the client of this one had before and could not recover. It may be gone by now.
-    pub fn predecessor(&self, socket: SocketKey) -> Option<SocketKey> {
-        self.sockets.get(socket)?.predecessor
+    /// A socket that is connected or held.
+    pub fn socket(&self, key: SocketKey) -> Option<&Socket> {
+        self.sockets.get(key)
     }
 
     /// Sends an event to one socket.
@@ -734,14 +726,9 @@ impl Io {
         self.engine.now
     }
 
-    /// The same in milliseconds since 1970.
-    pub fn time(&self) -> u64 {
-        self.time
-    }
-
     /// A fresh id that nobody can guess.
     pub fn fresh_id(&mut self) -> Id {
-        self.engine.fresh_id()
+        self.engine.ids.fresh()
     }
 
     /// Sends an event to everybody `to` names. Returns its packet: the bytes that are kept for recovery, if any are, and
@@ -752,11 +739,11 @@ impl Io {
         if self.config.redis.is_some() && !to.local {
             // What stands before the JSON has no bracket.
             let packet = String::from_utf8_lossy(messages[0].data());
-            let ids = to.except.iter().filter_map(|key| self.id(*key));
+            let except = to.except.iter().filter_map(|key| self.socket(*key));
             self.publications.push_back(Publication {
                 namespace: namespace.to_owned(),
                 rooms: to.rooms.iter().map(|room| (*room).to_owned()).collect(),
-                except: ids.map(|id| id.to_string()).collect(),
+                except: except.map(|socket| socket.id.to_string()).collect(),
                 asker: None,
                 json: packet[packet.find('[').unwrap_or(packet.len())..].to_owned(),
                 attachments: attachments.to_vec(),

@@ -37,10 +37,13 @@ pub enum Kind {
     ConnectError = 4,
 }
 
+/// By their digits.
+const KINDS: [Kind; 7] =
+    [Kind::Connect, Kind::Disconnect, Kind::Event, Kind::Ack, Kind::ConnectError, Kind::Event, Kind::Ack];
+
 /// A packet, borrowed from the message it came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {
-    /// Its type.
     pub kind: Kind,
     /// Its namespace, without the query that older clients append.
     pub namespace: &'a str,
@@ -58,19 +61,11 @@ pub struct Invalid(pub &'static str);
 
 /// Reads a packet. What it returns is wholly checked, but for the placeholders of attachments.
 pub fn decode<'a>(text: &'a str, config: &Config) -> Result<Packet<'a>, Invalid> {
-    let (kind, binary) = match text.as_bytes().first() {
-        Some(b'0') => (Kind::Connect, false),
-        Some(b'1') => (Kind::Disconnect, false),
-        Some(b'2') => (Kind::Event, false),
-        Some(b'3') => (Kind::Ack, false),
-        Some(b'4') => (Kind::ConnectError, false),
-        Some(b'5') => (Kind::Event, true),
-        Some(b'6') => (Kind::Ack, true),
-        _ => return Err(Invalid("a packet of unknown type")),
-    };
+    let digit = text.bytes().next().map_or(usize::MAX, |first| usize::from(first.wrapping_sub(b'0')));
+    let kind = *KINDS.get(digit).ok_or(Invalid("a packet of unknown type"))?;
     let mut rest = &text[1..];
     let mut attachments = 0;
-    if binary {
+    if digit > Kind::ConnectError as usize {
         let (number, tail) = split_digits(rest);
         rest = tail.strip_prefix('-').ok_or(Invalid("the number of attachments is missing"))?;
         let number = number.parse().ok().filter(|number| *number <= config.max_attachments);
@@ -150,13 +145,12 @@ pub fn tokens(json: &str) -> impl Iterator<Item = &str> {
 /// Where the string that `bytes` begin with ends: after the first quote without a backslash that counts.
 fn string_end(bytes: &[u8]) -> usize {
     let mut escaped = false;
-    let mut inner = bytes.iter().skip(1);
-    let length = inner.position(|byte| {
+    let ends = |byte: &u8| {
         let quote = *byte == b'"' && !escaped;
         escaped = *byte == b'\\' && !escaped;
         quote
-    });
-    length.map_or(bytes.len(), |length| length + 2)
+    };
+    bytes[1..].iter().position(ends).map_or(bytes.len(), |length| length + 2)
 }
 
 /// The elements of a JSON array, as they came.

@@ -70,7 +70,7 @@ impl App for Conformance {
     }
 
     fn event(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) {
-        let namespace = cx.namespace(socket).expect("who emits an event is connected");
+        let namespace = cx.socket(socket).expect("who emits an event is connected").namespace;
         match (event.name, namespace) {
             ("message", 0) => cx.emit(socket, "message-back", &event.args, event.attachments),
             ("message-with-ack", 0) => {
@@ -90,7 +90,7 @@ impl App for Conformance {
     }
 
     fn acknowledged(&mut self, cx: &mut Io, socket: SocketKey, number: u64, answer: Option<&Event>) {
-        cx.namespace(socket).expect("who owes an answer is connected");
+        cx.socket(socket).expect("who owes an answer is connected");
         match answer {
             Some(answer) => cx.emit(socket, "answer", &answer.args, answer.attachments),
             None => cx.emit(socket, "no-answer", &(number,), &[]),

@@ -26,7 +26,7 @@ impl App for Echo {
     }
 
     fn connected(&mut self, cx: &mut Io, socket: SocketKey, _: Option<&RawValue>) {
-        let id = cx.id(socket).expect("it has come just now").to_string();
+        let id = cx.socket(socket).expect("it has come just now").id.to_string();
         cx.emit(socket, "id", &(id,), &[]);
     }
 
