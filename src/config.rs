@@ -1,13 +1,14 @@
 //! Every option: its name, environment variable, default and reason, in one table.
 //!
-//! The table below makes the fields of [`Config`], their defaults, the flags and the text of `--help`. A flag
-//! (`--ping-interval 25s`) wins over the environment (`SALON_PING_INTERVAL`), the environment over the default.
-//! `--check` shows what came of it, and what looks wrong.
+//! The table below makes the fields of [`Config`], their defaults, the flags and the text of `--help`. The field
+//! `ping_interval` is the flag `--ping-interval`; that wins over the environment (`SALON_PING_INTERVAL`, or what the table
+//! names instead), the environment over the default. `--check` shows what came of it, and what looks wrong.
 //! Everything a peer can grow has its limit here (rule R7).
 
 use bytesize::ByteSize;
 use log::LevelFilter;
-use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::ops::RangeInclusive;
+use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, path::PathBuf, sync::LazyLock, time::Duration};
 pub use url::RedisUrl;
 
 /// Header fields a head may have at most, whatever the option says: room for them is on the stack.
@@ -18,16 +19,16 @@ const GIGABYTE: usize = 1 << 30;
 
 /// One option, as `--help` shows it.
 pub struct Opt {
-    pub flag: &'static str,
+    pub flag: String,
     /// Variables, separated by spaces; the first that is set counts.
-    pub env: &'static str,
+    pub env: String,
     pub default: &'static str,
     pub help: &'static str,
     set: fn(&mut Config, &str) -> Result<(), String>,
 }
 
 macro_rules! options {
-    ($($field:ident: $type:ty = $flag:literal, $env:literal, $default:literal, $parse:expr, $help:literal;)*) => {
+    ($($field:ident $([$env:literal])?: $type:ty = $default:literal, $parse:expr, $help:literal;)*) => {
         /// All settings of the server; the table in the source says what each is.
         #[derive(Clone, Debug)]
         pub struct Config {
@@ -44,116 +45,107 @@ macro_rules! options {
         }
 
         /// All options, in the order of `--help`.
-        pub const OPTIONS: &[Opt] = &[$(Opt {
-            flag: $flag,
-            env: $env,
+        pub static OPTIONS: LazyLock<Vec<Opt>> = LazyLock::new(|| vec![$(Opt {
+            flag: stringify!($field).replace('_', "-"),
+            env: match concat!($($env)?) {
+                "" => format!("SALON_{}", stringify!($field).to_uppercase()),
+                env => env.to_owned(),
+            },
             default: $default,
             help: $help,
             set: |config, text| $parse(text).map(|value| config.$field = value),
-        },)*];
+        },)*]);
     };
 }
 
 options! {
-    port: u16 = "port", "HTTP_PLATFORM_PORT ASPNETCORE_PORT PORT", "3000", port,
+    port ["HTTP_PLATFORM_PORT ASPNETCORE_PORT PORT"]: u16 = "3000", port,
         "TCP port; 0 means any free one. The first two variables come from IIS";
-    host: Option<IpAddr> = "host", "HOST", "*", host,
+    host ["HOST"]: Option<IpAddr> = "*", host,
         "IP address to listen on; * means all of both versions (if IIS gave the port: 127.0.0.1)";
-    tls_cert: Option<String> = "tls-cert", "SALON_TLS_CERT", "none", optional(tls_file),
+    tls_cert: Option<String> = "none", optional(tls_file),
         "PEM file with the certificate (and those that lead to its authority): HTTPS and WSS on --port. Reread on SIGHUP";
-    tls_key: Option<String> = "tls-key", "SALON_TLS_KEY", "none", optional(tls_file), "PEM file with the key of --tls-cert";
-    redirect_http: Option<u16> = "redirect-http", "SALON_REDIRECT_HTTP", "none", optional(port),
+    tls_key: Option<String> = "none", optional(tls_file), "PEM file with the key of --tls-cert";
+    redirect_http: Option<u16> = "none", optional(port),
         "second port, without TLS, that sends browsers to https:// on --port";
-    base: String = "base", "SALON_BASE", "/", base, "path below which everything is served, as an IIS virtual application";
-    trust_proxy: bool = "trust-proxy", "SALON_TRUST_PROXY", "no", yes,
+    base: String = "/", base, "path below which everything is served, as an IIS virtual application";
+    trust_proxy: bool = "no", yes,
         "believe X-Forwarded-For, -Host, -Proto and their kin: yes or no (under IIS and on Azure: yes)";
-    origins: Origins = "origins", "SALON_ORIGINS", "same", origins,
+    origins: Origins = "same", origins,
         "origins whose pages may connect besides our own: a list, or * for all (then without cookies)";
-    transports: Transports = "transports", "SALON_TRANSPORTS", "polling,websocket", transports,
-        "what clients may use";
-    max_websockets: Option<usize> = "max-websockets", "SALON_MAX_WEBSOCKETS WEBSOCKET_CONCURRENT_REQUEST_LIMIT", "none", budget,
+    transports: Transports = "polling,websocket", transports, "what clients may use";
+    max_websockets ["SALON_MAX_WEBSOCKETS WEBSOCKET_CONCURRENT_REQUEST_LIMIT"]: Option<usize> = "none", budget,
         "WebSockets that the platform allows at one time; who comes later stays on polling. The second variable is Azure's";
-    old_clients: bool = "old-clients", "SALON_OLD_CLIENTS", "yes", yes,
-        "serve EIO=2 and EIO=3, the protocols of Socket.IO 1.x and 2.x: yes or no";
-    recovery: Recovery = "recovery", "SALON_RECOVERY", "auto", recovery,
+    old_clients: bool = "yes", yes, "serve EIO=2 and EIO=3, the protocols of Socket.IO 1.x and 2.x: yes or no";
+    recovery: Recovery = "auto", recovery,
         "connection state recovery: auto (JavaScript clients and those with ?recovery=1), always or off";
-    recovery_time: Duration = "recovery-time", "SALON_RECOVERY_TIME", "2m", time(1),
-        "how long after a broken connection a client can go on where it was";
-    recovery_packets: usize = "recovery-packets", "SALON_RECOVERY_PACKETS", "10000", number(1..=GIGABYTE),
-        "packets kept for clients that come back";
-    recovery_bytes: usize = "recovery-bytes", "SALON_RECOVERY_BYTES", "2MiB", number(1..=GIGABYTE),
+    recovery_time: Duration = "2m", time(1), "how long after a broken connection a client can go on where it was";
+    recovery_packets: usize = "10000", number(1..=GIGABYTE), "packets kept for clients that come back";
+    recovery_bytes: usize = "2MiB", number(1..=GIGABYTE),
         "bytes of packets kept for clients that come back: half of --max-queue, so that they can be sent at once";
-    leave_grace: Duration = "leave-grace", "SALON_LEAVE_GRACE", "5s", time(0),
+    leave_grace: Duration = "5s", time(0),
         "how long a broken connection is no goodbye; 0: user left is announced at once";
-    history: Option<PathBuf> = "history", "SALON_HISTORY", "none", optional(|path| Ok(path.into())),
-        "file in which messages outlive the process";
-    history_messages: usize = "history-messages", "SALON_HISTORY_MESSAGES", "200", number(0..=GIGABYTE),
+    history: Option<PathBuf> = "none", optional(|path| Ok(path.into())), "file in which messages outlive the process";
+    history_messages: usize = "200", number(0..=GIGABYTE),
         "messages kept for who comes later, or sends one twice; 0: none";
-    history_bytes: usize = "history-bytes", "SALON_HISTORY_BYTES", "512KiB", number(1..=GIGABYTE),
-        "bytes of messages kept for that";
-    metrics_token: Option<String> = "metrics-token", "SALON_METRICS_TOKEN", "none", optional(token),
+    history_bytes: usize = "512KiB", number(1..=GIGABYTE), "bytes of messages kept for that";
+    metrics_token: Option<String> = "none", optional(token),
         "who sends it as a bearer token may read /metrics; without one, only programs of this machine";
-    redis: Option<RedisUrl> = "redis", "REDIS_URL", "none", optional(redis),
+    redis ["REDIS_URL"]: Option<RedisUrl> = "none", optional(redis),
         "share the chat through this Redis: redis://user:password@host:port/db, or rediss:// for TLS";
-    redis_ca: Option<String> = "redis-ca", "SALON_REDIS_CA", "none", optional(|path| Ok(path.to_owned())),
+    redis_ca: Option<String> = "none", optional(|path| Ok(path.to_owned())),
         "PEM file of the authorities to trust for rediss://; without one, those that browsers trust";
-    redis_prefix: String = "redis-prefix", "SALON_REDIS_PREFIX", "socket.io", word,
-        "how the names of channels begin: `key` of the adapter for Node";
-    presence_beat: Duration = "presence-beat", "SALON_PRESENCE_BEAT", "10s", time(1),
+    redis_prefix: String = "socket.io", word, "how the names of channels begin: `key` of the adapter for Node";
+    presence_beat: Duration = "10s", time(1),
         "how often a node with users tells the others how many; after three times without, it is forgotten";
-    instance: String = "instance", "SALON_INSTANCE", "auto", word,
-        "the name of this node in log lines and among the others; auto makes one up";
-    drain: Duration = "drain", "SALON_DRAIN", "3s", time(0),
+    instance: String = "auto", word, "the name of this node in log lines and among the others; auto makes one up";
+    drain: Duration = "3s", time(0),
         "over how long a stopping server sends its clients away; Azure kills after 5 s. 0: all at once";
-    log: LevelFilter = "log", "SALON_LOG", "info", level, "off, error, warn, info, debug or trace";
-    ping_interval: Duration = "ping-interval", "SALON_PING_INTERVAL", "25s", time(1), "from one heartbeat to the next";
-    ping_timeout: Duration = "ping-timeout", "SALON_PING_TIMEOUT", "20s", time(1), "how long its answer may take";
-    upgrade_timeout: Duration = "upgrade-timeout", "SALON_UPGRADE_TIMEOUT", "10s", time(1),
-        "how long a WebSocket may take to replace polling";
-    connect_timeout: Duration = "connect-timeout", "SALON_CONNECT_TIMEOUT", "45s", time(1),
-        "how long a session may go without a namespace";
-    head_timeout: Duration = "head-timeout", "SALON_HEAD_TIMEOUT", "10s", time(1),
+    log: LevelFilter = "info", level, "off, error, warn, info, debug or trace";
+    ping_interval: Duration = "25s", time(1), "from one heartbeat to the next";
+    ping_timeout: Duration = "20s", time(1), "how long its answer may take";
+    upgrade_timeout: Duration = "10s", time(1), "how long a WebSocket may take to replace polling";
+    connect_timeout: Duration = "45s", time(1), "how long a session may go without a namespace";
+    head_timeout: Duration = "10s", time(1),
         "how long a request head may take from its first byte, or a new connection to send one";
-    body_timeout: Duration = "body-timeout", "SALON_BODY_TIMEOUT", "60s", time(1),
+    body_timeout: Duration = "60s", time(1),
         "how long a request body may take: a megabyte over a bad mobile connection";
-    idle_timeout: Duration = "idle-timeout", "SALON_IDLE_TIMEOUT", "75s", time(1),
+    idle_timeout: Duration = "75s", time(1),
         "how long a connection is kept for the next request: a little longer than the 60 s of common proxies";
-    message_timeout: Duration = "message-timeout", "SALON_MESSAGE_TIMEOUT", "60s", time(1),
+    message_timeout: Duration = "60s", time(1),
         "how long the rest of a WebSocket message, or the attachments of a packet, may take";
-    write_timeout: Duration = "write-timeout", "SALON_WRITE_TIMEOUT", "60s", time(1),
+    write_timeout: Duration = "60s", time(1),
         "how long a client may take nothing of what is queued for it: long enough for a tunnel";
-    max_name: usize = "max-name", "SALON_MAX_NAME", "64", number(1..=GIGABYTE), "longest user name, in Unicode scalar values";
-    max_text: usize = "max-text", "SALON_MAX_TEXT", "16KiB", number(1..=GIGABYTE), "longest text, in bytes of UTF-8";
-    max_payload: usize = "max-payload", "SALON_MAX_PAYLOAD", "1000000", number(1..=GIGABYTE),
-        "largest message, and largest request body";
-    max_connections: usize = "max-connections", "SALON_MAX_CONNECTIONS", "15000", number(1..=GIGABYTE),
+    max_name: usize = "64", number(1..=GIGABYTE), "longest user name, in Unicode scalar values";
+    max_text: usize = "16KiB", number(1..=GIGABYTE), "longest text, in bytes of UTF-8";
+    max_payload: usize = "1000000", number(1..=GIGABYTE), "largest message, and largest request body";
+    max_connections: usize = "15000", number(1..=GIGABYTE),
         "TCP connections at one time, and sessions: below the usual 20,000 descriptors";
-    max_per_address: usize = "max-per-address", "SALON_MAX_PER_ADDRESS", "1000", number(1..=GIGABYTE),
+    max_per_address: usize = "1000", number(1..=GIGABYTE),
         "connections, and sessions, of one address (IPv6: of one /64): a class of 200 behind one NAT address has 600. Programs of this machine are exempt without --trust-proxy";
-    max_half_open: usize = "max-half-open", "SALON_MAX_HALF_OPEN", "1000", number(1..=GIGABYTE),
+    max_half_open: usize = "1000", number(1..=GIGABYTE),
         "connections that have sent no whole request head: beyond it the oldest is closed, so that the silent keep nobody out";
-    max_queued: usize = "max-queued", "SALON_MAX_QUEUED", "64MiB", number(1..=GIGABYTE),
+    max_queued: usize = "64MiB", number(1..=GIGABYTE),
         "bytes queued for all clients together, shared ones counted for each, above which new sessions get 503: a quarter of a small host's memory";
-    max_queue: usize = "max-queue", "SALON_MAX_QUEUE", "4MiB", number(1..=GIGABYTE),
+    max_queue: usize = "4MiB", number(1..=GIGABYTE),
         "bytes queued for one client at which it is dropped; a sender with half of them is not read";
-    soft_queue: usize = "soft-queue", "SALON_SOFT_QUEUE", "1MiB", number(1..=GIGABYTE),
+    soft_queue: usize = "1MiB", number(1..=GIGABYTE),
         "bytes queued for one client for --soft-time at which it is dropped: it will not catch up";
-    soft_time: Duration = "soft-time", "SALON_SOFT_TIME", "20s", time(1), "see --soft-queue";
-    max_head: usize = "max-head", "SALON_MAX_HEAD", "16KiB", number(1..=GIGABYTE), "largest request head; many cookies stay below";
-    max_headers: usize = "max-headers", "SALON_MAX_HEADERS", "64", number(1..=MAX_HEADERS),
+    soft_time: Duration = "20s", time(1), "see --soft-queue";
+    max_head: usize = "16KiB", number(1..=GIGABYTE), "largest request head; many cookies stay below";
+    max_headers: usize = "64", number(1..=MAX_HEADERS),
         "header fields of a request, 64 at most: browsers behind two proxies send about 40";
-    max_packets: usize = "max-packets", "SALON_MAX_PACKETS", "2000", number(1..=GIGABYTE),
+    max_packets: usize = "2000", number(1..=GIGABYTE),
         "packets of one payload: many more than what a client gathers while it waits for its turn";
-    max_fragments: usize = "max-fragments", "SALON_MAX_FRAGMENTS", "128", number(1..=GIGABYTE),
+    max_fragments: usize = "128", number(1..=GIGABYTE),
         "frames of a WebSocket message: clients send one, proxies cut some dozens";
-    max_attachments: usize = "max-attachments", "SALON_MAX_ATTACHMENTS", "10", number(1..=GIGABYTE),
-        "binary attachments of a packet, as in the reference";
-    max_depth: usize = "max-depth", "SALON_MAX_DEPTH", "64", number(1..=128), "nesting of JSON, 128 at most: the stack is finite";
-    max_acks: usize = "max-acks", "SALON_MAX_ACKS", "100", number(1..=GIGABYTE), "answers that one socket may owe us";
-    max_rooms: usize = "max-rooms", "SALON_MAX_ROOMS", "1000", number(1..=GIGABYTE), "rooms that one socket may be in";
-    event_rate: usize = "event-rate", "SALON_EVENT_RATE", "200", number(1..=1_000_000),
+    max_attachments: usize = "10", number(1..=GIGABYTE), "binary attachments of a packet, as in the reference";
+    max_depth: usize = "64", number(1..=128), "nesting of JSON, 128 at most: the stack is finite";
+    max_acks: usize = "100", number(1..=GIGABYTE), "answers that one socket may owe us";
+    max_rooms: usize = "1000", number(1..=GIGABYTE), "rooms that one socket may be in";
+    event_rate: usize = "200", number(1..=1_000_000),
         "events a second of one session, in the long run; no human comes near";
-    event_burst: usize = "event-burst", "SALON_EVENT_BURST", "5000", number(1..=1_000_000),
+    event_burst: usize = "5000", number(1..=1_000_000),
         "events of one session at once, above which they are refused; above twice that the session is closed";
 }
 
@@ -228,18 +220,18 @@ impl Config {
                         None if ["yes", "no"].contains(&option.default) && parser.values().is_err() => "yes".into(),
                         None => parser.value().map_err(|error| error.to_string())?,
                     };
-                    flags.insert(option.flag, value);
+                    flags.insert(&option.flag, value);
                 }
                 other => return Err(other.unexpected().to_string()),
             }
         }
         let on_azure = env("WEBSITE_SITE_NAME").is_some();
         let (mut settings, mut unusable) = (Vec::new(), Vec::new());
-        for option in OPTIONS {
+        for option in OPTIONS.iter() {
             // A variable that is set to nothing counts as not set: deployment templates do that.
             let set = |name: &&str| env(name).is_some_and(|value| !value.is_empty());
             let variable = option.env.split(' ').find(set);
-            let (source, value) = match (flags.remove(option.flag), variable) {
+            let (source, value) = match (flags.remove(&option.flag), variable) {
                 (Some(value), _) => (format!("--{}", option.flag), value),
                 (None, Some(variable)) => (variable.to_owned(), env(variable).unwrap_or_default()),
                 (None, None) if option.flag == "host" && self.iis => ("IIS".to_owned(), "127.0.0.1".into()),
@@ -252,13 +244,13 @@ impl Config {
             let text = match value.to_str() {
                 Some(text) => text.trim(),
                 None if option.flag == "history" => {
-                    settings.push(Setting { flag: option.flag, value: value.to_string_lossy().into(), source });
+                    settings.push(Setting { flag: &option.flag, value: value.to_string_lossy().into(), source });
                     self.history = Some(value.into());
                     continue;
                 }
                 None => return Err(format!("{source}: not UTF-8")),
             };
-            let secret = ["redis", "metrics-token"].contains(&option.flag) && source != "default";
+            let secret = ["redis", "metrics-token"].contains(&&*option.flag) && source != "default";
             // The default is not set anew: an example of the tests has others.
             if source != "default" {
                 // What is wrong with a secret is said without showing it.
@@ -267,7 +259,7 @@ impl Config {
                 unusable.extend(set.err().map(|expected| format!("{source}: {shown} is not {expected}")));
             }
             let value = if secret { "(a secret)".to_owned() } else { text.to_owned() };
-            settings.push(Setting { flag: option.flag, value, source });
+            settings.push(Setting { flag: &option.flag, value, source });
         }
         match (unusable.first(), check, probe) {
             (_, true, _) => Ok(Action::Check(Box::new(self), settings, unusable)),
@@ -320,7 +312,7 @@ impl Config {
 /// The text of `--help`.
 pub fn help() -> String {
     let mut text = String::from("salon: a Socket.IO chat server\n\nUsage: salon [OPTIONS]\n\n");
-    for Opt { flag, env, default, help, .. } in OPTIONS {
+    for Opt { flag, env, default, help, .. } in OPTIONS.iter() {
         let env = env.replace(' ', ", ");
         text += &format!("  --{flag} VALUE, {env} (default: {default})\n        {help}\n");
     }

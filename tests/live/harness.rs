@@ -80,7 +80,7 @@ pub fn conformance() -> Command {
 
 fn clean(mut command: Command) -> Command {
     OPTIONS.iter().for_each(|option| {
-        command.env_remove(option.env);
+        command.env_remove(&option.env);
     });
     command
 }

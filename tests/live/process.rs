@@ -32,7 +32,7 @@ fn help_names_every_option() {
     for flag in ["--help", "-h"] {
         let (code, stdout, stderr) = run(salon().arg(flag));
         assert_eq!((code, &*stderr), (Some(0), ""));
-        for option in OPTIONS {
+        for option in OPTIONS.iter() {
             let line =
                 format!("--{} VALUE, {} (default: {})", option.flag, option.env.replace(' ', ", "), option.default);
             assert!(stdout.contains(&line), "{line} is not in {stdout}");
@@ -53,12 +53,12 @@ fn the_version_is_that_of_the_package() {
 
 #[test]
 fn a_bad_value_is_named_with_its_option() {
-    for option in OPTIONS {
+    for option in OPTIONS.iter() {
         let flag = format!("--{}", option.flag);
         // Any file would do.
-        if !["redis-ca", "history", "tls-cert", "tls-key"].contains(&option.flag) {
+        if !["redis-ca", "history", "tls-cert", "tls-key"].contains(&&*option.flag) {
             // Secrets are not shown, not even bad ones.
-            let shown = if ["redis", "metrics-token"].contains(&option.flag) { "the value" } else { "?!" };
+            let shown = if ["redis", "metrics-token"].contains(&&*option.flag) { "the value" } else { "?!" };
             check_refused(salon().args([&*flag, "?!"]), &[&flag, shown]);
             check_refused(salon().arg(format!("{flag}=?!")), &[&flag, shown]);
             for variable in option.env.split(' ') {

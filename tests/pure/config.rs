@@ -14,7 +14,7 @@ fn load(args: &[&str], env: &[(&str, &str)]) -> Result<Config, String> {
 }
 
 /// The variable of an option; of several, the one that is not the platform's.
-fn variable(option: &Opt) -> &'static str {
+fn variable(option: &Opt) -> &str {
     let own = |name: &&str| name.starts_with("SALON_") || ["PORT", "HOST", "REDIS_URL"].contains(name);
     option.env.split(' ').find(own).expect("every option has a variable")
 }
@@ -41,7 +41,7 @@ const GOOD: &[(&str, &str)] = &[
 #[test]
 fn flags_and_variables() {
     let default = format!("{:?}", Config::default());
-    for option in OPTIONS {
+    for option in OPTIONS.iter() {
         let known = GOOD.iter().find(|(flag, _)| *flag == option.flag).map(|(_, value)| *value);
         let value = known.unwrap_or(if option.default.ends_with('s') { "7s" } else { "7" });
         let flag = format!("--{}", option.flag);
@@ -106,10 +106,10 @@ fn bad_values() {
 /// Whatever the option, its message starts with the name that was given and what was wrong.
 #[test]
 fn every_option_refuses_nonsense() {
-    for option in OPTIONS {
+    for option in OPTIONS.iter() {
         for value in ["?", "-1", "1x", "\u{661}"] {
             // A file may have any name, and -1 is how Azure says that there is no limit.
-            match (option.flag, value) {
+            match (&*option.flag, value) {
                 ("redis-ca" | "history" | "tls-cert" | "tls-key", _) | ("instance" | "redis-prefix", "-1" | "1x") => {
                     continue;
                 }
@@ -123,7 +123,7 @@ fn every_option_refuses_nonsense() {
             let error = load(&[], &[(variable(option), value)]).unwrap_err();
             assert!(error.starts_with(&format!("{}: {shown} is not ", variable(option))), "{error}");
         }
-        if ["redis-ca", "history", "tls-cert", "tls-key", "base"].contains(&option.flag) {
+        if ["redis-ca", "history", "tls-cert", "tls-key", "base"].contains(&&*option.flag) {
             continue;
         }
         assert!(load(&[&format!("--{}=", option.flag)], &[]).is_err(), "an empty flag is no missing variable");
@@ -264,7 +264,7 @@ fn names() {
     for (index, Opt { flag, env, .. }) in OPTIONS.iter().enumerate() {
         let upper = flag.replace('-', "_").to_uppercase();
         // Those that hosters set.
-        let expected = match *flag {
+        let expected = match &**flag {
             "port" | "host" => upper,
             "redis" => "REDIS_URL".to_owned(),
             _ => format!("SALON_{upper}"),
@@ -416,8 +416,8 @@ fn defaults() {
 fn help_and_readme() {
     let help = config::help();
     let readme = include_str!("../../README.md");
-    for option in OPTIONS {
-        let (flag, env, default) = (option.flag, option.env.replace(' ', ", "), option.default);
+    for option in OPTIONS.iter() {
+        let (flag, env, default) = (&option.flag, option.env.replace(' ', ", "), option.default);
         assert_eq!(help.matches(&format!("--{flag} VALUE, {env} (default: {default})\n")).count(), 1, "{flag}");
         let env = env.replace(", ", "`, `");
         let row = format!("| `--{flag}` | `{env}` | `{default}` | {} |\n", option.help);
