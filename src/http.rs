@@ -283,12 +283,10 @@ fn parse_head<'a>(bytes: &'a [u8], config: &Config) -> Result<Head<'a>, Error> {
         headers,
         count,
     };
-    let mut hosts = head.headers("Host");
-    let host = hosts.next();
-    if hosts.next().is_some() || host.is_none() && minor == 1 {
+    let host = head.header("Host");
+    if head.headers("Host").nth(1).is_some() || host.is_none() && minor == 1 {
         return Err(bad("not exactly one Host"));
     }
-    drop(hosts);
     head.host = authority.map(str::as_bytes).or(host).unwrap_or_default();
     let is_host = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
     if !host.unwrap_or_default().iter().all(is_host) || !head.host.iter().all(is_host) {
@@ -296,11 +294,8 @@ fn parse_head<'a>(bytes: &'a [u8], config: &Config) -> Result<Head<'a>, Error> {
     }
     head.framing = framing(&head)?;
     head.expect_continue = minor == 1 && head.has_token("Expect", "100-continue");
-    head.keep_alive = if minor == 1 {
-        !head.has_token("Connection", "close")
-    } else {
-        head.has_token("Connection", "keep-alive") && !head.has_token("Connection", "close")
-    };
+    let keep_alive = minor == 1 || head.has_token("Connection", "keep-alive");
+    head.keep_alive = keep_alive && !head.has_token("Connection", "close");
     Ok(head)
 }
 
@@ -376,14 +371,10 @@ pub fn same_origin(origin: &[u8], host: &[u8], https: Option<bool>) -> bool {
     if https.is_some_and(|https| https != (default == "443")) {
         return false;
     }
-    let (name, port) = split_port(origin);
-    let (own_name, own_port) = split_port(host);
-    !name.is_empty()
-        && name.eq_ignore_ascii_case(own_name)
-        && match own_port {
-            Some(own) => port.unwrap_or(default) == own,
-            None => matches!(port.unwrap_or(default), "80" | "443"),
-        }
+    let ((name, port), (own_name, own_port)) = (split_port(origin), split_port(host));
+    let port = port.unwrap_or(default);
+    let same_port = own_port.map_or(matches!(port, "80" | "443"), |own| own == port);
+    same_port && !name.is_empty() && name.eq_ignore_ascii_case(own_name)
 }
 
 /// The last entry of a list: what the proxy next to us has added. Those before it may come from anybody.

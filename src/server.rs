@@ -453,8 +453,7 @@ impl<A: App> Server<A> {
             }
             Some(tls) if tls.is_plain() => {
                 self.hit(Limit::PlainHttp, id);
-                let answer = Response::new(400).body("text/plain", "HTTPS is spoken here, not plain HTTP");
-                Some(answer.close())
+                Some(Response::new(400).body("text/plain", "HTTPS is spoken here, not plain HTTP").close())
             }
             Some(_) => None,
         }
