@@ -6,6 +6,7 @@
 //! Everything a peer can grow has its limit here (rule R7).
 
 use bytesize::ByteSize;
+use lexopt::Arg::{Long, Short};
 use log::LevelFilter;
 use std::ops::RangeInclusive;
 use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, path::PathBuf, sync::LazyLock, time::Duration};
@@ -176,22 +177,12 @@ pub enum Origins {
 #[derive(Debug)]
 pub enum Action {
     Run(Box<Config>),
-    /// Show the settings, which of them cannot be used, and what looks wrong.
-    Check(Box<Config>, Vec<Setting>, Vec<String>),
+    /// Show the settings, a line each without secrets, and which of them cannot be used; and what looks wrong.
+    Check(Box<Config>, Vec<String>, Vec<String>),
     /// Ask the server that runs with these settings how it is.
     Probe(Box<Config>),
     /// Say what was asked for.
     Print(String),
-}
-
-/// An option as it is set.
-#[derive(Debug)]
-pub struct Setting {
-    pub flag: &'static str,
-    /// A secret is not shown.
-    pub value: String,
-    /// `default`, the variable or the flag.
-    pub source: String,
 }
 
 impl Config {
@@ -205,13 +196,13 @@ impl Config {
         let mut parser = lexopt::Parser::from_args(args);
         while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
             match argument {
-                lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => return Ok(Action::Print(help())),
-                lexopt::Arg::Short('V') | lexopt::Arg::Long("version") => {
+                Short('h') | Long("help") => return Ok(Action::Print(help())),
+                Short('V') | Long("version") => {
                     return Ok(Action::Print(format!("salon {}\n", env!("CARGO_PKG_VERSION"))));
                 }
-                lexopt::Arg::Long("check") => check = true,
-                lexopt::Arg::Long("probe") => probe = true,
-                lexopt::Arg::Long(name) => {
+                Long("check") => check = true,
+                Long("probe") => probe = true,
+                Long(name) => {
                     let option = OPTIONS.iter().find(|option| option.flag == name);
                     let option = option.ok_or_else(|| format!("unknown option --{name}, see --help"))?;
                     let value = match parser.optional_value() {
@@ -228,23 +219,21 @@ impl Config {
         let on_azure = env("WEBSITE_SITE_NAME").is_some();
         let (mut settings, mut unusable) = (Vec::new(), Vec::new());
         for option in OPTIONS.iter() {
+            let flag = flags.remove(&option.flag).map(|value| (format!("--{}", option.flag), value));
             // A variable that is set to nothing counts as not set: deployment templates do that.
-            let set = |name: &&str| env(name).is_some_and(|value| !value.is_empty());
-            let variable = option.env.split(' ').find(set);
-            let (source, value) = match (flags.remove(&option.flag), variable) {
-                (Some(value), _) => (format!("--{}", option.flag), value),
-                (None, Some(variable)) => (variable.to_owned(), env(variable).unwrap_or_default()),
-                (None, None) if option.flag == "host" && self.iis => ("IIS".to_owned(), "127.0.0.1".into()),
-                (None, None) if option.flag == "trust-proxy" && (self.iis || on_azure) => {
-                    (if self.iis { "IIS" } else { "Azure" }.to_owned(), "yes".into())
-                }
-                (None, None) => ("default".to_owned(), option.default.into()),
+            let set = |name: &str| Some((name.to_owned(), env(name).filter(|value| !value.is_empty())?));
+            let (source, value) = match flag.or_else(|| option.env.split(' ').find_map(set)) {
+                Some(set) => set,
+                None if option.flag == "host" && self.iis => ("IIS".to_owned(), "127.0.0.1".into()),
+                None if option.flag == "trust-proxy" && self.iis => ("IIS".to_owned(), "yes".into()),
+                None if option.flag == "trust-proxy" && on_azure => ("Azure".to_owned(), "yes".into()),
+                None => ("default".to_owned(), option.default.into()),
             };
             self.iis |= ["HTTP_PLATFORM_PORT", "ASPNETCORE_PORT"].contains(&source.as_str());
             let text = match value.to_str() {
                 Some(text) => text.trim(),
                 None if option.flag == "history" => {
-                    settings.push(Setting { flag: &option.flag, value: value.to_string_lossy().into(), source });
+                    settings.push(format!("{:17} {:20} {source}", option.flag, value.to_string_lossy()));
                     self.history = Some(value.into());
                     continue;
                 }
@@ -258,8 +247,8 @@ impl Config {
                 let set = (option.set)(&mut self, text);
                 unusable.extend(set.err().map(|expected| format!("{source}: {shown} is not {expected}")));
             }
-            let value = if secret { "(a secret)".to_owned() } else { text.to_owned() };
-            settings.push(Setting { flag: &option.flag, value, source });
+            let shown = if secret { "(a secret)" } else { text };
+            settings.push(format!("{:17} {shown:20} {source}", option.flag));
         }
         match (unusable.first(), check, probe) {
             (_, true, _) => Ok(Action::Check(Box::new(self), settings, unusable)),

@@ -1,7 +1,7 @@
 //! Arguments and environment in, server out.
 
 use salon::chat::Chat;
-use salon::config::{Action, Config, Setting};
+use salon::config::{Action, Config};
 use salon::id::Ids;
 use salon::tls::Identity;
 use salon::{logger, probe};
@@ -32,10 +32,8 @@ fn run(action: Action) -> Result<ExitCode, String> {
 }
 
 /// Prints the settings, and what is wrong or looks so.
-fn check(config: &Config, settings: &[Setting], mut wrong: Vec<String>) -> ExitCode {
-    for Setting { flag, value, source } in settings {
-        println!("{flag:17} {value:20} {source}");
-    }
+fn check(config: &Config, settings: &[String], mut wrong: Vec<String>) -> ExitCode {
+    settings.iter().for_each(|line| println!("{line}"));
     // Linux shows it; elsewhere it is not known.
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
