@@ -100,8 +100,7 @@ impl<K: Copy, T> Slab<K, T> {
         self.len == 0
     }
 
-    /// Stores a value and names it. Panics above [`MAX_LEN`] values: connections, sessions and sockets are
-    /// all limited far below that by `config`.
+    /// Stores a value and names it. Panics above [`MAX_LEN`] values; `config` limits all of them far below that.
     pub fn insert(&mut self, value: T) -> Key<K> {
         let index = self.free.pop_first().unwrap_or_else(|| {
             assert!(self.slots.len() < MAX_LEN, "slab is full");

@@ -41,8 +41,7 @@ impl<K: Copy + Ord> Timers<K> {
         self.set.first().map(|(at, _)| *at)
     }
 
-    /// Takes one key that is due at `now`. The entry is gone; the owner clears its [`Deadline`] (a `clear` of
-    /// an entry that is gone is harmless) or sets it anew.
+    /// Takes one key that is due at `now`; its owner clears its [`Deadline`], which is harmless now, or sets it anew.
     pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, K)> {
         match self.set.first() {
             Some((at, _)) if *at <= now => self.set.pop_first(),

@@ -59,8 +59,7 @@ pub fn accept(head: &Head) -> Result<Bytes, Response> {
     Ok(head.into())
 }
 
-/// Writes the head of an unfragmented frame right-aligned into `room`, where the payload may follow; returns
-/// where it starts.
+/// Writes the head of a frame right-aligned into `room`, where the payload may follow; returns where it starts.
 pub fn frame_head(opcode: Opcode, length: usize, room: &mut [u8; MAX_HEAD]) -> usize {
     let (start, mark) = match length {
         0..=125 => (8, length as u8),
@@ -132,9 +131,8 @@ impl Incoming {
         self.0.is_some()
     }
 
-    /// The next event at the start of `input`, and the bytes it takes; `None` if the frame is not whole yet.
-    /// Then the caller shows the same bytes again with more behind them; nothing is allocated for what a head
-    /// only claims.
+    /// The next event at the start of `input`, and the bytes it takes; `None` if the frame is not whole yet: then the
+    /// caller shows the same bytes again with more behind them. Nothing is allocated for what a head only claims.
     pub fn next(&mut self, input: &[u8], config: &Config) -> Result<Option<(usize, Event)>, Failure> {
         let mut cursor = Cursor::new(input);
         let Some((head, length)) = FrameHeader::parse(&mut cursor).map_err(|_| protocol("an unknown opcode"))? else {

@@ -194,8 +194,7 @@ impl Refusal {
         ("unsupported_protocol", "Unsupported protocol version"),
     ];
 
-    /// The answer to an ordinary request, or (`upgrade`) to one that wanted a WebSocket: there the reference
-    /// sends the plain message.
+    /// The answer; to one who wanted a WebSocket (`upgrade`) the reference sends the plain message.
     pub fn response(self, upgrade: bool) -> Response {
         let (_, message) = Refusal::TABLE[self as usize];
         let status = if self == Refusal::Forbidden { 403 } else { 400 };
@@ -370,12 +369,10 @@ impl Engine {
         };
         if websocket {
             let response = match ws::accept(head) {
-                Ok(response) => response,
+                Ok(response) if self.budget.open(Some(id)) => response,
+                Ok(_) => return Ok(Next::Answer(unavailable())),
                 Err(refusal) => return Ok(Next::Answer(refusal)),
             };
-            if !self.budget.open(Some(id)) {
-                return Ok(Next::Answer(unavailable()));
-            }
             // One probe at a time, and none after the upgrade. As in the reference, the second WebSocket is let
             // in and closed, so that its client sees no HTTP error.
             if self.with(id, |session, turn| session.probe(conn, turn)) != Some(true) {
@@ -448,8 +445,7 @@ impl Engine {
         .expect("the session was inserted just now")
     }
 
-    /// The whole body of a POST that [`Engine::request`] has asked for. `binary`: it was declared
-    /// `application/octet-stream`; `jsonp`: it is the form that an old client posts through an iframe.
+    /// The whole body of a POST that [`Engine::request`] has asked for; `jsonp`: the form that an iframe posts.
     pub fn body(&mut self, conn: ConnId, id: SessionId, body: Bytes, binary: bool, jsonp: bool) {
         let Some(session) = self.sessions.get(id) else {
             let response = Refusal::UnknownSid.response(false);
@@ -546,8 +542,7 @@ impl Engine {
         }
     }
 
-    /// The end of the turn: answers the GETs that have something to carry. Clients that get the same packets
-    /// get the same body; it is made once.
+    /// The end of the turn: answers the GETs that have something to carry. A body that many get is made once.
     pub fn flush(&mut self) {
         let mut ready = std::mem::take(&mut self.out.ready);
         let mut packets = Vec::new();

@@ -16,8 +16,6 @@ const ORDINARY: usize = 256;
 
 /// A ping for polling.
 pub const PING: Bytes = Bytes::from_static(b"2");
-/// A ping as a ready WebSocket frame.
-pub const PING_FRAME: Bytes = Bytes::from_static(b"\x81\x012");
 /// The answer to a probe as a ready WebSocket frame.
 pub const PONG_PROBE_FRAME: Bytes = Bytes::from_static(b"\x81\x063probe");
 /// What ends a GET that must not wait any longer.
@@ -120,7 +118,7 @@ pub fn packet_to_frame(packet: &Bytes) -> Bytes {
 pub struct Encoded {
     frame: Bytes,
     head: usize,
-    text: bool,
+    pub text: bool,
     /// Binary as a polling packet; made when the first polling session gets it.
     base64: OnceCell<Bytes>,
     /// What sessions of older protocols get; made by `v3` when the first of them gets the message.
@@ -151,11 +149,6 @@ impl Encoded {
         let start = ws::frame_head(opcode, length, room);
         let (frame, head) = (Bytes::from(buffer).slice(start..), ws::MAX_HEAD - start);
         Encoded { frame, head, text: opcode == Opcode::Text, base64: OnceCell::new(), old: OnceCell::new() }
-    }
-
-    /// Whether it is text.
-    pub fn is_text(&self) -> bool {
-        self.text
     }
 
     /// The message itself: without frame head and packet type.

@@ -202,8 +202,7 @@ impl Session {
         probe.chain([self.leaves]).flatten().fold(self.deadline, Instant::min)
     }
 
-    /// A GET. Returns whether it is parked; if not, it is refused, and the session has ended because there
-    /// was another one already: that one ends with `1`, as in the reference.
+    /// A GET. Returns whether it is parked. A second one is refused and ends the session, the first with `1`, as in the reference.
     pub fn poll(&mut self, poll: Poll, turn: &mut Turn) -> bool {
         if self.has_websocket() {
             return false;
@@ -222,8 +221,8 @@ impl Session {
         true
     }
 
-    /// The head of a POST. Returns whether its body is wanted; if not, there was another one under way: that
-    /// connection is dropped without an answer, as in the reference, and the session has ended.
+    /// The head of a POST. Returns whether its body is wanted. A second one ends the session, and the connection of the first
+    /// without an answer, as in the reference.
     pub fn post(&mut self, conn: ConnId, turn: &mut Turn) -> bool {
         if self.has_websocket() {
             return false;
@@ -339,8 +338,7 @@ impl Session {
     /// Sends a packet that is not a message and pure ASCII: a ping or a pong.
     fn control(&mut self, packet: Bytes, turn: &mut Turn) {
         let Some(conn) = self.websocket else { return self.enqueue(packet, turn) };
-        let frame = if packet == packet::PING { packet::PING_FRAME } else { packet::packet_to_frame(&packet) };
-        turn.out.outputs.push_back(Output::Frame(conn, frame));
+        turn.out.outputs.push_back(Output::Frame(conn, packet::packet_to_frame(&packet)));
     }
 
     fn enqueue(&mut self, packet: Bytes, turn: &mut Turn) {
@@ -360,8 +358,8 @@ impl Session {
         turn.out.pool.push(&mut self.queue, packet);
     }
 
-    /// The end of the turn: the parked GET, if there is something to carry, and as many packets as one payload
-    /// may have: 16 unless the client takes more, and no more bytes than `max_payload` (but always one packet).
+    /// The end of the turn: the parked GET, if there is something to carry, and what one payload may: 16 packets unless
+    /// the client takes more, and no more bytes than `max_payload` (but always one packet).
     pub fn take_payload(&mut self, packets: &mut Vec<Bytes>, turn: &mut Turn) -> Option<Poll> {
         let poll = self.poll.take_if(|_| !self.queue.is_empty())?;
         packets.clear();
@@ -398,8 +396,7 @@ impl Session {
         out.outputs.extend(self.probe.take().map(|probe| Output::Close(probe.conn)));
     }
 
-    /// A connection that belonged to this session is no more. A GET that is cancelled ends the session, a
-    /// probe does not.
+    /// A connection that belonged to this session is no more. A GET that is cancelled ends it, a probe does not.
     pub fn lost(&mut self, conn: ConnId, turn: &mut Turn) {
         self.probe.take_if(|probe| probe.conn == conn);
         let parked = self.poll.take_if(|poll| poll.conn == conn).is_some();
@@ -432,8 +429,7 @@ impl Session {
         }
     }
 
-    /// Sends a ping that is due at `by`, maybe a little early because others leave now; the time for its answer counts
-    /// from when it was due.
+    /// Sends a ping that is due at `by`, maybe a little early; the time for its answer counts from when it was due.
     pub fn ping(&mut self, by: Instant, turn: &mut Turn) {
         if self.phase == Phase::Calm && self.deadline <= by {
             self.phase = Phase::Heartbeat;

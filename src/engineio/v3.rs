@@ -36,7 +36,7 @@ const END_OF_LENGTH: u8 = 0xff;
 /// A message as a WebSocket frame.
 pub fn frame(message: &Encoded, version: Version) -> Bytes {
     // EIO=3 does not encode text twice here, so it gets what everybody gets.
-    if version == Version::V3 && message.is_text() { message.frame() } else { old_form(message).frame() }
+    if version == Version::V3 && message.text { message.frame() } else { old_form(message).frame() }
 }
 
 /// A message as a packet for [`payload`]; the same for both versions.
@@ -53,7 +53,7 @@ pub fn packet_to_frame(packet: &Bytes) -> Bytes {
 fn old_form(message: &Encoded) -> &Encoded {
     message.old.get_or_init(|| {
         let data = message.data();
-        Box::new(match message.is_text() {
+        Box::new(match message.text {
             true if data.is_ascii() => message.clone(),
             true => Encoded::text(|out| escape(&String::from_utf8_lossy(data), out)),
             false => Encoded::new(Opcode::Binary, 1 + data.len(), |out| {
@@ -110,8 +110,7 @@ fn utf16_length(text: &[u8]) -> usize {
     text.iter().map(|byte| usize::from(byte & 0xc0 != 0x80) + usize::from(*byte >= 0xf0)).sum()
 }
 
-/// Writes JSON with everything beyond ASCII as `\uXXXX`. Only strings are touched: what is not in quotes, such as
-/// a message that is no JSON, has no escapes.
+/// Writes JSON with everything beyond ASCII as `\uXXXX`, in strings only: what is not in quotes has no escapes.
 fn escape(json: &str, out: &mut Vec<u8>) {
     let (mut quoted, mut escaped) = (false, false);
     for character in json.chars() {
@@ -162,8 +161,7 @@ pub fn decode_frame(data: Data, version: Version) -> Result<Packet, Invalid> {
     }
 }
 
-/// Reads a polling payload, all of it or nothing, in one pass; `binary`: it was declared `application/octet-stream`.
-/// The same for both versions. If it has more than `most` packets, one more is enough to show it.
+/// Reads a polling payload of either version, as [`packet::decode_payload`] does one of protocol 4.
 pub fn decode_payload(body: Bytes, binary: bool, most: usize) -> Result<Vec<Packet>, Invalid> {
     if binary { decode_binary_payload(body, most) } else { decode_text_payload(body, most) }
 }

@@ -614,8 +614,7 @@ impl Io {
         }
     }
 
-    /// Runs what is due: closes sessions that did not connect, or whose attachments did not come; gives up on acks, and on
-    /// sockets whose clients do not come back.
+    /// Runs what is due: connects, attachments, acks and clients that did not come.
     pub fn expire(&mut self) {
         self.engine.expire();
         let now = self.engine.now;
@@ -659,8 +658,7 @@ impl Io {
         Some(number)
     }
 
-    /// Sends to everybody `to` names. The messages were encoded once; a recipient costs a reference to each. For what is
-    /// returned see [`Io::broadcast`].
+    /// Sends to everybody `to` names; a recipient costs a reference to each message. For the result see [`Io::broadcast`].
     fn fan_out(&mut self, to: &To, mut messages: Vec<Encoded>) -> Bytes {
         let recoverable = (self.recoverable > 0).then(|| recovery::with_offset(&messages[0], self.log.last + 1));
         for (_, socket) in members(&self.sockets, &self.rooms, to) {
@@ -692,8 +690,8 @@ impl Io {
         self.send(socket, Kind::Ack, Some(number), attachments, |out| write_json(out, args));
     }
 
-    /// Sends an event that asks for an answer within `timeout`; [`App::acknowledged`] is called with the number
-    /// returned. `None`: the socket is gone or owes too many answers already, and nothing was sent.
+    /// Sends an event that asks for an answer within `timeout`, and returns its number for [`App::acknowledged`]. `None`: the
+    /// socket is gone or owes too many answers already, and nothing was sent.
     pub fn emit_with_ack(
         &mut self, socket: SocketKey, name: &str, args: &impl Serialize, timeout: Duration,
     ) -> Option<u64> {
@@ -731,8 +729,7 @@ impl Io {
         self.engine.ids.fresh()
     }
 
-    /// Sends an event to everybody `to` names. Returns its packet: the bytes that are kept for recovery, if any are, and
-    /// otherwise those that were sent.
+    /// Sends an event to everybody `to` names. Returns its packet: what is kept for recovery, or else what was sent.
     pub fn broadcast(&mut self, to: &To, name: &str, args: &impl Serialize, attachments: &[Bytes]) -> Bytes {
         let namespace = self.namespaces[to.namespace];
         let messages = encode(Kind::Event, namespace, None, attachments, |out| write_event(out, name, args));

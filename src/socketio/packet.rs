@@ -122,8 +122,7 @@ fn starts_with(json: &str, any: &[char]) -> bool {
     serde_json::from_str::<&RawValue>(json).is_ok_and(|raw| raw.get().starts_with(any))
 }
 
-/// Cuts JSON into brackets, colons, commas, strings and other values, without judging it: text that is no JSON
-/// falls into pieces as well.
+/// Cuts JSON, and whatever is none, into brackets, colons, commas, strings and other values, without judging it.
 pub fn tokens(json: &str) -> impl Iterator<Item = &str> {
     let mut rest = json;
     std::iter::from_fn(move || {
@@ -167,8 +166,7 @@ pub fn event_name(raw: &RawValue) -> Result<Cow<'_, str>, Invalid> {
     if RESERVED.contains(&&*name) { Err(Invalid("a reserved name")) } else { Ok(name) }
 }
 
-/// The text of a JSON string, borrowed if nothing in it is escaped; `None` if it is not a string. A lone surrogate,
-/// as in an emoji cut in half, becomes U+FFFD.
+/// The text of a JSON string, if it is one. A lone surrogate, as in an emoji cut in half, becomes U+FFFD.
 pub fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     unquote(raw.get())
 }

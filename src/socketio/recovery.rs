@@ -112,8 +112,7 @@ impl Log {
         }
     }
 
-    /// What the socket has not had since `offset`, in order; `None` if some of it is no longer here, or that
-    /// offset has never been.
+    /// What the socket has not had since `offset`, in order; `None` if some is no longer here, or the offset never was.
     pub fn since(&self, offset: u64, key: SocketKey, socket: &Socket) -> Option<impl Iterator<Item = &Encoded>> {
         let missed = usize::try_from(self.last.checked_sub(offset)?).ok()?;
         let first = self.kept.len().checked_sub(missed)?;
