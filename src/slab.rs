@@ -135,22 +135,17 @@ impl<K: Copy, T> Slab<K, T> {
             self.free.insert(key.index);
         }
         self.len -= 1;
-        // A crowd that has left leaves no memory behind.
+        // A crowd that has left leaves no memory behind: the free slots at the end are cut off.
         if self.slots.len() > FEW && self.len * 4 <= self.slots.len() {
-            self.trim();
+            while let Some(last) = self.slots.last()
+                && self.free.remove(&(self.slots.len() as u32 - 1))
+            {
+                self.floor = self.floor.max(last.generation);
+                self.slots.pop();
+            }
+            self.slots.shrink_to(self.slots.len() * 2);
         }
         value
-    }
-
-    /// Cuts off the free slots at the end.
-    fn trim(&mut self) {
-        while let Some(last) = self.slots.last()
-            && self.free.remove(&(self.slots.len() as u32 - 1))
-        {
-            self.floor = self.floor.max(last.generation);
-            self.slots.pop();
-        }
-        self.slots.shrink_to(self.slots.len() * 2);
     }
 
     /// Keys and values, in the order of the slots.

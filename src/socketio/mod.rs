@@ -410,10 +410,7 @@ impl Io {
             (Kind::Connect | Kind::ConnectError, ..) => return Err(Invalid("a packet that makes no sense now")),
             // Later, packets for a socket that is gone are no error.
             (_, _, None) if client.deadline.is_some() => return Err(Invalid("a packet before CONNECT")),
-            (Kind::Disconnect, _, Some(socket)) => {
-                client.sockets.retain(|key| *key != socket);
-                self.remove(socket, Reason::Left);
-            }
+            (Kind::Disconnect, _, Some(socket)) => self.remove(socket, Reason::Left),
             (_, _, Some(socket)) if packet.attachments == 0 => self.deliver(socket, &packet, &[], app)?,
             (_, _, None) if packet.attachments == 0 => {}
             (_, _, socket) => {
@@ -585,8 +582,11 @@ impl Io {
     /// Takes a socket out of the books. The reason is that of its broken connection, if it was held.
     fn remove(&mut self, key: SocketKey, reason: Reason) {
         let Some(socket) = self.sockets.remove(key) else { return };
+        if let Some(client) = self.clients.get_mut(&socket.session) {
+            client.sockets.retain(|own| *own != key);
+        }
         for room in socket.rooms {
-            self.vacate(key, socket.namespace, room);
+            self.vacate(key, (socket.namespace, room));
         }
         for (number, mut owed) in socket.acks {
             self.ack_timers.clear((key, number), &mut owed.deadline);
@@ -604,8 +604,7 @@ impl Io {
         self.late.push_back(Late::Forgotten(key));
     }
 
-    fn vacate(&mut self, key: SocketKey, namespace: usize, room: Box<str>) {
-        let place = (namespace, room);
+    fn vacate(&mut self, key: SocketKey, place: (usize, Box<str>)) {
         if let Some(members) = self.rooms.get_mut(&place) {
             members.remove(&key);
             if members.is_empty() {
@@ -764,8 +763,8 @@ impl Io {
     pub fn leave(&mut self, socket: SocketKey, room: &str) {
         let Some(known) = self.sockets.get_mut(socket) else { return };
         known.rooms.retain(|own| &**own != room);
-        let namespace = known.namespace;
-        self.vacate(socket, namespace, room.into());
+        let place = (known.namespace, room.into());
+        self.vacate(socket, place);
     }
 
     /// Ends a socket; the client is told. [`App::disconnected`] is called later.
@@ -773,9 +772,6 @@ impl Io {
         let Some(known) = self.sockets.get(socket) else { return };
         if let Some(session) = known.session() {
             reply(&mut self.engine, session, Kind::Disconnect, self.namespaces[known.namespace], None, "");
-            if let Some(client) = self.clients.get_mut(&session) {
-                client.sockets.retain(|key| *key != socket);
-            }
         }
         self.remove(socket, Reason::Ended);
     }

@@ -207,30 +207,25 @@ impl Visitor<'_> for Lossy {
 /// an attachment, and each attachment has one. Clients that get a placeholder for nothing close the connection,
 /// so one that is spelt with escapes counts too. One pass, over data that [`decode`] has accepted.
 pub fn placeholders(data: &str, attachments: usize) -> Result<(), Invalid> {
-    /// An array or object that is open; of arrays nothing is known.
-    #[derive(Default)]
-    struct Open {
-        placeholder: bool,
-        number: Option<usize>,
-    }
     let mut seen = vec![false; attachments];
-    let mut open: Vec<Open> = Vec::new();
+    // Of each array and object that is open: whether it is a placeholder, and its number. Arrays have neither.
+    let mut open: Vec<(bool, Option<usize>)> = Vec::new();
     let mut tokens = tokens(data).peekable();
     while let Some(token) = tokens.next() {
         match token {
-            "[" | "{" => open.push(Open::default()),
+            "[" | "{" => open.push((false, None)),
             "]" | "}" => {
-                if let Some(Open { placeholder: true, number }) = open.pop() {
+                if let Some((true, number)) = open.pop() {
                     let place = number.and_then(|number| seen.get_mut(number));
                     *place.ok_or(Invalid("a placeholder for no attachment"))? = true;
                 }
             }
             key if tokens.next_if_eq(&":").is_some() => {
-                let (Some(object), Some(value)) = (open.last_mut(), tokens.peek()) else { continue };
+                let (Some((placeholder, number)), Some(value)) = (open.last_mut(), tokens.peek()) else { continue };
                 // If a key comes twice the last one counts, as in JavaScript.
                 match unquote(key).as_deref() {
-                    Some("_placeholder") => object.placeholder = *value == "true",
-                    Some("num") => object.number = value.parse().ok(),
+                    Some("_placeholder") => *placeholder = *value == "true",
+                    Some("num") => *number = value.parse().ok(),
                     _ => {}
                 }
             }
