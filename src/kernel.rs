@@ -20,6 +20,9 @@ use std::io::{self, IoSlice, Read, Write};
 pub struct Kernel {
     /// The last `WouldBlock` was not true (TLS has read enough for one turn): no edge will follow, so it has to be tried again.
     pub lied: bool,
+    /// The last read has taken all there was: it was a short one. Then an edge follows when there is more (epoll(7), questions
+    /// and answers); Windows reports nothing more before it has said `WouldBlock`.
+    pub drained: bool,
     #[cfg(debug_assertions)]
     pub hostile: seam::Hostile,
 }
@@ -33,7 +36,10 @@ impl Kernel {
             let most = self.most()?.min(buffer.len());
             &mut buffer[..most]
         };
-        stream.read(buffer)
+        let result = stream.read(buffer);
+        self.drained =
+            cfg!(unix) && matches!(result, Ok(1..)) && result.as_ref().is_ok_and(|count| *count < buffer.len());
+        result
     }
 
     /// Every byte that goes out passes here. No slice is empty.

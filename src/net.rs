@@ -95,7 +95,8 @@ pub struct Connection<P> {
     dirty: bool,
     /// It is listed in `unread`: the next turn reads it whatever the kernel says.
     pub unread: bool,
-    /// The peer has sent its last byte.
+    /// The peer will send nothing more than what waits in the kernel; it has sent its last byte, and we have read it.
+    pub hung_up: bool,
     pub ended: bool,
     state: State,
     /// What it dies of.
@@ -336,6 +337,7 @@ impl<P: Default> Net<P> {
             dirty: false,
             unread: false,
             ended: false,
+            hung_up: false,
             state: State::Open,
             cause: Cause::Ended,
         })
@@ -367,8 +369,9 @@ impl<P: Default> Net<P> {
         metrics.gauge("half_open", "Connections that have sent no whole request.", self.half_open.len());
     }
 
-    /// Reads once into `buffer`. 0: the peer has closed its side; `None`: no more for now, or the connection is dead.
-    pub fn read(&mut self, id: ConnId, buffer: &mut [u8]) -> Option<usize> {
+    /// Reads once into `buffer`: how much, and whether more may be there. 0: the peer has closed its side; `None`: no more for
+    /// now, or the connection is dead.
+    pub fn read(&mut self, id: ConnId, buffer: &mut [u8]) -> Option<(usize, bool)> {
         let connection = self.connections.get_mut(id)?;
         if let State::Dead = connection.state {
             return None;
@@ -385,7 +388,8 @@ impl<P: Default> Net<P> {
                     *left -= count;
                 }
                 connection.ended = count == 0;
-                return Some(count);
+                // Of TLS something may have come that is no plaintext.
+                return Some((count, connection.hung_up || connection.tls.is_some() || !self.kernel.drained));
             }
             (Err(error), _) if error.kind() == ErrorKind::WouldBlock => {
                 if self.kernel.lied {
@@ -561,12 +565,12 @@ impl<P: Default> Net<P> {
     /// Everything has left: says so to the peer, and waits a little for what it still sends.
     fn linger(&mut self, id: ConnId, now: Instant) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.state = State::Lingering(LINGER_BYTES);
-        self.phases.set(id, &mut connection.phase, now + LINGER);
         // An error means that there is nobody left to be told.
         if connection.ended || connection.stream.shutdown(Shutdown::Write).is_err() {
-            self.doom(id);
+            return self.doom(id);
         }
+        connection.state = State::Lingering(LINGER_BYTES);
+        self.phases.set(id, &mut connection.phase, now + LINGER);
     }
 
     /// Takes one dead connection out of the books; the caller tells those above, and its socket closes with it.

@@ -229,8 +229,11 @@ impl<A: App> Server<A> {
                     if writable {
                         self.net.writable(id);
                     }
+                    if let Some(connection) = self.net.get_mut(id) {
+                        connection.hung_up |= hung_up;
+                    }
                     if readable {
-                        self.readable(id, hung_up);
+                        self.readable(id);
                     }
                 }
             }
@@ -251,9 +254,10 @@ impl<A: App> Server<A> {
         self.pump();
     }
 
-    fn readable(&mut self, id: ConnId, hung_up: bool) {
+    fn readable(&mut self, id: ConnId) {
         self.steps = STEPS_PER_TURN;
-        let kept = self.net.get(id).is_some_and(|connection| !connection.input.is_empty());
+        let Some(connection) = self.net.get(id) else { return };
+        let (kept, hung_up) = (!connection.input.is_empty(), connection.hung_up);
         for round in usize::from(!kept)..=READS_PER_TURN {
             if self.is_paused(id) {
                 return if hung_up {
@@ -266,11 +270,12 @@ impl<A: App> Server<A> {
             } else {
                 let mut scratch = mem::take(&mut self.scratch);
                 let read = self.net.read(id, &mut scratch);
-                self.receive(id, &scratch[..read.unwrap_or(0)]);
+                self.receive(id, &scratch[..read.map_or(0, |(count, _)| count)]);
                 self.scratch = scratch;
                 match read {
                     None => return,
-                    Some(0) if self.steps > 0 => return self.half_closed(id),
+                    Some((0, _)) if self.steps > 0 => return self.half_closed(id),
+                    Some((_, false)) if self.steps > 0 => return,
                     Some(_) => {}
                 }
             }
@@ -593,7 +598,11 @@ impl<A: App> Server<A> {
                     ws::Event::Text(text) => self.io.engine.frame(id, session, Data::Text(text)),
                     ws::Event::Binary(bytes) => self.io.engine.frame(id, session, Data::Binary(bytes)),
                     ws::Event::Reply(frame) => self.net.push(id, frame),
-                    ws::Event::Close(reply) => self.close_websocket(id, session, reply),
+                    ws::Event::Close(reply) => {
+                        // Nothing follows (RFC 6455 section 5.5.1), so there is nothing to wait for.
+                        connection.ended = true;
+                        self.close_websocket(id, session, reply);
+                    }
                     ws::Event::Nothing => {}
                 }
                 Some(count)

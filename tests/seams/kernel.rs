@@ -116,7 +116,10 @@ impl Pipe {
         match &mut *self.wire() {
             Wire { reset: true, .. } => Err(ErrorKind::ConnectionReset.into()),
             Wire { incoming, ended: false, .. } if incoming.is_empty() => Err(ErrorKind::WouldBlock.into()),
-            Wire { incoming, .. } => incoming.read(buffer),
+            // In one piece, as from a socket: a vector that wraps would give its first half.
+            Wire { incoming, .. } => {
+                incoming.make_contiguous().as_ref().read(buffer).inspect(|count| drop(incoming.drain(..*count)))
+            }
         }
     }
 
