@@ -26,6 +26,7 @@ use packet::{Invalid, Kind, Packet};
 use recovery::{Presented, Target};
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -203,15 +204,13 @@ pub struct Socket {
     held: Option<Box<Held>>,
     /// Index into [`App::namespaces`].
     pub namespace: usize,
-    /// The number of the next event that asks for an answer.
-    next_ack: u64,
-    /// Answers we wait for, by number.
-    acks: BTreeMap<u64, Owed>,
     rooms: Vec<Box<str>>,
     /// Proves that a client owns this socket; `None` if the client does not know recovery.
     secret: Option<Id>,
     /// The offset when it connected: what a client has seen that has had no event yet.
     since: u64,
+    /// The offset of the last packet for it: who presents that has missed nothing, whatever else is forgotten.
+    latest: Cell<u64>,
     /// The socket that its client had before and could not recover. It may be gone by now.
     pub predecessor: Option<SocketKey>,
 }
@@ -274,7 +273,10 @@ pub struct Io {
     recoverable: usize,
     log: recovery::Log,
     timers: Timers<SessionId>,
+    /// Answers we wait for, by socket and number, and the next number.
+    acks: BTreeMap<(SocketKey, u64), Owed>,
     ack_timers: Timers<(SocketKey, u64)>,
+    next_ack: u64,
     late: VecDeque<Late>,
     /// For other servers, if there are any.
     pub publications: VecDeque<Publication>,
@@ -299,7 +301,9 @@ impl Io {
             recoverable: 0,
             log: recovery::Log::default(),
             timers: Timers::default(),
+            acks: BTreeMap::new(),
             ack_timers: Timers::default(),
+            next_ack: 0,
             late: VecDeque::new(),
             publications: VecDeque::new(),
             time: 0,
@@ -450,8 +454,8 @@ impl Io {
             let name = &*packet::event_name(name)?;
             app.event(self, socket, &Event { name, args, attachments, ack: packet.id });
         } else if let Some(number) = packet.id
-            && let Some(known) = self.sockets.get_mut(socket)
-            && let Some(mut owed) = known.acks.remove(&number)
+            && let Some(known) = self.sockets.get(socket)
+            && let Some(mut owed) = self.acks.remove(&(socket, number))
         {
             // An answer that we do not wait for, or no longer, is nothing.
             self.ack_timers.clear((socket, number), &mut owed.deadline);
@@ -496,11 +500,10 @@ impl Io {
             session,
             held: None,
             namespace,
-            next_ack: 0,
-            acks: BTreeMap::new(),
             rooms: Vec::new(),
             secret,
             since: self.log.last,
+            latest: Cell::new(self.log.last),
             predecessor: presented.map(|presented| presented.key),
         });
         if self.config.redis.is_some() {
@@ -515,6 +518,8 @@ impl Io {
     fn welcome(&mut self, session: SessionId, key: SocketKey) {
         let Some((client, socket)) = self.clients.get_mut(&session).zip(self.sockets.get_mut(key)) else { return };
         self.timers.clear(session, &mut client.deadline);
+        // A vector that grows by itself would begin with four.
+        client.sockets.reserve_exact(1);
         client.sockets.push(key);
         (socket.session, socket.held) = (session, None);
         let json = match socket.secret {
@@ -588,7 +593,9 @@ impl Io {
         for room in socket.rooms {
             self.vacate(key, (socket.namespace, room));
         }
-        for (number, mut owed) in socket.acks {
+        while let Some((&(_, number), _)) = self.acks.range((key, 0)..=(key, u64::MAX)).next()
+            && let Some(mut owed) = self.acks.remove(&(key, number))
+        {
             self.ack_timers.clear((key, number), &mut owed.deadline);
         }
         self.recoverable -= usize::from(socket.secret.is_some());
@@ -635,7 +642,7 @@ impl Io {
             }
         }
         while let Some((_, (socket, number))) = self.ack_timers.pop_due(now) {
-            let owed = self.sockets.get_mut(socket).and_then(|known| known.acks.remove(&number));
+            let owed = self.acks.remove(&(socket, number));
             if owed.is_some_and(|owed| owed.asker.is_none()) {
                 self.late.push_back(Late::NoAnswer(socket, number));
             }
@@ -644,16 +651,16 @@ impl Io {
 
     /// The number for an event that asks `socket` for an answer until `at`; `None` if it owes too many already.
     fn expect_ack(&mut self, socket: SocketKey, asker: Option<Box<str>>, at: Instant) -> Option<u64> {
-        let known = self.sockets.get_mut(socket)?;
-        if known.acks.len() >= self.config.max_acks {
+        let known = self.sockets.get(socket)?;
+        if self.acks.range((socket, 0)..=(socket, u64::MAX)).count() >= self.config.max_acks {
             known.session().into_iter().for_each(|session| self.engine.hit(Limit::Acks, session));
             return None;
         }
-        let number = known.next_ack;
-        known.next_ack += 1;
+        let number = self.next_ack;
+        self.next_ack += 1;
         let mut deadline = Deadline::default();
         self.ack_timers.set((socket, number), &mut deadline, at);
-        known.acks.insert(number, Owed { deadline, asker });
+        self.acks.insert((socket, number), Owed { deadline, asker });
         Some(number)
     }
 
@@ -661,6 +668,7 @@ impl Io {
     fn fan_out(&mut self, to: &To, mut messages: Vec<Encoded>) -> Bytes {
         let recoverable = (self.recoverable > 0).then(|| recovery::with_offset(&messages[0], self.log.last + 1));
         for (_, socket) in members(&self.sockets, &self.rooms, to) {
+            socket.latest.set(self.log.last + 1);
             if let Some(session) = socket.session() {
                 let own = recoverable.as_ref().filter(|_| socket.secret.is_some());
                 self.engine.send(session, own.unwrap_or(&messages[0]));
@@ -714,6 +722,7 @@ impl Io {
             messages.iter().for_each(|message| self.engine.send(session, message));
         }
         if keep {
+            known.latest.set(self.log.last + 1);
             self.log.keep(Target::One(socket), messages, self.engine.now, &self.config);
         }
     }

@@ -115,6 +115,7 @@ impl Log {
     /// What the socket has not had since `offset`, in order; `None` if some is no longer here, or the offset never was.
     pub fn since(&self, offset: u64, key: SocketKey, socket: &Socket) -> Option<impl Iterator<Item = &Encoded>> {
         let missed = usize::try_from(self.last.checked_sub(offset)?).ok()?;
+        let missed = if socket.latest.get() <= offset { 0 } else { missed };
         let first = self.kept.len().checked_sub(missed)?;
         let missed = self.kept.range(first..).filter(move |kept| kept.target.has(key, socket));
         Some(missed.flat_map(|kept| &kept.messages))

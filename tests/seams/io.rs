@@ -36,8 +36,8 @@ impl Io {
         }
         let timed = self.clients.values().filter(|client| client.deadline.is_some()).count();
         assert_eq!(self.timers.len(), timed, "a timer has no owner");
-        let acks: usize = self.sockets.iter().map(|(_, socket)| socket.acks.len()).sum();
-        assert_eq!(acks, self.ack_timers.len(), "an ack of a dead socket");
+        assert!(self.acks.keys().all(|(socket, _)| self.sockets.get(*socket).is_some()), "an ack of a dead socket");
+        assert_eq!(self.acks.len(), self.ack_timers.len(), "an ack without a deadline");
     }
 
     /// Panics if anything is left of clients that have gone.
