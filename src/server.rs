@@ -258,6 +258,8 @@ impl<A: App> Server<A> {
         self.steps = STEPS_PER_TURN;
         let Some(connection) = self.net.get(id) else { return };
         let (kept, hung_up) = (!connection.input.is_empty(), connection.hung_up);
+        // What follows a message at once is sent on together with it, if it is read now; who asks by HTTP waits for the answer.
+        let talks = matches!(connection.protocol, Speaks::WebSocket { .. });
         for round in usize::from(!kept)..=READS_PER_TURN {
             if self.is_paused(id) {
                 return if hung_up {
@@ -275,7 +277,11 @@ impl<A: App> Server<A> {
                 match read {
                     None => return,
                     Some((0, _)) if self.steps > 0 => return self.half_closed(id),
-                    Some((_, false)) if self.steps > 0 => return,
+                    Some((_, false)) if self.steps > 0 => {
+                        if !talks || !self.net.get(id).is_some_and(|connection| connection.is_open()) {
+                            return;
+                        }
+                    }
                     Some(_) => {}
                 }
             }

@@ -26,6 +26,7 @@ use packet::{Invalid, Kind, Packet};
 use recovery::{Presented, Target};
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
+use smallvec::SmallVec;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -251,7 +252,7 @@ struct Partial {
 /// What we know of a session.
 struct Client {
     /// Its sockets, one per namespace; nearly always one.
-    sockets: Vec<SocketKey>,
+    sockets: SmallVec<[SocketKey; 2]>,
     partial: Option<Box<Partial>>,
     /// When it must have had its first socket, or its partial packet must be whole.
     deadline: Deadline,
@@ -348,7 +349,7 @@ impl Io {
             EngineEvent::Opened(id) => {
                 let (now, mut deadline) = (self.engine.now, Deadline::default());
                 self.timers.set(id, &mut deadline, now + self.config.connect_timeout);
-                self.clients.insert(id, Client { sockets: Vec::new(), partial: None, deadline, spent: now });
+                self.clients.insert(id, Client { sockets: SmallVec::new(), partial: None, deadline, spent: now });
                 if self.engine.is_old(id) {
                     self.connect(id, 0, None, app);
                 }
@@ -518,8 +519,6 @@ impl Io {
     fn welcome(&mut self, session: SessionId, key: SocketKey) {
         let Some((client, socket)) = self.clients.get_mut(&session).zip(self.sockets.get_mut(key)) else { return };
         self.timers.clear(session, &mut client.deadline);
-        // A vector that grows by itself would begin with four.
-        client.sockets.reserve_exact(1);
         client.sockets.push(key);
         (socket.session, socket.held) = (session, None);
         let json = match socket.secret {
