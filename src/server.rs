@@ -793,11 +793,12 @@ impl<A: App> Server<A> {
     /// Whether a stopping server may end: its clients know and its answers have left, or its time is over.
     fn has_stopped(&mut self) -> bool {
         let Some(deadline) = self.stopping else { return false };
-        if self.io.engine.is_empty() {
+        let all_know = self.io.engine.is_empty();
+        if all_know {
             self.net.close();
             self.settle();
         }
-        self.now >= deadline || self.net.is_empty()
+        self.now >= deadline || all_know && self.net.is_empty()
     }
 }
 

@@ -229,6 +229,24 @@ mod drain {
         assert!(begin.elapsed() < Duration::from_secs(4), "all have gone, and nobody is waited for");
     }
 
+    /// A proxy may end its connections with each answer.
+    #[test]
+    fn who_has_no_connection_open_learns_it_with_the_next() {
+        let mut server = Server::start(&["--drain", "5s"]);
+        let mut idle = Polling::open(&server);
+        idle.join();
+        for connection in [&mut idle.gets, &mut idle.posts] {
+            connection.half_close();
+            connection.assert_end();
+        }
+        terminate(&server);
+        server.log_line("stopping");
+        server.settle();
+        idle.gets = server.connect();
+        assert_eq!(idle.poll(), "1");
+        assert_eq!(server.ended().code(), Some(0));
+    }
+
     #[test]
     fn many_are_spread_over_the_time() {
         let mut server = Server::start(&["--drain", "1s"]);
