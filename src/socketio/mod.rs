@@ -206,6 +206,8 @@ pub struct Socket {
     /// Index into [`App::namespaces`].
     pub namespace: usize,
     rooms: Vec<Box<str>>,
+    /// The number of the next event that asks for an answer.
+    next_ack: u64,
     /// Proves that a client owns this socket; `None` if the client does not know recovery.
     secret: Option<Id>,
     /// The offset when it connected: what a client has seen that has had no event yet.
@@ -274,10 +276,9 @@ pub struct Io {
     recoverable: usize,
     log: recovery::Log,
     timers: Timers<SessionId>,
-    /// Answers we wait for, by socket and number, and the next number.
+    /// Answers we wait for, by socket and number.
     acks: BTreeMap<(SocketKey, u64), Owed>,
     ack_timers: Timers<(SocketKey, u64)>,
-    next_ack: u64,
     late: VecDeque<Late>,
     /// For other servers, if there are any.
     pub publications: VecDeque<Publication>,
@@ -304,7 +305,6 @@ impl Io {
             timers: Timers::default(),
             acks: BTreeMap::new(),
             ack_timers: Timers::default(),
-            next_ack: 0,
             late: VecDeque::new(),
             publications: VecDeque::new(),
             time: 0,
@@ -502,6 +502,7 @@ impl Io {
             held: None,
             namespace,
             rooms: Vec::new(),
+            next_ack: 0,
             secret,
             since: self.log.last,
             latest: Cell::new(self.log.last),
@@ -650,13 +651,13 @@ impl Io {
 
     /// The number for an event that asks `socket` for an answer until `at`; `None` if it owes too many already.
     fn expect_ack(&mut self, socket: SocketKey, asker: Option<Box<str>>, at: Instant) -> Option<u64> {
-        let known = self.sockets.get(socket)?;
+        let known = self.sockets.get_mut(socket)?;
         if self.acks.range((socket, 0)..=(socket, u64::MAX)).count() >= self.config.max_acks {
             known.session().into_iter().for_each(|session| self.engine.hit(Limit::Acks, session));
             return None;
         }
-        let number = self.next_ack;
-        self.next_ack += 1;
+        let number = known.next_ack;
+        known.next_ack += 1;
         let mut deadline = Deadline::default();
         self.ack_timers.set((socket, number), &mut deadline, at);
         self.acks.insert((socket, number), Owed { deadline, asker });
