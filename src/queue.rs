@@ -7,21 +7,29 @@
 use bytes::Bytes;
 use std::{iter, mem};
 
+/// End of a chain.
+const NONE: u32 = u32::MAX;
 /// An empty pool larger than this gives its memory back: 40 bytes each.
 const KEEP: usize = 32 * 1024;
 
 /// One first-in, first-out queue, with its entries in a [`Pool`]. Who drops one that may not be empty calls
 /// [`Pool::clear`] first, or the entries stay.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Queue {
-    first: Option<u32>,
-    last: Option<u32>,
+    first: u32,
+    last: u32,
     bytes: usize,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Queue { first: NONE, last: NONE, bytes: 0 }
+    }
 }
 
 impl Queue {
     pub fn is_empty(&self) -> bool {
-        self.first.is_none()
+        self.first == NONE
     }
 
     /// Bytes in all entries together.
@@ -31,13 +39,18 @@ impl Queue {
 }
 
 /// The entries of many queues: the bytes, and the index of the next.
-#[derive(Default)]
 pub struct Pool {
-    entries: Vec<(Bytes, Option<u32>)>,
+    entries: Vec<(Bytes, u32)>,
     /// First of the unused entries.
-    free: Option<u32>,
+    free: u32,
     used: usize,
     bytes: usize,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Pool { entries: Vec::new(), free: NONE, used: 0, bytes: 0 }
+    }
 }
 
 impl Pool {
@@ -59,18 +72,18 @@ impl Pool {
         queue.bytes += bytes.len();
         self.bytes += bytes.len();
         let index = match self.free {
-            None => {
-                self.entries.push((bytes, None));
+            NONE => {
+                self.entries.push((bytes, NONE));
                 u32::try_from(self.entries.len() - 1).expect("queued bytes are limited far below 2^32 entries")
             }
-            Some(index) => {
-                self.free = mem::replace(&mut self.entries[index as usize], (bytes, None)).1;
+            index => {
+                self.free = mem::replace(&mut self.entries[index as usize], (bytes, NONE)).1;
                 index
             }
         };
-        match queue.last.replace(index) {
-            None => queue.first = Some(index),
-            Some(last) => self.entries[last as usize].1 = Some(index),
+        match mem::replace(&mut queue.last, index) {
+            NONE => queue.first = index,
+            last => self.entries[last as usize].1 = index,
         }
         self.used += 1;
     }
@@ -79,7 +92,7 @@ impl Pool {
     pub fn iter(&self, queue: &Queue) -> impl Iterator<Item = &Bytes> {
         let mut next = queue.first;
         iter::from_fn(move || {
-            let (bytes, following) = &self.entries[next? as usize];
+            let (bytes, following) = self.entries.get(next as usize)?;
             next = *following;
             Some(bytes)
         })
@@ -87,19 +100,21 @@ impl Pool {
 
     /// The oldest entry of `queue`.
     pub fn front(&self, queue: &Queue) -> Option<&Bytes> {
-        queue.first.map(|index| &self.entries[index as usize].0)
+        self.entries.get(queue.first as usize).map(|(bytes, _)| bytes)
     }
 
     /// Takes the oldest entry out of `queue`.
     pub fn pop(&mut self, queue: &mut Queue) -> Option<Bytes> {
-        let index = queue.first?;
-        let (bytes, next) = &mut self.entries[index as usize];
+        let index = queue.first;
+        let (bytes, next) = self.entries.get_mut(index as usize)?;
         queue.first = mem::replace(next, self.free);
-        queue.last = queue.last.filter(|_| queue.first.is_some());
+        if queue.first == NONE {
+            queue.last = NONE;
+        }
         let bytes = mem::take(bytes);
         queue.bytes -= bytes.len();
         self.bytes -= bytes.len();
-        self.free = Some(index);
+        self.free = index;
         self.used -= 1;
         if self.used == 0 && self.entries.len() > KEEP {
             *self = Pool::default();

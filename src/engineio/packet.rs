@@ -16,6 +16,8 @@ const ORDINARY: usize = 256;
 
 /// A ping for polling.
 pub const PING: Bytes = Bytes::from_static(b"2");
+/// A ping as a ready WebSocket frame.
+pub const PING_FRAME: Bytes = Bytes::from_static(b"\x81\x012");
 /// The answer to a probe as a ready WebSocket frame.
 pub const PONG_PROBE_FRAME: Bytes = Bytes::from_static(b"\x81\x063probe");
 /// What ends a GET that must not wait any longer.

@@ -434,7 +434,10 @@ impl Session {
         if self.phase == Phase::Calm && self.deadline <= by {
             self.phase = Phase::Heartbeat;
             self.deadline += turn.config.ping_timeout;
-            self.control(packet::PING, turn);
+            match self.websocket {
+                Some(conn) => turn.out.outputs.push_back(Output::Frame(conn, packet::PING_FRAME)),
+                None => self.enqueue(packet::PING, turn),
+            }
         }
     }
 
