@@ -98,6 +98,8 @@ pub struct Connection<P> {
     /// The peer will send nothing more than what waits in the kernel; it has sent its last byte, and we have read it.
     pub hung_up: bool,
     pub ended: bool,
+    /// The last read has taken all that had come: an edge follows if there is more.
+    pub drained: bool,
     state: State,
     /// What it dies of.
     pub cause: Cause,
@@ -338,6 +340,7 @@ impl<P: Default> Net<P> {
             unread: false,
             ended: false,
             hung_up: false,
+            drained: false,
             state: State::Open,
             cause: Cause::Ended,
         })
@@ -369,9 +372,8 @@ impl<P: Default> Net<P> {
         metrics.gauge("half_open", "Connections that have sent no whole request.", self.half_open.len());
     }
 
-    /// Reads once into `buffer`: how much, and whether more may be there. 0: the peer has closed its side; `None`: no more for
-    /// now, or the connection is dead.
-    pub fn read(&mut self, id: ConnId, buffer: &mut [u8]) -> Option<(usize, bool)> {
+    /// Reads once into `buffer`. 0: the peer has closed its side; `None`: no more for now, or the connection is dead.
+    pub fn read(&mut self, id: ConnId, buffer: &mut [u8]) -> Option<usize> {
         let connection = self.connections.get_mut(id)?;
         if let State::Dead = connection.state {
             return None;
@@ -389,7 +391,8 @@ impl<P: Default> Net<P> {
                 }
                 connection.ended = count == 0;
                 // Of TLS something may have come that is no plaintext.
-                return Some((count, connection.hung_up || connection.tls.is_some() || !self.kernel.drained));
+                connection.drained = self.kernel.drained && connection.tls.is_none() && !connection.hung_up;
+                return Some(count);
             }
             (Err(error), _) if error.kind() == ErrorKind::WouldBlock => {
                 if self.kernel.lied {

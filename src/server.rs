@@ -272,17 +272,14 @@ impl<A: App> Server<A> {
             } else {
                 let mut scratch = mem::take(&mut self.scratch);
                 let read = self.net.read(id, &mut scratch);
-                self.receive(id, &scratch[..read.map_or(0, |(count, _)| count)]);
+                self.receive(id, &scratch[..read.unwrap_or(0)]);
                 self.scratch = scratch;
-                match read {
-                    None => return,
-                    Some((0, _)) if self.steps > 0 => return self.half_closed(id),
-                    Some((_, false)) if self.steps > 0 => {
-                        if !talks || !self.net.get(id).is_some_and(|connection| connection.is_open()) {
-                            return;
-                        }
-                    }
-                    Some(_) => {}
+                let Some(connection) = self.net.get(id).filter(|_| read.is_some()) else { return };
+                if read == Some(0) && self.steps > 0 {
+                    return self.half_closed(id);
+                }
+                if connection.drained && self.steps > 0 && !(talks && connection.is_open()) {
+                    return;
                 }
             }
             if self.steps == 0 {
@@ -605,8 +602,8 @@ impl<A: App> Server<A> {
                     ws::Event::Binary(bytes) => self.io.engine.frame(id, session, Data::Binary(bytes)),
                     ws::Event::Reply(frame) => self.net.push(id, frame),
                     ws::Event::Close(reply) => {
-                        // Nothing follows (RFC 6455 section 5.5.1), so there is nothing to wait for.
-                        connection.ended = true;
+                        // Nothing may follow (RFC 6455 section 5.5.1), and nothing has: there is nothing to wait for.
+                        connection.ended = connection.drained && count == bytes.len();
                         self.close_websocket(id, session, reply);
                     }
                     ws::Event::Nothing => {}
