@@ -514,12 +514,12 @@ impl Engine {
     }
 
     /// No new sessions from here on. Those that are there end within `time`, one after the other, so that the next server does
-    /// not get all of them at once: WebSockets with close code 1001, polling with packet `1`.
+    /// not get all of them at once, and the oldest last: WebSockets with close code 1001, polling with packet `1`.
     pub fn leave(&mut self, time: Duration) {
         self.leaving = true;
         let left = self.sessions.keys();
         let step = (time / left.len().max(1) as u32).min(FAREWELL);
-        for (number, id) in (0..).zip(left) {
+        for (number, id) in (0..).zip(left.into_iter().rev()) {
             let at = self.now + step * number;
             self.with(id, |session, _| session.leaves = Some(at));
         }
