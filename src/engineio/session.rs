@@ -425,6 +425,8 @@ impl Session {
             Phase::Opening => self.opened(turn),
             Phase::Calm => self.ping(turn.now, turn),
             Phase::Heartbeat => self.end(Reason::PingTimeout, turn),
+            // The loop stood still, and a GET has come before this: it takes the farewell when the turn ends.
+            Phase::Farewell if self.poll.is_some() => self.deadline = turn.now + turn.config.ping_timeout,
             Phase::Farewell | Phase::Gone => self.forget(turn),
         }
     }
