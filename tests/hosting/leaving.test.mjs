@@ -1,12 +1,13 @@
 // How a process ends, and what its clients make of it: in order, at once, or killed.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import { test } from 'node:test';
 import { frontEnd } from '../lib/azure.mjs';
 import { hears, join, launch, open, say, shows } from '../lib/browser.mjs';
 import { makeCertificate } from '../lib/certificate.mjs';
-import { Chatter, TRANSPORTS } from '../lib/chatter.mjs';
+import { Chatter, TRANSPORTS, within } from '../lib/chatter.mjs';
 import { Poller, Raw } from '../lib/raw.mjs';
 import { start } from '../lib/server.mjs';
 
@@ -152,7 +153,9 @@ test('killed and started again: clients come back by themselves', options, async
   const pages = await Promise.all(['polling, then WebSocket', 'polling only'].map((transports) => open(t, browser, first.url, { transports })));
   for (const [i, page] of pages.entries()) await join(page, `page ${i}`);
 
+  const gone = Promise.all(users.map((user) => once(user.socket, 'disconnect')));
   assert.deepEqual(await first.kill('SIGKILL'), [null, 'SIGKILL']);
+  await within(gone, 'disconnect');
   for (const page of pages) await page.locator('#status:has-text("Offline since")').waitFor();
   await start(t, { port: first.port });
   for (const [i, user] of users.entries()) {
