@@ -335,7 +335,7 @@ impl Session {
         }
     }
 
-    /// Sends a packet that is not a message and pure ASCII: a ping or a pong.
+    /// Sends a packet that is no message: a pong.
     fn control(&mut self, packet: Bytes, turn: &mut Turn) {
         let Some(conn) = self.websocket else { return self.enqueue(packet, turn) };
         turn.out.outputs.push_back(Output::Frame(conn, packet::packet_to_frame(&packet)));
