@@ -12,7 +12,7 @@ pub fn judge_origin(config: &Config, head: &Head) -> Result<Box<str>, String> {
     let jsonp = || http::parameters(head.query, ["j"]) != [Ok(None)] && assets::find(head.path).is_none();
     let origin = match head.header("Origin") {
         Some(origin) => origin,
-        None if !jsonp() || head.header("Sec-Fetch-Site") == Some(b"same-origin") => return Ok(Box::default()),
+        None if head.header("Sec-Fetch-Site") == Some(b"same-origin") || !jsonp() => return Ok(Box::default()),
         None => http::origin_of(head.header("Referer").unwrap_or_default()),
     };
     let listed = match &config.origins {

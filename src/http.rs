@@ -11,6 +11,8 @@
 use crate::config::{Config, MAX_HEADERS};
 use bytes::Bytes;
 use std::borrow::Cow;
+use std::fmt::Write;
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 
 /// Room for the header lines of an ordinary answer, so that they are written without growing.
@@ -46,6 +48,11 @@ const fn bad(reason: &'static str) -> Error {
     Error { status: 400, reason }
 }
 
+/// Where the parser of heads puts header fields; not initialized, which would cost as much as reading them.
+pub type Room<'a> = [MaybeUninit<httparse::Header<'a>>; MAX_HEADERS];
+/// Room for one head.
+pub const ROOM: Room = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+
 /// A request head, borrowed from the input.
 pub struct Head<'a> {
     /// The method.
@@ -64,14 +71,13 @@ pub struct Head<'a> {
     pub framing: Framing,
     /// The client waits for `100 Continue` before it sends the body.
     pub expect_continue: bool,
-    headers: [httparse::Header<'a>; MAX_HEADERS],
-    count: usize,
+    fields: &'a [httparse::Header<'a>],
 }
 
 impl<'a> Head<'a> {
     /// The values of all header fields of that name, in order.
     pub fn headers(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        let fields = self.headers[..self.count].iter();
+        let fields = self.fields.iter();
         fields.filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
 
@@ -82,7 +88,7 @@ impl<'a> Head<'a> {
 
     /// Whether a proxy has added a field that names somebody else.
     pub fn is_forwarded(&self) -> bool {
-        self.headers[..self.count].iter().any(|field| {
+        self.fields.iter().any(|field| {
             let name = field.name.to_ascii_lowercase();
             name.starts_with("x-forwarded-") || ["forwarded", "x-arr-log-id", "client-ip"].contains(&&*name)
         })
@@ -110,7 +116,6 @@ impl<'a> Head<'a> {
 }
 
 /// What the parser has found.
-#[allow(clippy::large_enum_variant, reason = "it lives on the stack; a box would be an allocation per request")]
 pub enum Event<'a> {
     /// A request begins.
     Head(Head<'a>),
@@ -153,9 +158,11 @@ impl Default for Parser {
 impl Parser {
     /// The next event at the start of `input`, and the bytes it takes; `None` if more must arrive first. Then
     /// the caller shows the same bytes again with more behind them.
-    pub fn next<'a>(&mut self, input: &'a [u8], config: &Config) -> Result<Option<(usize, Event<'a>)>, Error> {
+    pub fn next<'a>(
+        &mut self, input: &'a [u8], room: &'a mut Room<'a>, config: &Config,
+    ) -> Result<Option<(usize, Event<'a>)>, Error> {
         match self.state {
-            State::Head(lines) => self.head(lines, input, config),
+            State::Head(lines) => self.head(lines, input, room, config),
             State::Data { left: 0, .. } => {
                 *self = Parser::default();
                 Ok(Some((0, Event::End)))
@@ -196,7 +203,7 @@ impl Parser {
     }
 
     fn head<'a>(
-        &mut self, mut lines: usize, input: &'a [u8], config: &Config,
+        &mut self, mut lines: usize, input: &'a [u8], room: &'a mut Room<'a>, config: &Config,
     ) -> Result<Option<(usize, Event<'a>)>, Error> {
         // An empty line before the request line is tolerated (RFC 9112 section 2.2), one.
         let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
@@ -215,7 +222,7 @@ impl Parser {
         if lines > config.max_head {
             return Err(too_large);
         }
-        let head = parse_head(&input[start..lines], config)?;
+        let head = parse_head(&input[start..lines], room, config)?;
         self.state = match head.framing {
             Framing::Length(left) => State::Data { left, chunk: false },
             Framing::Chunked => State::ChunkSize,
@@ -237,11 +244,10 @@ fn line(input: &[u8]) -> Result<Option<&[u8]>, Error> {
     }
 }
 
-fn parse_head<'a>(bytes: &'a [u8], config: &Config) -> Result<Head<'a>, Error> {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut request = httparse::Request::new(&mut headers);
+fn parse_head<'a>(bytes: &'a [u8], room: &'a mut Room<'a>, config: &Config) -> Result<Head<'a>, Error> {
+    let mut request = httparse::Request::new(&mut []);
     let version = || bytes.split(|byte| *byte == b' ').nth(2).unwrap_or_default();
-    match request.parse(bytes) {
+    match request.parse_with_uninit_headers(bytes, room) {
         Ok(httparse::Status::Complete(_)) if request.headers.len() <= config.max_headers => {}
         Ok(httparse::Status::Complete(_)) | Err(httparse::Error::TooManyHeaders) => {
             return Err(Error { status: 431, reason: "too many header fields" });
@@ -251,7 +257,6 @@ fn parse_head<'a>(bytes: &'a [u8], config: &Config) -> Result<Head<'a>, Error> {
         }
         _ => return Err(bad("a malformed request head")),
     }
-    let count = request.headers.len();
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(bad("a malformed request line"));
     };
@@ -280,8 +285,7 @@ fn parse_head<'a>(bytes: &'a [u8], config: &Config) -> Result<Head<'a>, Error> {
         host: &[],
         framing: Framing::Length(0),
         expect_continue: false,
-        headers,
-        count,
+        fields: request.headers,
     };
     let host = head.header("Host");
     if head.headers("Host").nth(1).is_some() || host.is_none() && minor == 1 {
@@ -346,14 +350,32 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Duplicate;
 
+/// What is before the first `mark` (an ASCII character), and what is behind it.
+fn cut(text: &str, mark: u8) -> (&str, &str) {
+    let at = memchr::memchr(mark, text.as_bytes());
+    at.map_or((text, ""), |at| (&text[..at], &text[at + 1..]))
+}
+
 /// The values of these parameters of a query or form, found in one pass; bytes that are no UTF-8 become U+FFFD.
 pub fn parameters<'a, const N: usize>(
     query: &'a str, names: [&str; N],
 ) -> [Result<Option<Cow<'a, str>>, Duplicate>; N] {
     let mut values = [const { Ok(None) }; N];
-    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+    let mut set = |key: &str, value| {
         if let Some(index) = names.iter().position(|name| *name == key) {
             values[index] = if values[index] == Ok(None) { Ok(Some(value)) } else { Err(Duplicate) };
+        }
+    };
+    if memchr::memchr2(b'%', b'+', query.as_bytes()).is_some() {
+        form_urlencoded::parse(query.as_bytes()).for_each(|(key, value)| set(&key, value));
+    } else {
+        // Nothing is escaped, as in nearly every request: the same without a look at each byte.
+        let mut rest = query;
+        while !rest.is_empty() {
+            let (pair, more) = cut(rest, b'&');
+            let (key, value) = cut(pair, b'=');
+            set(key, value.into());
+            rest = more;
         }
     }
     values
@@ -450,13 +472,14 @@ impl Response {
             (true, true) => "Connection: keep-alive\r\n",
             (true, false) => "",
         };
+        let mut head = String::with_capacity(ORDINARY + self.lines.len() + more.len());
+        let infallible = "memory takes everything";
+        write!(head, "HTTP/1.1 {} {}\r\n{}", self.status, reason(self.status), self.lines).expect(infallible);
         // RFC 9112 section 6.3 and RFC 9110 section 8.6: these have no body, and no length of one.
-        let length = match self.status {
-            100..=199 | 204 | 304 => String::new(),
-            _ => format!("Content-Length: {}\r\n", self.body.len()),
-        };
-        let reason = reason(self.status);
-        let head = format!("HTTP/1.1 {} {reason}\r\n{}{length}{more}{connection}\r\n", self.status, self.lines);
+        if !matches!(self.status, 100..=199 | 204 | 304) {
+            write!(head, "Content-Length: {}\r\n", self.body.len()).expect(infallible);
+        }
+        head.extend([more, connection, "\r\n"]);
         (head.into(), if head_only { Bytes::new() } else { self.body })
     }
 }

@@ -21,6 +21,7 @@ use bytes::Bytes;
 use listener::Listener;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
+use smallvec::SmallVec;
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem;
 use std::net::{IpAddr, Shutdown, SocketAddr};
@@ -33,8 +34,8 @@ const SIGNALS: Token = Token(usize::MAX - 1);
 const WAKER: Token = Token(usize::MAX - 2);
 /// Connections accepted in one turn, so that a flood of them does not starve those that are there.
 const ACCEPTS_PER_TURN: usize = 64;
-/// Buffers handed to one vectored write (the kernel takes 1,024; more than these fill a socket buffer anyway).
-const SLICES: usize = 128;
+/// Buffers handed to one vectored write: what one turn may bring to a recipient (the kernel takes 1,024).
+const SLICES: usize = 256;
 /// After our last byte: how long, and for how many bytes, the peer's are still read and thrown away. Closing
 /// with unread input makes the kernel send RST, and the RST eats the answer.
 const LINGER: Duration = Duration::from_secs(1);
@@ -145,18 +146,17 @@ impl<P> Connection<P> {
         while self.wants_write()
             || matches!(self.state, State::Finishing) && self.tls.as_mut().is_some_and(|tls| tls.say_goodbye())
         {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let mut count = 0;
-            for (slice, bytes) in slices.iter_mut().zip(pool.iter(&self.outbox)) {
-                *slice = IoSlice::new(bytes);
-                count += 1;
+            // Neither initialized nor moved: both would cost more than what is done with the few that there are.
+            let mut slices = SmallVec::<[IoSlice; SLICES]>::new();
+            slices.extend(pool.iter(&self.outbox).take(SLICES).map(|bytes| IoSlice::new(bytes)));
+            if let Some(first) = slices.first_mut() {
+                first.advance(self.sent);
             }
-            slices[0].advance(self.sent);
-            let slices = &slices[..count];
             let result = match &mut self.tls {
-                Some(tls) => tls.write(kernel, &mut self.stream, scratch, slices),
-                None => kernel.write(&mut self.stream, slices),
+                Some(tls) => tls.write(kernel, &mut self.stream, scratch, &slices),
+                None => kernel.write(&mut self.stream, &slices),
             };
+            drop(slices);
             match result {
                 Ok(written) => self.sent += written,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -365,7 +365,8 @@ impl<A: App> Server<A> {
         if exchange.as_ref().is_some_and(|exchange| exchange.body.is_none()) {
             return None;
         }
-        let (count, part) = match parser.next(bytes, &self.config) {
+        let mut room = http::ROOM;
+        let (count, part) = match parser.next(bytes, &mut room, &self.config) {
             Ok(next) => next?,
             Err(error) => {
                 self.fail(id, error);

@@ -51,7 +51,8 @@ fn requests(pieces: [&[u8]; 2]) -> Vec<String> {
     for piece in pieces {
         left.extend_from_slice(piece);
         loop {
-            let (count, event) = match parser.next(&left, &config) {
+            let mut room = http::ROOM;
+            let (count, event) = match parser.next(&left, &mut room, &config) {
                 Ok(None) => break,
                 Ok(Some(found)) => found,
                 Err(error) => {

@@ -4,7 +4,9 @@
 use crate::random::{Random, splits};
 use salon::{
     config::Config,
-    http::{Duplicate, Error, Event, Head, Parser, Response, address_of, last_of, origin_of, parameters, same_origin},
+    http::{
+        Duplicate, Error, Event, Head, Parser, ROOM, Response, address_of, last_of, origin_of, parameters, same_origin,
+    },
 };
 use std::borrow::Cow;
 use std::mem;
@@ -44,7 +46,7 @@ fn feed(pieces: &[&[u8]], config: &Config) -> Seen {
     for piece in pieces {
         seen.left.extend_from_slice(piece);
         loop {
-            match parser.next(&seen.left, config) {
+            match parser.next(&seen.left, &mut { ROOM }, config) {
                 Ok(None) => break,
                 Ok(Some((count, event))) => {
                     assert!(count <= seen.left.len(), "took more than was given");
@@ -97,7 +99,7 @@ fn with_lines(lines: &[u8]) -> Vec<u8> {
 
 /// Looks at the head of a request.
 pub fn with_head<T>(request: &str, look: impl FnOnce(&Head) -> T) -> T {
-    match Parser::default().next(request.as_bytes(), &Config::default()) {
+    match Parser::default().next(request.as_bytes(), &mut { ROOM }, &Config::default()) {
         Ok(Some((_, Event::Head(head)))) => look(&head),
         _ => panic!("no head: {request:?}"),
     }
@@ -541,11 +543,15 @@ fn one_event_at_a_time() {
     let config = config();
     let input = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nabGET";
     let mut parser = Parser::default();
-    let Ok(Some((head, Event::Head(_)))) = parser.next(input, &config) else { panic!("no head") };
-    let Ok(Some((2, Event::Data(b"ab")))) = parser.next(&input[head..], &config) else { panic!("no data") };
-    let Ok(Some((0, Event::End))) = parser.next(b"", &config) else { panic!("the end needs no byte more") };
-    assert!(matches!(parser.next(b"", &config), Ok(None)));
-    assert!(matches!(parser.next(&input[head + 2..], &config), Ok(None)));
+    let Ok(Some((head, Event::Head(_)))) = parser.next(input, &mut { ROOM }, &config) else { panic!("no head") };
+    let Ok(Some((2, Event::Data(b"ab")))) = parser.next(&input[head..], &mut { ROOM }, &config) else {
+        panic!("no data")
+    };
+    let Ok(Some((0, Event::End))) = parser.next(b"", &mut { ROOM }, &config) else {
+        panic!("the end needs no byte more")
+    };
+    assert!(matches!(parser.next(b"", &mut { ROOM }, &config), Ok(None)));
+    assert!(matches!(parser.next(&input[head + 2..], &mut { ROOM }, &config), Ok(None)));
 }
 
 #[test]
