@@ -126,10 +126,12 @@ impl Member {
             if self.stage == Stage::Frames {
                 let Some(frame) = wire::frame(rest) else { break };
                 used += frame.payload.end;
-                if frame.opcode == wire::CLOSE {
-                    return Err("was closed by the server".into());
+                match frame.opcode {
+                    wire::CLOSE => return Err("was closed by the server".into()),
+                    // uvicorn asks whether the connection lives, and closes it if nobody answers.
+                    wire::PING => self.output.extend(wire::client_frame(wire::PONG, &rest[frame.payload])),
+                    _ => self.packet(id, &rest[frame.payload], now, seen),
                 }
-                self.packet(id, &rest[frame.payload], now, seen);
                 continue;
             }
             let Some(answer) = wire::answer(rest)? else { break };

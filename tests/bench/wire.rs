@@ -11,6 +11,8 @@ pub struct Frame {
 
 pub const TEXT: u8 = 1;
 pub const CLOSE: u8 = 8;
+pub const PING: u8 = 9;
+pub const PONG: u8 = 10;
 
 /// The first frame of `input`, if it is there as a whole.
 pub fn frame(input: &[u8]) -> Option<Frame> {

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { io } from 'socket.io-client';
 
 // ms within which anything must happen; only a failure reaches it. Wine is slower than what it stands for.
-export const PATIENCE = (process.env.SALON_BIN ?? '').includes('windows') ? 40_000 : 10_000;
+export const PATIENCE = (process.env.SALON_BIN ?? '').includes('windows') ? 40_000 : 20_000;
 
 export const TRANSPORTS = {
   'polling only': ['polling'],
