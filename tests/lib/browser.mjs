@@ -5,7 +5,7 @@ import { accessSync, constants, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { chromium } from 'playwright-core';
 
-const WAIT = 15_000; // ms until something that should be on a page is missed
+const WAIT = 30_000; // ms until something that should be on a page is missed
 
 /** Debian's chromium, or the first program of such a name in PATH. */
 function executable() {

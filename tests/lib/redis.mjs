@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import http from 'node:http';
+import { setTimeout as pass } from 'node:timers/promises';
 import { createAdapter } from '@socket.io/redis-adapter';
 import { createClient } from 'redis';
 import { Server } from 'socket.io';
@@ -48,8 +49,9 @@ export async function startRedis(t, { port, args = [], scheme = 'redis', login =
   }
   await restart();
   t.after(async () => {
-    // First, or they would begin to connect again.
-    clients.forEach((connected) => connected.destroy());
+    // First, or they would begin to connect again; what is under way is answered, if Redis is there.
+    const closed = clients.map((connected) => (connected.isReady ? connected.close() : connected.destroy()));
+    await Promise.race([Promise.allSettled(closed), pass(1000, undefined, { ref: false })]);
     await kill();
   });
   return redis;
