@@ -158,11 +158,10 @@ test('killed and started again: clients come back by themselves', options, async
   await within(gone, 'disconnect');
   for (const page of pages) await page.locator('#status:has-text("Offline since")').waitFor();
   await start(t, { port: first.port });
-  for (const [i, user] of users.entries()) {
-    await user.connected();
-    await user.login(`user ${i}`);
-  }
-  for (const page of pages) await shows(page, '#status', 'Connected again.');
+  // Each comes back in its own time, and a page says so for 4 s only.
+  const back = pages.map((page) => shows(page, '#status', 'Connected again.'));
+  const logins = users.map(async (user, i) => (await user.connected()).login(`user ${i}`));
+  await Promise.all([...back, ...logins]);
   await say(pages[0], 'back');
   await hears(pages[1], 'back');
   for (const user of users) await user.hears(() => user.from('page 0').includes('back'), 'page 0');
