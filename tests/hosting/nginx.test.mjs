@@ -9,16 +9,21 @@ import { freePort, metrics, start } from '../lib/server.mjs';
 
 const options = { timeout: 60_000 };
 
-/** README's lines for `server { }`, for this path and this address of salon. */
+/** README's configuration, for this path and this address of salon. */
 function documented(path, target) {
   const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
-  const [lines] = /^ {4}location \/ \{\n(?: {8}.*\n)+ {4}\}\n/m.exec(readme) ?? assert.fail('README has no location');
-  assert.ok(lines.includes('http://127.0.0.1:3000;'));
-  return lines.replace('location /', `location ${path}`).replace('http://127.0.0.1:3000', target);
+  const [, text] = /^```nginx\n([^]*?)^```$/m.exec(readme) ?? assert.fail('README has no configuration of nginx');
+  for (const part of ['location / {', 'http://127.0.0.1:3000;']) assert.ok(text.includes(part), part);
+  return text.replace('location /', `location ${path}`).replace('http://127.0.0.1:3000', target);
 }
 
 /** nginx that knows nothing of salon but its address. */
-const ignorant = (target) => `location / { proxy_pass ${target}; }`;
+const ignorant = (target, more = '') => `server {
+  listen 443 ssl;
+  ssl_certificate fullchain.pem;
+  ssl_certificate_key privkey.pem;
+  location / { ${more} proxy_pass ${target}; }
+}`;
 
 test('a page on https: chats over wss:', options, async (t) => {
   const files = makeCertificate(t);
@@ -69,7 +74,7 @@ test('nginx rewrites Host by default: nobody gets in, the log says why, and eith
   await server.kill();
 
   // The first way is nginx's, and enough for polling.
-  const [first, ada] = await run([], (target) => `location / { proxy_set_header Host $http_host; proxy_pass ${target}; }`);
+  const [first, ada] = await run([], (target) => ignorant(target, 'proxy_set_header Host $http_host;'));
   await join(ada, 'Ada');
   assert.equal((await metrics(first.url))('sessions{transport="polling"}'), 1);
   assert.deepEqual([...ada.requests], ['polling']);

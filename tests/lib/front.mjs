@@ -1,18 +1,13 @@
-// The load balancers of README, with the ports of a test: what README shows is what runs.
+// The load balancers that README links, with the ports of a test.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { freePort, start } from './server.mjs';
 
-const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+/** The files that README links. */
+const FILES = { nginx: 'nginx.conf', haproxy: 'haproxy.cfg' };
 
-/** The block of README in this language that has several servers. */
-function shown(language) {
-  const blocks = [...readme.matchAll(new RegExp(`\`\`\`${language}\\n(.*?)\`\`\``, 'gs'))].map(([, text]) => text);
-  return blocks.find((text) => text.includes(':3003'));
-}
-
-/** What README says in its sentence on addresses. Each change must find its place. */
+/** What the head of each file says about addresses. Each change must find its place. */
 const BY_ADDRESS = {
   nginx: [
     [/^map \$cookie_salon .*\n/m, ''],
@@ -21,17 +16,17 @@ const BY_ADDRESS = {
   ],
   haproxy: [
     [/^ *cookie salon .*\n/m, ''],
-    ['balance leastconn', 'balance source\n  hash-type consistent'],
+    [/^  balance leastconn$/m, '  balance source\n  hash-type consistent'],
   ],
 };
 
 /** Starts `nginx` or `haproxy` in front of three servers, sticky by `cookie` or `address`. Ends with the test. */
 export async function startFront(t, program, by, servers) {
   const port = await freePort();
-  let text = shown(program);
+  let text = readFileSync(new URL(`../cluster/${FILES[program]}`, import.meta.url), 'utf8');
   const change = (from, to) => {
     const changed = text.replace(from, to);
-    if (changed === text) throw new Error(`README's configuration of ${program} has no ${from}`);
+    if (changed === text) throw new Error(`${FILES[program]} has no ${from}`);
     text = changed;
   };
   if (by === 'address') BY_ADDRESS[program].forEach(([from, to]) => change(from, to));

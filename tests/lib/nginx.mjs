@@ -17,13 +17,22 @@ function executable() {
 }
 
 /**
- * Starts nginx for test `t`, on `port` or a free one. `server` is what stands in `server { }` besides the port and the certificate;
- * `certificate`: as `makeCertificate` gives it.
+ * Starts nginx for test `t`, on `port` or a free one. `text` goes inside `http { }`; its port 443 and its certificate are replaced by
+ * those of the test. `certificate`: as `makeCertificate` gives it.
  */
-export async function startNginx(t, server, { cert, key }, port) {
+export async function startNginx(t, text, { cert, key }, port) {
   const directory = mkdtempSync(path.join(tmpdir(), 'salon-nginx-'));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
   port ??= await freePort();
+  const changes = [
+    [/listen 443 ssl;/, `listen 127.0.0.1:${port} ssl;`],
+    [/ssl_certificate .*;/, `ssl_certificate ${cert};`],
+    [/ssl_certificate_key .*;/, `ssl_certificate_key ${key};`],
+  ];
+  for (const [from, to] of changes) {
+    if (!from.test(text)) throw new Error(`no ${from} in:\n${text}`);
+    text = text.replace(from, () => to);
+  }
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((what) => `${what}_temp_path ${directory}/${what};`);
   writeFileSync(
     path.join(directory, 'nginx.conf'),
@@ -34,13 +43,7 @@ export async function startNginx(t, server, { cert, key }, port) {
     http {
       ${temporary.join('\n')}
       access_log off;
-      map $http_upgrade $connection_upgrade { default upgrade; "" ""; }
-      server {
-        listen 127.0.0.1:${port} ssl;
-        ssl_certificate ${cert};
-        ssl_certificate_key ${key};
-        ${server}
-      }
+      ${text}
     }`,
   );
   const nginx = await start(t, { port, bin: executable(), args: ['-p', directory, '-c', 'nginx.conf', '-e', 'stderr'] });

@@ -6,15 +6,14 @@ import { createHash } from 'node:crypto';
 import { chmodSync, mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { licences } from './licences.mjs';
-import { cut, readme } from './readme.mjs';
 
 const TARGETS = {
   'windows-x86_64': 'x86_64-pc-windows-gnu',
   'windows-i686': 'i686-pc-windows-gnu',
   'linux-x86_64': 'x86_64-unknown-linux-musl',
 };
-// Cut out of README.
-const CUT = ['salon.service', 'Containerfile'];
+// Beside this file, and in the archive for Linux.
+const LINUX = ['salon.service', 'Containerfile'];
 
 const run = (command, args, options) => execFileSync(command, args, { encoding: 'utf8', maxBuffer: 1 << 28, ...options });
 const dist = path.resolve(process.argv[2] ?? 'dist');
@@ -30,10 +29,10 @@ for (const [system, target] of Object.entries(TARGETS)) {
   mkdirSync(stage, { recursive: true });
   const files = {
     [program]: readFileSync(`target/download/${target}/release/${program}`),
-    'README.md': readme,
+    'README.md': readFileSync('README.md'),
     LICENSE: readFileSync('LICENSE'),
     'THIRD-PARTY.txt': licences(target),
-    ...(windows ? { 'web.config': readFileSync('web.config') } : Object.fromEntries(CUT.map((file) => [file, cut(file)]))),
+    ...(windows ? { 'web.config': readFileSync('web.config') } : Object.fromEntries(LINUX.map((file) => [file, readFileSync(`tests/package/${file}`)]))),
   };
   const names = Object.keys(files).sort();
   for (const file of names) {

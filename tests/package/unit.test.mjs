@@ -1,13 +1,12 @@
-// salon.service, as README has it: what systemd itself says of it, where systemd is.
+// salon.service, the unit that README links: what systemd itself says of it, where systemd is.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
-import { cut } from './readme.mjs';
 
-const unit = cut('salon.service');
+const unit = readFileSync(new URL('salon.service', import.meta.url), 'utf8');
 const analyze = (...args) => {
   const { status, stdout, stderr } = spawnSync('systemd-analyze', args, { encoding: 'utf8' });
   return { status, said: stdout + stderr };
