@@ -17,7 +17,7 @@ COUNTS = cargo run --release --locked --quiet --example counts $(SEAMS:%=--confi
 # Programs of the system administrator count too: nginx and haproxy live there.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test windows test-windows package test-package cluster counts bench bench-peers soak fuzz fuzz-corpus audit clean
+.PHONY: build run test windows test-windows package test-package cluster counts bench bench-peers pictures soak fuzz fuzz-corpus audit clean
 .PHONY: system system-package system-wine need-build need-test
 build: need-build static/node_modules/.package-lock.json
 	cargo build --release --locked
@@ -75,7 +75,7 @@ test-package: need-test system package tests/node_modules/.package-lock.json
 	$(STEP) 'node --test tests/package/dist.mjs' '^# (tests|pass|fail) |^# skipped [1-9]' \
 		node --test --test-reporter=tap tests/package/dist.mjs
 
-# Three servers behind nginx and HAProxy as README shows them, 300 clients, a minute each; make test has a short form.
+# Three servers behind nginx and HAProxy (tests/cluster/nginx.conf, haproxy.cfg), 300 clients, a minute each; make test has a short form.
 cluster: build need-test system tests/node_modules/.package-lock.json
 	SALON_BIN=target/release/salon SALON_CLIENTS=300 SALON_SECONDS=60 node --test tests/cluster/sticky.test.mjs
 
@@ -122,6 +122,10 @@ bench-peers: build tests/node_modules/.package-lock.json tests/out/python-peers/
 	target/release/examples/bench run --out tests/out/bench-peers.md --tries 3 \
 		--server node='node tests/lib/reference.mjs' --server socketioxide=target/peers/release/peer \
 		--server python='$(PEERS) tests/bench/peers/chat.py' --note "$(PEER_VERSIONS)"
+
+# README's screenshots, in Chromium. The server has port 3000 meanwhile.
+pictures: build need-test system tests/node_modules/.package-lock.json
+	@node tests/pictures/main.mjs
 
 # Clients of all kinds come and go for MINUTES minutes (1 if not given); nothing of them may be left.
 soak: build tests/node_modules/.package-lock.json
