@@ -17,7 +17,7 @@ COUNTS = cargo run --release --locked --quiet --example counts $(SEAMS:%=--confi
 # Programs of the system administrator count too: nginx and haproxy live there.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test windows test-windows package test-package cluster counts bench bench-peers pictures soak fuzz fuzz-corpus audit clean
+.PHONY: build run test stress windows test-windows package test-package cluster counts bench bench-peers pictures soak fuzz fuzz-corpus audit clean
 .PHONY: system system-package system-wine need-build need-test
 build: need-build static/node_modules/.package-lock.json
 	cargo build --release --locked
@@ -43,6 +43,16 @@ test: need-test system static/node_modules/.package-lock.json tests/node_modules
 		tests/run "node --test $$group" '^# (tests|pass|fail) |^# skipped [1-9]' \
 			node --test --test-reporter=tap $$group*.test.mjs || exit; \
 	done
+
+# Looks for tests that fail now and then: GROUP (a directory of Node tests, or `live`, Rust's live tests) so many times, in
+# random order and on a busy machine, until one fails. `SALON_TEST_KERNEL=7 make stress GROUP=live` and the like go too.
+GROUP = live
+TIMES = 20
+SEED = $(shell date +%s)
+THREADS = 8
+stress: need-test system static/node_modules/.package-lock.json tests/node_modules/.package-lock.json $(PYTHON)
+	cargo build --locked --bins --example conformance
+	@tests/stress $(GROUP) $(TIMES) $(SEED) $(THREADS)
 
 # The Windows programs, for 64 and 32 bit; tests/package/build says how.
 windows: build-x86_64-pc-windows-gnu build-i686-pc-windows-gnu
