@@ -2,6 +2,7 @@
 // SALON_BIN names the program (default: target/debug/salon); one that ends in .mjs is run by node,
 // for instance SALON_BIN=tests/lib/reference.mjs, the official server with the same chat.
 import { spawn, spawnSync } from 'node:child_process';
+import dgram from 'node:dgram';
 import { once } from 'node:events';
 import http from 'node:http';
 import net from 'node:net';
@@ -24,14 +25,26 @@ const running = new Set();
 process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(1));
 
-/** A port nobody listens on at this moment. */
+/** Whether a socket of this kind could be bound. */
+const bound = (socket) => once(socket, 'listening').then(() => true, () => false);
+
+/**
+ * A port that nobody listens on, and that no other test on this machine is given while this process lives: a UDP socket of
+ * the same number stands for that. It lies below the ports that the kernel gives to connections, or one of them could take it
+ * before a server does, or while a server starts again.
+ */
 export async function freePort() {
-  const probe = net.createServer().listen(0, HOST);
-  await once(probe, 'listening');
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, 'close');
-  return port;
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 20_000);
+    const lock = dgram.createSocket('udp4').unref();
+    const probe = net.createServer();
+    if ((await bound(lock.bind(port, HOST))) && (await bound(probe.listen(port, HOST)))) {
+      probe.close();
+      await once(probe, 'close');
+      return port;
+    }
+    lock.close();
+  }
 }
 
 /**
