@@ -1,19 +1,61 @@
 //! salon: a Socket.IO chat server on one thread and one event loop. This is the map.
 //!
-//! In reading order; a file imports only what stands above it:
+//! In reading order, which is also the order of imports: a file uses what stands above it. `app` and `socketio/mod` name each
+//! other, and the parts of a folder that extend its main type stand behind it. A test holds this list against the folder.
 //!
 //! ```text
-//! config                    every option, its default, its reason
-//! slab queue timers id      values with keys that never lie, queues in one arena, deadlines, sids
-//! logger metrics limits     lines on standard error; figures for Prometheus; who has reached which limit
-//! kernel tls net            every byte in and out; TLS; sockets, outboxes, deadlines of connections (listener is part of net)
-//! http assets ws access     requests and answers; the embedded page; WebSocket frames; who may ask for what
-//! engineio/packet v3        packets and payloads of protocol 4; those of older clients
-//! engineio/session mod      one session and all its transitions; all sessions, found by sid
-//! socketio/packet mod       packets of Socket.IO; namespaces, sockets, rooms, acks, broadcasts; trait App
-//! history chat              the last messages; the application
-//! cluster/link wire presence mod   one chat on several servers, over Redis (url is part of config, turn of server)
-//! signals server probe main what ends the loop; its turn, and who speaks with whom; `--probe`
+//! config/values         parsers of option values
+//! config/redis_url      the URL of Redis
+//! config/mod            every option, its variable, default and reason
+//! config/check          what --check warns of
+//! base/slab             values in slabs, named by keys with a generation
+//! base/queue            many queues in one arena
+//! base/timers           deadlines in order
+//! base/id               ids that cannot be guessed
+//! base/logger           lines on standard error; the rate limit of repeated ones
+//! base/metrics          the text format of Prometheus
+//! base/limits           which limits were reached how often; counts by address
+//! base/mod
+//! net/kernel            every read(2) and writev(2)
+//! net/tls               TLS by rustls
+//! net/no_tls            its stand-in in builds without TLS
+//! net/connection        one TCP connection: stream, outbox, deadlines
+//! net/listener          a listening socket
+//! net/mod               mio: poll, accept, read, flush, reap
+//! http/response         responses
+//! http/assets           the embedded page and client
+//! http/mod              request heads and bodies
+//! ws                    WebSocket frames
+//! engineio/packet       packets and payloads of protocol 4; messages encoded once for many recipients
+//! engineio/v3           packets and payloads of protocols 2 and 3
+//! engineio/jsonp        JSONP
+//! engineio/budget       how many WebSockets the platform allows
+//! engineio/output       events for socketio, outputs for net
+//! engineio/request      what a request asks for
+//! engineio/payload      bodies of answers to polls, compressed once
+//! engineio/session      one session and its transitions
+//! engineio/mod          all sessions, found by sid
+//! socketio/packet       packets of Socket.IO
+//! socketio/app          trait App and its types
+//! socketio/recovery     connection state recovery
+//! socketio/mod          namespaces, sockets, rooms, acks, broadcasts
+//! socketio/remote       what other servers of a cluster ask of them
+//! chat/journal          the history file
+//! chat/history          the last messages
+//! chat/mod              the application: the chat
+//! cluster/link          one connection to Redis
+//! cluster/wire          broadcasts in the format of @socket.io/redis-adapter
+//! cluster/presence      users of other nodes
+//! cluster/mod           this server as a member of a cluster
+//! server/access         origins, client addresses, forwarded headers
+//! server/signals        SIGTERM, SIGINT, SIGHUP
+//! server/mod            the turn of the loop
+//! server/http           a request in, an answer out
+//! server/metrics        GET /metrics
+//! server/cluster        connections to Redis; the cluster's part of the turn
+//! server/probe          salon --probe
+//! lib
+//! main                  arguments and environment in, server out
 //! ```
 //!
 //! Bytes and events go up, calls go down and only enqueue:
@@ -35,33 +77,19 @@
 
 #![forbid(unsafe_code)]
 
-pub mod access;
-pub mod assets;
+pub mod base;
 pub mod chat;
 #[cfg(feature = "redis")]
 pub mod cluster;
 pub mod config;
 pub mod engineio;
-pub mod history;
 pub mod http;
-pub mod id;
-pub mod kernel;
-pub mod limits;
-pub mod logger;
-pub mod metrics;
 pub mod net;
-pub mod probe;
-pub mod queue;
 pub mod server;
-pub mod signals;
-pub mod slab;
 pub mod socketio;
-pub mod timers;
-#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
-pub mod tls;
 pub mod ws;
 
-use id::Ids;
+use base::id::Ids;
 use server::Server;
 use std::process::ExitCode;
 use std::time::Instant;

@@ -1,10 +1,11 @@
 //! Arguments and environment in, server out.
 
+use salon::base::id::Ids;
+use salon::base::logger;
 use salon::chat::Chat;
 use salon::config::{Action, Config};
-use salon::id::Ids;
-use salon::tls::Identity;
-use salon::{logger, probe};
+use salon::net::tls::Identity;
+use salon::server::probe;
 use std::{env, fs, process::ExitCode};
 
 fn main() -> ExitCode {
@@ -39,7 +40,7 @@ fn check(config: &Config, settings: &[String], mut wrong: Vec<String>) -> ExitCo
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     let descriptors = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
     let variables = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    wrong.extend(config.doubts(variables, descriptors));
+    wrong.extend(config.warnings(variables, descriptors));
     wrong.extend(Identity::load(config, None).map(|identity| identity?.doubt).unwrap_or_else(Some));
     wrong.iter().for_each(|line| println!("warning: {line}"));
     if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -6,7 +6,7 @@
 //! Extensions and subprotocols are never agreed to: IIS cannot carry compressed frames.
 
 use crate::config::Config;
-use crate::http::{Head, Method, Response};
+use crate::http::{Method, RequestHead, Response};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
@@ -32,7 +32,7 @@ pub enum Opcode {
 }
 
 /// Whether a request asks for a WebSocket. `Upgrade` with anything else is ignored, as RFC 9110 section 7.8 lets us.
-pub fn is_upgrade(head: &Head) -> bool {
+pub fn is_upgrade(head: &RequestHead) -> bool {
     head.method == Method::Get
         && head.minor == 1
         && head.has_token("Connection", "upgrade")
@@ -40,7 +40,7 @@ pub fn is_upgrade(head: &Head) -> bool {
 }
 
 /// The whole 101 answer (RFC 6455 section 4.2.2), or the refusal.
-pub fn accept(head: &Head) -> Result<Bytes, Response> {
+pub fn accept(head: &RequestHead) -> Result<Bytes, Response> {
     let refused = |status, why| Response::new(status).body("text/plain", why).close();
     if head.header("Sec-WebSocket-Version") != Some(b"13") {
         let refusal = refused(426, "WebSocket version 13 is spoken here");
@@ -87,11 +87,11 @@ pub fn close_frame(code: u16, reason: &str) -> Bytes {
 
 /// What a whole frame has brought.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum Received {
     Text(Text),
     Binary(Bytes),
     /// A ping is answered with this frame.
-    Reply(Bytes),
+    Ping(Bytes),
     /// The client closes: this frame is the answer, and then the connection ends.
     Close(Bytes),
     /// A fragment, or a pong.
@@ -100,20 +100,20 @@ pub enum Event {
 
 /// The client broke the protocol: a close frame with this code, and the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct ProtocolError {
     /// See RFC 6455 section 7.4.1.
     pub code: u16,
     pub reason: &'static str,
 }
 
-fn protocol(reason: &'static str) -> Failure {
-    Failure { code: 1002, reason }
+fn protocol(reason: &'static str) -> ProtocolError {
+    ProtocolError { code: 1002, reason }
 }
 
-const NOT_UTF_8: Failure = Failure { code: 1007, reason: "text is not UTF-8" };
+const NOT_UTF_8: ProtocolError = ProtocolError { code: 1007, reason: "text is not UTF-8" };
 
 /// A message between its first fragment and its last.
-struct Open {
+struct FragmentedMessage {
     text: bool,
     bytes: Vec<u8>,
     fragments: usize,
@@ -123,7 +123,7 @@ struct Open {
 
 /// The incoming side of one connection: the fragmented message that is open, if there is one.
 #[derive(Default)]
-pub struct Incoming(Option<Box<Open>>);
+pub struct Incoming(Option<Box<FragmentedMessage>>);
 
 impl Incoming {
     /// Whether a fragmented message is open.
@@ -133,14 +133,14 @@ impl Incoming {
 
     /// The next event at the start of `input`, and the bytes it takes; `None` if the frame is not whole yet: then the
     /// caller shows the same bytes again with more behind them. Nothing is allocated for what a head only claims.
-    pub fn next(&mut self, input: &[u8], config: &Config) -> Result<Option<(usize, Event)>, Failure> {
+    pub fn next(&mut self, input: &[u8], config: &Config) -> Result<Option<(usize, Received)>, ProtocolError> {
         let mut cursor = Cursor::new(input);
         let Some((head, length)) = FrameHeader::parse(&mut cursor).map_err(|_| protocol("an unknown opcode"))? else {
             return Ok(None);
         };
         let start = cursor.position() as usize;
         let mask = head.mask.ok_or(protocol("a frame is not masked"))?;
-        self.judge(&head, length, start, config)?;
+        self.check_head(&head, length, start, config)?;
         // Below the limit of a message, so it fits.
         let end = start + length as usize;
         let Some(payload) = input.get(start..end) else { return Ok(None) };
@@ -150,15 +150,17 @@ impl Incoming {
         }
         let event = match head.opcode {
             OpCode::Data(kind) => self.data(kind, head.is_final, payload)?,
-            OpCode::Control(Control::Ping) => Event::Reply(frame(Opcode::Pong, &payload)),
-            OpCode::Control(Control::Close) => Event::Close(answer_close(&payload)?),
-            OpCode::Control(_) => Event::Nothing,
+            OpCode::Control(Control::Ping) => Received::Ping(frame(Opcode::Pong, &payload)),
+            OpCode::Control(Control::Close) => Received::Close(answer_close(&payload)?),
+            OpCode::Control(_) => Received::Nothing,
         };
         Ok(Some((end, event)))
     }
 
     /// What can be said of a frame by its head alone (RFC 6455 section 5).
-    fn judge(&self, head: &FrameHeader, length: u64, head_length: usize, config: &Config) -> Result<(), Failure> {
+    fn check_head(
+        &self, head: &FrameHeader, length: u64, head_length: usize, config: &Config,
+    ) -> Result<(), ProtocolError> {
         if head.rsv1 || head.rsv2 || head.rsv3 {
             return Err(protocol("a reserved bit is set"));
         }
@@ -175,22 +177,22 @@ impl Incoming {
             OpCode::Data(Data::Continue) if self.0.is_none() => Err(protocol("a continuation of nothing")),
             OpCode::Data(Data::Text | Data::Binary) if self.0.is_some() => Err(protocol("a message inside a message")),
             OpCode::Data(_) if fragments >= config.max_fragments => {
-                Err(Failure { code: 1008, reason: "too many fragments" })
+                Err(ProtocolError { code: 1008, reason: "too many fragments" })
             }
             OpCode::Data(_) if bytes as u64 + length > config.max_payload as u64 => {
-                Err(Failure { code: 1009, reason: "message too big" })
+                Err(ProtocolError { code: 1009, reason: "message too big" })
             }
             OpCode::Data(_) => Ok(()),
         }
     }
 
     /// A message or a fragment of one. Text is checked as it comes: what cannot become UTF-8 is refused before the end.
-    fn data(&mut self, kind: Data, last: bool, payload: Vec<u8>) -> Result<Event, Failure> {
+    fn data(&mut self, kind: Data, last: bool, payload: Vec<u8>) -> Result<Received, ProtocolError> {
         if last && self.0.is_none() {
             return message(kind == Data::Text, payload);
         }
         let text = kind == Data::Text;
-        let fresh = || Box::new(Open { text, bytes: Vec::new(), fragments: 0, checked: 0 });
+        let fresh = || Box::new(FragmentedMessage { text, bytes: Vec::new(), fragments: 0, checked: 0 });
         let mut open = self.0.take().unwrap_or_else(fresh);
         open.bytes.extend_from_slice(&payload);
         open.fragments += 1;
@@ -201,17 +203,17 @@ impl Incoming {
             open.checked += whole_characters(&open.bytes[open.checked..])?;
         }
         self.0 = Some(open);
-        Ok(Event::Nothing)
+        Ok(Received::Nothing)
     }
 }
 
-fn message(text: bool, bytes: Vec<u8>) -> Result<Event, Failure> {
+fn message(text: bool, bytes: Vec<u8>) -> Result<Received, ProtocolError> {
     let bytes = Bytes::from(bytes);
-    Ok(if text { Event::Text(Text::try_from(bytes).map_err(|_| NOT_UTF_8)?) } else { Event::Binary(bytes) })
+    Ok(if text { Received::Text(Text::try_from(bytes).map_err(|_| NOT_UTF_8)?) } else { Received::Binary(bytes) })
 }
 
 /// The length of `text` without a character that is cut at its end.
-fn whole_characters(text: &[u8]) -> Result<usize, Failure> {
+fn whole_characters(text: &[u8]) -> Result<usize, ProtocolError> {
     match str::from_utf8(text) {
         Ok(_) => Ok(text.len()),
         Err(error) if error.error_len().is_none() => Ok(error.valid_up_to()),
@@ -220,7 +222,7 @@ fn whole_characters(text: &[u8]) -> Result<usize, Failure> {
 }
 
 /// The answer to a close frame: the same code and reason (RFC 6455 section 5.5.1).
-fn answer_close(payload: &[u8]) -> Result<Bytes, Failure> {
+fn answer_close(payload: &[u8]) -> Result<Bytes, ProtocolError> {
     match payload.split_first_chunk() {
         Some((code, _)) if !CloseCode::from(u16::from_be_bytes(*code)).is_allowed() => {
             Err(protocol("a close code that nobody may send"))

@@ -1,5 +1,5 @@
 //! Embeds the page and the official client: each file gets its type, its ETag and a compressed copy at build time,
-//! so that the server needs neither a file system nor a compressor. Writes `$OUT_DIR/assets.rs`, which `src/assets.rs`
+//! so that the server needs neither a file system nor a compressor. Writes `$OUT_DIR/assets.rs`, which `src/http/assets.rs`
 //! includes. Run by cargo at the top of the repository.
 
 use std::hash::{DefaultHasher, Hasher};

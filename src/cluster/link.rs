@@ -38,7 +38,7 @@ pub enum Role {
 
 /// Something that Redis sends.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Reply {
+pub enum RedisReply {
     /// `OK`, `PONG`, a number, or (of PING and SUBSCRIBE on a subscribed link) an array of those.
     Fine,
     /// A publication: channel and content.
@@ -48,12 +48,12 @@ pub enum Reply {
 }
 
 /// Takes one reply from the start of `bytes`: it, and how long it is; `None` if the rest is still to come.
-pub fn reply(bytes: &[u8]) -> Result<Option<(Reply, usize)>, &'static str> {
+pub fn reply(bytes: &[u8]) -> Result<Option<(RedisReply, usize)>, &'static str> {
     let Some(b'*') = bytes.first() else {
         let frame = decode(bytes).map_err(|_| "this is no RESP")?;
         return Ok(frame.map(|(frame, length)| match frame {
-            OwnedFrame::Error(text) => (Reply::Error(text), length),
-            _ => (Reply::Fine, length),
+            OwnedFrame::Error(text) => (RedisReply::Error(text), length),
+            _ => (RedisReply::Fine, length),
         }));
     };
     // Array by hand, elements by the crate: it would follow arrays in arrays until the stack is used up, and Redis has
@@ -78,9 +78,9 @@ pub fn reply(bytes: &[u8]) -> Result<Option<(Reply, usize)>, &'static str> {
     };
     let mut elements = elements.into_iter();
     let reply = match &*text(elements.next()) {
-        b"message" => Reply::Message(text(elements.next()), text(elements.next())),
-        b"pmessage" => Reply::Message(text(elements.nth(1)), text(elements.next())),
-        _ => Reply::Fine,
+        b"message" => RedisReply::Message(text(elements.next()), text(elements.next())),
+        b"pmessage" => RedisReply::Message(text(elements.nth(1)), text(elements.next())),
+        _ => RedisReply::Fine,
     };
     Ok(Some((reply, used)))
 }
@@ -96,7 +96,7 @@ pub fn command(words: &[impl AsRef<[u8]>]) -> Vec<u8> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum LinkState {
     /// Until when it rests.
     Down(Instant),
     /// The time by which it must have gone on.
@@ -107,7 +107,7 @@ enum State {
 
 /// What is to be done next for a link.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum LinkStep {
     /// Find the addresses of the host.
     Resolve,
     /// Open a connection there, and send this.
@@ -118,15 +118,15 @@ pub enum Step {
 
 /// Why a link is of no use.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct LinkFailure {
     pub why: String,
     /// Trying again at once is of no use either.
     pub refused: bool,
 }
 
-impl<T: Into<String>> From<T> for Failure {
-    fn from(why: T) -> Failure {
-        Failure { why: why.into(), refused: false }
+impl<T: Into<String>> From<T> for LinkFailure {
+    fn from(why: T) -> LinkFailure {
+        LinkFailure { why: why.into(), refused: false }
     }
 }
 
@@ -134,7 +134,7 @@ impl<T: Into<String>> From<T> for Failure {
 pub struct Link {
     /// What is sent first: one command an entry, each with one answer.
     greeting: Vec<Vec<u8>>,
-    state: State,
+    state: LinkState,
     /// Addresses of the host that are not tried yet, the next at the end.
     addresses: Vec<SocketAddr>,
     /// The answers we wait for: when each command was sent, and of a publication how long it was.
@@ -152,7 +152,7 @@ impl Link {
     pub fn new(greeting: Vec<Vec<u8>>, now: Instant) -> Link {
         Link {
             greeting,
-            state: State::Down(now),
+            state: LinkState::Down(now),
             addresses: Vec::new(),
             owed: VecDeque::new(),
             unanswered: 0,
@@ -163,7 +163,7 @@ impl Link {
 
     /// Whether publications can be sent, or come in.
     pub fn is_up(&self) -> bool {
-        self.state == State::Up
+        self.state == LinkState::Up
     }
 
     /// Bytes of publications that Redis has not acknowledged.
@@ -174,7 +174,7 @@ impl Link {
     /// When [`Link::expire`] wants to be called.
     pub fn due(&self) -> Instant {
         match (self.state, self.owed.front()) {
-            (State::Down(at) | State::Resolving(at), _) => at,
+            (LinkState::Down(at) | LinkState::Resolving(at), _) => at,
             // Not a PUBLISH: publications may come in for long before the answer does, and are signs of life.
             (_, Some((at, 0))) => self.heard.max(*at) + ANSWER_TIME,
             (_, Some((at, _))) => *at + ANSWER_TIME,
@@ -183,44 +183,46 @@ impl Link {
     }
 
     /// Goes on, if it is time.
-    pub fn expire(&mut self, now: Instant) -> Result<Option<Step>, Failure> {
+    pub fn expire(&mut self, now: Instant) -> Result<Option<LinkStep>, LinkFailure> {
         if now < self.due() {
             return Ok(None);
         }
         match self.state {
-            State::Down(_) => {
-                self.state = State::Resolving(now + RESOLVE_TIME);
-                Ok(Some(Step::Resolve))
+            LinkState::Down(_) => {
+                self.state = LinkState::Resolving(now + RESOLVE_TIME);
+                Ok(Some(LinkStep::Resolve))
             }
-            State::Resolving(_) => Err("the look-up of the host's name takes too long".into()),
-            State::Greeting => Err("no connection in time".into()),
-            State::Up if !self.owed.is_empty() => Err("it does not answer".into()),
-            State::Up => {
+            LinkState::Resolving(_) => Err("the look-up of the host's name takes too long".into()),
+            LinkState::Greeting => Err("no connection in time".into()),
+            LinkState::Up if !self.owed.is_empty() => Err("it does not answer".into()),
+            LinkState::Up => {
                 self.owed.push_back((now, 0));
-                Ok(Some(Step::Send(command(&["PING"]))))
+                Ok(Some(LinkStep::Send(command(&["PING"]))))
             }
         }
     }
 
     /// The addresses of the host are known, or why not.
-    pub fn resolved(&mut self, found: io::Result<Vec<SocketAddr>>, now: Instant) -> Result<Option<Step>, Failure> {
-        let State::Resolving(_) = self.state else { return Ok(None) };
+    pub fn resolved(
+        &mut self, found: io::Result<Vec<SocketAddr>>, now: Instant,
+    ) -> Result<Option<LinkStep>, LinkFailure> {
+        let LinkState::Resolving(_) = self.state else { return Ok(None) };
         self.addresses = found.map_err(|error| error.to_string())?;
         self.addresses.reverse();
         self.connect(now).map(Some).ok_or("its name has no address".into())
     }
 
-    fn connect(&mut self, now: Instant) -> Option<Step> {
+    fn connect(&mut self, now: Instant) -> Option<LinkStep> {
         let address = self.addresses.pop()?;
-        self.state = State::Greeting;
+        self.state = LinkState::Greeting;
         self.owed = self.greeting.iter().map(|_| (now, 0)).collect();
         self.heard = now;
-        Some(Step::Connect(address, self.greeting.concat()))
+        Some(LinkStep::Connect(address, self.greeting.concat()))
     }
 
     /// The connection has failed, or is to be given up. Tries the next address at once, or rests; `random` keeps the
     /// processes of a cluster from coming back all at the same moment.
-    pub fn failed(&mut self, refused: bool, random: u64, now: Instant) -> Option<Step> {
+    pub fn failed(&mut self, refused: bool, random: u64, now: Instant) -> Option<LinkStep> {
         self.owed.clear();
         self.unanswered = 0;
         if !self.is_up() && !refused && !self.addresses.is_empty() {
@@ -229,7 +231,7 @@ impl Link {
         let rest = RETRY.saturating_mul(1 << self.failures.min(10)).min(SLOWEST_RETRY);
         let rest = if refused { SLOWEST_RETRY } else { rest };
         self.failures += 1;
-        self.state = State::Down(now + rest.mul_f64(0.75 + 0.5 * (random % 1024) as f64 / 1024.0));
+        self.state = LinkState::Down(now + rest.mul_f64(0.75 + 0.5 * (random % 1024) as f64 / 1024.0));
         None
     }
 
@@ -240,21 +242,21 @@ impl Link {
     }
 
     /// Takes one reply from the start of `bytes`: it, and how long it is; `None` if the rest is still to come.
-    pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<Option<(Reply, usize)>, Failure> {
+    pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<Option<(RedisReply, usize)>, LinkFailure> {
         self.heard = now;
         let Some((reply, used)) = reply(bytes)? else {
             return if bytes.len() > MAX_INPUT { Err("a message above all limits".into()) } else { Ok(None) };
         };
-        if !matches!(reply, Reply::Message(..)) {
+        if !matches!(reply, RedisReply::Message(..)) {
             let (_, bytes) = self.owed.pop_front().ok_or("it answers what nobody has asked")?;
             self.unanswered -= bytes;
             match (self.state, &reply) {
-                (State::Greeting, Reply::Error(text)) => {
+                (LinkState::Greeting, RedisReply::Error(text)) => {
                     let refused = ["NOAUTH", "WRONGPASS", "NOPERM", "ERR"].iter().any(|code| text.starts_with(code));
-                    return Err(Failure { why: format!("it refuses us: {text}"), refused });
+                    return Err(LinkFailure { why: format!("it refuses us: {text}"), refused });
                 }
-                (State::Greeting, _) if self.owed.is_empty() => {
-                    self.state = State::Up;
+                (LinkState::Greeting, _) if self.owed.is_empty() => {
+                    self.state = LinkState::Up;
                     self.failures = 0;
                     self.addresses.clear();
                 }

@@ -9,19 +9,19 @@
 //! | `socket.io-users#/#` | how many users a node has ([`presence`]) | us |
 //! | `socket.io-history#BOOT#` | `{from, ask}` or `{from, tell}`: what that node has missed, a part at a time | us |
 //!
-//! [`Cluster`] knows no socket and no clock: it is told what came, and leaves [`Output`]s, as the engine does.
+//! [`Cluster`] knows no socket and no clock: it is told what came, and leaves [`ClusterOutput`]s, as the engine does.
 //! While Redis is away the chat goes on here; what should have been published is dropped and counted.
 
 pub mod link;
 pub mod presence;
 pub mod wire;
 
+use crate::base::id::Id;
+use crate::base::logger::RateLimitedLog;
+use crate::base::metrics::Metrics;
 use crate::config::{Config, RedisUrl};
-use crate::id::Id;
-use crate::logger::Quiet;
-use crate::metrics::Metrics;
 use crate::socketio::{Elsewhere, Person, Publication};
-use link::{Failure, Link, Reply, Role, Step, command};
+use link::{Link, LinkFailure, LinkStep, RedisReply, Role, command};
 use presence::Presence;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -38,7 +38,7 @@ const MAX_PART: usize = 512 * 1024;
 
 /// A question for the history of a node, or its answer; the application has made both.
 #[derive(Serialize, Deserialize)]
-struct Missed<'a> {
+struct PeerMessage<'a> {
     /// The boot of the node that asks or tells.
     from: &'a str,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
@@ -49,9 +49,9 @@ struct Missed<'a> {
 
 /// What the server is to do.
 #[derive(Debug)]
-pub enum Output {
+pub enum ClusterOutput {
     /// With the connection of a link.
-    Link(Role, Step),
+    Link(Role, LinkStep),
     /// Apply this, or ask for answers.
     Broadcast(Publication),
     /// Do or answer this, for a namespace.
@@ -59,9 +59,9 @@ pub enum Output {
     /// The users of other nodes have changed.
     Users(Elsewhere),
     /// That node asks this.
-    Asked(String, Box<RawValue>),
+    PeerQuestion(String, Box<RawValue>),
     /// That node tells this.
-    Told(String, Box<RawValue>),
+    PeerAnswer(String, Box<RawValue>),
 }
 
 /// A question or an order of another server.
@@ -107,14 +107,14 @@ pub struct Cluster {
     outage: Option<(Instant, u64)>,
     /// Why, as it was last said.
     complaint: String,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<ClusterOutput>,
     published: u64,
     received: u64,
     /// Not published, because Redis was away or too slow.
     dropped: u64,
     /// Publications of others that made no sense.
     invalid: u64,
-    complaints: Quiet,
+    complaints: RateLimitedLog,
 }
 
 impl Cluster {
@@ -140,12 +140,12 @@ impl Cluster {
             received: 0,
             dropped: 0,
             invalid: 0,
-            complaints: Quiet::default(),
+            complaints: RateLimitedLog::default(),
         }
     }
 
     /// What is next to be done.
-    pub fn poll(&mut self) -> Option<Output> {
+    pub fn poll(&mut self) -> Option<ClusterOutput> {
         self.outputs.pop_front()
     }
 
@@ -167,12 +167,12 @@ impl Cluster {
 
     /// The users of other nodes have changed.
     fn users(&mut self, lost: Vec<Person>) {
-        self.outputs.push_back(Output::Users(self.presence.elsewhere(lost)));
+        self.outputs.push_back(ClusterOutput::Users(self.presence.elsewhere(lost)));
     }
 
-    fn step(&mut self, role: Role, step: Result<Option<Step>, Failure>, now: Instant) {
+    fn step(&mut self, role: Role, step: Result<Option<LinkStep>, LinkFailure>, now: Instant) {
         match step {
-            Ok(step) => self.outputs.extend(step.map(|step| Output::Link(role, step))),
+            Ok(step) => self.outputs.extend(step.map(|step| ClusterOutput::Link(role, step))),
             Err(failure) => self.failed(role, failure, now),
         }
     }
@@ -184,7 +184,7 @@ impl Cluster {
     }
 
     /// The connection of a link is gone, or of no use.
-    pub fn failed(&mut self, role: Role, Failure { why, refused }: Failure, now: Instant) {
+    pub fn failed(&mut self, role: Role, LinkFailure { why, refused }: LinkFailure, now: Instant) {
         let line = format!("{:?}: {why}", self.url);
         // Then there is silence until it is back: it may be away for hours. Only a wrong password is worth a second line.
         if self.outage.is_none() {
@@ -195,7 +195,7 @@ impl Cluster {
             log::warn!("redis: no connection to {line}");
             self.complaint = line;
         }
-        self.outputs.push_back(Output::Link(role, Step::Close));
+        self.outputs.push_back(ClusterOutput::Link(role, LinkStep::Close));
         let random = BuildHasherDefault::<DefaultHasher>::default().hash_one((&self.uid, now));
         let step = self.links[role as usize].failed(refused, random, now);
         self.step(role, Ok(step), now);
@@ -219,15 +219,15 @@ impl Cluster {
             self.presence.greet();
         }
         match reply {
-            Reply::Message(channel, content) => self.message(&channel, &content, now),
+            RedisReply::Message(channel, content) => self.message(&channel, &content, now),
             // The link itself is fine: memory is full, say, or this is a replica.
-            Reply::Error(text) => {
+            RedisReply::Error(text) => {
                 self.dropped += 1;
                 if let Some(more) = self.complaints.allow(now) {
                     log::warn!("redis: {:?} refuses a publication: {text} ({more} more lines before)", self.url);
                 }
             }
-            Reply::Fine => {}
+            RedisReply::Fine => {}
         }
         Some(used)
     }
@@ -244,7 +244,7 @@ impl Cluster {
                 // Before both links are there nothing can be asked; then all nodes tell of themselves again.
                 let new = boot.filter(|boot| self.asked.len() < MAX_ASKED && !self.asked.contains(boot));
                 if let Some(boot) = new.filter(|_| self.is_up()) {
-                    self.send_missed(&boot, RawValue::from_string("{}".into()).ok().as_deref(), None, now);
+                    self.send_to_peer(&boot, RawValue::from_string("{}".into()).ok().as_deref(), None, now);
                     self.asked.push(boot);
                 }
             }),
@@ -274,7 +274,7 @@ impl Cluster {
         }
         let (uid, broadcast) = wire::decode(content, &self.config).ok()?;
         if uid != self.uid {
-            self.outputs.push_back(Output::Broadcast(broadcast));
+            self.outputs.push_back(ClusterOutput::Broadcast(broadcast));
         }
         Some(())
     }
@@ -286,7 +286,7 @@ impl Cluster {
         let namespace = self.namespaces.iter().find(|name| **name == namespace)?;
         let request: Request = serde_json::from_slice(content).ok()?;
         if request.uid != self.uid {
-            self.outputs.push_back(Output::Request(namespace, request));
+            self.outputs.push_back(ClusterOutput::Request(namespace, request));
         }
         Some(())
     }
@@ -295,19 +295,19 @@ impl Cluster {
         if content.len() > self.config.max_payload + MAX_PART {
             return None;
         }
-        let Missed { from, ask, tell } = serde_json::from_slice(content).ok()?;
+        let PeerMessage { from, ask, tell } = serde_json::from_slice(content).ok()?;
         let from = Some(from.to_owned()).filter(|from| from.len() <= 64)?;
         self.outputs.push_back(match (ask, tell) {
-            (Some(ask), None) => Output::Asked(from, ask.to_owned()),
-            (None, Some(tell)) if self.asked.contains(&from) => Output::Told(from, tell.to_owned()),
+            (Some(ask), None) => ClusterOutput::PeerQuestion(from, ask.to_owned()),
+            (None, Some(tell)) if self.asked.contains(&from) => ClusterOutput::PeerAnswer(from, tell.to_owned()),
             _ => return None,
         });
         Some(())
     }
 
     /// Asks a node for what we have missed, or answers one that has asked that.
-    pub fn send_missed(&mut self, boot: &str, ask: Option<&RawValue>, tell: Option<&RawValue>, now: Instant) {
-        let content = serde_json::to_vec(&Missed { from: self.presence.boot(), ask, tell });
+    pub fn send_to_peer(&mut self, boot: &str, ask: Option<&RawValue>, tell: Option<&RawValue>, now: Instant) {
+        let content = serde_json::to_vec(&PeerMessage { from: self.presence.boot(), ask, tell });
         self.send(&channel(&self.config, "-history", boot), &content.expect("memory takes it"), now);
     }
 
@@ -323,7 +323,9 @@ impl Cluster {
     }
 
     /// Tells other nodes who is here, if that is new to them; `None`: this one stops.
-    pub fn tell(&mut self, users: Option<(usize, u64)>, people: impl FnOnce() -> Vec<Person>, now: Instant) {
+    pub fn announce_presence(
+        &mut self, users: Option<(usize, u64)>, people: impl FnOnce() -> Vec<Person>, now: Instant,
+    ) {
         if self.is_up()
             && let Some(note) = self.presence.note(users, people, now)
         {
@@ -341,7 +343,7 @@ impl Cluster {
         }
         link.published(command.len(), now);
         self.published += 1;
-        self.outputs.push_back(Output::Link(Role::Publish, Step::Send(command)));
+        self.outputs.push_back(ClusterOutput::Link(Role::Publish, LinkStep::Send(command)));
     }
 
     /// Answers a question of another server.

@@ -23,7 +23,7 @@ const FASTEST_BEAT: Duration = Duration::from_millis(100);
 /// What a node tells.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Note {
+struct PresenceNote {
     node: String,
     /// Another each time the node starts: what it said before is void.
     boot: String,
@@ -43,13 +43,13 @@ pub struct Presence {
     boot: String,
     beat: Duration,
     /// What each has told last, and when it is forgotten.
-    nodes: BTreeMap<String, (Instant, Note)>,
+    nodes: BTreeMap<String, (Instant, PresenceNote)>,
     /// What was told last: the number of users, and of changes; `None`: that this node stops.
     told: Option<(usize, u64)>,
     /// When it is told again.
     next_beat: Option<Instant>,
     /// It is to be told as soon as possible, with a hello if we are new.
-    tell: bool,
+    note_due: bool,
     hello: bool,
 }
 
@@ -57,7 +57,7 @@ impl Presence {
     /// Nobody yet.
     pub fn new(node: String, boot: String, beat: Duration) -> Presence {
         let nodes = BTreeMap::new();
-        Presence { node, boot, beat, nodes, told: Some((0, 0)), next_beat: None, tell: false, hello: false }
+        Presence { node, boot, beat, nodes, told: Some((0, 0)), next_beat: None, note_due: false, hello: false }
     }
 
     /// Who is on all other nodes; of `lost`, who were on one that is no more, those that no other tells of.
@@ -76,7 +76,7 @@ impl Presence {
 
     /// The link is there: the others shall tell, and be told.
     pub fn greet(&mut self) {
-        (self.tell, self.hello) = (true, true);
+        (self.note_due, self.hello) = (true, true);
     }
 
     /// When [`Presence::expire`] wants to be called.
@@ -87,7 +87,7 @@ impl Presence {
     /// Forgets one node that is silent: its people, if there is one.
     pub fn expire(&mut self, now: Instant) -> Option<Vec<Person>> {
         if self.next_beat.is_some_and(|at| at <= now) {
-            (self.next_beat, self.tell) = (None, true);
+            (self.next_beat, self.note_due) = (None, true);
         }
         let (name, _) = self.nodes.iter().find(|(_, (forget_at, _))| *forget_at <= now)?;
         let name = name.clone();
@@ -99,13 +99,13 @@ impl Presence {
     pub fn note(
         &mut self, users: Option<(usize, u64)>, people: impl FnOnce() -> Vec<Person>, now: Instant,
     ) -> Option<Vec<u8>> {
-        if !self.tell && self.told == users {
+        if !self.note_due && self.told == users {
             return None;
         }
-        (self.told, self.tell) = (users, false);
+        (self.told, self.note_due) = (users, false);
         let count = users.map_or(0, |(count, _)| count);
         self.next_beat = (count > 0).then(|| now + self.beat);
-        let note = Note {
+        let note = PresenceNote {
             node: self.node.clone(),
             boot: self.boot.clone(),
             users: count,
@@ -119,7 +119,7 @@ impl Presence {
 
     /// Takes what another node tells; returns the boot of one that stays. `None`: that makes no sense.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Option<Option<String>> {
-        let note: Note = serde_json::from_slice(bytes).ok()?;
+        let note: PresenceNote = serde_json::from_slice(bytes).ok()?;
         let known = self.nodes.contains_key(&note.node) || self.nodes.len() < MAX_NODES;
         let short = note.node.len() <= 64
             && note.boot.len() <= 64
@@ -134,7 +134,7 @@ impl Presence {
             log::warn!("redis: another node calls itself {} as well; --instance must differ", note.node);
             return None;
         }
-        self.tell |= note.hello;
+        self.note_due |= note.hello;
         let beat = Duration::from_millis(note.beat).clamp(FASTEST_BEAT, SLOWEST_BEAT);
         let stays = (!note.bye).then(|| note.boot.clone());
         match note.users {

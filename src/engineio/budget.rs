@@ -4,7 +4,7 @@
 //! limit nobody is offered one, so that clients stay on polling without a failed attempt. A client that takes its time loses
 //! the offer, not the session: what it tries later is granted if there is room.
 
-use crate::slab::SessionId;
+use crate::base::slab::SessionId;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 

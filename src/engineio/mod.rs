@@ -1,36 +1,39 @@
 //! Engine.IO: HTTP requests and WebSocket frames in, sessions with messages out.
 //!
 //! [`Engine`] owns all sessions, finds them by sid, and knows neither sockets nor a clock: it is told what
-//! happened and leaves [`Event`]s for `socketio` above and [`Output`]s for `net` below in two queues, which
+//! happened and leaves [`Event`]s for `socketio` above and [`EngineOutput`]s for `net` below in two queues, which
 //! `server` empties. Calls from above (`send`, `close`) only enqueue.
 //! Source: docs/engine.io-protocol/ of the Socket.IO monorepo, v4-current.md and v3.md.
 
 pub mod budget;
+pub mod jsonp;
+mod output;
 pub mod packet;
+mod payload;
+mod request;
 mod session;
 pub mod v3;
 
+use crate::base::id::{Id, Ids};
+use crate::base::limits::{Addresses, Limit};
+use crate::base::logger::RateLimitedLog;
+use crate::base::slab::{self, ConnId, SessionId, Slab};
+use crate::base::timers::Timers;
 use crate::config::{Config, Recovery};
-use crate::http::{self, Framing, Head, Method, Response};
-use crate::id::{Id, Ids};
-use crate::limits::{Addresses, Limit};
-use crate::logger::Quiet;
-use crate::slab::{self, ConnId, SessionId, Slab};
-use crate::timers::Timers;
+use crate::http::{self, Framing, Method, RequestHead, Response};
 use crate::ws;
 use budget::Budget;
 use bytes::Bytes;
-use flate2::{Compression, Crc, write::DeflateEncoder};
+pub use output::{CloseReason, Counters, EngineOutput, Out, SessionEvent};
 use packet::{Data, Encoded, Packet, Version};
-pub use session::{Client, Out};
-use session::{Poll, Session, Turn};
+use payload::{Deflate, Payload};
+use request::Poll;
+pub use request::{ClientInfo, Next, Refusal};
+use session::{Session, Turn};
 use std::collections::HashMap;
-use std::io::Write;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Payloads above this are compressed for clients that accept it, as in the reference.
-const GZIP_FROM: usize = 1024;
 /// Pings that are due within this time leave together: one wake-up for many. A ping may be early, no deadline is ever late.
 const GATHER: Duration = Duration::from_millis(500);
 /// Shorter intervals are left alone: they are those of tests.
@@ -39,172 +42,6 @@ const GATHER_FROM: Duration = Duration::from_secs(2);
 const FAREWELL: Duration = Duration::from_millis(50);
 /// What a client that is refused for now is told to wait, in seconds.
 const RETRY_AFTER: &str = "5";
-
-/// Why a session has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// The client said so: packet `1`.
-    ClientClose,
-    /// Its connection is gone.
-    TransportClose,
-    /// It used the transport in a way that cannot be: overlapping requests.
-    TransportError,
-    /// It did not answer a ping, or (protocol 3) did not ping.
-    PingTimeout,
-    /// It sent what cannot be understood.
-    ParseError,
-    /// More was queued for it than `max_queue`.
-    Evicted,
-    /// We closed it.
-    ServerClose,
-}
-
-/// What has happened since the start.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Messages of clients.
-    pub received: u64,
-    /// Messages to clients, each recipient counted.
-    pub sent: u64,
-    /// Sessions that have ended, by [`Reason`].
-    pub ended: [u64; 7],
-    /// Requests that were refused, by [`Refusal`].
-    pub refused: [u64; 6],
-}
-
-impl Reason {
-    /// The name that metrics use, and the code of the close frame (RFC 6455 section 7.4.1), if there is somebody to be told.
-    pub const TABLE: [(&str, Option<u16>); 7] = [
-        ("client_close", None),
-        ("transport_close", None),
-        ("transport_error", Some(1008)),
-        ("ping_timeout", Some(1001)),
-        ("parse_error", Some(1002)),
-        ("evicted", Some(1008)),
-        ("server_close", Some(1001)),
-    ];
-
-    fn close_code(self) -> Option<u16> {
-        Reason::TABLE[self as usize].1
-    }
-}
-
-/// What happened to a session.
-#[derive(Debug)]
-pub enum Event {
-    /// It is there; messages can be sent.
-    Opened(SessionId),
-    Message(SessionId, Data),
-    /// It has ended: the last event of its id.
-    Closed(SessionId, Reason),
-}
-
-/// What is to be done with a connection.
-#[derive(Debug)]
-pub enum Output {
-    Answer(ConnId, Response),
-    /// Send a ready WebSocket frame.
-    Frame(ConnId, Bytes),
-    /// Close it when all that was queued has left.
-    Close(ConnId),
-    /// Close it without a word.
-    Abort(ConnId),
-}
-
-/// The body of an answer to a GET; the same for all clients of a kind that get the same packets.
-struct Payload {
-    packets: Vec<Bytes>,
-    kind: (Version, bool, Option<u32>),
-    body: Bytes,
-    content_type: &'static str,
-    /// Made for the first client that accepts it.
-    gzip: Option<Bytes>,
-}
-
-impl Payload {
-    fn new(packets: &[Bytes], client: &Client, jsonp: Option<u32>) -> Payload {
-        let (mut body, mut content_type) = match client.version {
-            Version::V4 => (packet::payload(packets), "text/plain; charset=UTF-8"),
-            version => v3::payload(packets, version, client.base64),
-        };
-        if let Some(callback) = jsonp {
-            (body, content_type) = (v3::jsonp(callback, &body), "text/javascript; charset=UTF-8");
-        }
-        let kind = (client.version, client.base64, jsonp);
-        Payload { packets: packets.to_vec(), kind, body: body.into(), content_type, gzip: None }
-    }
-
-    /// Whether it is made of these packets: the same allocations, so no byte is compared.
-    fn is_of(&self, packets: &[Bytes], client: &Client, jsonp: Option<u32>) -> bool {
-        let same = |(one, other): (&Bytes, &Bytes)| one.as_ptr_range() == other.as_ptr_range();
-        let equal = self.packets.len() == packets.len() && self.packets.iter().zip(packets).all(same);
-        equal && self.kind == (client.version, client.base64, jsonp)
-    }
-
-    /// An answer with it, compressed where that is welcome and pays.
-    fn response(&mut self, deflate: Option<&mut Option<Deflate>>) -> Response {
-        let response = Response::new(200).header("Cache-Control", "no-store");
-        match deflate.filter(|_| self.body.len() > GZIP_FROM) {
-            None => response.body(self.content_type, self.body.clone()),
-            Some(deflate) => {
-                let body = self.gzip.get_or_insert_with(|| gzip(deflate, &self.body)).clone();
-                response.header("Content-Encoding", "gzip").body(self.content_type, body)
-            }
-        }
-    }
-}
-
-/// What `server` does after it has shown a request head to [`Engine::request`].
-#[derive(Debug)]
-pub enum Next {
-    Answer(Response),
-    /// Waits for an [`Output`]; the connection belongs to the session meanwhile.
-    Wait(SessionId),
-    /// Reads the body and brings it to [`Engine::body`].
-    Body(SessionId),
-    /// Sends these bytes (a 101 response); what follows are WebSocket frames.
-    WebSocket(SessionId, Bytes),
-}
-
-/// The errors of the reference: code and message, sent as JSON with status 400 (403 for `Forbidden`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// `transport` is missing, unknown, not allowed here or given twice.
-    UnknownTransport = 0,
-    /// There is no such session (any more).
-    UnknownSid = 1,
-    /// A method that is neither GET nor POST, or a handshake that is not a GET.
-    BadMethod = 2,
-    /// Anything else.
-    BadRequest = 3,
-    /// The origin is not allowed.
-    Forbidden = 4,
-    /// `EIO` is missing or not a version we speak.
-    UnsupportedProtocol = 5,
-}
-
-impl Refusal {
-    /// The name that metrics use, and the message.
-    pub const TABLE: [(&str, &str); 6] = [
-        ("unknown_transport", "Transport unknown"),
-        ("unknown_sid", "Session ID unknown"),
-        ("bad_method", "Bad handshake method"),
-        ("bad_request", "Bad request"),
-        ("forbidden", "Forbidden"),
-        ("unsupported_protocol", "Unsupported protocol version"),
-    ];
-
-    /// The answer; to one who wanted a WebSocket (`upgrade`) the reference sends the plain message.
-    pub fn response(self, upgrade: bool) -> Response {
-        let (_, message) = Refusal::TABLE[self as usize];
-        let status = if self == Refusal::Forbidden { 403 } else { 400 };
-        let response = Response::new(status).header("Cache-Control", "no-store");
-        if upgrade {
-            return response.body("text/html", message).close();
-        }
-        response.body("application/json", format!("{{\"code\":{},\"message\":\"{message}\"}}", self as u8))
-    }
-}
 
 /// All sessions.
 pub struct Engine {
@@ -221,8 +58,8 @@ pub struct Engine {
     /// `server` tells it when a connection that had a WebSocket is closed.
     pub budget: Budget,
     /// No new sessions: the server is about to stop.
-    leaving: bool,
-    strangers: Quiet,
+    draining: bool,
+    unknown_sids: RateLimitedLog,
     /// Sessions of each address.
     addresses: Addresses,
 }
@@ -232,8 +69,8 @@ impl Engine {
     pub fn new(config: Config, ids: Ids, now: Instant) -> Engine {
         Engine {
             budget: Budget::new(config.max_websockets),
-            leaving: false,
-            strangers: Quiet::default(),
+            draining: false,
+            unknown_sids: RateLimitedLog::default(),
             addresses: Addresses::new(if config.trust_proxy { |_| false } else { IpAddr::is_loopback }),
             config,
             sessions: Slab::default(),
@@ -252,7 +89,7 @@ impl Engine {
     }
 
     /// The client of a session.
-    pub fn client(&self, id: SessionId) -> Option<Client> {
+    pub fn client(&self, id: SessionId) -> Option<ClientInfo> {
         Some(self.sessions.get(id)?.client)
     }
 
@@ -285,7 +122,7 @@ impl Engine {
     }
 
     /// Runs one transition of a session, and draws the consequences for the books.
-    fn with<R>(&mut self, id: SessionId, act: impl FnOnce(&mut Session, &mut Turn) -> R) -> Option<R> {
+    fn transition<R>(&mut self, id: SessionId, act: impl FnOnce(&mut Session, &mut Turn) -> R) -> Option<R> {
         let session = self.sessions.get_mut(id)?;
         let mut turn = Turn { id, now: self.now, config: &self.config, out: &mut self.out };
         let result = act(session, &mut turn);
@@ -293,7 +130,7 @@ impl Engine {
             self.timers.clear(id, &mut session.timer);
             self.budget.withdraw(id);
             self.sids.remove(&session.client.sid);
-            self.addresses.leave(session.client.address);
+            self.addresses.release(session.client.address);
             self.sessions.remove(id);
             if self.sessions.is_empty() {
                 self.sids.shrink_to_fit();
@@ -307,12 +144,12 @@ impl Engine {
 
     /// The head of a request for a path of Engine.IO. `conn` is the connection it came on; `plain`: sessions that
     /// begin here do not carry Socket.IO; `address` is the client's; `busy`: too much is queued for new sessions.
-    pub fn request(&mut self, conn: ConnId, head: &Head, plain: bool, address: IpAddr, busy: bool) -> Next {
+    pub fn request(&mut self, conn: ConnId, head: &RequestHead, plain: bool, address: IpAddr, busy: bool) -> Next {
         let upgrade = ws::is_upgrade(head);
         self.judge(conn, head, plain, address, busy).unwrap_or_else(|refusal| {
             self.out.counters.refused[refusal as usize] += 1;
             if refusal == Refusal::UnknownSid
-                && let Some(more) = self.strangers.allow(self.now)
+                && let Some(more) = self.unknown_sids.allow(self.now)
             {
                 let instance = &self.config.instance;
                 log::warn!(
@@ -324,7 +161,9 @@ impl Engine {
         })
     }
 
-    fn judge(&mut self, conn: ConnId, head: &Head, plain: bool, address: IpAddr, busy: bool) -> Result<Next, Refusal> {
+    fn judge(
+        &mut self, conn: ConnId, head: &RequestHead, plain: bool, address: IpAddr, busy: bool,
+    ) -> Result<Next, Refusal> {
         let names = ["transport", "sid", "j", "EIO", "b64", "recovery"];
         let [transport, sid, jsonp, version, base64, recovery] = http::parameters(head.query, names);
         // A parameter that is given twice is as good as unknown: which one would count?
@@ -364,7 +203,7 @@ impl Engine {
                 (Recovery::Auto, _) => many || agent.starts_with(b"node-XMLHttpRequest"),
             };
             let recovers = recovers && version == Version::V4 && !plain;
-            let client = Client { sid: self.ids.fresh(), version, base64, many, plain, recovers, address };
+            let client = ClientInfo { sid: self.ids.fresh(), version, base64, many, plain, recovers, address };
             return Ok(self.handshake(poll, head, websocket, client, busy).unwrap_or_else(Next::Answer));
         };
         if websocket {
@@ -375,8 +214,8 @@ impl Engine {
             };
             // One probe at a time, and none after the upgrade. As in the reference, the second WebSocket is let
             // in and closed, so that its client sees no HTTP error.
-            if self.with(id, |session, turn| session.probe(conn, turn)) != Some(true) {
-                self.out.outputs.push_back(Output::Close(conn));
+            if self.transition(id, |session, turn| session.probe(conn, turn)) != Some(true) {
+                self.out.outputs.push_back(EngineOutput::Close(conn));
             }
             return Ok(Next::WebSocket(id, response));
         }
@@ -391,7 +230,9 @@ impl Engine {
             }
             _ => {}
         }
-        match self.with(id, |session, turn| if post { session.post(conn, turn) } else { session.poll(poll, turn) }) {
+        match self
+            .transition(id, |session, turn| if post { session.post(conn, turn) } else { session.poll(poll, turn) })
+        {
             Some(true) if post => Ok(Next::Body(id)),
             Some(true) => Ok(Next::Wait(id)),
             _ => Err(Refusal::BadRequest),
@@ -400,7 +241,7 @@ impl Engine {
 
     /// A new session, on either transport.
     fn handshake(
-        &mut self, poll: Poll, head: &Head, websocket: bool, client: Client, busy: bool,
+        &mut self, poll: Poll, head: &RequestHead, websocket: bool, client: ClientInfo, busy: bool,
     ) -> Result<Next, Response> {
         let limit = match busy {
             true => Some(Limit::Memory),
@@ -409,7 +250,7 @@ impl Engine {
             _ => None,
         };
         limit.iter().for_each(|limit| self.out.limits.hit(*limit, self.now, client.address));
-        if limit.is_some() || self.leaving {
+        if limit.is_some() || self.draining {
             return Err(unavailable());
         }
         let accepted = if websocket { Some(ws::accept(head)?) } else { None };
@@ -428,17 +269,17 @@ impl Engine {
         let open = Bytes::from(open);
         let id = self.sessions.insert(Session::new(client, websocket.then_some(poll.conn), config, self.now));
         self.sids.insert(sid, id);
-        self.addresses.enter(client.address);
+        self.addresses.acquire(client.address);
         if offered {
             self.budget.offer(id, self.now);
         }
-        self.with(id, |session, turn| match accepted {
+        self.transition(id, |session, turn| match accepted {
             Some(response) => {
                 session.open(open, turn);
                 Ok(Next::WebSocket(id, response))
             }
             None => {
-                turn.out.events.push_back(Event::Opened(id));
+                turn.out.events.push_back(SessionEvent::Opened(id));
                 Ok(Next::Answer(Payload::new(&[open], &client, poll.jsonp).response(None)))
             }
         })
@@ -449,7 +290,7 @@ impl Engine {
     pub fn body(&mut self, conn: ConnId, id: SessionId, body: Bytes, binary: bool, jsonp: bool) {
         let Some(session) = self.sessions.get(id) else {
             let response = Refusal::UnknownSid.response(false);
-            return self.out.outputs.push_back(Output::Answer(conn, response));
+            return self.out.outputs.push_back(EngineOutput::Answer(conn, response));
         };
         let most = self.config.max_packets;
         let decode = |body| match session.client.version {
@@ -457,10 +298,10 @@ impl Engine {
             Version::V4 => packet::decode_payload(body, most),
             _ => v3::decode_payload(body, binary, most),
         };
-        let packets = if jsonp { v3::jsonp_body(&body).and_then(decode) } else { decode(body) };
+        let packets = if jsonp { jsonp::decode(&body).and_then(decode) } else { decode(body) };
         let response = match packets {
             Ok(packets) if packets.len() <= most => {
-                self.with(id, |session, turn| session.posted(Some(packets), turn));
+                self.transition(id, |session, turn| session.posted(Some(packets), turn));
                 // The type is the reference's; an iframe of an old client wants it so.
                 Response::new(200).header("Cache-Control", "no-store").body("text/html", "ok")
             }
@@ -471,16 +312,16 @@ impl Engine {
                 };
                 log::debug!("a payload cannot be read: {why}");
                 self.hit(limit, id);
-                self.with(id, |session, turn| session.posted(None, turn));
+                self.transition(id, |session, turn| session.posted(None, turn));
                 Refusal::BadRequest.response(false)
             }
         };
-        self.out.outputs.push_back(Output::Answer(conn, response));
+        self.out.outputs.push_back(EngineOutput::Answer(conn, response));
     }
 
     /// A message came on a WebSocket that [`Engine::request`] has let in for session `id`.
     pub fn frame(&mut self, conn: ConnId, id: SessionId, data: Data) {
-        let Some(client) = self.client(id) else { return self.out.outputs.push_back(Output::Close(conn)) };
+        let Some(client) = self.client(id) else { return self.out.outputs.push_back(EngineOutput::Close(conn)) };
         let decoded = match (client.version, data) {
             (Version::V4, Data::Text(text)) => packet::decode(text),
             (Version::V4, data) => Ok(Packet::Message(data)),
@@ -489,12 +330,12 @@ impl Engine {
         if decoded.is_err() {
             self.hit(Limit::Packet, id);
         }
-        self.with(id, |session, turn| session.frame(conn, decoded.ok(), turn));
+        self.transition(id, |session, turn| session.frame(conn, decoded.ok(), turn));
     }
 
     /// A connection that was given to session `id` is no more.
-    pub fn lost(&mut self, conn: ConnId, id: SessionId) {
-        self.with(id, |session, turn| session.lost(conn, turn));
+    pub fn connection_lost(&mut self, conn: ConnId, id: SessionId) {
+        self.transition(id, |session, turn| session.connection_lost(conn, turn));
     }
 
     /// Sends a message to one session.
@@ -504,24 +345,24 @@ impl Engine {
         // A queue that overflows ends the session. Nothing else that the books must know of happens here, and a
         // broadcast comes by here for every recipient.
         if session.is_gone() {
-            self.with(id, |_, _| ());
+            self.transition(id, |_, _| ());
         }
     }
 
     /// Ends a session; `Closed` rises later.
-    pub fn close(&mut self, id: SessionId, reason: Reason) {
-        self.with(id, |session, turn| session.end(reason, turn));
+    pub fn close(&mut self, id: SessionId, reason: CloseReason) {
+        self.transition(id, |session, turn| session.close(reason, turn));
     }
 
     /// No new sessions from here on. Those that are there end within `time`, one after the other, so that the next server does
     /// not get all of them at once, and the oldest last: WebSockets with close code 1001, polling with packet `1`.
-    pub fn leave(&mut self, time: Duration) {
-        self.leaving = true;
+    pub fn begin_drain(&mut self, time: Duration) {
+        self.draining = true;
         let left = self.sessions.keys();
         let step = (time / left.len().max(1) as u32).min(FAREWELL);
         for (number, id) in (0..).zip(left.into_iter().rev()) {
             let at = self.now + step * number;
-            self.with(id, |session, _| session.leaves = Some(at));
+            self.transition(id, |session, _| session.drain_at = Some(at));
         }
         self.expire();
     }
@@ -531,13 +372,13 @@ impl Engine {
         self.budget.expire(self.now);
         let mut any = false;
         while let Some((_, id)) = self.timers.pop_due(self.now) {
-            self.with(id, |session, turn| session.expire(turn));
+            self.transition(id, |session, turn| session.expire(turn));
             any = true;
         }
         if any && self.config.ping_interval >= GATHER_FROM {
             let by = self.now + GATHER;
             for id in self.timers.due_by(by) {
-                self.with(id, |session, turn| session.ping(by, turn));
+                self.transition(id, |session, turn| session.ping(by, turn));
             }
         }
     }
@@ -548,12 +389,12 @@ impl Engine {
         let mut packets = Vec::new();
         let mut last: Option<Payload> = None;
         for id in ready.drain(..) {
-            let found = self.with(id, |session, turn| (session.take_payload(&mut packets, turn), session.client));
+            let found = self.transition(id, |session, turn| (session.take_payload(&mut packets, turn), session.client));
             let Some((Some(poll), client)) = found else { continue };
             let same = last.take_if(|last| last.is_of(&packets, &client, poll.jsonp));
             let payload = last.insert(same.unwrap_or_else(|| Payload::new(&packets, &client, poll.jsonp)));
             let response = payload.response(poll.gzip.then_some(&mut self.deflate));
-            self.out.outputs.push_back(Output::Answer(poll.conn, response));
+            self.out.outputs.push_back(EngineOutput::Answer(poll.conn, response));
         }
         // Transitions list no session anew while the list is walked: a GET that is answered is not parked.
         self.out.ready = ready;
@@ -563,23 +404,6 @@ impl Engine {
 /// No room, for now.
 fn unavailable() -> Response {
     Response::new(503).header("Retry-After", RETRY_AFTER).close()
-}
-
-/// The compressor of the process: what it allocates is used again by every payload.
-type Deflate = DeflateEncoder<Vec<u8>>;
-
-/// One gzip member (RFC 1952): a head without a name or a time, the compressed bytes, their checksum and length.
-fn gzip(deflate: &mut Option<Deflate>, bytes: &[u8]) -> Bytes {
-    let deflate = deflate.get_or_insert_with(|| DeflateEncoder::new(Vec::new(), Compression::fast()));
-    let infallible = "memory takes everything";
-    deflate.get_mut().extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
-    deflate.write_all(bytes).expect(infallible);
-    let mut out = deflate.reset(Vec::new()).expect(infallible);
-    let mut sum = Crc::new();
-    sum.update(bytes);
-    out.extend_from_slice(&sum.sum().to_le_bytes());
-    out.extend_from_slice(&sum.amount().to_le_bytes());
-    out.into()
 }
 
 #[cfg(debug_assertions)]

@@ -22,20 +22,20 @@
 //! - Heartbeat: in protocol 4 we ping and wait for the pong, in protocol 3 the client pings. Deadlines count from
 //!   the scheduled time, not from when the ping left. It never pauses, not for a probe either.
 //!
-//! `Closed` rises in `end()` and nowhere else, so it rises once (rule R4).
+//! `Closed` rises in `close()` and nowhere else, so it rises once (rule R4).
 
+use super::output::{CloseReason, EngineOutput, Out, SessionEvent};
 use super::packet::{self, Encoded, Packet, Version};
-use super::{Counters, Event, Output, Payload, Reason, v3};
+use super::payload::Payload;
+use super::request::{ClientInfo, Poll};
+use super::v3;
+use crate::base::limits::Limit;
+use crate::base::queue::{Pool, Queue};
+use crate::base::slab::{ConnId, SessionId};
+use crate::base::timers::Deadline;
 use crate::config::Config;
-use crate::id::Id;
-use crate::limits::{Limit, Limits};
-use crate::queue::{Pool, Queue};
-use crate::slab::{ConnId, SessionId};
-use crate::timers::Deadline;
 use crate::ws;
 use bytes::Bytes;
-use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// How long a GET waits for its noop while the upgrade is probed (the reference looks every 100 ms).
@@ -45,52 +45,12 @@ const OPEN_DELAY: Duration = Duration::from_millis(20);
 /// Packets in one payload for clients that may be python-engineio, which refuses more.
 const FEW_PACKETS: usize = 16;
 
-/// What sessions leave for those above and below, in the order in which it came about.
-#[derive(Default)]
-pub struct Out {
-    pub events: VecDeque<Event>,
-    pub outputs: VecDeque<Output>,
-    pub counters: Counters,
-    pub limits: Limits,
-    /// The entries of all polling queues.
-    pub pool: Pool,
-    /// Sessions whose parked GET may have something to carry at the end of the turn.
-    pub(super) ready: Vec<SessionId>,
-}
-
 /// What every transition needs to know, and where it leaves its effects.
 pub(super) struct Turn<'a> {
     pub id: SessionId,
     pub now: Instant,
     pub config: &'a Config,
     pub out: &'a mut Out,
-}
-
-/// What is known of a client since the handshake.
-#[derive(Clone, Copy, Debug)]
-pub struct Client {
-    pub sid: Id,
-    pub version: Version,
-    /// It cannot take the binary payloads of older protocols: `b64=1`, or JSONP.
-    pub base64: bool,
-    /// It takes more than 16 packets in one payload.
-    pub many: bool,
-    /// Its messages are not Socket.IO.
-    pub plain: bool,
-    /// It knows connection state recovery.
-    pub recovers: bool,
-    /// Whose it is, as far as a proxy has told.
-    pub address: IpAddr,
-}
-
-/// A GET that waits for packets.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Poll {
-    pub conn: ConnId,
-    /// The callback number of a JSONP request.
-    pub jsonp: Option<u32>,
-    /// A compressed answer is welcome.
-    pub gzip: bool,
 }
 
 /// A WebSocket that may take over from polling.
@@ -110,23 +70,23 @@ enum Phase {
     /// The moment to send the open packet to the WebSocket of an older client.
     Opening,
     /// The time of our next ping (protocol 4).
-    Calm,
+    Idle,
     /// The answer to our ping (4), or a ping of the client (3).
     Heartbeat,
     /// It has ended; a GET that takes the farewell.
-    Farewell,
+    CloseQueued,
     /// Nothing: it can be forgotten.
     Gone,
 }
 
 /// One session.
 pub(super) struct Session {
-    pub client: Client,
+    pub client: ClientInfo,
     pub timer: Deadline,
     phase: Phase,
     deadline: Instant,
     /// When a server that stops sends it away.
-    pub leaves: Option<Instant>,
+    pub drain_at: Option<Instant>,
     /// While there is none it polls; once there is one, nothing is parked or probed.
     websocket: Option<ConnId>,
     /// The GET that is parked.
@@ -140,27 +100,27 @@ pub(super) struct Session {
 
 impl Session {
     /// A session that polls (the open packet is the answer to the request that made it), or that starts on a WebSocket.
-    pub fn new(client: Client, websocket: Option<ConnId>, config: &Config, now: Instant) -> Session {
+    pub fn new(client: ClientInfo, websocket: Option<ConnId>, config: &Config, now: Instant) -> Session {
         let mut session = Session {
             client,
             timer: Deadline::default(),
             phase: Phase::Opening,
             deadline: now,
-            leaves: None,
+            drain_at: None,
             websocket,
             poll: None,
             post: None,
             probe: None,
             queue: Queue::default(),
         };
-        session.rest(config, now);
+        session.restart_heartbeat(config, now);
         session
     }
 
     /// The client has shown that it lives: from one heartbeat to the next.
-    fn rest(&mut self, config: &Config, now: Instant) {
+    fn restart_heartbeat(&mut self, config: &Config, now: Instant) {
         (self.phase, self.deadline) = match self.client.version {
-            Version::V4 => (Phase::Calm, now + config.ping_interval),
+            Version::V4 => (Phase::Idle, now + config.ping_interval),
             _ => (Phase::Heartbeat, now + config.ping_interval + config.ping_timeout),
         };
     }
@@ -176,9 +136,9 @@ impl Session {
     }
 
     fn opened(&mut self, turn: &mut Turn) {
-        self.rest(turn.config, turn.now);
+        self.restart_heartbeat(turn.config, turn.now);
         self.send_queue(turn.out);
-        turn.out.events.push_back(Event::Opened(turn.id));
+        turn.out.events.push_back(SessionEvent::Opened(turn.id));
     }
 
     /// Whether it has moved to WebSocket.
@@ -187,8 +147,8 @@ impl Session {
     }
 
     /// Whether those above know of its end.
-    fn ended(&self) -> bool {
-        self.phase >= Phase::Farewell
+    fn is_closed(&self) -> bool {
+        self.phase >= Phase::CloseQueued
     }
 
     /// Whether it can be forgotten.
@@ -199,7 +159,7 @@ impl Session {
     /// When [`Session::expire`] wants to be called.
     pub fn due(&self) -> Instant {
         let probe = self.probe.iter().flat_map(|probe| [Some(probe.deadline), probe.noop_at]);
-        probe.chain([self.leaves]).flatten().fold(self.deadline, Instant::min)
+        probe.chain([self.drain_at]).flatten().fold(self.deadline, Instant::min)
     }
 
     /// A GET. Returns whether it is parked. A second one is refused and ends the session, the first with `1`, as in the reference.
@@ -208,7 +168,7 @@ impl Session {
             return false;
         }
         if self.poll.is_some() {
-            self.end(Reason::TransportError, turn);
+            self.close(CloseReason::TransportError, turn);
             return false;
         }
         self.poll = Some(poll);
@@ -228,8 +188,8 @@ impl Session {
             return false;
         }
         if let Some(first) = self.post {
-            turn.out.outputs.push_back(Output::Abort(first));
-            self.end(Reason::TransportError, turn);
+            turn.out.outputs.push_back(EngineOutput::Abort(first));
+            self.close(CloseReason::TransportError, turn);
             return false;
         }
         self.post = Some(conn);
@@ -239,9 +199,9 @@ impl Session {
     /// The packets of a POST, in order, if it could be read; nothing that follows the end of the session counts.
     pub fn posted(&mut self, packets: Option<Vec<Packet>>, turn: &mut Turn) {
         self.post = None;
-        let Some(packets) = packets else { return self.end(Reason::ParseError, turn) };
+        let Some(packets) = packets else { return self.close(CloseReason::ParseError, turn) };
         for packet in packets {
-            if self.ended() {
+            if self.is_closed() {
                 return;
             }
             self.packet(packet, turn);
@@ -250,7 +210,7 @@ impl Session {
 
     /// A WebSocket wants to take over. Returns whether it may: one probe at a time, and none once upgraded.
     pub fn probe(&mut self, conn: ConnId, turn: &Turn) -> bool {
-        let may = !self.has_websocket() && self.probe.is_none() && !self.ended();
+        let may = !self.has_websocket() && self.probe.is_none() && !self.is_closed();
         if may {
             let deadline = turn.now + turn.config.upgrade_timeout;
             self.probe = Some(Box::new(Probe { conn, deadline, answered: false, noop_at: None }));
@@ -265,11 +225,11 @@ impl Session {
         }
         match (self.probe.as_mut().filter(|probe| probe.conn == conn), packet) {
             (None, Some(packet)) if self.websocket == Some(conn) => self.packet(packet, turn),
-            (None, None) if self.websocket == Some(conn) => self.end(Reason::ParseError, turn),
-            (None, _) => turn.out.outputs.push_back(Output::Close(conn)),
+            (None, None) if self.websocket == Some(conn) => self.close(CloseReason::ParseError, turn),
+            (None, _) => turn.out.outputs.push_back(EngineOutput::Close(conn)),
             (Some(probe), Some(Packet::Ping(text))) if &*text == "probe" && !probe.answered => {
                 probe.answered = true;
-                turn.out.outputs.push_back(Output::Frame(conn, packet::PONG_PROBE_FRAME));
+                turn.out.outputs.push_back(EngineOutput::Frame(conn, packet::PONG_PROBE_FRAME));
                 // With something to carry it is answered at the end of the turn.
                 if self.queue.is_empty() {
                     self.answer_noop(turn.out);
@@ -293,7 +253,7 @@ impl Session {
                 Version::V4 => packet::packet_to_frame(&packet),
                 _ => v3::packet_to_frame(&packet),
             };
-            out.outputs.push_back(Output::Frame(conn, frame));
+            out.outputs.push_back(EngineOutput::Frame(conn, frame));
         }
     }
 
@@ -302,34 +262,34 @@ impl Session {
         match (packet, self.client.version) {
             (Packet::Message(data), _) => {
                 turn.out.counters.received += 1;
-                turn.out.events.push_back(Event::Message(turn.id, data));
+                turn.out.events.push_back(SessionEvent::Message(turn.id, data));
             }
             // A pong nobody asked for changes nothing, however many there are.
             (Packet::Pong(_), Version::V4) => {
                 if self.phase == Phase::Heartbeat {
-                    self.rest(turn.config, turn.now);
+                    self.restart_heartbeat(turn.config, turn.now);
                 }
             }
             (Packet::Ping(text), Version::V2 | Version::V3) => {
-                self.rest(turn.config, turn.now);
+                self.restart_heartbeat(turn.config, turn.now);
                 self.control(packet::pong(&text), turn);
             }
-            (Packet::Close, _) => self.end(Reason::ClientClose, turn),
+            (Packet::Close, _) => self.close(CloseReason::ClientClose, turn),
             (Packet::Noop | Packet::Upgrade, _) => {}
             // A heartbeat in the wrong direction, or a second handshake.
-            _ => self.end(Reason::ParseError, turn),
+            _ => self.close(CloseReason::ParseError, turn),
         }
     }
 
     /// Sends a message: over WebSocket into the outbox of the connection, over polling into the queue.
     pub fn send(&mut self, message: &Encoded, turn: &mut Turn) {
-        if self.ended() {
+        if self.is_closed() {
             return;
         }
         turn.out.counters.sent += 1;
         match (self.websocket, self.client.version) {
-            (Some(conn), Version::V4) => turn.out.outputs.push_back(Output::Frame(conn, message.frame())),
-            (Some(conn), old) => turn.out.outputs.push_back(Output::Frame(conn, v3::frame(message, old))),
+            (Some(conn), Version::V4) => turn.out.outputs.push_back(EngineOutput::Frame(conn, message.frame())),
+            (Some(conn), old) => turn.out.outputs.push_back(EngineOutput::Frame(conn, v3::frame(message, old))),
             (None, Version::V4) => self.enqueue(message.packet(), turn),
             (None, _) => self.enqueue(v3::packet(message), turn),
         }
@@ -338,14 +298,14 @@ impl Session {
     /// Sends a packet that is no message: a pong.
     fn control(&mut self, packet: Bytes, turn: &mut Turn) {
         let Some(conn) = self.websocket else { return self.enqueue(packet, turn) };
-        turn.out.outputs.push_back(Output::Frame(conn, packet::packet_to_frame(&packet)));
+        turn.out.outputs.push_back(EngineOutput::Frame(conn, packet::packet_to_frame(&packet)));
     }
 
     fn enqueue(&mut self, packet: Bytes, turn: &mut Turn) {
         if self.queue.bytes() + packet.len() > turn.config.max_queue {
             turn.out.pool.clear(&mut self.queue);
             turn.out.limits.hit(Limit::Queue, turn.now, self.client.address);
-            return self.end(Reason::Evicted, turn);
+            return self.close(CloseReason::Evicted, turn);
         }
         self.push(packet, turn);
     }
@@ -377,7 +337,7 @@ impl Session {
             }
             packets.extend(turn.out.pool.pop(&mut self.queue));
         }
-        if self.ended() && self.queue.is_empty() {
+        if self.is_closed() && self.queue.is_empty() {
             self.phase = Phase::Gone;
         }
         Some(poll)
@@ -387,28 +347,28 @@ impl Session {
     fn answer_noop(&mut self, out: &mut Out) {
         if let Some(poll) = self.poll.take() {
             let response = Payload::new(&[packet::NOOP], &self.client, poll.jsonp).response(None);
-            out.outputs.push_back(Output::Answer(poll.conn, response));
+            out.outputs.push_back(EngineOutput::Answer(poll.conn, response));
         }
     }
 
     /// The probe has failed; polling goes on as if it had never been.
     fn drop_probe(&mut self, out: &mut Out) {
-        out.outputs.extend(self.probe.take().map(|probe| Output::Close(probe.conn)));
+        out.outputs.extend(self.probe.take().map(|probe| EngineOutput::Close(probe.conn)));
     }
 
     /// A connection that belonged to this session is no more. A GET that is cancelled ends it, a probe does not.
-    pub fn lost(&mut self, conn: ConnId, turn: &mut Turn) {
+    pub fn connection_lost(&mut self, conn: ConnId, turn: &mut Turn) {
         self.probe.take_if(|probe| probe.conn == conn);
         let parked = self.poll.take_if(|poll| poll.conn == conn).is_some();
         if self.websocket.map_or(parked || self.post == Some(conn), |own| own == conn) {
-            self.end(Reason::TransportClose, turn);
+            self.close(CloseReason::TransportClose, turn);
         }
     }
 
     /// Time has passed.
     pub fn expire(&mut self, turn: &mut Turn) {
-        if self.leaves.is_some_and(|at| at <= turn.now) {
-            return self.end(Reason::ServerClose, turn);
+        if self.drain_at.is_some_and(|at| at <= turn.now) {
+            return self.close(CloseReason::ServerClose, turn);
         }
         if self.probe.as_ref().is_some_and(|probe| probe.deadline <= turn.now) {
             turn.out.limits.hit(Limit::UpgradeTime, turn.now, self.client.address);
@@ -423,56 +383,56 @@ impl Session {
         }
         match self.phase {
             Phase::Opening => self.opened(turn),
-            Phase::Calm => self.ping(turn.now, turn),
-            Phase::Heartbeat => self.end(Reason::PingTimeout, turn),
+            Phase::Idle => self.ping(turn.now, turn),
+            Phase::Heartbeat => self.close(CloseReason::PingTimeout, turn),
             // The loop stood still, and a GET has come before this: it takes the farewell when the turn ends.
-            Phase::Farewell if self.poll.is_some() => self.deadline = turn.now + turn.config.ping_timeout,
-            Phase::Farewell | Phase::Gone => self.forget(turn),
+            Phase::CloseQueued if self.poll.is_some() => self.deadline = turn.now + turn.config.ping_timeout,
+            Phase::CloseQueued | Phase::Gone => self.release(turn),
         }
     }
 
     /// Sends a ping that is due at `by`, maybe a little early; the time for its answer counts from when it was due.
     pub fn ping(&mut self, by: Instant, turn: &mut Turn) {
-        if self.phase == Phase::Calm && self.deadline <= by {
+        if self.phase == Phase::Idle && self.deadline <= by {
             self.phase = Phase::Heartbeat;
             self.deadline += turn.config.ping_timeout;
             match self.websocket {
-                Some(conn) => turn.out.outputs.push_back(Output::Frame(conn, packet::PING_FRAME)),
+                Some(conn) => turn.out.outputs.push_back(EngineOutput::Frame(conn, packet::PING_FRAME)),
                 None => self.enqueue(packet::PING, turn),
             }
         }
     }
 
     /// Ends the session, once, and tells those above.
-    pub fn end(&mut self, reason: Reason, turn: &mut Turn) {
-        if self.ended() {
+    pub fn close(&mut self, reason: CloseReason, turn: &mut Turn) {
+        if self.is_closed() {
             return;
         }
-        turn.out.events.push_back(Event::Closed(turn.id, reason));
+        turn.out.events.push_back(SessionEvent::Closed(turn.id, reason));
         turn.out.counters.ended[reason as usize] += 1;
-        self.leaves = None;
+        self.drain_at = None;
         self.drop_probe(turn.out);
         match (self.websocket, reason.close_code()) {
             (Some(conn), code) => {
-                let frame = code.map(|code| Output::Frame(conn, ws::close_frame(code, "")));
-                turn.out.outputs.extend(frame.into_iter().chain([Output::Close(conn)]));
-                self.forget(turn);
+                let frame = code.map(|code| EngineOutput::Frame(conn, ws::close_frame(code, "")));
+                turn.out.outputs.extend(frame.into_iter().chain([EngineOutput::Close(conn)]));
+                self.release(turn);
             }
             // Who is parked gets the farewell now. Who is not gets it with the next GET, but only if we wished to
             // end: after an error or a time-out the reference knows the session no more, and answers 400.
-            (None, Some(_)) if self.poll.is_some() || reason == Reason::ServerClose => {
+            (None, Some(_)) if self.poll.is_some() || reason == CloseReason::ServerClose => {
                 self.push(packet::CLOSE, turn);
-                (self.phase, self.deadline) = (Phase::Farewell, turn.now + turn.config.ping_timeout);
+                (self.phase, self.deadline) = (Phase::CloseQueued, turn.now + turn.config.ping_timeout);
             }
             (None, _) => {
                 self.answer_noop(turn.out);
-                self.forget(turn);
+                self.release(turn);
             }
         }
     }
 
     /// Nothing more is to be done, and nobody is there to take what is queued.
-    fn forget(&mut self, turn: &mut Turn) {
+    fn release(&mut self, turn: &mut Turn) {
         turn.out.pool.clear(&mut self.queue);
         self.phase = Phase::Gone;
     }

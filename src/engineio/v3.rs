@@ -20,7 +20,6 @@
 
 pub use super::packet::Version;
 use super::packet::{self, Data, Encoded, Invalid, Packet};
-use crate::http;
 use crate::ws::{self, Opcode, Text};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Buf, Bytes};
@@ -111,7 +110,7 @@ fn utf16_length(text: &[u8]) -> usize {
 }
 
 /// Writes JSON with everything beyond ASCII as `\uXXXX`, in strings only: what is not in quotes has no escapes.
-fn escape(json: &str, out: &mut Vec<u8>) {
+pub(super) fn escape(json: &str, out: &mut Vec<u8>) {
     let (mut quoted, mut escaped) = (false, false);
     for character in json.chars() {
         if quoted && !character.is_ascii() {
@@ -131,26 +130,7 @@ pub fn digits<T: FromStr>(text: &str) -> Option<T> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
-/// A payload as a call of JSONP callback `callback`, of any protocol: pure ASCII, because U+2028 and U+2029 once
-/// ended a line inside a JavaScript string, and without `<`, so that nothing reads as HTML.
-pub fn jsonp(callback: u32, body: &[u8]) -> Vec<u8> {
-    let quoted = serde_json::Value::from(String::from_utf8_lossy(body)).to_string().replace('<', "\\u003c");
-    let mut script = format!("___eio[{callback}](").into_bytes();
-    escape(&quoted, &mut script);
-    script.extend_from_slice(b");");
-    script
-}
-
 // Incoming.
-
-/// The payload in the form that JSONP clients of any protocol post: field `d`. Browsers treat line ends in forms
-/// each in their own way, so `\n` stands for one, and a backslash before an `n` is doubled.
-pub fn jsonp_body(body: &[u8]) -> Result<Bytes, Invalid> {
-    let form = str::from_utf8(body).map_err(|_| Invalid("a form is not UTF-8"))?;
-    let [Ok(Some(payload))] = http::parameters(form, ["d"]) else { return Err(Invalid("a form without one field d")) };
-    let parts: Vec<String> = payload.split(r"\\n").map(|part| part.replace(r"\n", "\n")).collect();
-    Ok(parts.join(r"\n").into())
-}
 
 /// Reads what came in a WebSocket frame.
 pub fn decode_frame(data: Data, version: Version) -> Result<Packet, Invalid> {

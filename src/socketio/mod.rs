@@ -6,192 +6,34 @@
 //! an event (rule R5).
 //! Source: docs/socket.io-protocol/ of the Socket.IO monorepo, v5-current.md, v4.md, v3.md.
 
+mod app;
 pub mod packet;
 mod recovery;
 #[cfg(feature = "redis")]
-#[path = "../cluster/remote.rs"]
 pub mod remote;
 
+use crate::base::id::Id;
+use crate::base::limits::Limit;
+use crate::base::slab::{SessionId, Slab, SocketKey};
+use crate::base::timers::{Deadline, Timers};
 use crate::config::Config;
 use crate::engineio::packet::{Data, Encoded};
-use crate::engineio::{self, Engine, Event as EngineEvent};
-use crate::id::Id;
-use crate::limits::Limit;
-use crate::metrics::Metrics;
-use crate::slab::{SessionId, Slab, SocketKey};
-use crate::timers::{Deadline, Timers};
+use crate::engineio::{self, Engine, SessionEvent};
 use crate::ws::Text;
+pub use app::*;
 use bytes::Bytes;
 use packet::{Invalid, Kind, Packet};
-use recovery::{Presented, Target};
-use serde::{Deserialize, Serialize};
+use recovery::{Credentials, Target};
+use serde::Serialize;
 use serde_json::{json, value::RawValue};
 use smallvec::SmallVec;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Users that are named to other nodes, and to clients that ask: enough to say who has left when a node dies.
-pub const MAX_PEOPLE: usize = 200;
-
-/// What the application decides: the chat, or an app of the conformance tests.
-pub trait App {
-    /// The namespaces there are; a CONNECT to any other is refused. An older client is in the first by itself.
-    fn namespaces(&self) -> &'static [&'static str] {
-        &["/"]
-    }
-
-    /// The server listens, and nobody has been let in yet.
-    fn start(&mut self, _cx: &mut Io) {}
-
-    /// What the application has said in this turn is about to leave; called again if it says more.
-    fn commit(&mut self, _now: Instant) {}
-
-    /// When [`App::expire`] wants to be called.
-    fn next_deadline(&self) -> Option<Instant> {
-        None
-    }
-
-    /// Does what is due.
-    fn expire(&mut self, _cx: &mut Io) {}
-
-    /// A client asks for a socket in `namespace`; an error is the message of its CONNECT_ERROR.
-    fn admit(&mut self, _namespace: &str, _auth: Option<&RawValue>) -> Result<(), String> {
-        Ok(())
-    }
-
-    /// The socket is there, and the client has been told.
-    fn connected(&mut self, _cx: &mut Io, _socket: SocketKey, _auth: Option<&RawValue>) {}
-
-    /// The client has emitted an event.
-    fn event(&mut self, cx: &mut Io, socket: SocketKey, event: &Event);
-
-    /// The client has answered the event that [`Io::emit_with_ack`] gave this number; `None`: not in time.
-    fn acknowledged(&mut self, _cx: &mut Io, _socket: SocketKey, _number: u64, _answer: Option<&Event>) {}
-
-    /// The socket is gone: it left, or its connection has been broken for longer than the grace. It may come back.
-    fn disconnected(&mut self, _cx: &mut Io, _socket: SocketKey, _reason: Reason) {}
-
-    /// The socket is there again after all, with its rooms and all it has missed.
-    fn recovered(&mut self, _cx: &mut Io, _socket: SocketKey) {}
-
-    /// The socket is gone for good: the last call for its key, after `disconnected`.
-    fn forgotten(&mut self, _socket: SocketKey) {}
-
-    /// How many users are here, and how often who is here has changed: what other nodes of a cluster are told.
-    fn present(&self) -> (usize, u64) {
-        (0, 0)
-    }
-
-    /// Some users that are here: at most [`MAX_PEOPLE`].
-    fn people(&self) -> Vec<Person> {
-        Vec::new()
-    }
-
-    /// Who is on other nodes has changed.
-    fn elsewhere(&mut self, _cx: &mut Io, _elsewhere: Elsewhere) {}
-
-    /// Another server of a cluster has sent an event to all sockets of the first namespace. `true`: the application has
-    /// told them in its own words; otherwise they get it as it is.
-    fn relayed(&mut self, _cx: &mut Io, _event: &Event) -> bool {
-        false
-    }
-
-    /// Another node asks for what it has missed. Question and answer are JSON.
-    fn tell(&self, _question: &RawValue) -> Option<Box<RawValue>> {
-        None
-    }
-
-    /// Another node has answered; returns the next question to it, if there is one.
-    fn learn(&mut self, _cx: &mut Io, _answer: &RawValue) -> Option<Box<RawValue>> {
-        None
-    }
-
-    /// Figures of the application's own.
-    fn metrics(&self, _metrics: &mut Metrics) {}
-
-    /// A second path, where sessions carry messages of their own instead of Socket.IO.
-    fn plain_path(&self) -> Option<&'static str> {
-        None
-    }
-
-    /// A message of such a session.
-    fn plain_message(&mut self, _engine: &mut Engine, _session: SessionId, _data: Data) {}
-}
-
-/// A user, as nodes of a cluster tell each other.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Person {
-    pub username: String,
-    /// Tells two of one name apart.
-    pub user: String,
-}
-
-/// The users on other nodes of a cluster.
-#[derive(Debug, Default)]
-pub struct Elsewhere {
-    pub users: usize,
-    /// Some of them.
-    pub people: Vec<Person>,
-    /// Who were on a node that has died without a word, and are nowhere now.
-    pub lost: Vec<Person>,
-}
-
-/// Why a socket is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// The client left the namespace (`41`).
-    Left,
-    /// The application ended it.
-    Ended,
-    /// Its session is closed.
-    Session(engineio::Reason),
-}
-
-/// An event of a client, or its answer to one of ours.
-#[derive(Debug)]
-pub struct Event<'a> {
-    /// Empty in an answer.
-    pub name: &'a str,
-    /// The arguments, as the bytes that came (rule R11).
-    pub args: &'a [&'a RawValue],
-    /// What the placeholders in the arguments stand for.
-    pub attachments: &'a [Bytes],
-    /// The client wants an answer under this number.
-    pub ack: Option<u64>,
-}
-
-/// To whom a broadcast goes.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct To<'a> {
-    /// Index into [`App::namespaces`].
-    pub namespace: usize,
-    /// Sockets in at least one of these rooms; empty means all sockets of the namespace.
-    pub rooms: &'a [&'a str],
-    /// Not these.
-    pub except: &'a [SocketKey],
-    /// Only those of this process.
-    pub local: bool,
-}
-
-/// What servers of a cluster tell each other: a broadcast, or what a client has answered to a question of another's.
-#[derive(Debug, Default)]
-pub struct Publication {
-    pub namespace: String,
-    pub rooms: Vec<String>,
-    /// Ids of sockets.
-    pub except: Vec<String>,
-    /// By what the server that asks for answers calls its question.
-    pub asker: Option<Box<str>>,
-    /// JSON: an array of name and arguments; of an answer only the first argument.
-    pub json: String,
-    pub attachments: Vec<Bytes>,
-}
-
 /// What happened without a message of the client behind it.
-enum Late {
-    Disconnected(SocketKey, Reason),
+enum Deferred {
+    Disconnected(SocketKey, DisconnectReason),
     Forgotten(SocketKey),
     NoAnswer(SocketKey, u64),
 }
@@ -202,7 +44,7 @@ pub struct Socket {
     pub id: Id,
     /// The last one, if the socket is held.
     session: SessionId,
-    held: Option<Box<Held>>,
+    held: Option<Box<Suspension>>,
     /// Index into [`App::namespaces`].
     pub namespace: usize,
     rooms: Vec<Box<str>>,
@@ -219,9 +61,9 @@ pub struct Socket {
 }
 
 /// The connection of a socket broke: it hears nothing, but it is kept, with all that is said meanwhile.
-struct Held {
+struct Suspension {
     /// What the application is still to be told.
-    reason: Option<Reason>,
+    reason: Option<DisconnectReason>,
     /// The end of the grace; then `until`.
     deadline: Deadline,
     /// The end of the time in which it can be recovered.
@@ -236,14 +78,14 @@ impl Socket {
 }
 
 /// An answer that a client owes us.
-struct Owed {
+struct PendingAck {
     deadline: Deadline,
     /// By what the server that wants it calls its question, if it is not the application.
     asker: Option<Box<str>>,
 }
 
 /// A binary packet whose attachments are still coming.
-struct Partial {
+struct PendingPacket {
     text: Text,
     /// `None`: it was gone already, and they are dropped.
     socket: Option<SocketKey>,
@@ -252,14 +94,14 @@ struct Partial {
 }
 
 /// What we know of a session.
-struct Client {
+struct SessionState {
     /// Its sockets, one per namespace; nearly always one.
     sockets: SmallVec<[SocketKey; 2]>,
-    partial: Option<Box<Partial>>,
+    partial: Option<Box<PendingPacket>>,
     /// When it must have had its first socket, or its partial packet must be whole.
     deadline: Deadline,
     /// How far its packets, at `event_rate`, have used up the time: a token bucket, kept as the time at which it will be full.
-    spent: Instant,
+    bucket_full_at: Instant,
 }
 
 /// All sockets, and the rooms they are in. Arguments of events serialize as an array: `(one,)`, `(one, two)`, `[&raw]`.
@@ -267,8 +109,8 @@ pub struct Io {
     config: Config,
     pub engine: Engine,
     namespaces: &'static [&'static str],
-    sockets: Slab<crate::slab::Socket, Socket>,
-    clients: HashMap<SessionId, Client>,
+    sockets: Slab<crate::base::slab::Socket, Socket>,
+    clients: HashMap<SessionId, SessionState>,
     rooms: Rooms,
     /// Sockets that are held.
     held: Timers<SocketKey>,
@@ -277,9 +119,9 @@ pub struct Io {
     log: recovery::Log,
     timers: Timers<SessionId>,
     /// Answers we wait for, by socket and number.
-    acks: BTreeMap<(SocketKey, u64), Owed>,
+    acks: BTreeMap<(SocketKey, u64), PendingAck>,
     ack_timers: Timers<(SocketKey, u64)>,
-    late: VecDeque<Late>,
+    late: VecDeque<Deferred>,
     /// For other servers, if there are any.
     pub publications: VecDeque<Publication>,
     /// The time of the turn in milliseconds since 1970.
@@ -334,28 +176,31 @@ impl Io {
             return true;
         }
         match self.late.pop_front() {
-            Some(Late::Disconnected(socket, reason)) => app.disconnected(self, socket, reason),
-            Some(Late::Forgotten(socket)) => app.forgotten(socket),
-            Some(Late::NoAnswer(socket, number)) => app.acknowledged(self, socket, number, None),
+            Some(Deferred::Disconnected(socket, reason)) => app.disconnected(self, socket, reason),
+            Some(Deferred::Forgotten(socket)) => app.forgotten(socket),
+            Some(Deferred::NoAnswer(socket, number)) => app.acknowledged(self, socket, number, None),
             None => return false,
         }
         true
     }
 
-    fn session_event(&mut self, event: EngineEvent, app: &mut impl App) {
+    fn session_event(&mut self, event: SessionEvent, app: &mut impl App) {
         let plain = |id| self.engine.client(id).is_some_and(|client| client.plain);
         match event {
-            EngineEvent::Opened(id) if plain(id) => {}
-            EngineEvent::Opened(id) => {
+            SessionEvent::Opened(id) if plain(id) => {}
+            SessionEvent::Opened(id) => {
                 let (now, mut deadline) = (self.engine.now, Deadline::default());
                 self.timers.set(id, &mut deadline, now + self.config.connect_timeout);
-                self.clients.insert(id, Client { sockets: SmallVec::new(), partial: None, deadline, spent: now });
+                self.clients.insert(
+                    id,
+                    SessionState { sockets: SmallVec::new(), partial: None, deadline, bucket_full_at: now },
+                );
                 if self.engine.is_old(id) {
                     self.connect(id, 0, None, app);
                 }
             }
-            EngineEvent::Message(id, data) if plain(id) => app.plain_message(&mut self.engine, id, data),
-            EngineEvent::Message(id, data) => {
+            SessionEvent::Message(id, data) if plain(id) => app.plain_message(&mut self.engine, id, data),
+            SessionEvent::Message(id, data) => {
                 let result = match data {
                     Data::Text(text) => self.text(id, text, app),
                     Data::Binary(bytes) => self.attachment(id, bytes, app),
@@ -363,13 +208,13 @@ impl Io {
                 if let Err(Invalid(why)) = result {
                     log::debug!("session {:?} is closed: {why}", self.engine.client(id).map(|client| client.sid));
                     self.engine.hit(Limit::Packet, id);
-                    self.engine.close(id, engineio::Reason::ParseError);
+                    self.engine.close(id, engineio::CloseReason::ParseError);
                 }
             }
-            EngineEvent::Closed(id, reason) => {
+            SessionEvent::Closed(id, reason) => {
                 let Some(mut client) = self.clients.remove(&id) else { return };
                 self.timers.clear(id, &mut client.deadline);
-                client.sockets.into_iter().for_each(|socket| self.broken(socket, reason));
+                client.sockets.into_iter().for_each(|socket| self.connection_lost(socket, reason));
             }
         }
     }
@@ -380,11 +225,11 @@ impl Io {
             return Err(Invalid("a packet before the last one had all its attachments"));
         }
         let (now, step) = (self.engine.now, Duration::from_secs(1) / self.config.event_rate as u32);
-        client.spent = client.spent.max(now) + step;
-        let (ahead, burst) = (client.spent - now, step * self.config.event_burst as u32);
+        client.bucket_full_at = client.bucket_full_at.max(now) + step;
+        let (ahead, burst) = (client.bucket_full_at - now, step * self.config.event_burst as u32);
         if ahead > burst * 2 {
             self.engine.hit(Limit::Flood, id);
-            self.engine.close(id, engineio::Reason::Evicted);
+            self.engine.close(id, engineio::CloseReason::Evicted);
             return Ok(());
         }
         let packet = packet::decode(&text, &self.config)?;
@@ -415,14 +260,14 @@ impl Io {
             (Kind::Connect | Kind::ConnectError, ..) => return Err(Invalid("a packet that makes no sense now")),
             // Later, packets for a socket that is gone are no error.
             (_, _, None) if client.deadline.is_some() => return Err(Invalid("a packet before CONNECT")),
-            (Kind::Disconnect, _, Some(socket)) => self.remove(socket, Reason::Left),
+            (Kind::Disconnect, _, Some(socket)) => self.remove(socket, DisconnectReason::Left),
             (_, _, Some(socket)) if packet.attachments == 0 => self.deliver(socket, &packet, &[], app)?,
             (_, _, None) if packet.attachments == 0 => {}
             (_, _, socket) => {
                 packet::placeholders(packet.data, packet.attachments)?;
                 let missing = packet.attachments;
                 let attachments = Vec::with_capacity(missing);
-                client.partial = Some(Box::new(Partial { text, socket, attachments, missing }));
+                client.partial = Some(Box::new(PendingPacket { text, socket, attachments, missing }));
                 self.timers.set(id, &mut client.deadline, now + self.config.message_timeout);
             }
         }
@@ -478,9 +323,9 @@ impl Io {
 
     /// A client asks for a socket; the application decides, and the client is told.
     fn connect(&mut self, session: SessionId, namespace: usize, auth: Option<&RawValue>, app: &mut impl App) {
-        let Some(engineio::Client { sid, recovers, .. }) = self.engine.client(session) else { return };
+        let Some(engineio::ClientInfo { sid, recovers, .. }) = self.engine.client(session) else { return };
         let name = self.namespaces[namespace];
-        let presented = recovery::presented(auth).filter(|Presented { key, secret, .. }| {
+        let presented = recovery::presented(auth).filter(|Credentials { key, secret, .. }| {
             let owns = |known: &Socket| known.secret == Some(*secret) && known.namespace == namespace;
             recovers && self.sockets.get(*key).is_some_and(owns)
         });
@@ -532,15 +377,15 @@ impl Io {
 
     /// Gives a socket to a new session of its client, with all it has missed. If it is too late for that, or some of
     /// that is gone, the socket is held, and will never be asked for again.
-    fn recover(&mut self, session: SessionId, presented: &Presented) -> bool {
+    fn recover(&mut self, session: SessionId, presented: &Credentials) -> bool {
         let key = presented.key;
         // The client has come back while we still believe in its old session: that one ends without a word.
         if let Some(old) = self.sockets.get(key).and_then(Socket::session) {
             if let Some(client) = self.clients.get_mut(&old) {
                 client.sockets.retain(|own| *own != key);
             }
-            self.broken(key, engineio::Reason::TransportClose);
-            self.engine.close(old, engineio::Reason::TransportClose);
+            self.connection_lost(key, engineio::CloseReason::TransportClose);
+            self.engine.close(old, engineio::CloseReason::TransportClose);
         }
         let Some(socket) = self.sockets.get_mut(key) else { return false };
         // The official client presents the offset of an earlier socket if this one has heard nothing.
@@ -561,20 +406,21 @@ impl Io {
 
     /// The connection of a socket is gone. If its client can come back, it is held. The `1` of Engine.IO is no goodbye:
     /// official clients send it over polling after errors and time-outs too; those that leave send `41` before.
-    fn broken(&mut self, key: SocketKey, reason: engineio::Reason) {
+    fn connection_lost(&mut self, key: SocketKey, reason: engineio::CloseReason) {
         let Some(socket) = self.sockets.get_mut(key) else { return };
-        if socket.secret.is_none() || reason == engineio::Reason::ServerClose {
-            return self.remove(key, Reason::Session(reason));
+        if socket.secret.is_none() || reason == engineio::CloseReason::ServerClose {
+            return self.remove(key, DisconnectReason::Session(reason));
         }
         let (now, grace, time) = (self.engine.now, self.config.leave_grace, self.config.recovery_time);
         let mut deadline = Deadline::default();
         self.held.set(key, &mut deadline, now + grace);
-        socket.held = Some(Box::new(Held { reason: Some(Reason::Session(reason)), deadline, until: now + time }));
+        socket.held =
+            Some(Box::new(Suspension { reason: Some(DisconnectReason::Session(reason)), deadline, until: now + time }));
         // As many as there may be connections: what is beyond, whoever has been away longest, is given up.
         if self.held.len() > self.config.max_connections
             && let Some((_, oldest)) = self.held.pop_due(now + time.max(grace))
         {
-            self.remove(oldest, Reason::Ended);
+            self.remove(oldest, DisconnectReason::Ended);
         }
     }
 
@@ -585,7 +431,7 @@ impl Io {
     }
 
     /// Takes a socket out of the books. The reason is that of its broken connection, if it was held.
-    fn remove(&mut self, key: SocketKey, reason: Reason) {
+    fn remove(&mut self, key: SocketKey, reason: DisconnectReason) {
         let Some(socket) = self.sockets.remove(key) else { return };
         if let Some(client) = self.clients.get_mut(&socket.session) {
             client.sockets.retain(|own| *own != key);
@@ -607,8 +453,8 @@ impl Io {
             self.held.clear(key, &mut held.deadline);
             untold = held.reason;
         }
-        self.late.extend(untold.map(|reason| Late::Disconnected(key, reason)));
-        self.late.push_back(Late::Forgotten(key));
+        self.late.extend(untold.map(|reason| Deferred::Disconnected(key, reason)));
+        self.late.push_back(Deferred::Forgotten(key));
     }
 
     fn vacate(&mut self, key: SocketKey, place: (usize, Box<str>)) {
@@ -626,8 +472,8 @@ impl Io {
         let now = self.engine.now;
         while let Some((_, id)) = self.timers.pop_due(now) {
             let (limit, reason) = match self.clients.get(&id) {
-                Some(Client { partial: Some(_), .. }) => (Limit::MessageTime, engineio::Reason::ParseError),
-                _ => (Limit::ConnectTime, engineio::Reason::ServerClose),
+                Some(SessionState { partial: Some(_), .. }) => (Limit::MessageTime, engineio::CloseReason::ParseError),
+                _ => (Limit::ConnectTime, engineio::CloseReason::ServerClose),
             };
             self.engine.hit(limit, id);
             self.engine.close(id, reason);
@@ -635,16 +481,16 @@ impl Io {
         while let Some((_, key)) = self.held.pop_due(now) {
             let held = self.sockets.get_mut(key).and_then(|socket| socket.held.as_mut());
             if let Some((held, reason)) = held.and_then(|held| held.reason.take().map(|reason| (held, reason))) {
-                self.late.push_back(Late::Disconnected(key, reason));
+                self.late.push_back(Deferred::Disconnected(key, reason));
                 self.held.set(key, &mut held.deadline, held.until.max(now));
             } else {
-                self.remove(key, Reason::Ended);
+                self.remove(key, DisconnectReason::Ended);
             }
         }
         while let Some((_, (socket, number))) = self.ack_timers.pop_due(now) {
             let owed = self.acks.remove(&(socket, number));
             if owed.is_some_and(|owed| owed.asker.is_none()) {
-                self.late.push_back(Late::NoAnswer(socket, number));
+                self.late.push_back(Deferred::NoAnswer(socket, number));
             }
         }
     }
@@ -660,7 +506,7 @@ impl Io {
         known.next_ack += 1;
         let mut deadline = Deadline::default();
         self.ack_timers.set((socket, number), &mut deadline, at);
-        self.acks.insert((socket, number), Owed { deadline, asker });
+        self.acks.insert((socket, number), PendingAck { deadline, asker });
         Some(number)
     }
 
@@ -769,7 +615,7 @@ impl Io {
     }
 
     /// Takes a socket out of a room.
-    pub fn leave(&mut self, socket: SocketKey, room: &str) {
+    pub fn leave_room(&mut self, socket: SocketKey, room: &str) {
         let Some(known) = self.sockets.get_mut(socket) else { return };
         known.rooms.retain(|own| &**own != room);
         let place = (known.namespace, room.into());
@@ -782,13 +628,13 @@ impl Io {
         if let Some(session) = known.session() {
             reply(&mut self.engine, session, Kind::Disconnect, self.namespaces[known.namespace], None, "");
         }
-        self.remove(socket, Reason::Ended);
+        self.remove(socket, DisconnectReason::Ended);
     }
 }
 
 /// The sockets that `to` names.
 fn members<'a>(
-    sockets: &'a Slab<crate::slab::Socket, Socket>, rooms: &'a Rooms, to: &'a To,
+    sockets: &'a Slab<crate::base::slab::Socket, Socket>, rooms: &'a Rooms, to: &'a To,
 ) -> impl Iterator<Item = (SocketKey, &'a Socket)> {
     let everybody = to.rooms.is_empty().then(|| sockets.iter());
     let rooms = to.rooms.iter().filter_map(|room| rooms.get(&(to.namespace, Box::from(*room))));

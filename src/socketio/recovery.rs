@@ -7,10 +7,10 @@
 //! Source: docs of Socket.IO, "Connection state recovery"; the protocol text does not have it.
 
 use super::{Socket, To};
+use crate::base::id::Id;
+use crate::base::slab::SocketKey;
 use crate::config::Config;
 use crate::engineio::packet::Encoded;
-use crate::id::Id;
-use crate::slab::SocketKey;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -26,14 +26,14 @@ pub fn pid(key: SocketKey, secret: Id) -> String {
 }
 
 /// What a CONNECT presents: the socket, the proof, and the last offset if any event has come.
-pub struct Presented {
+pub struct Credentials {
     pub key: SocketKey,
     pub secret: Id,
     pub offset: Option<u64>,
 }
 
 /// Reads what a CONNECT presents. Whatever is not of this form is nothing: the client gets a fresh socket.
-pub fn presented(auth: Option<&RawValue>) -> Option<Presented> {
+pub fn presented(auth: Option<&RawValue>) -> Option<Credentials> {
     #[derive(Deserialize)]
     struct Auth<'a> {
         #[serde(borrow)]
@@ -45,7 +45,7 @@ pub fn presented(auth: Option<&RawValue>) -> Option<Presented> {
     let (key, secret) = auth.pid.split_once('.')?;
     let key = SocketKey::unpack(usize::from_str_radix(key, 16).ok()?);
     let offset = auth.offset.map(|offset| offset.parse()).transpose().ok()?;
-    Some(Presented { key, secret: Id::parse(secret)?, offset })
+    Some(Credentials { key, secret: Id::parse(secret)?, offset })
 }
 
 /// The packet of an event with its offset as one more argument.
@@ -78,7 +78,7 @@ impl Target {
     }
 }
 
-struct Kept {
+struct Entry {
     at: Instant,
     bytes: usize,
     target: Target,
@@ -89,7 +89,7 @@ struct Kept {
 /// What was sent lately.
 #[derive(Default)]
 pub struct Log {
-    kept: VecDeque<Kept>,
+    kept: VecDeque<Entry>,
     bytes: usize,
     /// The offset of the newest packet that was ever here.
     pub last: u64,
@@ -99,7 +99,7 @@ impl Log {
     /// Keeps what was sent under the next offset.
     pub fn keep(&mut self, target: Target, messages: Vec<Encoded>, now: Instant, config: &Config) {
         let bytes = OVERHEAD + messages.iter().map(|message| message.data().len()).sum::<usize>();
-        self.kept.push_back(Kept { at: now, bytes, target, messages });
+        self.kept.push_back(Entry { at: now, bytes, target, messages });
         self.bytes += bytes;
         self.last += 1;
         while let Some(oldest) = self.kept.front()

@@ -19,14 +19,14 @@
 //! suites count in half seconds. `cargo run --release --example conformance`; the suites want port 3000.
 
 use salon::{
+    base::logger,
+    base::slab::{SessionId, SocketKey},
     config::{self, Action, Config, Origins, Recovery},
     engineio::{
         Engine,
         packet::{Data, Encoded},
     },
-    logger,
-    slab::{SessionId, SocketKey},
-    socketio::{App, Event, Io, Reason},
+    socketio::{App, DisconnectReason, Event, Io},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -97,7 +97,7 @@ impl App for Conformance {
         }
     }
 
-    fn disconnected(&mut self, _cx: &mut Io, socket: SocketKey, _reason: Reason) {
+    fn disconnected(&mut self, _cx: &mut Io, socket: SocketKey, _reason: DisconnectReason) {
         self.sockets.retain(|known| *known != socket);
     }
 

@@ -5,7 +5,7 @@
 //! moved by hand. Only the turns of the server are counted, not the clients, and nothing before the scenario.
 //!
 //! What is counted is the code of a release build: same optimizations, same LTO. Only the crate `salon` itself has debug
-//! assertions, for these put the pipes in the place of sockets (src/kernel.rs); it contains no other. A count of the
+//! assertions, for these put the pipes in the place of sockets (src/net/kernel.rs); it contains no other. A count of the
 //! test profile would say what unoptimized iterators cost. The real binary over loopback was no choice: how many
 //! connections become ready in one turn depends on the machine, and with that the count.
 //! What is left to chance are the seeds of the hash maps: two runs differ by less than 0.02 %.

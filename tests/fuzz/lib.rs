@@ -21,6 +21,7 @@ mod wire;
 
 use bytes::Bytes;
 use salon::config::Config;
+use salon::engineio::jsonp;
 use salon::engineio::packet::{self, Data};
 use salon::engineio::v3::{self, Version};
 use salon::{http, socketio, ws};
@@ -61,7 +62,7 @@ fn requests(pieces: [&[u8]; 2]) -> Vec<String> {
                 }
             };
             match event {
-                http::Event::Head(head) => {
+                http::Part::Head(head) => {
                     let [value] = http::parameters(head.query, ["sid"]);
                     let origin = head.header("Origin").unwrap_or_default();
                     let same = http::same_origin(http::origin_of(origin), head.host, None);
@@ -70,11 +71,11 @@ fn requests(pieces: [&[u8]; 2]) -> Vec<String> {
                         (head.keep_alive, head.accepts_gzip(), ws::is_upgrade(&head), ws::accept(&head).is_ok());
                     seen.push(format!("{:?} {} {value:?} {same} {address:?} {flags:?}", head.method, head.path));
                 }
-                http::Event::Data(data) => {
+                http::Part::Data(data) => {
                     assert!(count > 0, "would be called for ever");
                     body.extend_from_slice(data);
                 }
-                http::Event::End => seen.push(format!("{:?}", std::mem::take(&mut body))),
+                http::Part::End => seen.push(format!("{:?}", std::mem::take(&mut body))),
             }
             left.drain(..count);
         }
@@ -120,14 +121,14 @@ pub fn payload_v3(data: &[u8]) {
             packets.extend(v3::decode_frame(Data::Text(text), version));
         }
     }
-    if let Ok(body) = v3::jsonp_body(data) {
+    if let Ok(body) = jsonp::decode(data) {
         assert!(body.len() <= 3 * data.len());
     }
     let encoded: Vec<Bytes> = packets.iter().filter_map(message).map(|message| v3::packet(&message)).collect();
     for (version, base64) in [(Version::V2, false), (Version::V3, false), (Version::V3, true)] {
         let (body, content_type) = v3::payload(&encoded, version, base64);
         assert!(body.len() <= encoded.iter().map(|packet| v3::framed_length(packet)).sum());
-        assert!(v3::jsonp(7, &body).is_ascii());
+        assert!(jsonp::encode(7, &body).is_ascii());
         let again = v3::decode_payload(body.into(), content_type.starts_with("application/"), usize::MAX);
         assert_eq!(again.map_or(0, |packets| packets.len()), encoded.len(), "{encoded:?}");
     }
@@ -161,10 +162,10 @@ fn frames(pieces: [&[u8]; 2]) -> Vec<String> {
                 Ok(None) => break,
                 Ok(Some((count, event))) => {
                     left.drain(..count);
-                    let ends = matches!(event, ws::Event::Close(_));
+                    let ends = matches!(event, ws::Received::Close(_));
                     match &event {
-                        ws::Event::Text(text) => assert!(text.len() <= config.max_payload),
-                        ws::Event::Binary(bytes) => assert!(bytes.len() <= config.max_payload),
+                        ws::Received::Text(text) => assert!(text.len() <= config.max_payload),
+                        ws::Received::Binary(bytes) => assert!(bytes.len() <= config.max_payload),
                         _ => {}
                     }
                     seen.push(format!("{event:?}"));

@@ -2,13 +2,13 @@
 
 use crate::harness::Server;
 use salon::{
+    base::logger,
+    base::slab::{SessionId, SocketKey},
     config::Config,
     engineio::{
         Engine,
         packet::{Data, Encoded},
     },
-    logger,
-    slab::{SessionId, SocketKey},
     socketio::{App, Event, Io},
 };
 use serde_json::value::RawValue;

@@ -1,5 +1,5 @@
 //! The embedded page: what is there, how it is compressed, when a client's copy is still good.
-use salon::assets::{ASSETS, POLICY, find, matches};
+use salon::http::assets::{ASSETS, POLICY, find, matches};
 
 #[test]
 fn paths_are_compared_byte_by_byte() {

@@ -1,7 +1,7 @@
 //! The WebSocket budget: what is used, what is promised, and what becomes of promises.
 
+use salon::base::slab::{SessionId, Slab};
 use salon::engineio::budget::Budget;
-use salon::slab::{SessionId, Slab};
 use std::time::{Duration, Instant};
 
 fn sessions(count: usize) -> Vec<SessionId> {

@@ -1,6 +1,6 @@
 //! The life of a connection to Redis, with literal bytes and a clock moved by hand.
 
-use salon::cluster::link::{Failure, Link, Reply, Step, command, reply};
+use salon::cluster::link::{Link, LinkFailure, LinkStep, RedisReply, command, reply};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -15,22 +15,22 @@ fn greeting() -> Vec<Vec<u8>> {
 }
 
 /// A link that rests no longer, and has these addresses.
-fn found(addresses: &[SocketAddr], now: Instant) -> (Link, Result<Option<Step>, Failure>) {
+fn found(addresses: &[SocketAddr], now: Instant) -> (Link, Result<Option<LinkStep>, LinkFailure>) {
     let mut link = Link::new(greeting(), now);
-    assert_eq!(link.expire(now), Ok(Some(Step::Resolve)));
+    assert_eq!(link.expire(now), Ok(Some(LinkStep::Resolve)));
     let step = link.resolved(Ok(addresses.to_vec()), now);
     (link, step)
 }
 
 /// Redis answers one command.
 fn fine(link: &mut Link, now: Instant) {
-    assert_eq!(link.receive(b"+OK\r\n", now), Ok(Some((Reply::Fine, 5))));
+    assert_eq!(link.receive(b"+OK\r\n", now), Ok(Some((RedisReply::Fine, 5))));
 }
 
 /// A link that has just come up.
 fn up(now: Instant) -> Link {
     let (mut link, step) = found(&[address()], now);
-    assert_eq!(step, Ok(Some(Step::Connect(address(), greeting().concat()))));
+    assert_eq!(step, Ok(Some(LinkStep::Connect(address(), greeting().concat()))));
     fine(&mut link, now);
     assert!(!link.is_up());
     fine(&mut link, now);
@@ -38,8 +38,8 @@ fn up(now: Instant) -> Link {
     link
 }
 
-fn fails(step: Result<Option<Step>, Failure>) -> bool {
-    matches!(step, Err(Failure { refused: false, .. }))
+fn fails(step: Result<Option<LinkStep>, LinkFailure>) -> bool {
+    matches!(step, Err(LinkFailure { refused: false, .. }))
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_silent_link_is_asked_after_15_seconds_and_dead_10_seconds_later() {
     let mut link = up(start);
     assert_eq!(link.due(), start + 15 * SECOND);
     assert_eq!(link.expire(start + 15 * SECOND - Duration::from_nanos(1)), Ok(None));
-    assert_eq!(link.expire(start + 15 * SECOND), Ok(Some(Step::Send(b"*1\r\n$4\r\nPING\r\n".to_vec()))));
+    assert_eq!(link.expire(start + 15 * SECOND), Ok(Some(LinkStep::Send(b"*1\r\n$4\r\nPING\r\n".to_vec()))));
     assert_eq!(link.due(), start + 25 * SECOND);
     assert_eq!(link.expire(start + 24 * SECOND), Ok(None));
     assert!(fails(link.expire(start + 25 * SECOND)));
@@ -59,9 +59,9 @@ fn any_byte_puts_the_question_off_and_an_answer_ends_it() {
     let start = Instant::now();
     let mut link = up(start);
     let message = b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\nhi\r\n";
-    assert!(matches!(link.receive(message, start + 14 * SECOND), Ok(Some((Reply::Message(..), _)))));
+    assert!(matches!(link.receive(message, start + 14 * SECOND), Ok(Some((RedisReply::Message(..), _)))));
     assert_eq!(link.due(), start + 29 * SECOND);
-    assert!(matches!(link.expire(start + 29 * SECOND), Ok(Some(Step::Send(_)))));
+    assert!(matches!(link.expire(start + 29 * SECOND), Ok(Some(LinkStep::Send(_)))));
     // Part of a long publication is a sign of life as well.
     assert_eq!(link.receive(&message[..20], start + 30 * SECOND), Ok(None));
     assert_eq!(link.expire(start + 39 * SECOND), Ok(None));
@@ -88,7 +88,7 @@ fn retries_slow_down_to_ten_seconds_with_jitter_and_a_success_starts_anew() {
     let mut link = Link::new(greeting(), now);
     let mut rests = Vec::new();
     for random in [0, 512, 1023].into_iter().cycle().take(12) {
-        assert_eq!(link.expire(now), Ok(Some(Step::Resolve)));
+        assert_eq!(link.expire(now), Ok(Some(LinkStep::Resolve)));
         assert_eq!(link.failed(false, random, now), None);
         rests.push((link.due() - now).as_secs_f64());
         now = link.due();
@@ -96,7 +96,7 @@ fn retries_slow_down_to_ten_seconds_with_jitter_and_a_success_starts_anew() {
     assert!((0.07..0.13).contains(&rests[0]), "{rests:?}");
     assert!(rests[9..].iter().all(|rest| (7.5..12.5).contains(rest)), "{rests:?}");
     assert!(rests[9] < rests[10] && rests[10] < rests[11], "{rests:?}");
-    assert_eq!(link.expire(now), Ok(Some(Step::Resolve)));
+    assert_eq!(link.expire(now), Ok(Some(LinkStep::Resolve)));
     link.resolved(Ok(vec![address()]), now).expect("an attempt");
     fine(&mut link, now);
     fine(&mut link, now);
@@ -109,8 +109,8 @@ fn each_address_is_tried_before_it_rests() {
     let now = Instant::now();
     let other: SocketAddr = "[::1]:6379".parse().expect("an address");
     let (mut link, step) = found(&[other, address()], now);
-    assert!(matches!(step, Ok(Some(Step::Connect(to, _))) if to == other));
-    assert!(matches!(link.failed(false, 0, now), Some(Step::Connect(to, _)) if to == address()));
+    assert!(matches!(step, Ok(Some(LinkStep::Connect(to, _))) if to == other));
+    assert!(matches!(link.failed(false, 0, now), Some(LinkStep::Connect(to, _)) if to == address()));
     assert_eq!(link.failed(false, 0, now), None);
     // A name that has none, and a look-up that is answered too late.
     assert!(fails(found(&[], now).1));
@@ -118,7 +118,7 @@ fn each_address_is_tried_before_it_rests() {
     // The name takes too long, and so does a Redis that says nothing.
     now_fails(&mut link, Duration::from_secs(5));
     let now = link.due();
-    assert_eq!(link.expire(now), Ok(Some(Step::Resolve)));
+    assert_eq!(link.expire(now), Ok(Some(LinkStep::Resolve)));
     link.resolved(Ok(vec![address()]), now).expect("an attempt");
     assert_eq!(link.due(), now + 10 * SECOND);
     assert!(fails(link.expire(now + 10 * SECOND)));
@@ -127,7 +127,7 @@ fn each_address_is_tried_before_it_rests() {
 /// It rests, looks the name up, and gives that up after `time`.
 fn now_fails(link: &mut Link, time: Duration) {
     let now = link.due();
-    assert_eq!(link.expire(now), Ok(Some(Step::Resolve)));
+    assert_eq!(link.expire(now), Ok(Some(LinkStep::Resolve)));
     assert_eq!(link.due(), now + time);
     assert!(fails(link.expire(now + time)));
     assert_eq!(link.failed(false, 0, now + time), None);
@@ -140,7 +140,7 @@ fn a_refusal_is_tried_again_slowly() {
     {
         let (mut link, _) = found(&[address(), address()], now);
         let failure = link.receive(format!("-{error}\r\n").as_bytes(), now);
-        assert!(matches!(failure, Err(Failure { refused: true, ref why }) if why.contains(error)), "{failure:?}");
+        assert!(matches!(failure, Err(LinkFailure { refused: true, ref why }) if why.contains(error)), "{failure:?}");
         // Not even at the next address.
         assert_eq!(link.failed(true, 512, now), None);
         assert!(link.due() - now > 7 * SECOND);
@@ -149,13 +149,13 @@ fn a_refusal_is_tried_again_slowly() {
 
 #[test]
 fn replies() {
-    let message = |channel: &str, content: &str| Reply::Message(channel.into(), content.into());
+    let message = |channel: &str, content: &str| RedisReply::Message(channel.into(), content.into());
     for (bytes, expected) in [
-        ("+OK\r\n", Reply::Fine),
-        (":3\r\n", Reply::Fine),
-        ("$4\r\nPONG\r\n", Reply::Fine),
-        ("*2\r\n$4\r\npong\r\n$0\r\n\r\n", Reply::Fine),
-        ("-NOAUTH x\r\n", Reply::Error("NOAUTH x".into())),
+        ("+OK\r\n", RedisReply::Fine),
+        (":3\r\n", RedisReply::Fine),
+        ("$4\r\nPONG\r\n", RedisReply::Fine),
+        ("*2\r\n$4\r\npong\r\n$0\r\n\r\n", RedisReply::Fine),
+        ("-NOAUTH x\r\n", RedisReply::Error("NOAUTH x".into())),
         ("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\nhi\r\n", message("c", "hi")),
         ("*4\r\n$8\r\npmessage\r\n$2\r\nc*\r\n$2\r\ncx\r\n$4\r\na\r\nb\r\n", message("cx", "a\r\nb")),
     ] {

@@ -213,7 +213,7 @@ fn checks() {
             panic!("no check")
         };
         let names = env.iter().map(|(name, _)| (*name).to_owned());
-        (config.doubts(names, Some(20_000)), settings)
+        (config.warnings(names, Some(20_000)), settings)
     };
     let (doubts, settings) = check(&["--redis", "redis://:secret@10.0.0.1", "--drain=1s"], &[("SALON_LOG", "warn")]);
     assert_eq!(doubts, Vec::<String>::new());

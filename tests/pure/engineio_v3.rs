@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use salon::{
     engineio::{
+        jsonp,
         packet::{self, Data, Encoded, Invalid, Packet},
         v3::{self, Version},
     },
@@ -286,7 +287,7 @@ fn packets_become_frames() {
 
 #[test]
 fn jsonp_out() {
-    let script = |payload: &str| String::from_utf8(v3::jsonp(4, payload.as_bytes())).unwrap();
+    let script = |payload: &str| String::from_utf8(jsonp::encode(4, payload.as_bytes())).unwrap();
     assert_eq!(script("packet data"), r#"___eio[4]("packet data");"#);
     assert_eq!(script("11:42[\"a\\n\"]"), r#"___eio[4]("11:42[\"a\\n\"]");"#);
     assert_eq!(script("a\r\n\t\u{8}\u{0}\x1e'/"), r#"___eio[4]("a\r\n\t\b\u0000\u001e'/");"#);
@@ -299,7 +300,7 @@ fn jsonp_out() {
     let literal = script.strip_prefix("___eio[4](").unwrap().strip_suffix(");").unwrap();
     assert_eq!(serde_json::from_str::<String>(literal).unwrap(), all);
     // A binary body, which a client gets that changes its mind, is no panic.
-    v3::jsonp(0, EXAMPLE);
+    jsonp::encode(0, EXAMPLE);
 }
 
 #[test]
@@ -314,7 +315,7 @@ fn callbacks_are_digits() {
 
 #[test]
 fn jsonp_in() {
-    let body = |form: &str| v3::jsonp_body(form.as_bytes());
+    let body = |form: &str| jsonp::decode(form.as_bytes());
     assert_eq!(body("d=6%3A4hello"), Ok("6:4hello".into()));
     assert_eq!(body("d=2%3A4%E2%82%AC&x=1"), Ok("2:4€".into()));
     assert_eq!(body("d=a+b%2B"), Ok("a b+".into()));
@@ -327,7 +328,7 @@ fn jsonp_in() {
     for bad in ["", "x=1", "d=1&d=2", "dd=1"] {
         assert!(body(bad).is_err(), "{bad:?}");
     }
-    assert!(v3::jsonp_body(b"d=\xff").is_err());
+    assert!(jsonp::decode(b"d=\xff").is_err());
     let start = Instant::now();
     assert_eq!(body(&("d=".to_owned() + &r"\\n".repeat(300_000))), Ok(r"\n".repeat(300_000).into()));
     assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());

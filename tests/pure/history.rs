@@ -1,8 +1,8 @@
 //! The file of the history: whatever is there, what can be read is kept, and it is gone on with.
 
 use bytes::Bytes;
+use salon::chat::history::{History, HistoryRequest, Stamp};
 use salon::config::Config;
-use salon::history::{History, Stamp, Wanted};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -61,13 +61,13 @@ fn say_as(n: u64, history: &mut History, text: &str, now: Instant) -> Stamp {
 
 /// The texts that are kept.
 fn texts(history: &History) -> Vec<String> {
-    let answer = history.answer(&Wanted::default());
+    let answer = history.answer(&HistoryRequest::default());
     let text = |json: &str| serde_json::from_str::<serde_json::Value>(json).expect("JSON")["message"].to_string();
     answer.messages.iter().map(|message| text(message.get()).trim_matches('"').to_owned()).collect()
 }
 
 fn boot(history: &History) -> String {
-    history.answer(&Wanted::default()).boot.into_owned()
+    history.answer(&HistoryRequest::default()).boot.into_owned()
 }
 
 fn numbers(range: std::ops::Range<usize>) -> Vec<String> {

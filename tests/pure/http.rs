@@ -5,7 +5,8 @@ use crate::random::{Random, splits};
 use salon::{
     config::Config,
     http::{
-        Duplicate, Error, Event, Head, Parser, ROOM, Response, address_of, last_of, origin_of, parameters, same_origin,
+        Duplicate, Error, Parser, Part, ROOM, RequestHead, Response, address_of, last_of, origin_of, parameters,
+        same_origin,
     },
 };
 use std::borrow::Cow;
@@ -17,7 +18,7 @@ fn config() -> Config {
 }
 
 /// A head in one line; only what is not usual is named at the end.
-fn describe(head: &Head) -> String {
+fn describe(head: &RequestHead) -> String {
     let mut line = format!("{:?} {}", head.method, head.path);
     if !head.query.is_empty() {
         line += &format!("?{}", head.query);
@@ -51,12 +52,12 @@ fn feed(pieces: &[&[u8]], config: &Config) -> Seen {
                 Ok(Some((count, event))) => {
                     assert!(count <= seen.left.len(), "took more than was given");
                     match event {
-                        Event::Head(head) => seen.events.push(describe(&head)),
-                        Event::Data(data) => {
+                        Part::Head(head) => seen.events.push(describe(&head)),
+                        Part::Data(data) => {
                             assert!(count > 0, "would be called for ever");
                             body.extend_from_slice(data);
                         }
-                        Event::End => {
+                        Part::End => {
                             let body = mem::take(&mut body);
                             if !body.is_empty() {
                                 seen.events.push(format!("{:?}", String::from_utf8_lossy(&body)));
@@ -98,9 +99,9 @@ fn with_lines(lines: &[u8]) -> Vec<u8> {
 }
 
 /// Looks at the head of a request.
-pub fn with_head<T>(request: &str, look: impl FnOnce(&Head) -> T) -> T {
+pub fn with_head<T>(request: &str, look: impl FnOnce(&RequestHead) -> T) -> T {
     match Parser::default().next(request.as_bytes(), &mut { ROOM }, &Config::default()) {
-        Ok(Some((_, Event::Head(head)))) => look(&head),
+        Ok(Some((_, Part::Head(head)))) => look(&head),
         _ => panic!("no head: {request:?}"),
     }
 }
@@ -543,11 +544,11 @@ fn one_event_at_a_time() {
     let config = config();
     let input = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nabGET";
     let mut parser = Parser::default();
-    let Ok(Some((head, Event::Head(_)))) = parser.next(input, &mut { ROOM }, &config) else { panic!("no head") };
-    let Ok(Some((2, Event::Data(b"ab")))) = parser.next(&input[head..], &mut { ROOM }, &config) else {
+    let Ok(Some((head, Part::Head(_)))) = parser.next(input, &mut { ROOM }, &config) else { panic!("no head") };
+    let Ok(Some((2, Part::Data(b"ab")))) = parser.next(&input[head..], &mut { ROOM }, &config) else {
         panic!("no data")
     };
-    let Ok(Some((0, Event::End))) = parser.next(b"", &mut { ROOM }, &config) else {
+    let Ok(Some((0, Part::End))) = parser.next(b"", &mut { ROOM }, &config) else {
         panic!("the end needs no byte more")
     };
     assert!(matches!(parser.next(b"", &mut { ROOM }, &config), Ok(None)));

@@ -1,6 +1,6 @@
 //! Ids: 20 characters that say nothing, and are not told to a log.
 
-use salon::id::{Id, Ids};
+use salon::base::id::{Id, Ids};
 use std::collections::HashSet;
 
 #[test]

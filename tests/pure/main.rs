@@ -10,6 +10,7 @@ mod engineio_v3;
 mod history;
 mod http;
 mod id;
+mod layout;
 mod queue;
 mod random;
 mod slab;

@@ -2,7 +2,7 @@
 
 use crate::random::Random;
 use bytes::Bytes;
-use salon::queue::{Pool, Queue};
+use salon::base::queue::{Pool, Queue};
 use std::collections::VecDeque;
 
 fn entries(pool: &Pool, queue: &Queue) -> Vec<Bytes> {

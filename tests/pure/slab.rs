@@ -1,7 +1,7 @@
 //! Slabs: a key finds its value or nothing, whatever was stored in its place since.
 
 use crate::random::Random;
-use salon::slab::{Conn, ConnId, Key, MAX_LEN, Slab};
+use salon::base::slab::{Conn, ConnId, Key, MAX_LEN, Slab};
 use std::collections::{BTreeMap, HashSet};
 
 /// Bits of a packed key that are the index.

@@ -1,7 +1,7 @@
 //! Timers: one entry per key, due in order.
 
 use crate::random::Random;
-use salon::timers::{Deadline, Timers};
+use salon::base::timers::{Deadline, Timers};
 use std::time::{Duration, Instant};
 
 /// Some time is the start; the clock is moved by hand from there.

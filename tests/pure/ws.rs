@@ -6,7 +6,7 @@ use crate::{
 };
 use salon::{
     config::Config,
-    ws::{Event, Incoming, MAX_HEAD, Opcode, accept, close_frame, frame, frame_head, is_upgrade},
+    ws::{Incoming, MAX_HEAD, Opcode, Received, accept, close_frame, frame, frame_head, is_upgrade},
 };
 
 /// Small limits, so that the tests at the limits are quick.
@@ -64,14 +64,14 @@ impl Connection {
                 }
             };
             self.events.extend(match event {
-                Event::Text(text) => Some(format!("text {}", text.as_str())),
-                Event::Binary(bytes) => Some(format!("binary {bytes:?}")),
-                Event::Reply(frame) => Some(format!("reply {frame:?}")),
-                Event::Close(frame) => {
+                Received::Text(text) => Some(format!("text {}", text.as_str())),
+                Received::Binary(bytes) => Some(format!("binary {bytes:?}")),
+                Received::Ping(frame) => Some(format!("reply {frame:?}")),
+                Received::Close(frame) => {
                     self.over = true;
                     Some(format!("close {frame:?}"))
                 }
-                Event::Nothing => None,
+                Received::Nothing => None,
             });
         }
     }

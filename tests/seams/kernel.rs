@@ -169,7 +169,7 @@ impl Kernel {
         *state ^= *state << 13;
         *state ^= *state >> 7;
         *state ^= *state << 17;
-        self.lied = *state % 8 == 1;
+        self.spurious_would_block = *state % 8 == 1;
         match *state % 8 {
             0 => Err(ErrorKind::Interrupted.into()),
             1 => Err(ErrorKind::WouldBlock.into()),

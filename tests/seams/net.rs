@@ -2,7 +2,7 @@
 //! debug assertions.
 
 use super::*;
-use crate::kernel::seam::{Hostile, Pipe};
+use crate::net::kernel::seam::{Hostile, Pipe};
 
 impl<P: Default> Net<P> {
     /// A connection of the scripted world.
@@ -34,7 +34,7 @@ impl<P: Default> Net<P> {
     /// Panics where a rule is broken that must hold between two turns. `paused`: what the connection sends has to
     /// wait; `kept`: somebody above knows how long to keep it. For tests.
     pub fn check(&self, paused: impl Fn(ConnId) -> bool, kept: impl Fn(&P) -> bool) {
-        assert!(self.dirty.is_empty() && self.doomed.is_empty(), "the turn is not settled");
+        assert!(self.dirty.is_empty() && self.dead.is_empty(), "the turn is not settled");
         let mut entries = 0;
         for (id, connection) in self.connections.iter() {
             if let Stream::Pipe(pipe) = &connection.stream {

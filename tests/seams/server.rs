@@ -10,7 +10,7 @@ impl<A: App> Server<A> {
     }
 
     /// The pipe of a connection, while it is there.
-    pub fn pipe(&self, id: ConnId) -> Option<crate::kernel::seam::Pipe> {
+    pub fn pipe(&self, id: ConnId) -> Option<crate::net::kernel::seam::Pipe> {
         self.net.pipe(id)
     }
 
@@ -33,15 +33,15 @@ impl<A: App> Server<A> {
         assert!(self.next_deadline().is_none_or(|due| due > self.now), "what is due was not done");
         for (id, speaks) in self.net.live() {
             match speaks {
-                Speaks::Http { exchange: None, .. } => {}
-                Speaks::Http { exchange: Some(exchange), .. } => {
+                Protocol::Http { exchange: None, .. } => {}
+                Protocol::Http { exchange: Some(exchange), .. } => {
                     let complete = exchange.body.is_none();
                     // The rest of a body may come when its session is gone, and is then answered.
                     let late = !complete && self.io.engine.client(exchange.session).is_none();
                     let waits = late || self.io.engine.waits(id, exchange.session, complete);
                     assert!(waits, "{id:?} waits for no answer");
                 }
-                Speaks::WebSocket { session, incoming } => {
+                Protocol::WebSocket { session, incoming } => {
                     assert!(self.io.engine.carries(id, *session), "{id:?} carries nothing");
                     let connection = self.net.get(id).expect("it lives");
                     let half = incoming.in_message() || !connection.input.is_empty();
@@ -50,7 +50,7 @@ impl<A: App> Server<A> {
                 }
                 // The scripted world has no cluster.
                 #[cfg(feature = "redis")]
-                Speaks::Redis(_) => {}
+                Protocol::Redis(_) => {}
             }
         }
         for (id, session) in self.io.engine.connections() {

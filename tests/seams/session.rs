@@ -8,7 +8,7 @@ impl Session {
     pub fn check(&self, pool: &Pool, config: &Config) -> usize {
         let parked = self.poll.is_some();
         assert!(!parked || self.queue.is_empty(), "a GET is parked although there is something to carry");
-        assert!(!parked || !self.ended(), "a GET is parked at a session that has ended");
+        assert!(!parked || !self.is_closed(), "a GET is parked at a session that has ended");
         assert!(!self.has_websocket() || !parked && self.probe.is_none(), "it polls although it has a WebSocket");
         assert!(self.queue.bytes() <= config.max_queue + 1, "R7: the queue of a session");
         pool.iter(&self.queue).count()
@@ -16,7 +16,7 @@ impl Session {
 
     /// Whether those above know of it, and not yet of its end.
     pub fn is_open(&self) -> bool {
-        !self.ended() && self.phase != Phase::Opening && !self.client.plain
+        !self.is_closed() && self.phase != Phase::Opening && !self.client.plain
     }
 
     /// The connections of its GET, its POST and its WebSocket (or what may become that).

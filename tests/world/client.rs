@@ -26,7 +26,7 @@ enum Upgrade {
 }
 
 /// A message of the chat.
-pub struct Said {
+pub struct Message {
     /// The turn before which it was sent.
     turn: u64,
     sid: String,
@@ -43,7 +43,7 @@ pub struct Record {
     /// The turn after which it was connected.
     connected: Option<u64>,
     pub logged_in: bool,
-    pub said: Vec<Said>,
+    pub said: Vec<Message>,
     /// By sender, in the order in which they came.
     pub heard: BTreeMap<String, Vec<usize>>,
     pub joined: Vec<String>,
@@ -221,7 +221,7 @@ impl Client {
         let packet = format!("42[\"new message\",\"{number}:{}\"]", "x".repeat(padding));
         if self.alive && self.welcome && self.record.logged_in && self.packet(stage, &packet, Some(number)) {
             let received = self.upgrade == Upgrade::Done;
-            self.record.said.push(Said { turn: stage.turns, sid: self.sid.clone(), received });
+            self.record.said.push(Message { turn: stage.turns, sid: self.sid.clone(), received });
         }
     }
 

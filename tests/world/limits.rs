@@ -1,12 +1,12 @@
 //! What those run into who want too much, each limit of `config` that is not one of a parser: seen from both sides, and
 //! in the metrics.
 
+use salon::base::id::Ids;
+use salon::base::slab::{ConnId, SocketKey};
 use salon::config::Config;
-use salon::id::Ids;
-use salon::kernel::seam::Pipe;
 use salon::net::Wake;
+use salon::net::kernel::seam::Pipe;
 use salon::server::Server;
-use salon::slab::{ConnId, SocketKey};
 use salon::socketio::{App, Event, Io, To, packet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};

@@ -1,14 +1,14 @@
 //! The server, the other ends of its connections, and the clock.
 
 use crate::wire;
+use salon::base::id::Ids;
+use salon::base::slab::{ConnId, SocketKey};
 use salon::chat::Chat;
 use salon::config::Config;
-use salon::id::Ids;
-use salon::kernel::seam::Pipe;
 use salon::net::Wake;
+use salon::net::kernel::seam::Pipe;
 use salon::server::Server;
-use salon::slab::{ConnId, SocketKey};
-use salon::socketio::{App, Event, Io, Reason};
+use salon::socketio::{App, DisconnectReason, Event, Io};
 use serde_json::value::RawValue;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
@@ -43,7 +43,7 @@ impl App for Ledger {
         self.chat.event(cx, socket, event);
     }
 
-    fn disconnected(&mut self, cx: &mut Io, socket: SocketKey, reason: Reason) {
+    fn disconnected(&mut self, cx: &mut Io, socket: SocketKey, reason: DisconnectReason) {
         self.set(socket, &[Some(true)], Some(false));
         self.chat.disconnected(cx, socket, reason);
     }

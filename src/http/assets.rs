@@ -1,7 +1,7 @@
 //! The page and the official client, embedded: `static/build.rs` reads, compresses and tags the files at build time.
 //! At run time a path is compared with a fixed list, so there is no file system to escape into and nothing to compress.
 
-use crate::http::Response;
+use super::response::Response;
 
 /// One file of the page.
 pub struct Asset {

@@ -6,7 +6,7 @@
 //! Sessions are resumed by tickets, which the clients keep, not we. Not done: early data, client certificates, OCSP.
 
 use crate::config::Config;
-use crate::kernel::{Kernel, Stream};
+use crate::net::kernel::{Kernel, Stream};
 use rustls::client::{UnbufferedClientConnection, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
@@ -251,7 +251,7 @@ impl Tls {
                 return Ok(buffer.len() - left);
             }
         }
-        kernel.lied = true;
+        kernel.spurious_would_block = true;
         Err(ErrorKind::WouldBlock.into())
     }
 

@@ -8,15 +8,14 @@
 //! it out; no client of ours reads it, and it would cost 37 bytes in every poll), no ranges, no compression
 //! negotiation beyond gzip.
 
+pub mod assets;
+mod response;
+
 use crate::config::{Config, MAX_HEADERS};
-use bytes::Bytes;
+pub use response::Response;
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
-
-/// Room for the header lines of an ordinary answer, so that they are written without growing.
-const ORDINARY: usize = 256;
 
 /// The methods of RFC 9110 and PATCH; `Known`: nothing here takes it; `Other`: not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +53,7 @@ pub type Room<'a> = [MaybeUninit<httparse::Header<'a>>; MAX_HEADERS];
 pub const ROOM: Room = [const { MaybeUninit::uninit() }; MAX_HEADERS];
 
 /// A request head, borrowed from the input.
-pub struct Head<'a> {
+pub struct RequestHead<'a> {
     /// The method.
     pub method: Method,
     /// The path as it was sent, without the query; `*` of `OPTIONS *`. Visible ASCII only.
@@ -74,7 +73,7 @@ pub struct Head<'a> {
     fields: &'a [httparse::Header<'a>],
 }
 
-impl<'a> Head<'a> {
+impl<'a> RequestHead<'a> {
     /// The values of all header fields of that name, in order.
     pub fn headers(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let fields = self.fields.iter();
@@ -116,9 +115,9 @@ impl<'a> Head<'a> {
 }
 
 /// What the parser has found.
-pub enum Event<'a> {
+pub enum Part<'a> {
     /// A request begins.
-    Head(Head<'a>),
+    Head(RequestHead<'a>),
     /// Bytes of its body.
     Data(&'a [u8]),
     /// It is complete; the next one may follow.
@@ -126,7 +125,7 @@ pub enum Event<'a> {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum ParserState {
     /// In the head; its lines so far end here.
     Head(usize),
     /// So many bytes are to come: of the body, or of a chunk.
@@ -143,7 +142,7 @@ enum State {
 /// Where one connection stands between its first byte and its last.
 #[derive(Debug)]
 pub struct Parser {
-    state: State,
+    state: ParserState,
     /// Bytes of the chunked body so far, and of the lines around its chunks.
     body: usize,
     lines: usize,
@@ -151,7 +150,7 @@ pub struct Parser {
 
 impl Default for Parser {
     fn default() -> Self {
-        Parser { state: State::Head(0), body: 0, lines: 0 }
+        Parser { state: ParserState::Head(0), body: 0, lines: 0 }
     }
 }
 
@@ -160,25 +159,25 @@ impl Parser {
     /// the caller shows the same bytes again with more behind them.
     pub fn next<'a>(
         &mut self, input: &'a [u8], room: &'a mut Room<'a>, config: &Config,
-    ) -> Result<Option<(usize, Event<'a>)>, Error> {
+    ) -> Result<Option<(usize, Part<'a>)>, Error> {
         match self.state {
-            State::Head(lines) => self.head(lines, input, room, config),
-            State::Data { left: 0, .. } => {
+            ParserState::Head(lines) => self.head(lines, input, room, config),
+            ParserState::Data { left: 0, .. } => {
                 *self = Parser::default();
-                Ok(Some((0, Event::End)))
+                Ok(Some((0, Part::End)))
             }
-            State::Data { left, chunk } => {
+            ParserState::Data { left, chunk } => {
                 let take = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
                 let left = left - take as u64;
-                self.state = if chunk && left == 0 { State::ChunkEnd } else { State::Data { left, chunk } };
-                Ok((take > 0).then(|| (take, Event::Data(&input[..take]))))
+                self.state = if chunk && left == 0 { ParserState::ChunkEnd } else { ParserState::Data { left, chunk } };
+                Ok((take > 0).then(|| (take, Part::Data(&input[..take]))))
             }
-            State::ChunkEnd | State::ChunkSize | State::Trailers => self.chunk_line(input, config),
+            ParserState::ChunkEnd | ParserState::ChunkSize | ParserState::Trailers => self.chunk_line(input, config),
         }
     }
 
     /// A line of a chunked body (RFC 9112 section 7.1). All of them together are limited as a head is.
-    fn chunk_line<'a>(&mut self, input: &'a [u8], config: &Config) -> Result<Option<(usize, Event<'a>)>, Error> {
+    fn chunk_line<'a>(&mut self, input: &'a [u8], config: &Config) -> Result<Option<(usize, Part<'a>)>, Error> {
         let found = line(input)?;
         let length = found.map_or(input.len(), |found| found.len() + 2);
         if self.lines + length > config.max_head {
@@ -187,31 +186,31 @@ impl Parser {
         let Some(found) = found else { return Ok(None) };
         self.lines += if found.is_empty() { 0 } else { length };
         self.state = match self.state {
-            State::ChunkEnd if !found.is_empty() => return Err(bad("chunk data is longer than its size")),
-            State::ChunkEnd => State::ChunkSize,
-            State::ChunkSize => {
+            ParserState::ChunkEnd if !found.is_empty() => return Err(bad("chunk data is longer than its size")),
+            ParserState::ChunkEnd => ParserState::ChunkSize,
+            ParserState::ChunkSize => {
                 let size = chunk_size(found).ok_or(bad("a malformed chunk size"))?;
                 let body = usize::try_from(size).ok().and_then(|size| self.body.checked_add(size));
                 let body = body.filter(|body| *body <= config.max_payload);
                 self.body = body.ok_or(Error { status: 413, reason: "body too large" })?;
-                if size == 0 { State::Trailers } else { State::Data { left: size, chunk: true } }
+                if size == 0 { ParserState::Trailers } else { ParserState::Data { left: size, chunk: true } }
             }
-            _ if found.is_empty() => State::Data { left: 0, chunk: false },
-            _ => State::Trailers,
+            _ if found.is_empty() => ParserState::Data { left: 0, chunk: false },
+            _ => ParserState::Trailers,
         };
-        Ok(Some((length, Event::Data(&[]))))
+        Ok(Some((length, Part::Data(&[]))))
     }
 
     fn head<'a>(
         &mut self, mut lines: usize, input: &'a [u8], room: &'a mut Room<'a>, config: &Config,
-    ) -> Result<Option<(usize, Event<'a>)>, Error> {
+    ) -> Result<Option<(usize, Part<'a>)>, Error> {
         // An empty line before the request line is tolerated (RFC 9112 section 2.2), one.
         let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
         lines = lines.max(start);
         let too_large = Error { status: 431, reason: "request head too large" };
         loop {
             let Some(found) = line(&input[lines..])? else {
-                self.state = State::Head(lines);
+                self.state = ParserState::Head(lines);
                 return if input.len() > config.max_head { Err(too_large) } else { Ok(None) };
             };
             lines += found.len() + 2;
@@ -224,10 +223,10 @@ impl Parser {
         }
         let head = parse_head(&input[start..lines], room, config)?;
         self.state = match head.framing {
-            Framing::Length(left) => State::Data { left, chunk: false },
-            Framing::Chunked => State::ChunkSize,
+            Framing::Length(left) => ParserState::Data { left, chunk: false },
+            Framing::Chunked => ParserState::ChunkSize,
         };
-        Ok(Some((lines, Event::Head(head))))
+        Ok(Some((lines, Part::Head(head))))
     }
 }
 
@@ -244,7 +243,7 @@ fn line(input: &[u8]) -> Result<Option<&[u8]>, Error> {
     }
 }
 
-fn parse_head<'a>(bytes: &'a [u8], room: &'a mut Room<'a>, config: &Config) -> Result<Head<'a>, Error> {
+fn parse_head<'a>(bytes: &'a [u8], room: &'a mut Room<'a>, config: &Config) -> Result<RequestHead<'a>, Error> {
     let mut request = httparse::Request::new(&mut []);
     let version = || bytes.split(|byte| *byte == b' ').nth(2).unwrap_or_default();
     match request.parse_with_uninit_headers(bytes, room) {
@@ -276,7 +275,7 @@ fn parse_head<'a>(bytes: &'a [u8], room: &'a mut Room<'a>, config: &Config) -> R
     let (authority, target) = split_target(target, method)?;
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let path = if path.is_empty() { "/" } else { path };
-    let mut head = Head {
+    let mut head = RequestHead {
         method,
         path,
         query,
@@ -317,7 +316,7 @@ fn split_target(target: &str, method: Method) -> Result<(Option<&str>, &str), Er
 }
 
 /// RFC 9112 section 6.3, as strictly as it allows.
-fn framing(head: &Head) -> Result<Framing, Error> {
+fn framing(head: &RequestHead) -> Result<Framing, Error> {
     let mut lengths = head.headers("Content-Length");
     let mut codings = head.headers("Transfer-Encoding");
     match (lengths.next(), lengths.next(), codings.next(), codings.next()) {
@@ -423,85 +422,5 @@ pub fn split_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (authority, None),
-    }
-}
-
-/// An answer, before it is known on which connection it goes out.
-#[derive(Debug)]
-pub struct Response {
-    pub status: u16,
-    /// Header lines, each with its CRLF.
-    lines: String,
-    body: Bytes,
-    /// The connection is closed afterwards.
-    pub close: bool,
-}
-
-impl Response {
-    /// An answer without a body.
-    pub fn new(status: u16) -> Response {
-        Response { status, lines: String::with_capacity(ORDINARY), body: Bytes::new(), close: false }
-    }
-
-    /// Adds a header field. A value with control characters would be read as lines of its own; it is left out.
-    pub fn header(mut self, name: &str, value: &str) -> Response {
-        if !value.bytes().any(|byte| byte.is_ascii_control()) {
-            self.lines.extend([name, ": ", value, "\r\n"]);
-        }
-        self
-    }
-
-    /// Sets the body, and says what it is.
-    pub fn body(mut self, content_type: &str, body: impl Into<Bytes>) -> Response {
-        self.body = body.into();
-        self.header("Content-Type", content_type)
-    }
-
-    /// The connection is closed after this answer.
-    pub fn close(mut self) -> Response {
-        self.close = true;
-        self
-    }
-
-    /// Head and body as they go out. `more` is header lines of this connection, `head_only` the answer to
-    /// HEAD, `old` to HTTP/1.0, which wants to be told that the connection is kept.
-    pub fn encode(self, more: &str, head_only: bool, keep_alive: bool, old: bool) -> (Bytes, Bytes) {
-        let connection = match (keep_alive, old) {
-            _ if self.lines.contains("Connection: ") => "",
-            (false, _) => "Connection: close\r\n",
-            (true, true) => "Connection: keep-alive\r\n",
-            (true, false) => "",
-        };
-        let mut head = String::with_capacity(ORDINARY + self.lines.len() + more.len());
-        let infallible = "memory takes everything";
-        write!(head, "HTTP/1.1 {} {}\r\n{}", self.status, reason(self.status), self.lines).expect(infallible);
-        // RFC 9112 section 6.3 and RFC 9110 section 8.6: these have no body, and no length of one.
-        if !matches!(self.status, 100..=199 | 204 | 304) {
-            write!(head, "Content-Length: {}\r\n", self.body.len()).expect(infallible);
-        }
-        head.extend([more, connection, "\r\n"]);
-        (head.into(), if head_only { Bytes::new() } else { self.body })
-    }
-}
-
-fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        204 => "No Content",
-        304 => "Not Modified",
-        308 => "Permanent Redirect",
-        400 => "Bad Request",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        411 => "Length Required",
-        413 => "Content Too Large",
-        426 => "Upgrade Required",
-        431 => "Request Header Fields Too Large",
-        501 => "Not Implemented",
-        503 => "Service Unavailable",
-        505 => "HTTP Version Not Supported",
-        _ => "",
     }
 }

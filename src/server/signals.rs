@@ -12,8 +12,8 @@ pub enum Signal {
 #[cfg(unix)]
 mod system {
     //! SIGTERM and SIGINT; SIGHUP if it has a meaning, else it ends the process as it always did.
-    use super::Signal;
     use crate::net::Net;
+    use crate::server::signals::Signal;
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook_mio::v1_0::Signals;
     use std::io;
@@ -38,8 +38,8 @@ mod system {
 #[cfg(not(unix))]
 mod system {
     //! Ctrl+C and Ctrl+Break, which Windows brings on a thread of its own: it only counts, and wakes the loop.
-    use super::Signal;
     use crate::net::Net;
+    use crate::server::signals::Signal;
     use std::io;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};

@@ -5,12 +5,15 @@
 //! names instead), the environment over the default. `--check` shows what came of it, and what looks wrong.
 //! Everything a peer can grow has its limit here (rule R7).
 
-use bytesize::ByteSize;
+mod check;
+mod redis_url;
+mod values;
+
 use lexopt::Arg::{Long, Short};
 use log::LevelFilter;
-use std::ops::RangeInclusive;
+pub use redis_url::RedisUrl;
 use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, path::PathBuf, sync::LazyLock, time::Duration};
-pub use url::RedisUrl;
+use values::*;
 
 /// Header fields a head may have at most, whatever the option says: room for them is on the stack.
 pub const MAX_HEADERS: usize = 64;
@@ -257,45 +260,6 @@ impl Config {
             _ => Ok(Action::Run(Box::new(self))),
         }
     }
-
-    /// What looks wrong, a line each. `variables` are the names in the environment, `descriptors` is how many the process may
-    /// have, if that is known.
-    pub fn doubts(&self, variables: impl IntoIterator<Item = String>, descriptors: Option<usize>) -> Vec<String> {
-        let known = |name: &str| OPTIONS.iter().any(|option| option.env.split(' ').any(|env| env == name));
-        let unknown = variables.into_iter().filter(|name| name.starts_with("SALON_") && !known(name));
-        let mut doubts: Vec<_> = unknown.map(|name| format!("{name}: no such option, see --help")).collect();
-        let silence = self.ping_interval + self.ping_timeout;
-        let in_clear = self.redis.as_ref().filter(|redis| !redis.tls);
-        let table = [
-            (self.history.is_some() && self.history_messages == 0, "--history means nothing with --history-messages 0"),
-            (
-                self.trust_proxy && silence > Duration::from_secs(55),
-                "--ping-interval plus --ping-timeout is above 55 s: proxies cut connections that are silent for 60 s",
-            ),
-            (
-                !self.trust_proxy && self.host.is_some_and(|host| host.is_loopback()),
-                "--max-per-address means nothing: all clients come from this machine; behind a proxy pass --trust-proxy",
-            ),
-            (self.origins == Origins::Any, "--origins *: every page in the world may speak for your users"),
-            (self.max_text > self.max_payload, "--max-text is above --max-payload, which cuts it"),
-            (self.soft_queue > self.max_queue, "--soft-queue is above --max-queue, and means nothing"),
-            (self.recovery_bytes > self.max_queue, "--recovery-bytes is above --max-queue: who comes back is dropped"),
-            (
-                self.max_websockets.is_some() && !self.transports.polling,
-                "--max-websockets without polling in --transports: who is over the budget can only try again",
-            ),
-            (
-                in_clear.is_some_and(RedisUrl::is_public),
-                "--redis without TLS on a public name: password and messages can be read on the way; use rediss://",
-            ),
-            (in_clear.is_some() && self.redis_ca.is_some(), "--redis-ca means nothing without rediss://"),
-        ];
-        doubts.extend(table.iter().filter(|(wrong, _)| *wrong).map(|(_, line)| (*line).to_owned()));
-        if let Some(limit) = descriptors.filter(|limit| *limit < self.max_connections + 32) {
-            doubts.push(format!("ulimit -n is {limit}: too low for --max-connections {}", self.max_connections));
-        }
-        doubts
-    }
 }
 
 /// The text of `--help`.
@@ -310,142 +274,3 @@ pub fn help() -> String {
     text += "  --probe\n        ask the server that runs with these settings; status 0 if it serves\n";
     text + "  -h, --help\n        this text\n  -V, --version\n        the version\n"
 }
-
-fn port(text: &str) -> Result<u16, String> {
-    if text.starts_with(r"\\") {
-        return Err("a TCP port but a named pipe, as iisnode gives it: salon needs HttpPlatformHandler".into());
-    }
-    text.parse().map_err(|_| "a port, 0 to 65535".into())
-}
-
-fn host(text: &str) -> Result<Option<IpAddr>, String> {
-    match text.trim_matches(['[', ']']) {
-        "*" => Ok(None),
-        // What people write, and the one name that needs no look-up.
-        "localhost" => Ok(Some(IpAddr::from([127, 0, 0, 1]))),
-        address => address.parse().map(Some).map_err(|_| "an IP address".into()),
-    }
-}
-
-/// Milliseconds, or with units; at most a day, at least so many milliseconds.
-fn time(least: u64) -> impl Fn(&str) -> Result<Duration, String> {
-    move |text| {
-        let time = text.parse().map(Duration::from_millis).or_else(|_| humantime::parse_duration(text)).ok();
-        let range = Duration::from_millis(least)..=Duration::from_secs(86_400);
-        time.filter(|time| range.contains(time)).ok_or("a time such as 300 (milliseconds), 25s or 2m, up to 24h".into())
-    }
-}
-
-/// A count, or bytes with a unit.
-fn number(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
-    move |text| match text.parse() {
-        Ok(ByteSize(size)) if usize::try_from(size).is_ok_and(|size| range.contains(&size)) => Ok(size as usize),
-        _ if *range.end() < GIGABYTE => Err(format!("a number from 1 to {}", range.end())),
-        _ => Err("a number such as 65536 or 64KiB, up to 1 GiB".into()),
-    }
-}
-
-/// `none`, or what `parse` reads.
-fn optional<T>(parse: fn(&str) -> Result<T, String>) -> impl Fn(&str) -> Result<Option<T>, String> {
-    move |text| if text == "none" { Ok(None) } else { parse(text).map(Some) }
-}
-
-fn transports(text: &str) -> Result<Transports, String> {
-    let mut transports = Transports::default();
-    for name in text.split(',') {
-        match name.trim() {
-            "polling" => transports.polling = true,
-            "websocket" => transports.websocket = true,
-            _ => return Err("a list of polling and websocket".into()),
-        }
-    }
-    Ok(transports)
-}
-
-fn recovery(text: &str) -> Result<Recovery, String> {
-    match text {
-        "auto" => Ok(Recovery::Auto),
-        "always" => Ok(Recovery::Always),
-        "off" => Ok(Recovery::Off),
-        _ => Err("auto, always or off".into()),
-    }
-}
-
-fn origins(text: &str) -> Result<Origins, String> {
-    let check = |origin: &str| {
-        let origin = origin.to_ascii_lowercase();
-        let (scheme, host) = origin.split_once("://").unwrap_or_default();
-        let visible = host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/*?#@".contains(&byte));
-        // Browsers leave the default port out.
-        let default = if scheme == "https" { ":443" } else { ":80" };
-        let fine = !scheme.is_empty() && !host.is_empty() && visible && !host.ends_with(default);
-        if fine || origin == "null" { Ok(origin) } else { Err(()) }
-    };
-    let list = || text.split(',').map(|origin| check(origin.trim())).collect::<Result<_, _>>();
-    match text {
-        "same" => Ok(Origins::Same),
-        "*" => Ok(Origins::Any),
-        _ => list().map(Origins::Listed).map_err(|()| {
-            "a list of origins such as https://a.example:8443 (no path, no slash at the end, no default port), null, or *".into()
-        }),
-    }
-}
-
-fn yes(text: &str) -> Result<bool, String> {
-    match text {
-        "yes" | "true" | "1" => Ok(true),
-        "no" | "false" | "0" => Ok(false),
-        _ => Err("yes or no".into()),
-    }
-}
-
-/// -1 is how Azure says that there is no limit.
-fn budget(text: &str) -> Result<Option<usize>, String> {
-    match text {
-        "none" | "-1" => Ok(None),
-        _ => text.parse().map(Some).map_err(|_| "a number of WebSockets, or none".into()),
-    }
-}
-
-/// Without the slash at the end: nothing for `/`.
-fn base(text: &str) -> Result<String, String> {
-    let path = text.trim_end_matches('/');
-    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"/._~-".contains(&byte);
-    let fine = (path.is_empty() || path.starts_with('/')) && path.bytes().all(fine) && !path.contains("//");
-    if fine { Ok(path.into()) } else { Err("a path such as /chat, of letters, digits and . _ ~ -".into()) }
-}
-
-/// Nothing that has a meaning in a pattern of Redis, or between the parts of a channel.
-fn word(text: &str) -> Result<String, String> {
-    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
-    let fine = (1..=64).contains(&text.len()) && text.bytes().all(fine);
-    if fine { Ok(text.into()) } else { Err("at most 64 letters, digits and . _ : -".into()) }
-}
-
-fn token(text: &str) -> Result<String, String> {
-    let fine = text.len() >= 8 && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if fine { Ok(text.into()) } else { Err("a token of at least 8 visible ASCII characters".into()) }
-}
-
-fn built_with(feature: &str, built: bool) -> Result<(), String> {
-    if built { Ok(()) } else { Err(format!("of use: this salon is built without the feature {feature}")) }
-}
-
-fn redis(text: &str) -> Result<RedisUrl, String> {
-    let url = RedisUrl::parse(text).ok_or("a URL such as redis://:password@host:6379")?;
-    built_with("redis", cfg!(feature = "redis"))?;
-    built_with("tls", cfg!(feature = "tls") || !url.tls)?;
-    Ok(url)
-}
-
-fn tls_file(path: &str) -> Result<String, String> {
-    built_with("tls", cfg!(feature = "tls"))?;
-    Ok(path.to_owned())
-}
-
-fn level(text: &str) -> Result<LevelFilter, String> {
-    text.parse().map_err(|_| "off, error, warn, info, debug or trace".into())
-}
-
-#[path = "cluster/url.rs"]
-mod url;

@@ -1,17 +1,17 @@
 //! The cluster's part in the turn of the loop: its connections, and the way between [`Cluster`] and [`Io`](crate::socketio::Io).
 //! Part of `server`.
 
-use super::{Server, Speaks};
+use super::{Protocol, Server};
+use crate::base::metrics::Metrics;
+use crate::base::slab::{ConnId, SocketKey};
+use crate::cluster::link::LinkStep;
 pub use crate::cluster::link::Role;
-use crate::cluster::link::Step;
-use crate::cluster::{Cluster, Output, Request};
+use crate::cluster::{Cluster, ClusterOutput, Request};
 use crate::config::Config;
 use crate::engineio::Engine;
-use crate::metrics::Metrics;
-use crate::net::Cause;
-use crate::slab::{ConnId, SocketKey};
+use crate::net::EndCause;
+use crate::net::tls::Trust;
 use crate::socketio::{App, Publication};
-use crate::tls::Trust;
 use serde_json::{Value, json};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -60,12 +60,12 @@ impl Links {
     }
 
     /// A connection of a link is over; perhaps one that was given up.
-    pub fn lost(&mut self, role: Role, id: ConnId, cause: Cause, now: Instant) {
+    pub fn connection_lost(&mut self, role: Role, id: ConnId, cause: EndCause, now: Instant) {
         if let Some(cluster) = &mut self.cluster
             && self.connections[role as usize].take_if(|own| *own == id).is_some()
         {
             let failure = match cause {
-                Cause::Error(error) => error.to_string().into(),
+                EndCause::Error(error) => error.to_string().into(),
                 _ => "the connection was closed".into(),
             };
             cluster.failed(role, failure, now);
@@ -80,7 +80,7 @@ impl Links {
 impl<A: App> Server<A> {
     /// Carries broadcasts of ours to the cluster, and what it wants to the sockets and connections. Returns whether there was
     /// anything.
-    pub(super) fn carry(&mut self) -> bool {
+    pub(super) fn exchange_with_cluster(&mut self) -> bool {
         let Some(cluster) = &mut self.links.cluster else { return false };
         let now = self.now;
         if let Some(publication) = self.io.publications.pop_front() {
@@ -88,18 +88,18 @@ impl<A: App> Server<A> {
             return true;
         }
         match cluster.poll() {
-            Some(Output::Link(role, step)) => self.step(role, step),
-            Some(Output::Broadcast(broadcast)) => self.apply(&broadcast),
-            Some(Output::Request(namespace, request)) => self.obey(namespace, &request),
-            Some(Output::Users(elsewhere)) => self.app.elsewhere(&mut self.io, elsewhere),
-            Some(Output::Asked(node, question)) => {
-                if let Some(answer) = self.app.tell(&question) {
-                    cluster.send_missed(&node, None, Some(&answer), now);
+            Some(ClusterOutput::Link(role, step)) => self.step(role, step),
+            Some(ClusterOutput::Broadcast(broadcast)) => self.apply(&broadcast),
+            Some(ClusterOutput::Request(namespace, request)) => self.handle_request(namespace, &request),
+            Some(ClusterOutput::Users(elsewhere)) => self.app.elsewhere(&mut self.io, elsewhere),
+            Some(ClusterOutput::PeerQuestion(node, question)) => {
+                if let Some(answer) = self.app.answer_peer(&question) {
+                    cluster.send_to_peer(&node, None, Some(&answer), now);
                 }
             }
-            Some(Output::Told(node, answer)) => {
-                if let Some(question) = self.app.learn(&mut self.io, &answer) {
-                    cluster.send_missed(&node, Some(&question), None, now);
+            Some(ClusterOutput::PeerAnswer(node, answer)) => {
+                if let Some(question) = self.app.learn_from_peer(&mut self.io, &answer) {
+                    cluster.send_to_peer(&node, Some(&question), None, now);
                 }
             }
             None => return false,
@@ -116,16 +116,16 @@ impl<A: App> Server<A> {
         }
         cluster.expire(self.now);
         let present = self.stopping.is_none().then(|| self.app.present());
-        cluster.tell(present, || self.app.people(), self.now);
+        cluster.announce_presence(present, || self.app.people(), self.now);
     }
 
-    fn step(&mut self, role: Role, step: Step) {
+    fn step(&mut self, role: Role, step: LinkStep) {
         let Links { cluster: Some(cluster), trust, connections, found: (sender, _) } = &mut self.links else { return };
         let connection = &mut connections[role as usize];
         match (step, *connection) {
             // The system's look-up blocks, for seconds when a name server is away. So a thread asks, hands the answer over and
             // ends; it touches no state. The link gives up after some seconds, the thread ends when the system lets it.
-            (Step::Resolve, _) => {
+            (LinkStep::Resolve, _) => {
                 let (host, port, sender) = (cluster.url.host.clone(), cluster.url.port, sender.clone());
                 let waker = Arc::clone(&self.net.waker);
                 let begun = thread::Builder::new().name("resolve".into()).spawn(move || {
@@ -138,10 +138,10 @@ impl<A: App> Server<A> {
                     cluster.resolved(role, Err(error), self.now);
                 }
             }
-            (Step::Connect(address, greeting), _) => {
+            (LinkStep::Connect(address, greeting), _) => {
                 let tls = trust.as_ref().map(|trust| trust.connect(&cluster.url.host)).transpose();
                 let connect =
-                    |tls| self.net.connect(address, tls, Speaks::Redis(role)).map_err(|error| error.to_string());
+                    |tls| self.net.connect(address, tls, Protocol::Redis(role)).map_err(|error| error.to_string());
                 match tls.and_then(connect) {
                     Ok(id) => {
                         *connection = Some(id);
@@ -150,12 +150,12 @@ impl<A: App> Server<A> {
                     Err(why) => cluster.failed(role, why.into(), self.now),
                 }
             }
-            (Step::Send(bytes), Some(id)) => self.net.push(id, bytes.into()),
-            (Step::Close, Some(id)) => {
+            (LinkStep::Send(bytes), Some(id)) => self.net.push(id, bytes.into()),
+            (LinkStep::Close, Some(id)) => {
                 *connection = None;
-                self.net.doom(id);
+                self.net.abort(id);
             }
-            (Step::Send(_) | Step::Close, None) => {}
+            (LinkStep::Send(_) | LinkStep::Close, None) => {}
         }
     }
 
@@ -175,7 +175,7 @@ impl<A: App> Server<A> {
     }
 
     /// A question or an order of another server. The numbers are the adapter's.
-    fn obey(&mut self, namespace: &str, request: &Request) {
+    fn handle_request(&mut self, namespace: &str, request: &Request) {
         let Request { request_id, kind, opts, rooms, sid, room, close, .. } = request;
         let members = match sid {
             // The sockets of some rooms: here they are the request's own.
@@ -193,7 +193,7 @@ impl<A: App> Server<A> {
             1 => answer["rooms"] = json!(self.io.rooms(namespace)),
             2 | 3 => {
                 for (socket, room) in members.iter().flat_map(|socket| rooms.iter().map(move |room| (socket, room))) {
-                    if *kind == 2 { self.io.join(*socket, room) } else { self.io.leave(*socket, room) }
+                    if *kind == 2 { self.io.join(*socket, room) } else { self.io.leave_room(*socket, room) }
                 }
             }
             4 => members.iter().for_each(|socket| self.io.end(*socket, *close)),

@@ -1,8 +1,8 @@
 //! What strangers run into: each limit that was reached is counted, and told in the log at most once in ten seconds;
 //! and how many of something each address has.
 
-use crate::logger::Quiet;
-use crate::metrics::Metrics;
+use crate::base::logger::RateLimitedLog;
+use crate::base::metrics::Metrics;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr};
@@ -53,7 +53,7 @@ limits! {
 /// How often each limit was reached.
 #[derive(Default)]
 pub struct Limits {
-    hits: [(u64, Quiet); TABLE.len()],
+    hits: [(u64, RateLimitedLog); TABLE.len()],
 }
 
 impl Limits {
@@ -102,14 +102,14 @@ impl Addresses {
     }
 
     /// One more.
-    pub fn enter(&mut self, address: IpAddr) {
+    pub fn acquire(&mut self, address: IpAddr) {
         if let Some(key) = self.key(address) {
             *self.counts.entry(key).or_default() += 1;
         }
     }
 
     /// One less, of those that have entered.
-    pub fn leave(&mut self, address: IpAddr) {
+    pub fn release(&mut self, address: IpAddr) {
         if let Some(key) = self.key(address)
             && let Some(count) = self.counts.get_mut(&key)
         {

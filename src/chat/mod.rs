@@ -16,13 +16,16 @@
 //! What the example does not do: judge what clients send. A name or text that is no string, is empty or too
 //! long, and a post without a name are refused: nothing is relayed, the ack callback gets `{error}`.
 
+pub mod history;
+mod journal;
+
+use crate::base::metrics::Metrics;
+use crate::base::slab::SocketKey;
 use crate::config::Config;
 use crate::engineio;
-use crate::history::{self, Answer, History, Position, Said, Stamp, Wanted};
-use crate::metrics::Metrics;
-use crate::slab::SocketKey;
-use crate::socketio::{App, Elsewhere, Event, Io, MAX_PEOPLE, Person, Reason, To, packet};
+use crate::socketio::{App, DisconnectReason, Elsewhere, Event, Io, MAX_PEOPLE, Person, To, packet};
 use bytes::Bytes;
+use history::{Answer, History, HistoryRequest, Message, Position, Stamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
@@ -31,7 +34,7 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 /// How long a server that starts waits for what others tell of the time before.
-const LEARNING_TIME: Duration = Duration::from_secs(2);
+const BACKFILL_TIME: Duration = Duration::from_secs(2);
 /// Who may wait for that; others get what there is.
 const MAX_WAITING: usize = 1_000;
 /// Parts of histories that are taken from others: some megabytes, whatever they say.
@@ -43,7 +46,7 @@ const HERE: To = To { namespace: 0, rooms: &[], except: &[], local: true };
 /// What is told of a user, as far as the event has it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Note<'a> {
+struct UserNote<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     username: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,8 +82,8 @@ pub struct Chat {
     elsewhere: Elsewhere,
     history: History,
     /// Until then other servers may tell what was said before this one started; who asks for the history waits for it.
-    learning_until: Option<Instant>,
-    waiting: Vec<(SocketKey, u64, Wanted)>,
+    backfill_until: Option<Instant>,
+    waiting: Vec<(SocketKey, u64, HistoryRequest)>,
     /// Parts of their histories that are still taken.
     parts_left: usize,
     /// Events refused since the start.
@@ -98,7 +101,7 @@ impl Chat {
             changes: 0,
             elsewhere: Elsewhere::default(),
             history,
-            learning_until: None,
+            backfill_until: None,
             waiting: Vec::new(),
             parts_left: MAX_PARTS,
             refused: 0,
@@ -124,7 +127,7 @@ impl Chat {
         self.users.insert(socket, User { name: raw.to_owned(), tag, here: true });
         self.welcome(cx, socket);
         if back.is_none() {
-            self.tell(cx, socket, "user joined", Some(self.count()));
+            self.announce(cx, socket, "user joined", Some(self.count()));
         }
         Ok(())
     }
@@ -132,7 +135,7 @@ impl Chat {
     /// Tells a user that the server knows them.
     fn welcome(&self, cx: &mut Io, socket: SocketKey) {
         if let Some(user) = self.users.get(&socket) {
-            let note = Note { username: None, num_users: Some(self.count()), user: &user.tag };
+            let note = UserNote { username: None, num_users: Some(self.count()), user: &user.tag };
             cx.emit(socket, "login", &(note,), &[]);
         }
     }
@@ -149,9 +152,9 @@ impl Chat {
     }
 
     /// Tells all others of a user, and with some events how many users there are.
-    fn tell(&self, cx: &mut Io, socket: SocketKey, event: &str, num_users: Option<usize>) {
+    fn announce(&self, cx: &mut Io, socket: SocketKey, event: &str, num_users: Option<usize>) {
         if let Some(User { name, tag, .. }) = self.users.get(&socket) {
-            cx.broadcast(&others(&[socket]), event, &(Note { username: Some(name), num_users, user: tag },), &[]);
+            cx.broadcast(&others(&[socket]), event, &(UserNote { username: Some(name), num_users, user: tag },), &[]);
         }
     }
 
@@ -160,12 +163,12 @@ impl Chat {
         let message = text_of(event, |text| text.len() <= self.config.max_text)?;
         let options = event.args.get(1).and_then(|raw| serde_json::from_str::<Options>(raw.get()).ok());
         let id = options.map(|Options { id }| {
-            let id = packet::string(id).filter(|id| history::is_id(id));
+            let id = packet::string(id).filter(|id| journal::is_id(id));
             id.ok_or("an id is 1 to 64 visible ASCII characters")
         });
         let user = Some(tag.as_str().into());
-        let said = Said { username: name, message, user, n: None, id: id.transpose()?, time: None };
-        let stamp = take(&mut self.history, cx, said, Some(&others(&[socket])));
+        let said = Message { username: name, message, user, n: None, id: id.transpose()?, time: None };
+        let stamp = accept_message(&mut self.history, cx, said, Some(&others(&[socket])));
         answer(cx, socket, event, &stamp);
         Ok(())
     }
@@ -177,7 +180,7 @@ impl Chat {
         let wanted = event.args.first().map(|raw| serde_json::from_str(raw.get()));
         let wanted = wanted.transpose().map_err(|_| "neither {last} nor {since: {boot, n}}")?.unwrap_or_default();
         match event.ack {
-            Some(number) if self.learning_until.is_some() && self.waiting.len() < MAX_WAITING => {
+            Some(number) if self.backfill_until.is_some() && self.waiting.len() < MAX_WAITING => {
                 self.waiting.push((socket, number, wanted));
             }
             _ => answer(cx, socket, event, &self.history.answer(&wanted)),
@@ -186,15 +189,15 @@ impl Chat {
     }
 
     /// What was said before this server started is here, or does not come.
-    fn learned(&mut self, cx: &mut Io) {
-        self.learning_until = None;
+    fn end_backfill(&mut self, cx: &mut Io) {
+        self.backfill_until = None;
         for (socket, number, wanted) in mem::take(&mut self.waiting) {
             cx.ack(socket, number, &(self.history.answer(&wanted),), &[]);
         }
     }
 
     /// Whether a message of another server is one that we could have taken.
-    fn could_take(&self, said: &Said) -> bool {
+    fn could_take(&self, said: &Message) -> bool {
         said.sender().is_some_and(|name| name.chars().count() <= self.config.max_name)
             && packet::string(said.message).is_some_and(|text| text.len() <= self.config.max_text)
     }
@@ -211,7 +214,7 @@ impl Chat {
 impl App for Chat {
     fn start(&mut self, cx: &mut Io) {
         self.history.begin(cx.fresh_id().to_string(), &self.config);
-        self.learning_until = self.config.redis.as_ref().map(|_| cx.now() + LEARNING_TIME);
+        self.backfill_until = self.config.redis.as_ref().map(|_| cx.now() + BACKFILL_TIME);
     }
 
     fn commit(&mut self, now: Instant) {
@@ -219,13 +222,13 @@ impl App for Chat {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.history.next_deadline().into_iter().chain(self.learning_until).min()
+        self.history.next_deadline().into_iter().chain(self.backfill_until).min()
     }
 
     fn expire(&mut self, cx: &mut Io) {
         self.history.expire(cx.now());
-        if self.learning_until.is_some_and(|until| until <= cx.now()) {
-            self.learned(cx);
+        if self.backfill_until.is_some_and(|until| until <= cx.now()) {
+            self.end_backfill(cx);
         }
     }
 
@@ -234,7 +237,7 @@ impl App for Chat {
             "add user" => self.add_user(cx, socket, event),
             "new message" => self.new_message(cx, socket, event),
             "typing" | "stop typing" => {
-                self.tell(cx, socket, event.name, None);
+                self.announce(cx, socket, event.name, None);
                 Ok(())
             }
             "history" => self.history(cx, socket, event),
@@ -251,14 +254,14 @@ impl App for Chat {
         }
     }
 
-    fn disconnected(&mut self, cx: &mut Io, socket: SocketKey, reason: Reason) {
+    fn disconnected(&mut self, cx: &mut Io, socket: SocketKey, reason: DisconnectReason) {
         // Those whom a stopping server sends away will be back.
-        if reason != Reason::Session(engineio::Reason::ServerClose)
+        if reason != DisconnectReason::Session(engineio::CloseReason::ServerClose)
             && let Some(user) = self.users.get_mut(&socket)
         {
             user.here = false;
             self.arrive(-1);
-            self.tell(cx, socket, "user left", Some(self.count()));
+            self.announce(cx, socket, "user left", Some(self.count()));
         }
     }
 
@@ -267,7 +270,7 @@ impl App for Chat {
             user.here = true;
             self.arrive(1);
             self.welcome(cx, socket);
-            self.tell(cx, socket, "user joined", Some(self.count()));
+            self.announce(cx, socket, "user joined", Some(self.count()));
         }
     }
 
@@ -308,46 +311,46 @@ impl App for Chat {
             if let Ok(username) = to_raw_value(name)
                 && !here
             {
-                let note = Note { username: Some(&username), num_users: Some(self.count()), user };
+                let note = UserNote { username: Some(&username), num_users: Some(self.count()), user };
                 cx.broadcast(&HERE, "user left", &(note,), &[]);
             }
         }
     }
 
-    fn tell(&self, question: &RawValue) -> Option<Box<RawValue>> {
+    fn answer_peer(&self, question: &RawValue) -> Option<Box<RawValue>> {
         let wanted = serde_json::from_str(question.get()).ok().filter(|_| self.history.is_on())?;
         to_raw_value(&self.history.answer(&wanted)).ok()
     }
 
-    fn learn(&mut self, cx: &mut Io, answer: &RawValue) -> Option<Box<RawValue>> {
+    fn learn_from_peer(&mut self, cx: &mut Io, answer: &RawValue) -> Option<Box<RawValue>> {
         let told: Option<Answer> = serde_json::from_str(answer.get()).ok().filter(|_| self.parts_left > 0);
         self.parts_left = self.parts_left.saturating_sub(1);
         let mut last = None;
         for raw in told.iter().flat_map(|told| &told.messages) {
-            let Ok(said) = serde_json::from_str::<Said>(raw.get()) else { continue };
+            let Ok(said) = serde_json::from_str::<Message>(raw.get()) else { continue };
             last = said.n;
             if self.could_take(&said) && said.id.is_some() && said.time.is_some() {
-                take(&mut self.history, cx, said, None);
+                accept_message(&mut self.history, cx, said, None);
             }
         }
         if let Some((n, told)) = last.zip(told.filter(|told| told.more)) {
             let since = Position { boot: told.boot.into(), n };
-            return to_raw_value(&Wanted { since: Some(since), last: None }).ok();
+            return to_raw_value(&HistoryRequest { since: Some(since), last: None }).ok();
         }
-        self.learned(cx);
+        self.end_backfill(cx);
         None
     }
 
     fn relayed(&mut self, cx: &mut Io, event: &Event) -> bool {
         let ("new message", [raw], []) = (event.name, event.args, event.attachments) else { return false };
         let said = serde_json::from_str(raw.get()).ok().filter(|said| self.could_take(said));
-        said.map(|said| take(&mut self.history, cx, said, Some(&HERE))).is_some()
+        said.map(|said| accept_message(&mut self.history, cx, said, Some(&HERE))).is_some()
     }
 }
 
 /// Takes a message, unless it is here already: gives it what it lacks, tells `to` of it and keeps it. If nobody is to be told,
 /// it is of the time before this server started; `None`: there is no room for it.
-fn take(history: &mut History, cx: &mut Io, said: Said, to: Option<&To>) -> Option<Stamp> {
+fn accept_message(history: &mut History, cx: &mut Io, said: Message, to: Option<&To>) -> Option<Stamp> {
     let sender = packet::string(said.username)?;
     let id = said.id.unwrap_or_else(|| cx.fresh_id().to_string().into());
     if let Some(stamp) = history.known(&sender, &id) {
@@ -355,7 +358,7 @@ fn take(history: &mut History, cx: &mut Io, said: Said, to: Option<&To>) -> Opti
     }
     let n = if to.is_some() { history.number() } else { history.number_before()? };
     let stamp = Stamp { n, time: said.time.unwrap_or(cx.time) };
-    let said = Said { n: Some(n), id: Some(id.as_ref().into()), time: Some(stamp.time), ..said };
+    let said = Message { n: Some(n), id: Some(id.as_ref().into()), time: Some(stamp.time), ..said };
     let json = match to {
         Some(to) => object(cx.broadcast(to, "new message", &(said,), &[])),
         None => serde_json::to_vec(&said).expect("memory takes it").into(),

@@ -6,7 +6,7 @@
 //! scripted world of the tests runs a server without any. A release build has neither; see tests/seams/kernel.rs.
 
 #[cfg(debug_assertions)]
-#[path = "../tests/seams/kernel.rs"]
+#[path = "../../tests/seams/kernel.rs"]
 pub mod seam;
 
 #[cfg(not(debug_assertions))]
@@ -19,7 +19,7 @@ use std::io::{self, IoSlice, Read, Write};
 #[derive(Default)]
 pub struct Kernel {
     /// The last `WouldBlock` was not true (TLS has read enough for one turn): no edge will follow, so it has to be tried again.
-    pub lied: bool,
+    pub spurious_would_block: bool,
     /// The last read has taken all there was: it was a short one. Then an edge follows when there is more (epoll(7), questions
     /// and answers); Windows reports nothing more before it has said `WouldBlock`.
     pub drained: bool,
@@ -30,7 +30,7 @@ pub struct Kernel {
 impl Kernel {
     /// Every byte that comes in passes here. 0 is the end.
     pub fn read(&mut self, stream: &mut Stream, buffer: &mut [u8]) -> io::Result<usize> {
-        self.lied = false;
+        self.spurious_would_block = false;
         #[cfg(debug_assertions)]
         let buffer = {
             let most = self.most()?.min(buffer.len());
@@ -44,7 +44,7 @@ impl Kernel {
 
     /// Every byte that goes out passes here. No slice is empty.
     pub fn write(&mut self, stream: &mut Stream, slices: &[IoSlice]) -> io::Result<usize> {
-        self.lied = false;
+        self.spurious_would_block = false;
         #[cfg(debug_assertions)]
         if self.most()? == 1 {
             return stream.write(&slices[0][..1]);

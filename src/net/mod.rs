@@ -9,20 +9,31 @@
 //! to `WouldBlock` or the connection stands in `unread` (R2); a non-empty outbox is in `dirty` or has seen
 //! `WouldBlock` (R3); after a short write it is written on to `WouldBlock`, or Windows never reports it again.
 
+mod connection;
+pub mod kernel;
+mod listener;
+#[cfg(not(feature = "tls"))]
+pub mod no_tls;
+#[cfg(feature = "tls")]
+pub mod tls;
+
+use crate::base::limits::{Addresses, Limit};
+use crate::base::metrics::Metrics;
+use crate::base::queue::{Pool, Queue};
+use crate::base::slab::{Conn, ConnId, Slab};
+use crate::base::timers::{Deadline, Timers};
 use crate::config::Config;
-use crate::kernel::{Kernel, Stream};
-use crate::limits::{Addresses, Limit};
-use crate::metrics::Metrics;
-use crate::queue::{Pool, Queue};
-use crate::slab::{Conn, ConnId, Slab};
-use crate::timers::{Deadline, Timers};
-use crate::tls::{Identity, Scratch, Tls};
+use crate::net::kernel::{Kernel, Stream};
+use crate::net::tls::{Identity, Scratch, Tls};
 use bytes::Bytes;
+use connection::ConnState;
+pub use connection::{Connection, EndCause};
 use listener::Listener;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
-use smallvec::SmallVec;
-use std::io::{self, ErrorKind, IoSlice};
+#[cfg(not(feature = "tls"))]
+pub use no_tls as tls;
+use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::Arc;
@@ -34,8 +45,6 @@ const SIGNALS: Token = Token(usize::MAX - 1);
 const WAKER: Token = Token(usize::MAX - 2);
 /// Connections accepted in one turn, so that a flood of them does not starve those that are there.
 const ACCEPTS_PER_TURN: usize = 64;
-/// Buffers handed to one vectored write: what one turn may bring to a recipient (the kernel takes 1,024).
-const SLICES: usize = 256;
 /// After our last byte: how long, and for how many bytes, the peer's are still read and thrown away. Closing
 /// with unread input makes the kernel send RST, and the RST eats the answer.
 const LINGER: Duration = Duration::from_secs(1);
@@ -50,127 +59,6 @@ pub enum Wake {
     Connection { id: ConnId, readable: bool, writable: bool, hung_up: bool },
 }
 
-/// How far a connection has come.
-enum State {
-    Open,
-    /// Nothing more is queued; to be closed when the outbox is empty.
-    Finishing,
-    /// Our side is shut down; so many bytes more of the peer are thrown away.
-    Lingering(usize),
-    /// To be buried.
-    Dead,
-}
-
-/// What a connection has died of.
-#[derive(Debug)]
-pub enum Cause {
-    /// Its time had come: it was closed in order, or those above wished it.
-    Ended,
-    /// The kernel or TLS said so.
-    Error(io::Error),
-    Limit(Limit),
-}
-
-/// One TCP connection; `P` is what `server` keeps beside it.
-pub struct Connection<P> {
-    pub protocol: P,
-    stream: Stream,
-    /// Between the stream and all else here, if the connection has TLS.
-    pub tls: Option<Box<Tls>>,
-    /// The peer's address, as the kernel has it.
-    pub peer: IpAddr,
-    /// Bytes of an incomplete message; empty, without a buffer, on an idle connection.
-    pub input: Vec<u8>,
-    outbox: Queue,
-    /// Bytes of the first entry of `outbox` that the kernel already has.
-    sent: usize,
-    /// The deadline that `server` has set for the phase the connection is in; our own once it lingers.
-    pub phase: Deadline,
-    /// Since when the connection has sent no whole request head; not set while a request is under way, or there is none.
-    pub half_open: Deadline,
-    /// When a write that does not move ends the connection.
-    stall: Deadline,
-    /// `stall` is that of the soft limit, which a little progress does not move.
-    soft: bool,
-    /// It is listed in `dirty`.
-    dirty: bool,
-    /// It is listed in `unread`: the next turn reads it whatever the kernel says.
-    pub unread: bool,
-    /// The peer will send nothing more than what waits in the kernel; it has sent its last byte, and we have read it.
-    pub hung_up: bool,
-    pub ended: bool,
-    /// The last read has taken all that had come: an edge follows if there is more.
-    pub drained: bool,
-    state: State,
-    /// What it dies of.
-    pub cause: Cause,
-}
-
-impl<P> Connection<P> {
-    /// Bytes queued and not yet with the kernel.
-    pub fn queued(&self) -> usize {
-        self.outbox.bytes() - self.sent + self.unsent()
-    }
-
-    /// Bytes of ciphertext among them.
-    fn unsent(&self) -> usize {
-        self.tls.as_ref().map_or(0, |tls| tls.unsent.len())
-    }
-
-    /// Whether what it sends still counts, and something may be queued for it.
-    pub fn is_open(&self) -> bool {
-        matches!(self.state, State::Open)
-    }
-
-    /// Whether there is something to write: plaintext, or ciphertext.
-    fn wants_write(&self) -> bool {
-        !self.outbox.is_empty() || self.unsent() > 0
-    }
-
-    fn read(&mut self, kernel: &mut Kernel, scratch: &mut Scratch, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let result = match &mut self.tls {
-                Some(tls) => tls.read(kernel, &mut self.stream, scratch, buffer),
-                None => kernel.read(&mut self.stream, buffer),
-            };
-            match result {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                result => return result,
-            }
-        }
-    }
-
-    /// Writes until nothing is left, or the kernel has no room.
-    fn write_all(&mut self, kernel: &mut Kernel, scratch: &mut Scratch, pool: &mut Pool) -> io::Result<()> {
-        // The last of all is the goodbye of TLS.
-        while self.wants_write()
-            || matches!(self.state, State::Finishing) && self.tls.as_mut().is_some_and(|tls| tls.say_goodbye())
-        {
-            // Neither initialized nor moved: both would cost more than what is done with the few that there are.
-            let mut slices = SmallVec::<[IoSlice; SLICES]>::new();
-            slices.extend(pool.iter(&self.outbox).take(SLICES).map(|bytes| IoSlice::new(bytes)));
-            if let Some(first) = slices.first_mut() {
-                first.advance(self.sent);
-            }
-            let result = match &mut self.tls {
-                Some(tls) => tls.write(kernel, &mut self.stream, scratch, &slices),
-                None => kernel.write(&mut self.stream, &slices),
-            };
-            drop(slices);
-            match result {
-                Ok(written) => self.sent += written,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-            while let Some(length) = pool.front(&self.outbox).map(Bytes::len).filter(|length| *length <= self.sent) {
-                pool.pop(&mut self.outbox);
-                self.sent -= length;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// All sockets of the process.
 pub struct Net<P> {
     config: Config,
@@ -180,7 +68,7 @@ pub struct Net<P> {
     connections: Slab<Conn, Connection<P>>,
     pool: Pool,
     dirty: Vec<ConnId>,
-    doomed: Vec<ConnId>,
+    dead: Vec<ConnId>,
     unread: Vec<ConnId>,
     kernel: Kernel,
     /// Who we are to those who come to the first listener, if they have to speak TLS.
@@ -209,7 +97,7 @@ impl<P: Default> Net<P> {
             connections: Slab::default(),
             pool: Pool::default(),
             dirty: Vec::new(),
-            doomed: Vec::new(),
+            dead: Vec::new(),
             unread: Vec::new(),
             kernel: Kernel::default(),
             identity: None,
@@ -229,9 +117,9 @@ impl<P: Default> Net<P> {
     }
 
     /// Closes the listener, and every connection when all that is queued has left.
-    pub fn close(&mut self) {
+    pub fn close_all(&mut self) {
         self.listeners.clear();
-        self.connections.keys().into_iter().for_each(|id| self.finish(id));
+        self.connections.keys().into_iter().for_each(|id| self.close(id));
     }
 
     /// Whether there is no connection.
@@ -310,7 +198,7 @@ impl<P: Default> Net<P> {
         let stream = &mut self.connections.get_mut(id)?.stream;
         if self.poll.registry().register(stream, Token(id.pack()), Interest::READABLE | Interest::WRITABLE).is_err() {
             self.connections.remove(id);
-            self.addresses.leave(peer);
+            self.addresses.release(peer);
             return None;
         }
         Some(id)
@@ -323,7 +211,7 @@ impl<P: Default> Net<P> {
     }
 
     fn insert(&mut self, stream: Stream, peer: IpAddr, tls: Option<Tls>, protocol: P) -> ConnId {
-        self.addresses.enter(peer);
+        self.addresses.acquire(peer);
         self.connections.insert(Connection {
             protocol,
             stream,
@@ -341,8 +229,8 @@ impl<P: Default> Net<P> {
             ended: false,
             hung_up: false,
             drained: false,
-            state: State::Open,
-            cause: Cause::Ended,
+            state: ConnState::Open,
+            cause: EndCause::Ended,
         })
     }
 
@@ -375,7 +263,7 @@ impl<P: Default> Net<P> {
     /// Reads once into `buffer`. 0: the peer has closed its side; `None`: no more for now, or the connection is dead.
     pub fn read(&mut self, id: ConnId, buffer: &mut [u8]) -> Option<usize> {
         let connection = self.connections.get_mut(id)?;
-        if let State::Dead = connection.state {
+        if let ConnState::Dead = connection.state {
             return None;
         }
         let result = connection.read(&mut self.kernel, &mut self.scratch, buffer);
@@ -384,9 +272,9 @@ impl<P: Default> Net<P> {
             list(&mut self.dirty, &mut connection.dirty, id);
         }
         match (result, &mut connection.state) {
-            (Ok(count), State::Lingering(left)) if count == 0 || count > *left => self.doom(id),
+            (Ok(count), ConnState::Lingering(left)) if count == 0 || count > *left => self.abort(id),
             (Ok(count), state) => {
-                if let State::Lingering(left) = state {
+                if let ConnState::Lingering(left) = state {
                     *left -= count;
                 }
                 connection.ended = count == 0;
@@ -395,19 +283,19 @@ impl<P: Default> Net<P> {
                 return Some(count);
             }
             (Err(error), _) if error.kind() == ErrorKind::WouldBlock => {
-                if self.kernel.lied {
+                if self.kernel.spurious_would_block {
                     self.remember_unread(id);
                 }
             }
             // Windows says so while a connection of ours is being made.
             (Err(error), _) if error.kind() == ErrorKind::NotConnected => {}
             // The peer is about to be told why, and has to stay to hear it.
-            (Err(error), State::Open) if error.kind() == ErrorKind::InvalidData => {
-                connection.cause = Cause::Error(error);
-                self.finish(id);
+            (Err(error), ConnState::Open) if error.kind() == ErrorKind::InvalidData => {
+                connection.cause = EndCause::Error(error);
+                self.close(id);
                 self.remember_unread(id);
             }
-            (Err(error), _) => self.kill(id, Cause::Error(error)),
+            (Err(error), _) => self.abort_because(id, EndCause::Error(error)),
         }
         None
     }
@@ -419,7 +307,7 @@ impl<P: Default> Net<P> {
         }
     }
 
-    /// Queues bytes; they leave at the end of the turn. Above the hard limit the connection is doomed.
+    /// Queues bytes; they leave at the end of the turn. Above the hard limit the connection is dead.
     pub fn push(&mut self, id: ConnId, bytes: Bytes) {
         let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) else { return };
         if bytes.is_empty() {
@@ -427,16 +315,16 @@ impl<P: Default> Net<P> {
         }
         self.pool.push(&mut connection.outbox, bytes);
         if connection.queued() > self.config.max_queue {
-            self.kill(id, Cause::Limit(Limit::Queue));
+            self.abort_because(id, EndCause::Limit(Limit::Queue));
         } else {
             list(&mut self.dirty, &mut connection.dirty, id);
         }
     }
 
     /// The connection ends when all that is queued has left.
-    pub fn finish(&mut self, id: ConnId) {
+    pub fn close(&mut self, id: ConnId) {
         if let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) {
-            connection.state = State::Finishing;
+            connection.state = ConnState::Closing;
             connection.input = Vec::new();
             // The flush at the end of the turn finds the outbox empty, and goes on from there.
             list(&mut self.dirty, &mut connection.dirty, id);
@@ -444,26 +332,26 @@ impl<P: Default> Net<P> {
     }
 
     /// The connection ends at the end of this turn, whatever is queued.
-    pub fn doom(&mut self, id: ConnId) {
-        self.kill(id, Cause::Ended);
+    pub fn abort(&mut self, id: ConnId) {
+        self.abort_because(id, EndCause::Ended);
     }
 
-    fn kill(&mut self, id: ConnId, cause: Cause) {
+    fn abort_because(&mut self, id: ConnId, cause: EndCause) {
         if let Some(connection) = self.connections.get_mut(id)
-            && !matches!(connection.state, State::Dead)
+            && !matches!(connection.state, ConnState::Dead)
         {
-            connection.state = State::Dead;
-            if matches!(connection.cause, Cause::Ended) {
+            connection.state = ConnState::Dead;
+            if matches!(connection.cause, EndCause::Ended) {
                 connection.cause = cause;
             }
-            self.doomed.push(id);
+            self.dead.push(id);
         }
     }
 
     /// A connection has come: its address may have too many, and its first request must come in time.
     fn admit(&mut self, id: ConnId, now: Instant) {
         if self.get(id).is_some_and(|new| self.addresses.count(new.peer) > self.config.max_per_address) {
-            self.kill(id, Cause::Limit(Limit::AddressConnections));
+            self.abort_because(id, EndCause::Limit(Limit::AddressConnections));
         }
         self.await_head(id, now);
     }
@@ -477,7 +365,7 @@ impl<P: Default> Net<P> {
         if self.half_open.len() > self.config.max_half_open
             && let Some((_, oldest)) = self.half_open.pop_due(now)
         {
-            self.kill(oldest, Cause::Limit(Limit::HalfOpen));
+            self.abort_because(oldest, EndCause::Limit(Limit::HalfOpen));
         }
     }
 
@@ -487,26 +375,26 @@ impl<P: Default> Net<P> {
         self.half_open.clear(id, &mut connection.half_open);
         match at {
             // Once it only lingers, the deadline is ours.
-            _ if matches!(connection.state, State::Lingering(_)) => {}
+            _ if matches!(connection.state, ConnState::Lingering(_)) => {}
             Some(at) => self.phases.set(id, &mut connection.phase, at),
             None => self.phases.clear(id, &mut connection.phase),
         }
     }
 
     /// A connection whose phase has reached its deadline; one that only lingered is doomed here.
-    pub fn pop_phase(&mut self, now: Instant) -> Option<ConnId> {
+    pub fn pop_due(&mut self, now: Instant) -> Option<ConnId> {
         while let Some((_, id)) = self.stalls.pop_due(now) {
             let soft = self.connections.get(id).is_some_and(|connection| connection.soft);
-            self.kill(id, Cause::Limit(if soft { Limit::SoftQueue } else { Limit::WriteTime }));
+            self.abort_because(id, EndCause::Limit(if soft { Limit::SoftQueue } else { Limit::WriteTime }));
         }
         self.listeners.iter_mut().for_each(|listener| listener.pause = listener.pause.filter(|until| *until > now));
         while let Some((_, id)) = self.phases.pop_due(now) {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             connection.phase = Deadline::default();
-            if !matches!(connection.state, State::Lingering(_)) {
+            if !matches!(connection.state, ConnState::Lingering(_)) {
                 return Some(id);
             }
-            self.doom(id);
+            self.abort(id);
         }
         None
     }
@@ -536,7 +424,7 @@ impl<P: Default> Net<P> {
     fn flush_one(&mut self, id: ConnId, now: Instant) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.dirty = false;
-        if let State::Dead = connection.state {
+        if let ConnState::Dead = connection.state {
             return;
         }
         let before = connection.queued();
@@ -546,9 +434,9 @@ impl<P: Default> Net<P> {
         let blocked = match result {
             Ok(()) => false,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => true,
-            Err(error) => return self.kill(id, Cause::Error(error)),
+            Err(error) => return self.abort_because(id, EndCause::Error(error)),
         };
-        if before > half && after <= half || blocked && self.kernel.lied {
+        if before > half && after <= half || blocked && self.kernel.spurious_would_block {
             list(&mut self.unread, &mut connection.unread, id);
         }
         // A reader that is far behind has a fixed time to catch up; any other starts anew whenever it takes a byte.
@@ -560,7 +448,7 @@ impl<P: Default> Net<P> {
             self.stalls.set(id, &mut connection.stall, now + time);
         }
         connection.soft = over;
-        if !blocked && matches!(connection.state, State::Finishing) {
+        if !blocked && matches!(connection.state, ConnState::Closing) {
             self.linger(id, now);
         }
     }
@@ -570,22 +458,22 @@ impl<P: Default> Net<P> {
         let Some(connection) = self.connections.get_mut(id) else { return };
         // An error means that there is nobody left to be told.
         if connection.ended || connection.stream.shutdown(Shutdown::Write).is_err() {
-            return self.doom(id);
+            return self.abort(id);
         }
-        connection.state = State::Lingering(LINGER_BYTES);
+        connection.state = ConnState::Lingering(LINGER_BYTES);
         self.phases.set(id, &mut connection.phase, now + LINGER);
     }
 
     /// Takes one dead connection out of the books; the caller tells those above, and its socket closes with it.
     /// Every connection comes by here exactly once (rule R4).
-    pub fn bury(&mut self) -> Option<(ConnId, Connection<P>)> {
-        let id = self.doomed.pop()?;
+    pub fn reap(&mut self) -> Option<(ConnId, Connection<P>)> {
+        let id = self.dead.pop()?;
         let mut connection = self.connections.remove(id).expect("a connection is doomed once and buried once");
         self.pool.clear(&mut connection.outbox);
         self.phases.clear(id, &mut connection.phase);
         self.half_open.clear(id, &mut connection.half_open);
         self.stalls.clear(id, &mut connection.stall);
-        self.addresses.leave(connection.peer);
+        self.addresses.release(connection.peer);
         // A descriptor is free again.
         self.listeners.iter_mut().for_each(|listener| listener.pause = None);
         Some((id, connection))
@@ -599,9 +487,6 @@ fn list(list: &mut Vec<ConnId>, listed: &mut bool, id: ConnId) {
     }
 }
 
-#[path = "listener.rs"]
-mod listener;
-
 #[cfg(debug_assertions)]
-#[path = "../tests/seams/net.rs"]
+#[path = "../../tests/seams/net.rs"]
 mod check;

@@ -6,8 +6,8 @@
 
 use super::packet::{self, Kind};
 use super::{App, Event, Io, Publication, To, encode, members};
+use crate::base::slab::SocketKey;
 use crate::engineio;
-use crate::slab::SocketKey;
 use std::time::Instant;
 
 impl Io {
@@ -74,7 +74,7 @@ impl Io {
         let session = self.sockets.get(socket).and_then(|known| known.session());
         self.disconnect(socket);
         if let Some(session) = session.filter(|_| close) {
-            self.engine.close(session, engineio::Reason::ServerClose);
+            self.engine.close(session, engineio::CloseReason::ServerClose);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! In place of `tls` in a build without it: no connection has TLS.
 
 use crate::config::Config;
-use crate::kernel::{Kernel, Stream};
+use crate::net::kernel::{Kernel, Stream};
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
 

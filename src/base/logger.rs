@@ -37,12 +37,12 @@ pub fn start(level: LevelFilter) {
 
 /// Lets one line through in ten seconds and counts the others.
 #[derive(Default)]
-pub struct Quiet {
+pub struct RateLimitedLog {
     last: Option<Instant>,
     suppressed: u64,
 }
 
-impl Quiet {
+impl RateLimitedLog {
     /// Whether a line may be written now; if so, how many were suppressed since the last.
     pub fn allow(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now.saturating_duration_since(last) < QUIET_TIME) {

@@ -7,6 +7,7 @@
 //! write before anything that was said in the turn leaves; once a second at most they are synced. A file that has grown too
 //! long or cannot be gone on with is written anew beside the old one, and takes its place.
 
+use super::journal::{FileHeader, Journal, MAX_NUMBER, SYNC_TIME, beside, is_id, lock};
 use crate::config::Config;
 use crate::socketio::packet;
 use bytes::Bytes;
@@ -14,30 +15,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-use std::{mem, thread};
+use std::mem;
+use std::path::Path;
+use std::time::Instant;
 
 /// What a kept message costs besides its bytes, roughly: itself, its entry in `known`, and the rest of its packet.
 const OVERHEAD: usize = 192;
 /// Bytes of messages in one answer: far below what may be queued for one client.
 const MAX_ANSWER: usize = 256 * 1024;
-/// No message has a number or a time above: in JavaScript they are exact, and there is room for more.
-const MAX_NUMBER: u64 = 1 << 52;
 /// What numbers skip at a start: messages that got a number, but not into the file, must not share it with others.
 const SKIP: u64 = 1_000_000;
-/// From a write to the sync that a power cut cannot undo; and from a failure to the next attempt.
-const SYNC_TIME: Duration = Duration::from_secs(1);
-/// How long the file may be in another process's hands: a server that is replaced is still going.
-const LOCK_TIME: Duration = Duration::from_secs(10);
 /// A line of the file.
 const MAX_LINE: u64 = 16 * 1024 * 1024;
-/// What the file may have grown by, besides as much again as is kept, before it is written anew.
-const SLACK: u64 = 64 * 1024;
-
 /// What a message has got when it was taken, and what its sender is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Stamp {
@@ -50,7 +42,7 @@ pub struct Stamp {
 /// Which messages are asked for: all after a position, or the last; all that are kept, if nothing is said.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Wanted {
+pub struct HistoryRequest {
     pub since: Option<Position>,
     pub last: Option<usize>,
 }
@@ -66,7 +58,7 @@ pub struct Position {
 /// A message as clients, other servers and the file have it. With other fields it is something else.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Said<'a> {
+pub struct Message<'a> {
     #[serde(borrow)]
     pub username: &'a RawValue,
     #[serde(borrow)]
@@ -80,7 +72,7 @@ pub struct Said<'a> {
     pub time: Option<u64>,
 }
 
-impl Said<'_> {
+impl Message<'_> {
     /// The sender, if the whole makes sense.
     pub fn sender(&self) -> Option<Cow<'_, str>> {
         let sound = self.id.as_deref().is_none_or(is_id)
@@ -106,7 +98,7 @@ pub struct Answer<'a> {
     pub more: bool,
 }
 
-struct Kept {
+struct Entry {
     n: u64,
     /// Under which it is in `known`.
     key: u64,
@@ -119,7 +111,7 @@ struct Kept {
 pub struct History {
     boot: String,
     limits: [usize; 2],
-    messages: VecDeque<Kept>,
+    messages: VecDeque<Entry>,
     bytes: usize,
     /// By sender and id. Of 64 bits that nobody can choose two are never the same among so few, so they stand for both.
     known: HashMap<u64, Stamp>,
@@ -164,15 +156,19 @@ impl History {
         let mut journal = Journal { path: path.to_owned(), _lock: lock, ..Journal::default() };
         let opened = match File::open(path).and_then(|file| self.load(BufReader::new(file))) {
             Ok((0, true)) => journal.open(),
-            Ok((0, false)) => journal.rewrite(self),
+            Ok((0, false)) => journal.rewrite(&self.boot, self.dropped, self.messages.iter().map(|entry| &entry.json)),
             Ok((lines, _)) => {
                 let aside = beside(path, &format!(".damaged-{}", &self.boot[..6]));
                 log::warn!(
                     "history: {lines} lines of {path:?} make no sense; the rest is kept, and the file is now {aside:?}"
                 );
-                fs::rename(path, aside).and_then(|()| journal.rewrite(self))
+                fs::rename(path, aside).and_then(|()| {
+                    journal.rewrite(&self.boot, self.dropped, self.messages.iter().map(|entry| &entry.json))
+                })
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => journal.rewrite(self),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                journal.rewrite(&self.boot, self.dropped, self.messages.iter().map(|entry| &entry.json))
+            }
             Err(error) => Err(error),
         };
         journal.note(opened);
@@ -189,7 +185,7 @@ impl History {
                 break;
             }
             torn = line.pop_if(|byte| *byte == b'\n').is_none() && (line.len() as u64) < MAX_LINE;
-            let understood = match serde_json::from_slice::<Head>(&line) {
+            let understood = match serde_json::from_slice::<FileHeader>(&line) {
                 Ok(head) if first && head.is_ours() => {
                     (self.boot, self.last, self.dropped) = (head.boot, head.n, head.n);
                     true
@@ -205,7 +201,7 @@ impl History {
 
     /// Takes a line of the file, if it is a message that is not there yet.
     fn restore(&mut self, line: &[u8]) -> Option<()> {
-        let said: Said = serde_json::from_slice(line).ok()?;
+        let said: Message = serde_json::from_slice(line).ok()?;
         let (sender, id, stamp) = (said.sender()?, said.id.as_ref()?, Stamp { n: said.n?, time: said.time? });
         if self.known(&sender, id).is_some() || self.messages.binary_search_by_key(&stamp.n, |kept| kept.n).is_ok() {
             return None;
@@ -237,7 +233,7 @@ impl History {
         let Some(mut journal) = self.file.take_if(due) else { return };
         let done = match &journal.file {
             Some(file) if journal.length < journal.limit => file.sync_data(),
-            _ => journal.rewrite(self),
+            _ => journal.rewrite(&self.boot, self.dropped, self.messages.iter().map(|entry| &entry.json)),
         };
         journal.note(done);
         self.file = Some(journal);
@@ -287,7 +283,7 @@ impl History {
         let place = self.messages.partition_point(|message| message.n < stamp.n);
         self.known.insert(key, stamp);
         self.bytes += json.len() + OVERHEAD;
-        self.messages.insert(place, Kept { n: stamp.n, key, json });
+        self.messages.insert(place, Entry { n: stamp.n, key, json });
         while (self.messages.len() > self.limits[0] || self.bytes > self.limits[1])
             && let Some(oldest) = self.messages.pop_front()
         {
@@ -298,7 +294,7 @@ impl History {
     }
 
     /// What was asked for.
-    pub fn answer(&self, wanted: &Wanted) -> Answer<'_> {
+    pub fn answer(&self, wanted: &HistoryRequest) -> Answer<'_> {
         let known = wanted.since.as_ref().filter(|since| since.boot == self.boot && since.n <= self.last);
         let first = match (known, wanted.last) {
             (Some(since), _) => self.messages.partition_point(|message| message.n <= since.n),
@@ -323,119 +319,5 @@ impl History {
             answer.messages.push(serde_json::from_slice(&message.json).expect("what is kept was written as JSON"));
         }
         answer
-    }
-}
-
-/// Whether this can be the id of a message: 1 to 64 visible ASCII characters.
-pub fn is_id(id: &str) -> bool {
-    (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// The first line of the file.
-#[derive(Serialize, Deserialize)]
-struct Head {
-    salon: String,
-    version: u32,
-    boot: String,
-    /// All messages that follow have higher numbers.
-    n: u64,
-}
-
-impl Head {
-    fn is_ours(&self) -> bool {
-        self.salon == "history" && self.version == 1 && is_id(&self.boot) && self.boot.len() >= 6 && self.n < MAX_NUMBER
-    }
-}
-
-/// The file.
-#[derive(Default)]
-struct Journal {
-    path: PathBuf,
-    _lock: Option<File>,
-    /// `None`: it cannot be written, and must be written anew.
-    file: Option<File>,
-    length: u64,
-    /// At this length it is written anew.
-    limit: u64,
-    /// Lines to be written in this turn.
-    pending: Vec<u8>,
-    /// When it is to be synced.
-    due: Option<Instant>,
-    /// What is wrong has been said.
-    complained: bool,
-}
-
-impl Journal {
-    /// Goes on with the file that is there.
-    fn open(&mut self) -> io::Result<()> {
-        self.file = Some(OpenOptions::new().append(true).open(&self.path)?);
-        Ok(())
-    }
-
-    /// Writes all that is kept into a new file, which then takes the place of the old one. If there is no room for it, but for
-    /// more lines in the old one, that is gone on with.
-    fn rewrite(&mut self, history: &History) -> io::Result<()> {
-        let head = Head { salon: "history".into(), version: 1, boot: history.boot.clone(), n: history.dropped };
-        let mut content = serde_json::to_vec(&head).expect("memory takes it");
-        for message in &history.messages {
-            content.push(b'\n');
-            content.extend_from_slice(&message.json);
-        }
-        content.push(b'\n');
-        let new = beside(&self.path, ".new");
-        let written = File::create(&new).and_then(|mut file| {
-            file.write_all(&content)?;
-            file.sync_all()
-        });
-        if let Err(error) = written {
-            let _ = fs::remove_file(&new);
-            self.limit = 2 * self.length + SLACK;
-            return if self.file.is_some() { Ok(()) } else { Err(error) };
-        }
-        // Windows gives the name of a file to another one only when it is closed.
-        self.file = None;
-        fs::rename(&new, &self.path)?;
-        self.open()?;
-        self.pending.clear();
-        self.length = content.len() as u64;
-        self.limit = 2 * self.length + SLACK;
-        // So that the new name lasts; where a directory cannot be opened for that, it does by itself.
-        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let _ = File::open(parent.unwrap_or(Path::new("."))).and_then(|parent| parent.sync_all());
-        Ok(())
-    }
-
-    /// A file that has failed is not gone on with. Says once what is wrong, and once that it is right again.
-    fn note(&mut self, result: io::Result<()>) {
-        if let Err(error) = result {
-            self.file = None;
-            if !self.complained {
-                log::warn!("history: {:?} cannot be written: {error}; the chat goes on in memory", self.path);
-            }
-        } else if self.complained && self.file.is_some() {
-            log::info!("history: {:?} is written again", self.path);
-        }
-        self.complained = self.file.is_none();
-    }
-}
-
-/// A path with something behind its name.
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
-}
-
-/// Makes sure that no other process has the file, or fails. Where there are no locks there is none.
-fn lock(path: &Path) -> Result<Option<File>, ()> {
-    let Ok(file) = OpenOptions::new().create(true).write(true).truncate(false).open(path) else { return Ok(None) };
-    let start = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(Some(file)),
-            Err(TryLockError::Error(_)) => return Ok(None),
-            Err(TryLockError::WouldBlock) if start.elapsed() > LOCK_TIME => return Err(()),
-            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(50)),
-        }
     }
 }

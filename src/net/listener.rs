@@ -1,6 +1,6 @@
 //! Where connections come in: a listening socket, and when it rests. Part of `net`.
 
-use crate::logger::Quiet;
+use crate::base::logger::RateLimitedLog;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind};
@@ -19,7 +19,7 @@ pub struct Listener {
     pub ready: bool,
     /// Until when it rests after EMFILE.
     pub pause: Option<Instant>,
-    failures: Quiet,
+    failures: RateLimitedLog,
 }
 
 impl Listener {
@@ -40,7 +40,7 @@ impl Listener {
         let address = socket.local_addr()?;
         let mut socket = TcpListener::from_std(socket);
         registry.register(&mut socket, token, Interest::READABLE)?;
-        Ok((Listener { socket, ready: false, pause: None, failures: Quiet::default() }, address))
+        Ok((Listener { socket, ready: false, pause: None, failures: RateLimitedLog::default() }, address))
     }
 
     /// Accepts one connection, if one is there.

@@ -1,0 +1,144 @@
+//! Parsers of option values. An error completes the sentence "VALUE is not ...".
+
+use super::{GIGABYTE, Origins, Recovery, RedisUrl, Transports};
+use bytesize::ByteSize;
+use log::LevelFilter;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    if text.starts_with(r"\\") {
+        return Err("a TCP port but a named pipe, as iisnode gives it: salon needs HttpPlatformHandler".into());
+    }
+    text.parse().map_err(|_| "a port, 0 to 65535".into())
+}
+
+pub(super) fn host(text: &str) -> Result<Option<IpAddr>, String> {
+    match text.trim_matches(['[', ']']) {
+        "*" => Ok(None),
+        // What people write, and the one name that needs no look-up.
+        "localhost" => Ok(Some(IpAddr::from([127, 0, 0, 1]))),
+        address => address.parse().map(Some).map_err(|_| "an IP address".into()),
+    }
+}
+
+/// Milliseconds, or with units; at most a day, at least so many milliseconds.
+pub(super) fn time(least: u64) -> impl Fn(&str) -> Result<Duration, String> {
+    move |text| {
+        let time = text.parse().map(Duration::from_millis).or_else(|_| humantime::parse_duration(text)).ok();
+        let range = Duration::from_millis(least)..=Duration::from_secs(86_400);
+        time.filter(|time| range.contains(time)).ok_or("a time such as 300 (milliseconds), 25s or 2m, up to 24h".into())
+    }
+}
+
+/// A count, or bytes with a unit.
+pub(super) fn number(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
+    move |text| match text.parse() {
+        Ok(ByteSize(size)) if usize::try_from(size).is_ok_and(|size| range.contains(&size)) => Ok(size as usize),
+        _ if *range.end() < GIGABYTE => Err(format!("a number from 1 to {}", range.end())),
+        _ => Err("a number such as 65536 or 64KiB, up to 1 GiB".into()),
+    }
+}
+
+/// `none`, or what `parse` reads.
+pub(super) fn optional<T>(parse: fn(&str) -> Result<T, String>) -> impl Fn(&str) -> Result<Option<T>, String> {
+    move |text| if text == "none" { Ok(None) } else { parse(text).map(Some) }
+}
+
+pub(super) fn transports(text: &str) -> Result<Transports, String> {
+    let mut transports = Transports::default();
+    for name in text.split(',') {
+        match name.trim() {
+            "polling" => transports.polling = true,
+            "websocket" => transports.websocket = true,
+            _ => return Err("a list of polling and websocket".into()),
+        }
+    }
+    Ok(transports)
+}
+
+pub(super) fn recovery(text: &str) -> Result<Recovery, String> {
+    match text {
+        "auto" => Ok(Recovery::Auto),
+        "always" => Ok(Recovery::Always),
+        "off" => Ok(Recovery::Off),
+        _ => Err("auto, always or off".into()),
+    }
+}
+
+pub(super) fn origins(text: &str) -> Result<Origins, String> {
+    let check = |origin: &str| {
+        let origin = origin.to_ascii_lowercase();
+        let (scheme, host) = origin.split_once("://").unwrap_or_default();
+        let visible = host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/*?#@".contains(&byte));
+        // Browsers leave the default port out.
+        let default = if scheme == "https" { ":443" } else { ":80" };
+        let fine = !scheme.is_empty() && !host.is_empty() && visible && !host.ends_with(default);
+        if fine || origin == "null" { Ok(origin) } else { Err(()) }
+    };
+    let list = || text.split(',').map(|origin| check(origin.trim())).collect::<Result<_, _>>();
+    match text {
+        "same" => Ok(Origins::Same),
+        "*" => Ok(Origins::Any),
+        _ => list().map(Origins::Listed).map_err(|()| {
+            "a list of origins such as https://a.example:8443 (no path, no slash at the end, no default port), null, or *".into()
+        }),
+    }
+}
+
+pub(super) fn yes(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" | "true" | "1" => Ok(true),
+        "no" | "false" | "0" => Ok(false),
+        _ => Err("yes or no".into()),
+    }
+}
+
+/// -1 is how Azure says that there is no limit.
+pub(super) fn budget(text: &str) -> Result<Option<usize>, String> {
+    match text {
+        "none" | "-1" => Ok(None),
+        _ => text.parse().map(Some).map_err(|_| "a number of WebSockets, or none".into()),
+    }
+}
+
+/// Without the slash at the end: nothing for `/`.
+pub(super) fn base(text: &str) -> Result<String, String> {
+    let path = text.trim_end_matches('/');
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"/._~-".contains(&byte);
+    let fine = (path.is_empty() || path.starts_with('/')) && path.bytes().all(fine) && !path.contains("//");
+    if fine { Ok(path.into()) } else { Err("a path such as /chat, of letters, digits and . _ ~ -".into()) }
+}
+
+/// Nothing that has a meaning in a pattern of Redis, or between the parts of a channel.
+pub(super) fn word(text: &str) -> Result<String, String> {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+    let fine = (1..=64).contains(&text.len()) && text.bytes().all(fine);
+    if fine { Ok(text.into()) } else { Err("at most 64 letters, digits and . _ : -".into()) }
+}
+
+pub(super) fn token(text: &str) -> Result<String, String> {
+    let fine = text.len() >= 8 && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if fine { Ok(text.into()) } else { Err("a token of at least 8 visible ASCII characters".into()) }
+}
+
+pub(super) fn built_with(feature: &str, built: bool) -> Result<(), String> {
+    if built { Ok(()) } else { Err(format!("of use: this salon is built without the feature {feature}")) }
+}
+
+pub(super) fn redis(text: &str) -> Result<RedisUrl, String> {
+    let url = RedisUrl::parse(text).ok_or("a URL such as redis://:password@host:6379")?;
+    built_with("redis", cfg!(feature = "redis"))?;
+    built_with("tls", cfg!(feature = "tls") || !url.tls)?;
+    Ok(url)
+}
+
+pub(super) fn tls_file(path: &str) -> Result<String, String> {
+    built_with("tls", cfg!(feature = "tls"))?;
+    Ok(path.to_owned())
+}
+
+pub(super) fn level(text: &str) -> Result<LevelFilter, String> {
+    text.parse().map_err(|_| "off, error, warn, info, debug or trace".into())
+}

@@ -1,0 +1,71 @@
+//! Bodies of answers to GETs: made once for all clients of a kind that get the same packets, compressed once.
+
+use super::packet::{self, Version};
+use super::request::ClientInfo;
+use super::{jsonp, v3};
+use crate::http::Response;
+use bytes::Bytes;
+use flate2::{Compression, Crc, write::DeflateEncoder};
+use std::io::Write;
+
+/// Payloads above this are compressed for clients that accept it, as in the reference.
+const GZIP_FROM: usize = 1024;
+/// The body of an answer to a GET; the same for all clients of a kind that get the same packets.
+pub(super) struct Payload {
+    packets: Vec<Bytes>,
+    kind: (Version, bool, Option<u32>),
+    body: Bytes,
+    content_type: &'static str,
+    /// Made for the first client that accepts it.
+    gzip: Option<Bytes>,
+}
+
+impl Payload {
+    pub fn new(packets: &[Bytes], client: &ClientInfo, jsonp: Option<u32>) -> Payload {
+        let (mut body, mut content_type) = match client.version {
+            Version::V4 => (packet::payload(packets), "text/plain; charset=UTF-8"),
+            version => v3::payload(packets, version, client.base64),
+        };
+        if let Some(callback) = jsonp {
+            (body, content_type) = (jsonp::encode(callback, &body), "text/javascript; charset=UTF-8");
+        }
+        let kind = (client.version, client.base64, jsonp);
+        Payload { packets: packets.to_vec(), kind, body: body.into(), content_type, gzip: None }
+    }
+
+    /// Whether it is made of these packets: the same allocations, so no byte is compared.
+    pub fn is_of(&self, packets: &[Bytes], client: &ClientInfo, jsonp: Option<u32>) -> bool {
+        let same = |(one, other): (&Bytes, &Bytes)| one.as_ptr_range() == other.as_ptr_range();
+        let equal = self.packets.len() == packets.len() && self.packets.iter().zip(packets).all(same);
+        equal && self.kind == (client.version, client.base64, jsonp)
+    }
+
+    /// An answer with it, compressed where that is welcome and pays.
+    pub fn response(&mut self, deflate: Option<&mut Option<Deflate>>) -> Response {
+        let response = Response::new(200).header("Cache-Control", "no-store");
+        match deflate.filter(|_| self.body.len() > GZIP_FROM) {
+            None => response.body(self.content_type, self.body.clone()),
+            Some(deflate) => {
+                let body = self.gzip.get_or_insert_with(|| gzip(deflate, &self.body)).clone();
+                response.header("Content-Encoding", "gzip").body(self.content_type, body)
+            }
+        }
+    }
+}
+
+/// The compressor of the process: what it allocates is used again by every payload.
+pub(super) type Deflate = DeflateEncoder<Vec<u8>>;
+
+/// One gzip member (RFC 1952): a head without a name or a time, the compressed bytes, their checksum and length.
+fn gzip(deflate: &mut Option<Deflate>, bytes: &[u8]) -> Bytes {
+    let deflate = deflate.get_or_insert_with(|| DeflateEncoder::new(Vec::new(), Compression::fast()));
+    let infallible = "memory takes everything";
+    deflate.get_mut().extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
+    deflate.write_all(bytes).expect(infallible);
+    let mut out = deflate.reset(Vec::new()).expect(infallible);
+    let mut sum = Crc::new();
+    sum.update(bytes);
+    out.extend_from_slice(&sum.sum().to_le_bytes());
+    out.extend_from_slice(&sum.amount().to_le_bytes());
+    out.into()
+}

@@ -1,0 +1,133 @@
+//! The map in src/lib.rs against the folder: every file has a line, and imports only what stands above it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// Imports against the order, each with its reason.
+const EXCEPTIONS: [(&str, &str); 4] = [
+    // The trait takes the type, and the type calls the trait.
+    ("socketio/app", "socketio/mod"),
+    ("socketio/recovery", "socketio/mod"),
+    // The table of options names the parsers, which name the types of the table.
+    ("config/values", "config/mod"),
+    // The turn asks a part of its own for the state of a request.
+    ("server/mod", "server/http"),
+];
+
+/// All files below src/, by their name on the map.
+fn sources() -> BTreeMap<String, String> {
+    fn walk(folder: &Path, prefix: &str, found: &mut BTreeMap<String, String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = format!("{prefix}{}", path.file_stem().unwrap().to_str().unwrap());
+            if path.is_dir() {
+                walk(&path, &format!("{name}/"), found);
+            } else {
+                found.insert(name, fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut found);
+    found
+}
+
+/// The files in the order of the map.
+fn map(lib: &str) -> Vec<String> {
+    let lines = lib.lines().skip_while(|line| *line != "//! ```text").skip(1).take_while(|line| *line != "//! ```");
+    lines.map(|line| line["//! ".len()..].split(' ').next().unwrap().to_owned()).collect()
+}
+
+/// The paths that a file imports, those without `crate::` or `super::` in front of them as `self::`. A group is taken apart.
+fn imports(source: &str) -> Vec<String> {
+    let lines = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let code = lines
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace("\nuse ", "\nuse self::")
+        .replace("\npub use ", "\npub use self::");
+    let code = code.replace("self::crate::", "crate::").replace("self::super::", "super::");
+    let mut paths = Vec::new();
+    for root in ["crate::", "super::", "self::"] {
+        for (at, _) in code.match_indices(root) {
+            let tail = &code[at..];
+            let end = tail.find([';', '(', ')', ' ', '<', '>', ',', '{']).unwrap_or(tail.len());
+            let (path, rest) = tail.split_at(end);
+            match rest.strip_prefix('{').and_then(|group| group.split_once(';')) {
+                Some((group, _)) => {
+                    let members = group.split(['{', '}', ',']).map(str::trim).filter(|member| !member.is_empty());
+                    paths.extend(members.map(|member| format!("{path}{member}")));
+                }
+                None => paths.push(path.to_owned()),
+            }
+        }
+    }
+    paths
+}
+
+/// The file that a path leads to, seen from a file; `None`: a crate, or the file itself.
+fn target(from: &str, path: &str, files: &BTreeMap<String, String>) -> Option<String> {
+    let (folder, file) = from.rsplit_once('/').unwrap_or(("", from));
+    let (root, rest) = path.split_once("::")?;
+    let mut at = match root {
+        "crate" => String::new(),
+        "super" if file == "mod" => String::new(),
+        _ => folder.to_owned(),
+    };
+    for step in rest.split("::") {
+        let next = if at.is_empty() { step.to_owned() } else { format!("{at}/{step}") };
+        if files.contains_key(&next) {
+            return Some(next).filter(|next| next != from);
+        }
+        if !files.contains_key(&format!("{next}/mod")) {
+            break;
+        }
+        at = next;
+    }
+    let module = format!("{at}/mod");
+    Some(module).filter(|module| root != "self" && files.contains_key(module) && module != from)
+}
+
+#[test]
+fn the_map_lists_every_file() {
+    let files = sources();
+    let mut listed = map(&files["lib"]);
+    listed.sort();
+    assert_eq!(listed, files.keys().cloned().collect::<Vec<_>>());
+}
+
+#[test]
+fn imports_stand_above() {
+    let files = sources();
+    let order = map(&files["lib"]);
+    let place = |name: &str| order.iter().position(|listed| listed == name).unwrap();
+    let mut against = Vec::new();
+    for (name, source) in &files {
+        for path in imports(source) {
+            let Some(target) = target(name, &path, &files) else { continue };
+            let allowed = EXCEPTIONS.contains(&(name, &target));
+            if place(&target) > place(name) && !allowed {
+                against.push(format!("{name} imports {path}, which stands below it in {target}"));
+            }
+        }
+    }
+    assert!(against.is_empty(), "{against:#?}");
+}
+
+#[test]
+fn every_exception_is_needed() {
+    let files = sources();
+    for (from, to) in EXCEPTIONS {
+        let targets: Vec<_> = imports(&files[from]).iter().filter_map(|path| target(from, path, &files)).collect();
+        assert!(targets.iter().any(|target| target == to), "{from} does not import {to}");
+    }
+}
+
+#[test]
+fn only_seams_lie_in_another_folder() {
+    for (name, source) in sources() {
+        let paths = source.lines().filter(|line| line.contains("#[path"));
+        paths.for_each(|line| assert!(line.contains("tests/seams/"), "{name}: {line}"));
+    }
+}
