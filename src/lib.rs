@@ -13,6 +13,7 @@
 //! base/timers           deadlines in order
 //! base/id               ids that cannot be guessed
 //! base/logger           lines on standard error; the rate limit of repeated ones
+//! base/table            enums with constants per variant: labels, messages, codes
 //! base/metrics          the text format of Prometheus
 //! base/limits           which limits were reached how often; counts by address
 //! base/mod
@@ -30,8 +31,8 @@
 //! engineio/v3           packets and payloads of protocols 2 and 3
 //! engineio/jsonp        JSONP
 //! engineio/budget       how many WebSockets the platform allows
-//! engineio/output       events for socketio, outputs for net
 //! engineio/request      what a request asks for
+//! engineio/output       events for socketio, outputs for net
 //! engineio/payload      bodies of answers to polls, compressed once
 //! engineio/session      one session and its transitions
 //! engineio/mod          all sessions, found by sid

@@ -1,45 +1,47 @@
-//! What the server tells of itself, in the text format that Prometheus reads (version 0.0.4).
+//! The text format of Prometheus (version 0.0.4), which GET /metrics answers. All names begin with `salon_`.
 
 use std::fmt::Display;
 use std::fs;
 
-/// The type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The text, as far as it is written.
+/// The type of a value that goes up and down.
+pub const GAUGE: &str = "gauge";
+/// The type of a value that only grows.
+pub const COUNTER: &str = "counter";
+
+/// A metric without labels: name, type, help and value.
+pub type Row<'a> = (&'a str, &'a str, &'a str, &'a dyn Display);
+
+/// The text written so far.
 #[derive(Default)]
-pub struct Metrics(String);
+pub struct Metrics(pub String);
 
 impl Metrics {
-    /// A value that goes up and down.
-    pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.family(name, "gauge", help, "", [("", value)]);
+    pub fn rows(&mut self, rows: &[Row]) {
+        for (name, kind, help, value) in rows {
+            self.head(name, kind, help);
+            self.0 += &format!("salon_{name} {value}\n");
+        }
     }
 
-    /// A value that only grows.
-    pub fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.family(name, "counter", help, "", [("", value)]);
-    }
-
-    /// Values of one name that differ by what a label says.
+    /// Writes one metric with several values, each with its own value of `label`.
     pub fn family<'a>(
         &mut self, name: &str, kind: &str, help: &str, label: &str,
         samples: impl IntoIterator<Item = (&'a str, impl Display)>,
     ) {
-        self.0 += &format!("# HELP salon_{name} {help}\n# TYPE salon_{name} {kind}\n");
-        for (which, value) in samples {
-            let braces = if label.is_empty() { String::new() } else { format!("{{{label}=\"{which}\"}}") };
-            self.0 += &format!("salon_{name}{braces} {value}\n");
+        self.head(name, kind, help);
+        for (case, value) in samples {
+            self.0 += &format!("salon_{name}{{{label}=\"{case}\"}} {value}\n");
         }
     }
 
-    /// All of it.
-    pub fn text(self) -> String {
-        self.0
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        self.0 += &format!("# HELP salon_{name} {help}\n# TYPE salon_{name} {kind}\n");
     }
 }
 
-/// Resident memory of this process in bytes; `None` where the system does not show it as Linux does.
+/// Resident memory of this process in bytes; `None` on systems without Linux's /proc.
 pub fn resident() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

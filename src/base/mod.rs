@@ -1,4 +1,4 @@
-//! The shelf: values with keys that never lie, queues, deadlines, ids, log lines, figures. Read once, used by all.
+//! Data structures and services that know nothing of the protocols: slabs, queues, timers, ids, logging, metrics, limits.
 
 pub mod id;
 pub mod limits;
@@ -6,4 +6,5 @@ pub mod logger;
 pub mod metrics;
 pub mod queue;
 pub mod slab;
+pub(crate) mod table;
 pub mod timers;

@@ -1,24 +1,25 @@
 //! Many queues of [`Bytes`] in one vector.
 //!
-//! Every connection has an outbox and every polling session a queue; nearly always all are empty, and in a
-//! broadcast all fill at once. So the entries of all live in one [`Pool`], chained by index: an empty queue has
-//! no buffer (rule R10), and a broadcast to a thousand recipients allocates nothing once the pool has grown.
+//! Every connection has an outbox and every polling session a queue. Nearly always all are empty, and a broadcast fills
+//! all of them at once. So the entries of all queues live in one [`Pool`], linked by index: an empty queue has no buffer
+//! (rule R10), and a broadcast to a thousand recipients allocates nothing once the pool has grown.
 
 use bytes::Bytes;
 use std::{iter, mem};
 
-/// End of a chain.
+/// The end of a linked list.
 const NONE: u32 = u32::MAX;
-/// An empty pool larger than this gives its memory back: 40 bytes each.
+/// A pool with more slots than this releases its memory when it becomes empty. A slot takes 40 bytes.
 const KEEP: usize = 32 * 1024;
 
-/// One first-in, first-out queue, with its entries in a [`Pool`]. Who drops one that may not be empty calls
-/// [`Pool::clear`] first, or the entries stay.
+/// One FIFO queue, with its entries in a [`Pool`]. A queue that may not be empty must be passed to [`Pool::clear`] before
+/// it is dropped, or its entries leak.
 #[derive(Debug)]
 pub struct Queue {
     first: u32,
     last: u32,
-    bytes: usize,
+    /// Sum of the lengths of its entries.
+    pub bytes: usize,
 }
 
 impl Default for Queue {
@@ -31,43 +32,27 @@ impl Queue {
     pub fn is_empty(&self) -> bool {
         self.first == NONE
     }
-
-    /// Bytes in all entries together.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
 }
 
-/// The entries of many queues: the bytes, and the index of the next.
+/// The entries of many queues.
 pub struct Pool {
+    /// The bytes, and the index of the next entry of the same queue.
     entries: Vec<(Bytes, u32)>,
-    /// First of the unused entries.
+    /// The first unused entry; the others follow it.
     free: u32,
-    used: usize,
-    bytes: usize,
+    /// Number of entries in all queues.
+    pub len: usize,
+    /// Sum of the lengths of all entries. A buffer that is in several queues counts several times.
+    pub bytes: usize,
 }
 
 impl Default for Pool {
     fn default() -> Self {
-        Pool { entries: Vec::new(), free: NONE, used: 0, bytes: 0 }
+        Pool { entries: Vec::new(), free: NONE, len: 0, bytes: 0 }
     }
 }
 
 impl Pool {
-    /// Entries in all queues together.
-    pub fn len(&self) -> usize {
-        self.used
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.used == 0
-    }
-
-    /// Bytes in all queues together; what stands in several counts several times.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     pub fn push(&mut self, queue: &mut Queue, bytes: Bytes) {
         queue.bytes += bytes.len();
         self.bytes += bytes.len();
@@ -85,7 +70,7 @@ impl Pool {
             NONE => queue.first = index,
             last => self.entries[last as usize].1 = index,
         }
-        self.used += 1;
+        self.len += 1;
     }
 
     /// The entries of `queue`, oldest first.
@@ -98,12 +83,10 @@ impl Pool {
         })
     }
 
-    /// The oldest entry of `queue`.
     pub fn front(&self, queue: &Queue) -> Option<&Bytes> {
         self.entries.get(queue.first as usize).map(|(bytes, _)| bytes)
     }
 
-    /// Takes the oldest entry out of `queue`.
     pub fn pop(&mut self, queue: &mut Queue) -> Option<Bytes> {
         let index = queue.first;
         let (bytes, next) = self.entries.get_mut(index as usize)?;
@@ -115,14 +98,13 @@ impl Pool {
         queue.bytes -= bytes.len();
         self.bytes -= bytes.len();
         self.free = index;
-        self.used -= 1;
-        if self.used == 0 && self.entries.len() > KEEP {
+        self.len -= 1;
+        if self.len == 0 && self.entries.len() > KEEP {
             *self = Pool::default();
         }
         Some(bytes)
     }
 
-    /// Drops all entries of `queue`.
     pub fn clear(&mut self, queue: &mut Queue) {
         while self.pop(queue).is_some() {}
     }

@@ -19,7 +19,7 @@
 pub mod history;
 mod journal;
 
-use crate::base::metrics::Metrics;
+use crate::base::metrics::{COUNTER, GAUGE, Metrics};
 use crate::base::slab::SocketKey;
 use crate::config::Config;
 use crate::engineio;
@@ -275,16 +275,18 @@ impl App for Chat {
     }
 
     fn metrics(&self, metrics: &mut Metrics) {
-        metrics.gauge("users", "Users that are here.", self.here as f64);
-        metrics.gauge("users_elsewhere", "Users on other nodes of the cluster.", self.elsewhere.users as f64);
         let [messages, bytes] = self.history.size();
-        metrics.gauge("history_messages", "Messages that are kept.", messages as f64);
-        metrics.gauge("history_bytes", "Bytes that they count as.", bytes as f64);
+        metrics.rows(&[
+            ("users", GAUGE, "Users connected to this node.", &self.here),
+            ("users_elsewhere", GAUGE, "Users connected to other nodes of the cluster.", &self.elsewhere.users),
+            ("history_messages", GAUGE, "Messages in the history.", &messages),
+            ("history_bytes", GAUGE, "Size of the history, as --history-bytes counts it.", &bytes),
+            ("events_refused_total", COUNTER, "Chat events refused.", &self.refused),
+        ]);
         if let Some(written) = self.history.is_written() {
-            let help = "What is said gets into the file of --history.";
-            metrics.gauge("history_written", help, f64::from(u8::from(written)));
+            let help = "1 while the file of --history can be written.";
+            metrics.rows(&[("history_written", GAUGE, help, &u8::from(written))]);
         }
-        metrics.counter("events_refused_total", "Events of the chat that were refused.", self.refused);
     }
 
     fn forgotten(&mut self, socket: SocketKey) {

@@ -18,7 +18,7 @@ pub mod wire;
 
 use crate::base::id::Id;
 use crate::base::logger::RateLimitedLog;
-use crate::base::metrics::Metrics;
+use crate::base::metrics::{COUNTER, GAUGE, Metrics};
 use crate::config::{Config, RedisUrl};
 use crate::socketio::{Elsewhere, Person, Publication};
 use link::{Link, LinkFailure, LinkStep, RedisReply, Role, command};
@@ -352,14 +352,14 @@ impl Cluster {
         self.send(&channel(&self.config, "-response", namespace), &content, now);
     }
 
-    /// What it tells of itself.
     pub fn metrics(&self, metrics: &mut Metrics) {
-        metrics.gauge("redis_up", "Both connections to Redis are there.", f64::from(u8::from(self.is_up())));
-        metrics.counter("redis_published_total", "Publications sent.", self.published);
-        metrics.counter("redis_received_total", "Publications received, own ones included.", self.received);
-        let help = "Publications not sent: Redis was away, or too slow.";
-        metrics.counter("redis_dropped_total", help, self.dropped);
-        metrics.counter("redis_invalid_total", "Publications that made no sense.", self.invalid);
+        metrics.rows(&[
+            ("redis_up", GAUGE, "1 while both connections to Redis are up.", &u8::from(self.is_up())),
+            ("redis_published_total", COUNTER, "Publications sent.", &self.published),
+            ("redis_received_total", COUNTER, "Publications received, including our own.", &self.received),
+            ("redis_dropped_total", COUNTER, "Publications not sent: Redis was down or too slow.", &self.dropped),
+            ("redis_invalid_total", COUNTER, "Publications received that could not be decoded.", &self.invalid),
+        ]);
     }
 }
 

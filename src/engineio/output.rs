@@ -3,58 +3,50 @@
 use crate::base::limits::Limits;
 use crate::base::queue::Pool;
 use crate::base::slab::{ConnId, SessionId};
+use crate::base::table::table;
 use crate::engineio::packet::Data;
+use crate::engineio::request::Refusal;
 use crate::http::Response;
 use bytes::Bytes;
 use std::collections::VecDeque;
 
-/// Why a session has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseReason {
-    /// The client said so: packet `1`.
-    ClientClose,
-    /// Its connection is gone.
-    TransportClose,
-    /// It used the transport in a way that cannot be: overlapping requests.
-    TransportError,
-    /// It did not answer a ping, or (protocol 3) did not ping.
-    PingTimeout,
-    /// It sent what cannot be understood.
-    ParseError,
-    /// More was queued for it than `max_queue`.
-    Evicted,
-    /// We closed it.
-    ServerClose,
-}
-
-/// What has happened since the start.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Messages of clients.
-    pub received: u64,
-    /// Messages to clients, each recipient counted.
-    pub sent: u64,
-    /// Sessions that have ended, by [`CloseReason`].
-    pub ended: [u64; 7],
-    /// Requests that were refused, by [`Refusal`].
-    pub refused: [u64; 6],
+table! {
+    /// Why a session ended. Its row: the label in metrics, and the code of the close frame (RFC 6455, section 7.4.1); no
+    /// code where no close frame is sent.
+    CloseReason: (&'static str, Option<u16>);
+    /// The client sent a close packet (`1`).
+    ClientClose = ("client_close", None);
+    /// Its connection was lost.
+    TransportClose = ("transport_close", None);
+    /// It misused the transport: overlapping requests.
+    TransportError = ("transport_error", Some(1008));
+    /// It did not answer a ping, or (protocol 3) did not send one.
+    PingTimeout = ("ping_timeout", Some(1001));
+    /// It sent something malformed.
+    ParseError = ("parse_error", Some(1002));
+    /// It reached a limit: `max_queue` (it does not read) or `event_burst` (it floods).
+    Evicted = ("evicted", Some(1008));
+    /// The server closed it.
+    ServerClose = ("server_close", Some(1001));
 }
 
 impl CloseReason {
-    /// The name that metrics use, and the code of the close frame (RFC 6455 section 7.4.1), if there is somebody to be told.
-    pub const TABLE: [(&str, Option<u16>); 7] = [
-        ("client_close", None),
-        ("transport_close", None),
-        ("transport_error", Some(1008)),
-        ("ping_timeout", Some(1001)),
-        ("parse_error", Some(1002)),
-        ("evicted", Some(1008)),
-        ("server_close", Some(1001)),
-    ];
-
     pub(super) fn close_code(self) -> Option<u16> {
-        CloseReason::TABLE[self as usize].1
+        self.row().1
     }
+}
+
+/// Counters since the start, for metrics.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Messages from clients.
+    pub received: u64,
+    /// Messages to clients, counted once per recipient.
+    pub sent: u64,
+    /// Sessions closed, by [`CloseReason`].
+    pub ended: [u64; CloseReason::TABLE.len()],
+    /// Requests refused, by [`Refusal`].
+    pub refused: [u64; Refusal::TABLE.len()],
 }
 
 /// What happened to a session.

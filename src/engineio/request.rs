@@ -3,6 +3,7 @@
 use super::packet::Version;
 use crate::base::id::Id;
 use crate::base::slab::{ConnId, SessionId};
+use crate::base::table::table;
 use crate::http::Response;
 use bytes::Bytes;
 use std::net::IpAddr;
@@ -19,37 +20,28 @@ pub enum Next {
     WebSocket(SessionId, Bytes),
 }
 
-/// The errors of the reference: code and message, sent as JSON with status 400 (403 for `Forbidden`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+table! {
+    /// The errors of the reference implementation, in the order of their codes. They are sent as JSON with status 400 (403
+    /// for `Forbidden`). The row: the label in metrics, and the message.
+    Refusal: (&'static str, &'static str);
     /// `transport` is missing, unknown, not allowed here or given twice.
-    UnknownTransport = 0,
-    /// There is no such session (any more).
-    UnknownSid = 1,
-    /// A method that is neither GET nor POST, or a handshake that is not a GET.
-    BadMethod = 2,
+    UnknownTransport = ("unknown_transport", "Transport unknown");
+    /// No session has this sid (any more).
+    UnknownSid = ("unknown_sid", "Session ID unknown");
+    /// The method is neither GET nor POST, or the handshake is not a GET.
+    BadMethod = ("bad_method", "Bad handshake method");
     /// Anything else.
-    BadRequest = 3,
+    BadRequest = ("bad_request", "Bad request");
     /// The origin is not allowed.
-    Forbidden = 4,
-    /// `EIO` is missing or not a version we speak.
-    UnsupportedProtocol = 5,
+    Forbidden = ("forbidden", "Forbidden");
+    /// `EIO` is missing, or not a supported version.
+    UnsupportedProtocol = ("unsupported_protocol", "Unsupported protocol version");
 }
 
 impl Refusal {
-    /// The name that metrics use, and the message.
-    pub const TABLE: [(&str, &str); 6] = [
-        ("unknown_transport", "Transport unknown"),
-        ("unknown_sid", "Session ID unknown"),
-        ("bad_method", "Bad handshake method"),
-        ("bad_request", "Bad request"),
-        ("forbidden", "Forbidden"),
-        ("unsupported_protocol", "Unsupported protocol version"),
-    ];
-
-    /// The answer; to one who wanted a WebSocket (`upgrade`) the reference sends the plain message.
+    /// The response. A refused WebSocket upgrade gets the bare message as text, as in the reference.
     pub fn response(self, upgrade: bool) -> Response {
-        let (_, message) = Refusal::TABLE[self as usize];
+        let (_, message) = self.row();
         let status = if self == Refusal::Forbidden { 403 } else { 400 };
         let response = Response::new(status).header("Cache-Control", "no-store");
         if upgrade {

@@ -302,7 +302,7 @@ impl Session {
     }
 
     fn enqueue(&mut self, packet: Bytes, turn: &mut Turn) {
-        if self.queue.bytes() + packet.len() > turn.config.max_queue {
+        if self.queue.bytes + packet.len() > turn.config.max_queue {
             turn.out.pool.clear(&mut self.queue);
             turn.out.limits.hit(Limit::Queue, turn.now, self.client.address);
             return self.close(CloseReason::Evicted, turn);

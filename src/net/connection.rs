@@ -72,7 +72,7 @@ pub struct Connection<P> {
 impl<P> Connection<P> {
     /// Bytes queued and not yet with the kernel.
     pub fn queued(&self) -> usize {
-        self.outbox.bytes() - self.sent + self.unsent()
+        self.outbox.bytes - self.sent + self.unsent()
     }
 
     /// Bytes of ciphertext among them.

@@ -18,7 +18,7 @@ pub mod no_tls;
 pub mod tls;
 
 use crate::base::limits::{Addresses, Limit};
-use crate::base::metrics::Metrics;
+use crate::base::metrics::{GAUGE, Metrics};
 use crate::base::queue::{Pool, Queue};
 use crate::base::slab::{Conn, ConnId, Slab};
 use crate::base::timers::{Deadline, Timers};
@@ -246,7 +246,7 @@ impl<P: Default> Net<P> {
 
     /// Bytes queued for all of them, shared ones counted for each.
     pub fn queued(&self) -> usize {
-        self.pool.bytes()
+        self.pool.bytes
     }
 
     /// How many timers run.
@@ -254,10 +254,11 @@ impl<P: Default> Net<P> {
         self.phases.len() + self.stalls.len()
     }
 
-    /// Writes down how many there are.
     pub fn metrics(&self, metrics: &mut Metrics) {
-        metrics.gauge("connections", "TCP connections.", self.connections.len());
-        metrics.gauge("half_open", "Connections that have sent no whole request.", self.half_open.len());
+        metrics.rows(&[
+            ("connections", GAUGE, "TCP connections.", &self.connections.len()),
+            ("half_open", GAUGE, "Connections that have sent no complete request.", &self.half_open.len()),
+        ]);
     }
 
     /// Reads once into `buffer`. 0: the peer has closed its side; `None`: no more for now, or the connection is dead.

@@ -195,7 +195,7 @@ impl<A: App> Server<A> {
         let plain = self.app.plain_path() == Some(path);
         if plain || path == ENGINE_PATH {
             let client = access::client(&self.config, head, self.peer(id));
-            let busy = self.net.queued() + self.io.engine.out.pool.bytes() > self.config.max_queued;
+            let busy = self.net.queued() + self.io.engine.out.pool.bytes > self.config.max_queued;
             return self.io.engine.request(id, head, plain, client, busy);
         }
         let allow = |status| Response::new(status).header("Allow", "GET, HEAD, OPTIONS");

@@ -256,7 +256,7 @@ fn a_handshake_that_stalls_is_named_and_ended() {
     let mut stalled = [connect_plain(server.address), connect_plain(server.address)];
     stalled[1].send(b"\x16\x03\x01\x02\x00\x01");
     stalled.iter_mut().for_each(Client::skip_to_end);
-    let line = server.log_line("a client has begun TLS and does not go on");
+    let line = server.log_line("TLS handshake not complete in time");
     assert!(line.contains("WARN") && line.contains("127.0.0.1"), "{line}");
     assert_served(&server, &client());
 }
@@ -269,7 +269,7 @@ fn plain_http_is_answered_in_plain() {
     assert_eq!(answer.brief(), (400, "HTTPS is spoken here, not plain HTTP"));
     assert_eq!(answer.header("Connection"), Some("close"));
     lost.assert_end();
-    server.log_line("a client speaks plain HTTP to the port of HTTPS (127.0.0.1; ");
+    server.log_line("plain HTTP request on the HTTPS port (127.0.0.1; ");
     // No way around TLS: neither a session nor a second request.
     let mut lost = connect_plain(server.address);
     lost.send([get(POLLING), upgrade(WEBSOCKET, "")].concat());
@@ -305,7 +305,7 @@ fn a_handshake_that_fails_is_named() {
     let stranger = Arc::new(trust(&new_files(2020..4000).cert, rustls::DEFAULT_VERSIONS));
     let error = connect(&server, &stranger).stream.write_all(b"GET").expect_err("it trusts another");
     assert!(error.to_string().contains("certificate"), "{error}");
-    server.log_line("TLS with a client has failed (127.0.0.1: received fatal alert: ");
+    server.log_line("TLS failed (127.0.0.1: received fatal alert: ");
     let mut rubbish = connect_plain(server.address);
     rubbish.send(b"\x01\x02\x03\x04\x05\x06");
     assert_eq!(rubbish.take(3), [21, 3, 3], "an alert");
@@ -326,7 +326,7 @@ fn a_handshake_that_grows_is_cut_off() {
         endless.send_anyway(&record);
         record[5..9].copy_from_slice(&[0; 4]);
     }
-    server.log_line("TLS with a client has failed (127.0.0.1: ");
+    server.log_line("TLS failed (127.0.0.1: ");
     assert_served(&server, &client());
 }
 
@@ -425,7 +425,7 @@ fn the_date_of_a_certificate_is_judged() {
         let config = Arc::new(trust(&files.cert, rustls::DEFAULT_VERSIONS));
         let error = connect(&server, &config).stream.write_all(b"GET").expect_err("a bad date");
         assert!(error.to_string().contains("certificate"), "{error}");
-        server.log_line("TLS with a client has failed (127.0.0.1: received fatal alert: CertificateExpired");
+        server.log_line("TLS failed (127.0.0.1: received fatal alert: CertificateExpired");
         let lines = server.into_log();
         assert!(lines.iter().any(|line| line.contains("WARN") && line.contains(word)), "no {word:?} in {lines:#?}");
         let text = check(&files);

@@ -12,17 +12,17 @@ fn entries(pool: &Pool, queue: &Queue) -> Vec<Bytes> {
 #[test]
 fn first_in_first_out() {
     let (mut pool, mut queue) = (Pool::default(), Queue::default());
-    assert!(queue.is_empty() && pool.is_empty());
+    assert!(queue.is_empty() && pool.len == 0);
     assert_eq!((pool.front(&queue), pool.iter(&queue).next()), (None, None));
     assert_eq!(pool.pop(&mut queue), None);
     for text in ["a", "", "ccc"] {
         pool.push(&mut queue, text.into());
     }
-    assert_eq!((queue.is_empty(), queue.bytes(), pool.len(), pool.is_empty()), (false, 4, 3, false));
+    assert_eq!((queue.is_empty(), queue.bytes, pool.len), (false, 4, 3));
     assert_eq!(entries(&pool, &queue), ["a", "", "ccc"]);
     assert_eq!(pool.front(&queue), Some(&Bytes::from("a")));
     assert_eq!(pool.pop(&mut queue), Some("a".into()));
-    assert_eq!((queue.bytes(), pool.len()), (3, 2));
+    assert_eq!((queue.bytes, pool.len), (3, 2));
     // An empty entry is an entry.
     assert_eq!(pool.pop(&mut queue), Some("".into()));
     assert!(!queue.is_empty());
@@ -32,7 +32,7 @@ fn first_in_first_out() {
     assert_eq!(pool.pop(&mut queue), Some("d".into()));
     assert_eq!(pool.pop(&mut queue), None);
     assert_eq!(pool.front(&queue), None);
-    assert_eq!((queue.is_empty(), queue.bytes(), pool.len(), pool.is_empty()), (true, 0, 0, true));
+    assert_eq!((queue.is_empty(), queue.bytes, pool.len), (true, 0, 0));
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn many_queues_do_not_mix() {
     }
     pool.clear(&mut queues[1]);
     pool.clear(&mut queues[1]);
-    assert_eq!((pool.len(), queues[1].is_empty(), queues[1].bytes()), (16, true, 0));
+    assert_eq!((pool.len, queues[1].is_empty(), queues[1].bytes), (16, true, 0));
     // The entries of 1 are used again, by others.
     for round in 4..6 {
         pool.push(&mut queues[4], format!("4.{round}").into());
@@ -64,7 +64,7 @@ fn many_queues_do_not_mix() {
     for (queue, expected) in queues.iter().zip(expected) {
         assert_eq!(entries(&pool, queue), expected);
     }
-    assert_eq!(pool.len(), 20);
+    assert_eq!(pool.len, 20);
 }
 
 /// A popped entry gives its bytes up: nobody else holds them.
@@ -106,15 +106,15 @@ fn a_flood_and_after_it() {
         for number in 0..50_000u32 {
             pool.push(&mut queues[number as usize % 2], Bytes::copy_from_slice(&number.to_be_bytes()));
         }
-        assert_eq!((pool.len(), queues[0].bytes(), queues[1].bytes()), (50_000, 100_000, 100_000));
+        assert_eq!((pool.len, queues[0].bytes, queues[1].bytes), (50_000, 100_000, 100_000));
         for number in 0..50_000u32 {
             let entry = pool.pop(&mut queues[number as usize % 2]).expect("one each");
             assert_eq!(entry[..], number.to_be_bytes());
         }
-        assert!(pool.is_empty() && queues.iter().all(Queue::is_empty));
+        assert!(pool.len == 0 && queues.iter().all(Queue::is_empty));
     }
     pool.push(&mut queues[1], "after".into());
-    assert_eq!((pool.len(), entries(&pool, &queues[0]), entries(&pool, &queues[1])), (1, vec![], vec!["after".into()]));
+    assert_eq!((pool.len, entries(&pool, &queues[0]), entries(&pool, &queues[1])), (1, vec![], vec!["after".into()]));
 }
 
 #[test]
@@ -138,8 +138,8 @@ fn a_random_script_as_in_lists() {
             }
         }
         assert_eq!((queue.is_empty(), pool.front(queue)), (model.is_empty(), model.front()));
-        assert_eq!(queue.bytes(), model.iter().map(Bytes::len).sum::<usize>());
+        assert_eq!(queue.bytes, model.iter().map(Bytes::len).sum::<usize>());
         assert!(pool.iter(queue).eq(model.iter()));
-        assert_eq!(pool.len(), models.iter().map(VecDeque::len).sum::<usize>());
+        assert_eq!(pool.len, models.iter().map(VecDeque::len).sum::<usize>());
     }
 }

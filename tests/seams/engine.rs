@@ -15,7 +15,7 @@ impl Engine {
             assert!(session.timer <= Some(session.due()), "the timer of {id:?} is late");
             entries += session.check(&self.out.pool, &self.config);
         }
-        assert_eq!(entries, self.out.pool.len(), "a queued packet has no owner");
+        assert_eq!(entries, self.out.pool.len, "a queued packet has no owner");
         assert!(!self.sessions.is_empty() || self.addresses.is_empty(), "an address has no session");
     }
 

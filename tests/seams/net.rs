@@ -55,7 +55,7 @@ impl<P: Default> Net<P> {
             assert!(!connection.input.is_empty() || connection.input.capacity() == 0, "R10: {id:?} owns a buffer");
             entries += self.pool.iter(&connection.outbox).count();
         }
-        assert_eq!(entries, self.pool.len(), "an entry of an outbox has no owner");
+        assert_eq!(entries, self.pool.len, "an entry of an outbox has no owner");
         let count = |deadline: fn(&Connection<P>) -> Deadline| {
             self.connections.iter().filter(|(_, connection)| deadline(connection).is_some()).count()
         };
@@ -63,8 +63,8 @@ impl<P: Default> Net<P> {
         let half_open = self.half_open.len();
         assert!(half_open <= count(|connection| connection.half_open), "a half-open connection has no owner");
         assert_eq!(
-            self.pool.bytes(),
-            self.connections.iter().map(|(_, c)| c.outbox.bytes()).sum::<usize>(),
+            self.pool.bytes,
+            self.connections.iter().map(|(_, c)| c.outbox.bytes).sum::<usize>(),
             "queued bytes"
         );
         assert_eq!(self.stalls.len(), count(|connection| connection.stall), "a stall timer has no owner");
