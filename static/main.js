@@ -1,5 +1,5 @@
 // The chat page: the connection, who we are, and what we send. Events and fields beyond those of Socket.IO's public chat
-// example are in the README, chapter "What it is for".
+// example are in README, chapter "Write a client".
 import * as log from './log.js';
 import * as people from './people.js';
 import { otherLanguage, say, speak } from './texts.js';

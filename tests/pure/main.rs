@@ -13,6 +13,7 @@ mod id;
 mod layout;
 mod queue;
 mod random;
+mod readme;
 mod slab;
 mod socketio_packet;
 mod timers;
