@@ -1,45 +1,56 @@
-//! What `salon --check` warns of: settings that can be used, and probably should not.
+//! What `salon --check` warns of: settings that are valid but probably a mistake.
 
 use super::{Config, OPTIONS, Origins, RedisUrl};
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 impl Config {
-    /// What looks wrong, a line each. `variables` are the names in the environment, `descriptors` is how many the process may
-    /// have, if that is known.
-    pub fn warnings(&self, variables: impl IntoIterator<Item = String>, descriptors: Option<usize>) -> Vec<String> {
+    /// Returns one line per setting that looks wrong. `variables` are the names in the environment; `open_files` is the
+    /// limit of open files, if it is known.
+    pub fn warnings(&self, variables: impl IntoIterator<Item = String>, open_files: Option<usize>) -> Vec<String> {
         let known = |name: &str| OPTIONS.iter().any(|option| option.env.split(' ').any(|env| env == name));
         let unknown = variables.into_iter().filter(|name| name.starts_with("SALON_") && !known(name));
-        let mut doubts: Vec<_> = unknown.map(|name| format!("{name}: no such option, see --help")).collect();
-        let silence = self.ping_interval + self.ping_timeout;
-        let in_clear = self.redis.as_ref().filter(|redis| !redis.tls);
+        let mut warnings: Vec<_> = unknown.map(|name| format!("{name}: no such option, see --help")).collect();
+        let unused_history = self.history.is_some() && self.history_messages == 0;
+        let slow_ping = self.ping_interval + self.ping_timeout > Duration::from_secs(55);
+        let local = self.host.is_some_and(|host| host.is_loopback());
+        let no_fallback = self.max_websockets.is_some() && !self.transports.polling;
+        let plain_redis = self.redis.as_ref().filter(|redis| !redis.tls);
+        let public_redis = plain_redis.is_some_and(RedisUrl::is_public);
         let table = [
-            (self.history.is_some() && self.history_messages == 0, "--history means nothing with --history-messages 0"),
+            (unused_history, "--history has no effect with --history-messages 0"),
             (
-                self.trust_proxy && silence > Duration::from_secs(55),
-                "--ping-interval plus --ping-timeout is above 55 s: proxies cut connections that are silent for 60 s",
+                slow_ping && self.trust_proxy,
+                "--ping-interval plus --ping-timeout is above 55 s: proxies close connections that are silent for 60 s",
             ),
             (
-                !self.trust_proxy && self.host.is_some_and(|host| host.is_loopback()),
-                "--max-per-address means nothing: all clients come from this machine; behind a proxy pass --trust-proxy",
+                local && !self.trust_proxy,
+                "--max-per-address has no effect: all clients connect from this machine; behind a proxy, use --trust-proxy",
             ),
-            (self.origins == Origins::Any, "--origins *: every page in the world may speak for your users"),
-            (self.max_text > self.max_payload, "--max-text is above --max-payload, which cuts it"),
-            (self.soft_queue > self.max_queue, "--soft-queue is above --max-queue, and means nothing"),
-            (self.recovery_bytes > self.max_queue, "--recovery-bytes is above --max-queue: who comes back is dropped"),
+            (self.origins == Origins::Any, "--origins *: any web page can connect and act for the user who opens it"),
+            (self.max_text > self.max_payload, "--max-text is above --max-payload, which limits it"),
+            (self.soft_queue > self.max_queue, "--soft-queue is above --max-queue, so it has no effect"),
             (
-                self.max_websockets.is_some() && !self.transports.polling,
-                "--max-websockets without polling in --transports: who is over the budget can only try again",
+                self.recovery_bytes > self.max_queue,
+                "--recovery-bytes is above --max-queue: recovery can evict a client",
             ),
+            (no_fallback, "--max-websockets without polling in --transports: clients beyond the limit cannot connect"),
             (
-                in_clear.is_some_and(RedisUrl::is_public),
-                "--redis without TLS on a public name: password and messages can be read on the way; use rediss://",
+                public_redis,
+                "--redis without TLS to a public host: others can read password and messages; use rediss://",
             ),
-            (in_clear.is_some() && self.redis_ca.is_some(), "--redis-ca means nothing without rediss://"),
+            (plain_redis.is_some() && self.redis_ca.is_some(), "--redis-ca has no effect without rediss://"),
         ];
-        doubts.extend(table.iter().filter(|(wrong, _)| *wrong).map(|(_, line)| (*line).to_owned()));
-        if let Some(limit) = descriptors.filter(|limit| *limit < self.max_connections + 32) {
-            doubts.push(format!("ulimit -n is {limit}: too low for --max-connections {}", self.max_connections));
+        warnings.extend(table.iter().filter(|(wrong, _)| *wrong).map(|(_, line)| (*line).to_owned()));
+        if let Some(limit) = open_files.filter(|limit| *limit < self.max_connections + 32) {
+            warnings.push(format!("ulimit -n is {limit}: too low for --max-connections {}", self.max_connections));
         }
-        doubts
+        warnings
     }
+}
+
+/// The limit of open files of this process; `None` on systems without Linux's /proc.
+pub fn open_files_limit() -> Option<usize> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    soft.split_whitespace().next()?.parse().ok()
 }

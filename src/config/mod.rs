@@ -1,50 +1,56 @@
-//! Every option: its name, environment variable, default and reason, in one table.
+//! Every option in one table: name, environment variable, default, parser and help text.
 //!
-//! The table below makes the fields of [`Config`], their defaults, the flags and the text of `--help`. The field
-//! `ping_interval` is the flag `--ping-interval`; that wins over the environment (`SALON_PING_INTERVAL`, or what the table
-//! names instead), the environment over the default. `--check` shows what came of it, and what looks wrong.
-//! Everything a peer can grow has its limit here (rule R7).
+//! The table makes the fields of [`Config`], their defaults, the flags and the text of `--help`. The field
+//! `ping_interval` is set by the flag `--ping-interval` or the variable `SALON_PING_INTERVAL`, unless the table names other
+//! variables. A flag wins over the environment, the environment over the default. `--check` shows every value and its
+//! source, and warns of what looks wrong. Everything that a peer can grow has its limit here (rule R7).
 
-mod check;
+pub mod check;
 mod redis_url;
 mod values;
 
 use lexopt::Arg::{Long, Short};
 use log::LevelFilter;
 pub use redis_url::RedisUrl;
-use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, path::PathBuf, sync::LazyLock, time::Duration};
+use std::ffi::{OsStr, OsString};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::LazyLock, time::Duration};
 use values::*;
 
-/// Header fields a head may have at most, whatever the option says: room for them is on the stack.
+/// The most header fields that `max_headers` can allow: the parser has room for them on the stack.
 pub const MAX_HEADERS: usize = 64;
 
-/// Above this a number is a mistake; sums of a few must fit into 32 bits.
+/// The largest number that a size can have. A larger one is taken for a mistake; sums of a few sizes must fit into 32 bits.
 const GIGABYTE: usize = 1 << 30;
 
 /// One option, as `--help` shows it.
 pub struct Opt {
     pub flag: String,
-    /// Variables, separated by spaces; the first that is set counts.
+    /// Environment variables, separated by spaces; the first one that is set counts.
     pub env: String,
     pub default: &'static str,
     pub help: &'static str,
-    set: fn(&mut Config, &str) -> Result<(), String>,
+    /// Neither `--check` nor an error message shows the value.
+    pub secret: bool,
+    /// Parses a value and stores it. The error completes the sentence "VALUE is not ...".
+    set: fn(&mut Config, &OsStr) -> Result<(), String>,
 }
 
+/// A row is `field [variables] mark: type = default, parser, help`. Without variables in brackets it is `SALON_FIELD`. The
+/// mark is `secret`, or `path` for a value that need not be UTF-8.
 macro_rules! options {
-    ($($field:ident $([$env:literal])?: $type:ty = $default:literal, $parse:expr, $help:literal;)*) => {
-        /// All settings of the server; the table in the source says what each is.
+    ($($field:ident $([$env:literal])? $($mark:ident)?: $type:ty = $default:literal, $parse:expr, $help:literal;)*) => {
+        /// The value of every option, with the help text of the option.
         #[derive(Clone, Debug)]
         pub struct Config {
             $(#[doc = $help] pub $field: $type,)*
-            /// IIS has started us, and gave the port: nobody else can reach it.
+            /// IIS started this process and set its port, which only IIS can reach.
             pub iis: bool,
         }
 
         impl Default for Config {
             fn default() -> Self {
-                let good = "a default is a good value";
-                Config { $($field: $parse($default).expect(good),)* iis: false }
+                let valid = "a default is a valid value";
+                Config { $($field: parse!([$($mark)?] $parse, OsStr::new($default)).expect(valid),)* iis: false }
             }
         }
 
@@ -57,110 +63,117 @@ macro_rules! options {
             },
             default: $default,
             help: $help,
-            set: |config, text| $parse(text).map(|value| config.$field = value),
+            secret: stringify!($($mark)?) == "secret",
+            set: |config, value| parse!([$($mark)?] $parse, value).map(|value| config.$field = value),
         },)*]);
+    };
+}
+
+macro_rules! parse {
+    ([path] $parse:expr, $value:expr) => {
+        $parse($value)
+    };
+    ([$($secret:ident)?] $parse:expr, $value:expr) => {
+        text($value).and_then($parse)
     };
 }
 
 options! {
     port ["HTTP_PLATFORM_PORT ASPNETCORE_PORT PORT"]: u16 = "3000", port,
-        "TCP port; 0 means any free one. The first two variables come from IIS";
+        "TCP port to listen on; 0 picks a free one. IIS sets the first two variables";
     host ["HOST"]: Option<IpAddr> = "*", host,
-        "IP address to listen on; * means all of both versions (if IIS gave the port: 127.0.0.1)";
+        "IP address to listen on; * means all IPv4 and IPv6 addresses. If IIS set the port, the default is 127.0.0.1";
     tls_cert: Option<String> = "none", optional(tls_file),
-        "PEM file with the certificate (and those that lead to its authority): HTTPS and WSS on --port. Reread on SIGHUP";
-    tls_key: Option<String> = "none", optional(tls_file), "PEM file with the key of --tls-cert";
+        "PEM file with the certificate chain; turns on HTTPS and WSS on --port. SIGHUP reloads it";
+    tls_key: Option<String> = "none", optional(tls_file), "PEM file with the private key of --tls-cert";
     redirect_http: Option<u16> = "none", optional(port),
-        "second port, without TLS, that sends browsers to https:// on --port";
-    base: String = "/", base, "path below which everything is served, as an IIS virtual application";
+        "second port, plain HTTP, which redirects to https:// on --port";
+    base: String = "/", base, "path prefix of all URLs, such as /chat for an IIS virtual application";
     trust_proxy: bool = "no", yes,
-        "believe X-Forwarded-For, -Host, -Proto and their kin: yes or no (under IIS and on Azure: yes)";
+        "trust X-Forwarded-For, -Host, -Proto and similar headers: yes or no. The default is yes under IIS and on Azure";
     origins: Origins = "same", origins,
-        "origins whose pages may connect besides our own: a list, or * for all (then without cookies)";
-    transports: Transports = "polling,websocket", transports, "what clients may use";
+        "origins whose pages may connect: same (as this server), a list of others, or * for all (without cookies)";
+    transports: Transports = "polling,websocket", transports, "transports that clients may use (polling, websocket)";
     max_websockets ["SALON_MAX_WEBSOCKETS WEBSOCKET_CONCURRENT_REQUEST_LIMIT"]: Option<usize> = "none", budget,
-        "WebSockets that the platform allows at one time; who comes later stays on polling. The second variable is Azure's";
+        "concurrent WebSockets that the platform allows; further clients stay on polling. Azure sets the second variable";
     old_clients: bool = "yes", yes, "serve EIO=2 and EIO=3, the protocols of Socket.IO 1.x and 2.x: yes or no";
     recovery: Recovery = "auto", recovery,
-        "connection state recovery: auto (JavaScript clients and those with ?recovery=1), always or off";
-    recovery_time: Duration = "2m", time(1), "how long after a broken connection a client can go on where it was";
-    recovery_packets: usize = "10000", number(1..=GIGABYTE), "packets kept for clients that come back";
-    recovery_bytes: usize = "2MiB", number(1..=GIGABYTE),
-        "bytes of packets kept for clients that come back: half of --max-queue, so that they can be sent at once";
+        "connection state recovery: auto (for JavaScript clients, and any that connect with ?recovery=1), always or off";
+    recovery_time: Duration = "2m", time(1), "time after a lost connection in which a client can recover its state";
+    recovery_packets: usize = "10000", size, "packets kept for recovery, for all clients together";
+    recovery_bytes: usize = "2MiB", size,
+        "bytes of packets kept for recovery; half of --max-queue, so that a recovered client can be sent all of them at once";
     leave_grace: Duration = "5s", time(0),
-        "how long a broken connection is no goodbye; 0: user left is announced at once";
-    history: Option<PathBuf> = "none", optional(|path| Ok(path.into())), "file in which messages outlive the process";
+        "delay before `user left` is announced after a lost connection; 0 announces it at once";
+    history path: Option<PathBuf> = "none", file, "file that keeps the history over a restart";
     history_messages: usize = "200", number(0..=GIGABYTE),
-        "messages kept for who comes later, or sends one twice; 0: none";
-    history_bytes: usize = "512KiB", number(1..=GIGABYTE), "bytes of messages kept for that";
-    metrics_token: Option<String> = "none", optional(token),
-        "who sends it as a bearer token may read /metrics; without one, only programs of this machine";
-    redis ["REDIS_URL"]: Option<RedisUrl> = "none", optional(redis),
-        "share the chat through this Redis: redis://user:password@host:port/db, or rediss:// for TLS";
+        "messages kept for clients that join later, and to recognize a message sent twice; 0 keeps none";
+    history_bytes: usize = "512KiB", size, "bytes of those messages";
+    metrics_token secret: Option<String> = "none", optional(token),
+        "bearer token that may read /metrics; without one, only programs on this machine may";
+    redis ["REDIS_URL"] secret: Option<RedisUrl> = "none", optional(redis),
+        "Redis through which several servers share the chat: redis://user:password@host:port/db, or rediss:// for TLS";
     redis_ca: Option<String> = "none", optional(|path| Ok(path.to_owned())),
-        "PEM file of the authorities to trust for rediss://; without one, those that browsers trust";
-    redis_prefix: String = "socket.io", word, "how the names of channels begin: `key` of the adapter for Node";
+        "PEM file with the authorities to trust for rediss://; without one, those that browsers trust";
+    redis_prefix: String = "socket.io", word, "prefix of the Redis channels; the adapter for Node calls it `key`";
     presence_beat: Duration = "10s", time(1),
-        "how often a node with users tells the others how many; after three times without, it is forgotten";
-    instance: String = "auto", word, "the name of this node in log lines and among the others; auto makes one up";
+        "interval at which a node reports its number of users to the others, which forget a node after three missing reports";
+    instance: String = "auto", word, "name of this node in log lines and in the cluster; auto generates one";
     drain: Duration = "3s", time(0),
-        "over how long a stopping server sends its clients away; Azure kills after 5 s. 0: all at once";
-    log: LevelFilter = "info", level, "off, error, warn, info, debug or trace";
-    ping_interval: Duration = "25s", time(1), "from one heartbeat to the next";
-    ping_timeout: Duration = "20s", time(1), "how long its answer may take";
-    upgrade_timeout: Duration = "10s", time(1), "how long a WebSocket may take to replace polling";
-    connect_timeout: Duration = "45s", time(1), "how long a session may go without a namespace";
+        "time over which a stopping server disconnects its clients; 0 disconnects all at once. Azure kills a process after 5 s";
+    log: LevelFilter = "info", level, "log level: off, error, warn, info, debug or trace";
+    ping_interval: Duration = "25s", time(1), "interval between the pings of a session (heartbeat)";
+    ping_timeout: Duration = "20s", time(1), "time in which a client must answer a ping";
+    upgrade_timeout: Duration = "10s", time(1), "time in which a WebSocket must complete the upgrade from polling";
+    connect_timeout: Duration = "45s", time(1), "time in which a new session must connect to a namespace";
     head_timeout: Duration = "10s", time(1),
-        "how long a request head may take from its first byte, or a new connection to send one";
+        "time in which a request head must be complete, counted from its first byte or from the start of the connection";
     body_timeout: Duration = "60s", time(1),
-        "how long a request body may take: a megabyte over a bad mobile connection";
+        "time in which a request body must be complete: enough for a megabyte over a bad mobile connection";
     idle_timeout: Duration = "75s", time(1),
-        "how long a connection is kept for the next request: a little longer than the 60 s of common proxies";
+        "time for which a connection is kept open for the next request: a little longer than the 60 s of common proxies";
     message_timeout: Duration = "60s", time(1),
-        "how long the rest of a WebSocket message, or the attachments of a packet, may take";
+        "time in which a WebSocket message, or the attachments of a packet, must be complete";
     write_timeout: Duration = "60s", time(1),
-        "how long a client may take nothing of what is queued for it: long enough for a tunnel";
-    max_name: usize = "64", number(1..=GIGABYTE), "longest user name, in Unicode scalar values";
-    max_text: usize = "16KiB", number(1..=GIGABYTE), "longest text, in bytes of UTF-8";
-    max_payload: usize = "1000000", number(1..=GIGABYTE), "largest message, and largest request body";
-    max_connections: usize = "15000", number(1..=GIGABYTE),
-        "TCP connections at one time, and sessions: below the usual 20,000 descriptors";
-    max_per_address: usize = "1000", number(1..=GIGABYTE),
-        "connections, and sessions, of one address (IPv6: of one /64): a class of 200 behind one NAT address has 600. Programs of this machine are exempt without --trust-proxy";
-    max_half_open: usize = "1000", number(1..=GIGABYTE),
-        "connections that have sent no whole request head: beyond it the oldest is closed, so that the silent keep nobody out";
-    max_queued: usize = "64MiB", number(1..=GIGABYTE),
-        "bytes queued for all clients together, shared ones counted for each, above which new sessions get 503: a quarter of a small host's memory";
-    max_queue: usize = "4MiB", number(1..=GIGABYTE),
-        "bytes queued for one client at which it is dropped; a sender with half of them is not read";
-    soft_queue: usize = "1MiB", number(1..=GIGABYTE),
-        "bytes queued for one client for --soft-time at which it is dropped: it will not catch up";
-    soft_time: Duration = "20s", time(1), "see --soft-queue";
-    max_head: usize = "16KiB", number(1..=GIGABYTE), "largest request head; many cookies stay below";
+        "time after which a client that accepts none of the bytes queued for it is evicted: longer than most tunnels";
+    max_name: usize = "64", size, "longest user name, in Unicode scalar values";
+    max_text: usize = "16KiB", size, "longest text of a chat message, in bytes of UTF-8";
+    max_payload: usize = "1000000", size, "largest message and largest request body, in bytes";
+    max_connections: usize = "15000", size,
+        "concurrent TCP connections, and concurrent sessions: fewer than the usual limit of 20,000 open files";
+    max_per_address: usize = "1000", size,
+        "connections, and sessions, per address (per /64 for IPv6): a class of 200 behind one NAT address needs 600. Without --trust-proxy, programs on this machine are exempt";
+    max_half_open: usize = "1000", size,
+        "connections without a complete request head; beyond it the oldest is closed, so that silent clients keep nobody out";
+    max_queued: usize = "64MiB", size,
+        "bytes queued for all clients together, shared buffers counted once per client; above it new sessions get 503. A quarter of a small host's memory";
+    max_queue: usize = "4MiB", size,
+        "bytes queued for one client at which it is evicted; at half of it the server stops reading from the client (backpressure)";
+    soft_queue: usize = "1MiB", size,
+        "bytes queued for one client at which it is evicted after --soft-time: it will not catch up";
+    soft_time: Duration = "20s", time(1), "time that a client may stay above --soft-queue";
+    max_head: usize = "16KiB", size, "largest request head, in bytes: enough for many cookies";
     max_headers: usize = "64", number(1..=MAX_HEADERS),
-        "header fields of a request, 64 at most: browsers behind two proxies send about 40";
-    max_packets: usize = "2000", number(1..=GIGABYTE),
-        "packets of one payload: many more than what a client gathers while it waits for its turn";
-    max_fragments: usize = "128", number(1..=GIGABYTE),
-        "frames of a WebSocket message: clients send one, proxies cut some dozens";
-    max_attachments: usize = "10", number(1..=GIGABYTE), "binary attachments of a packet, as in the reference";
-    max_depth: usize = "64", number(1..=128), "nesting of JSON, 128 at most: the stack is finite";
-    max_acks: usize = "100", number(1..=GIGABYTE), "answers that one socket may owe us";
-    max_rooms: usize = "1000", number(1..=GIGABYTE), "rooms that one socket may be in";
+        "header fields per request, at most 64: browsers behind two proxies send about 40";
+    max_packets: usize = "2000", size, "packets per polling payload: far more than a client queues between two polls";
+    max_fragments: usize = "128", size, "frames per WebSocket message: clients send one, proxies make it some dozens";
+    max_attachments: usize = "10", size, "binary attachments per packet, as in the reference implementation";
+    max_depth: usize = "64", number(1..=128), "nesting depth of JSON, at most 128, because the stack is finite";
+    max_acks: usize = "100", size, "unanswered acks per socket: events whose answer the server waits for";
+    max_rooms: usize = "1000", size, "rooms per socket";
     event_rate: usize = "200", number(1..=1_000_000),
-        "events a second of one session, in the long run; no human comes near";
+        "events per second and session in the long run (rate of the token bucket): far above what a person sends";
     event_burst: usize = "5000", number(1..=1_000_000),
-        "events of one session at once, above which they are refused; above twice that the session is closed";
+        "events per session in a burst (size of the token bucket); beyond it events are refused, beyond twice that the session is closed";
 }
 
-/// Which transports clients may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Transports {
     pub polling: bool,
     pub websocket: bool,
 }
 
-/// Who takes part in connection state recovery.
+/// Which clients take part in connection state recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recovery {
     Auto,
@@ -168,7 +181,7 @@ pub enum Recovery {
     Off,
 }
 
-/// Whose pages may talk to us, besides our own.
+/// The origins whose pages may connect, besides the server's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
     Same,
@@ -177,89 +190,111 @@ pub enum Origins {
 }
 
 /// What the command line asks for.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    Run(Box<Config>),
-    /// Show the settings, a line each without secrets, and which of them cannot be used; and what looks wrong.
-    Check(Box<Config>, Vec<String>, Vec<String>),
-    /// Ask the server that runs with these settings how it is.
-    Probe(Box<Config>),
-    /// Say what was asked for.
-    Print(String),
+    Run,
+    Check,
+    Probe,
+    Help,
+    Version,
+}
+
+/// Command line and environment, applied to the defaults.
+#[derive(Debug)]
+pub struct Settings {
+    pub action: Action,
+    pub config: Config,
+    /// A line per option with its value and source, for `--check`. Secrets are left out.
+    pub lines: Vec<String>,
+    /// A line per value that cannot be used.
+    pub errors: Vec<String>,
 }
 
 impl Config {
-    /// Reads arguments (without the program's name) and environment; `self` has the defaults. An error is one
+    /// Reads arguments (without the program's name) and environment into `self`, which has the defaults. An error is one
     /// line that names the option as it was given.
     pub fn load(
         mut self, args: impl IntoIterator<Item = OsString>, env: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Action, String> {
-        let mut flags = BTreeMap::new();
-        let (mut check, mut probe) = (false, false);
-        let mut parser = lexopt::Parser::from_args(args);
-        while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
-            match argument {
-                Short('h') | Long("help") => return Ok(Action::Print(help())),
-                Short('V') | Long("version") => {
-                    return Ok(Action::Print(format!("salon {}\n", env!("CARGO_PKG_VERSION"))));
-                }
-                Long("check") => check = true,
-                Long("probe") => probe = true,
-                Long(name) => {
-                    let option = OPTIONS.iter().find(|option| option.flag == name);
-                    let option = option.ok_or_else(|| format!("unknown option --{name}, see --help"))?;
-                    let value = match parser.optional_value() {
-                        Some(value) => value,
-                        // Of what is yes or no the flag alone means yes.
-                        None if ["yes", "no"].contains(&option.default) && parser.values().is_err() => "yes".into(),
-                        None => parser.value().map_err(|error| error.to_string())?,
-                    };
-                    flags.insert(&option.flag, value);
-                }
-                other => return Err(other.unexpected().to_string()),
-            }
-        }
-        let on_azure = env("WEBSITE_SITE_NAME").is_some();
-        let (mut settings, mut unusable) = (Vec::new(), Vec::new());
+    ) -> Result<Settings, String> {
+        let (action, mut flags) = parse_flags(args).map_err(|error| error.to_string())?;
+        let (mut lines, mut errors) = (Vec::new(), Vec::new());
         for option in OPTIONS.iter() {
-            let flag = flags.remove(&option.flag).map(|value| (format!("--{}", option.flag), value));
-            // A variable that is set to nothing counts as not set: deployment templates do that.
-            let set = |name: &str| Some((name.to_owned(), env(name).filter(|value| !value.is_empty())?));
-            let (source, value) = match flag.or_else(|| option.env.split(' ').find_map(set)) {
-                Some(set) => set,
-                None if option.flag == "host" && self.iis => ("IIS".to_owned(), "127.0.0.1".into()),
-                None if option.flag == "trust-proxy" && self.iis => ("IIS".to_owned(), "yes".into()),
-                None if option.flag == "trust-proxy" && on_azure => ("Azure".to_owned(), "yes".into()),
-                None => ("default".to_owned(), option.default.into()),
-            };
-            self.iis |= ["HTTP_PLATFORM_PORT", "ASPNETCORE_PORT"].contains(&source.as_str());
-            let text = match value.to_str() {
-                Some(text) => text.trim(),
-                None if option.flag == "history" => {
-                    settings.push(format!("{:17} {:20} {source}", option.flag, value.to_string_lossy()));
-                    self.history = Some(value.into());
-                    continue;
-                }
-                None => return Err(format!("{source}: not UTF-8")),
-            };
-            let secret = ["redis", "metrics-token"].contains(&&*option.flag) && source != "default";
-            // The default is not set anew: an example of the tests has others.
-            if source != "default" {
-                // What is wrong with a secret is said without showing it.
-                let shown = if secret { "the value".to_owned() } else { format!("{text:?}") };
-                let set = (option.set)(&mut self, text);
-                unusable.extend(set.err().map(|expected| format!("{source}: {shown} is not {expected}")));
-            }
-            let shown = if secret { "(a secret)" } else { text };
-            settings.push(format!("{:17} {shown:20} {source}", option.flag));
+            let (source, value) = self.resolve(option, flags.remove(&*option.flag), &env);
+            let value = value.to_str().map_or(&*value, |text| OsStr::new(text.trim()));
+            errors.extend(self.apply(option, &source, value).err());
+            let secret = option.secret && source != "default";
+            let shown = if secret { "(a secret)".into() } else { value.to_string_lossy() };
+            lines.push(format!("{:17} {shown:20} {source}", option.flag));
         }
-        match (unusable.first(), check, probe) {
-            (_, true, _) => Ok(Action::Check(Box::new(self), settings, unusable)),
-            (Some(line), ..) => Err(line.clone()),
-            (None, _, true) => Ok(Action::Probe(Box::new(self))),
-            _ => Ok(Action::Run(Box::new(self))),
+        match errors.first() {
+            Some(error) if matches!(action, Action::Run | Action::Probe) => Err(error.clone()),
+            _ => Ok(Settings { action, config: self, lines, errors }),
         }
     }
+
+    /// Returns the source of an option's value, and the value: from the flag, the first variable that is set, the platform,
+    /// or the default.
+    fn resolve(
+        &self, option: &Opt, flag: Option<OsString>, env: impl Fn(&str) -> Option<OsString>,
+    ) -> (String, OsString) {
+        if let Some(value) = flag {
+            return (format!("--{}", option.flag), value);
+        }
+        // An empty variable counts as not set: deployment templates set variables to nothing.
+        let set = |name: &str| Some((name.to_owned(), env(name).filter(|value| !value.is_empty())?));
+        if let Some(found) = option.env.split(' ').find_map(set) {
+            return found;
+        }
+        let (source, value) = match &*option.flag {
+            "host" if self.iis => ("IIS", "127.0.0.1"),
+            "trust-proxy" if self.iis => ("IIS", "yes"),
+            "trust-proxy" if env("WEBSITE_SITE_NAME").is_some() => ("Azure", "yes"),
+            _ => ("default", option.default),
+        };
+        (source.to_owned(), value.into())
+    }
+
+    fn apply(&mut self, option: &Opt, source: &str, value: &OsStr) -> Result<(), String> {
+        // `port` is the first option, so all others can depend on this.
+        self.iis |= ["HTTP_PLATFORM_PORT", "ASPNETCORE_PORT"].contains(&source);
+        if source == "default" {
+            // Already in place; the conformance app has defaults of its own.
+            return Ok(());
+        }
+        (option.set)(self, value).map_err(|expected| {
+            let shown = if option.secret { "the value".to_owned() } else { format!("{value:?}") };
+            format!("{source}: {shown} is not {expected}")
+        })
+    }
+}
+
+/// Parses the command line. Returns the value of each flag; of a flag that is given twice, the last value.
+fn parse_flags(
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<(Action, BTreeMap<&'static str, OsString>), lexopt::Error> {
+    let (mut action, mut flags) = (Action::Run, BTreeMap::new());
+    let mut parser = lexopt::Parser::from_args(args);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Short('h') | Long("help") => return Ok((Action::Help, flags)),
+            Short('V') | Long("version") => return Ok((Action::Version, flags)),
+            Long("check") => action = Action::Check,
+            Long("probe") => action = Action::Probe,
+            Long(name) => {
+                let option = OPTIONS.iter().find(|option| option.flag == name);
+                let option = option.ok_or_else(|| format!("unknown option --{name}, see --help"))?;
+                let value = match parser.optional_value() {
+                    Some(value) => value,
+                    // For a yes/no option, the flag alone means yes.
+                    None if ["yes", "no"].contains(&option.default) && parser.values().is_err() => "yes".into(),
+                    None => parser.value()?,
+                };
+                flags.insert(&*option.flag, value);
+            }
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok((action, flags))
 }
 
 /// The text of `--help`.
@@ -269,8 +304,7 @@ pub fn help() -> String {
         let env = env.replace(' ', ", ");
         text += &format!("  --{flag} VALUE, {env} (default: {default})\n        {help}\n");
     }
-    text +=
-        "  --check\n        show all settings, where they come from and what looks wrong; status 1 if anything does\n";
-    text += "  --probe\n        ask the server that runs with these settings; status 0 if it serves\n";
-    text + "  -h, --help\n        this text\n  -V, --version\n        the version\n"
+    text += "  --check\n        print all settings and their sources, and warn of what looks wrong; status 1 if anything does\n";
+    text += "  --probe\n        ask the server that runs with these settings whether it serves; status 0 if it does\n";
+    text + "  -h, --help\n        print this text\n  -V, --version\n        print the version\n"
 }

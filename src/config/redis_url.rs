@@ -1,23 +1,22 @@
-//! The URL of a Redis server. Part of `config`; it stands here because it exists for the cluster alone.
+//! The URL of a Redis server.
 
 use percent_encoding::percent_decode_str;
 use std::{fmt, net::IpAddr};
 
-/// Where a Redis server is, and who we are there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl {
-    /// `rediss://`
+    /// The scheme is `rediss://`.
     pub tls: bool,
     pub user: Option<String>,
     pub password: Option<String>,
-    /// A name or an address; IPv6 without brackets.
+    /// A name or an IP address; IPv6 without brackets.
     pub host: String,
     pub port: u16,
     pub database: u32,
 }
 
 impl RedisUrl {
-    /// Reads a URL; `None` if it is none.
+    /// Parses `redis[s]://[[user]:password@]host[:port][/database]`.
     pub fn parse(text: &str) -> Option<RedisUrl> {
         let (scheme, rest) = text.split_once("://")?;
         let tls = match scheme {
@@ -27,7 +26,7 @@ impl RedisUrl {
         };
         let (rest, database) = rest.split_once('/').unwrap_or((rest, ""));
         let database = if database.is_empty() { 0 } else { database.parse().ok()? };
-        // A password may have an @ that nobody has encoded.
+        // A password often contains an @ that is not percent-encoded, so the last one counts.
         let (login, address) = rest.rsplit_once('@').unwrap_or(("", rest));
         let (user, password) = login.split_once(':').unwrap_or((login, ""));
         let decode = |text: &str| {
@@ -39,12 +38,13 @@ impl RedisUrl {
             None => address.split_at(address.find(':').unwrap_or(address.len())),
         };
         let port = if port.is_empty() { 6379 } else { port.strip_prefix(':')?.parse().ok()? };
-        let fine = !host.is_empty() && !host.contains(['?', '#', '%', ' ']);
+        let valid = !host.is_empty() && !host.contains(['?', '#', '%', ' ']);
         let (user, password) = (decode(user)?, decode(password)?);
-        fine.then(|| RedisUrl { tls, user, password, host: host.into(), port, database })
+        valid.then(|| RedisUrl { tls, user, password, host: host.into(), port, database })
     }
 
-    /// Whether the way there may lead through the internet, as far as the name tells.
+    /// Whether the host seems to be on the internet rather than in a private network. It looks at the name only and
+    /// resolves nothing.
     pub fn is_public(&self) -> bool {
         match self.host.parse() {
             Ok(IpAddr::V4(address)) => !address.is_loopback() && !address.is_private() && !address.is_link_local(),
@@ -54,7 +54,7 @@ impl RedisUrl {
     }
 }
 
-/// Without the password: this may be logged.
+/// Scheme, host and port only, because this is logged.
 impl fmt::Debug for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let scheme = if self.tls { "rediss" } else { "redis" };

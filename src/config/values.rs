@@ -3,9 +3,16 @@
 use super::{GIGABYTE, Origins, Recovery, RedisUrl, Transports};
 use bytesize::ByteSize;
 use log::LevelFilter;
+use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
+
+/// Most values are text. A path may be any bytes that the system allows, so its parser does not use this.
+pub(super) fn text(value: &OsStr) -> Result<&str, String> {
+    value.to_str().ok_or_else(|| "UTF-8".into())
+}
 
 pub(super) fn port(text: &str) -> Result<u16, String> {
     if text.starts_with(r"\\") {
@@ -17,13 +24,13 @@ pub(super) fn port(text: &str) -> Result<u16, String> {
 pub(super) fn host(text: &str) -> Result<Option<IpAddr>, String> {
     match text.trim_matches(['[', ']']) {
         "*" => Ok(None),
-        // What people write, and the one name that needs no look-up.
+        // The only name accepted, because it needs no DNS lookup.
         "localhost" => Ok(Some(IpAddr::from([127, 0, 0, 1]))),
         address => address.parse().map(Some).map_err(|_| "an IP address".into()),
     }
 }
 
-/// Milliseconds, or with units; at most a day, at least so many milliseconds.
+/// A time in milliseconds, or with a unit: from `least` milliseconds to a day.
 pub(super) fn time(least: u64) -> impl Fn(&str) -> Result<Duration, String> {
     move |text| {
         let time = text.parse().map(Duration::from_millis).or_else(|_| humantime::parse_duration(text)).ok();
@@ -32,7 +39,7 @@ pub(super) fn time(least: u64) -> impl Fn(&str) -> Result<Duration, String> {
     }
 }
 
-/// A count, or bytes with a unit.
+/// A count, or a number of bytes that may have a unit.
 pub(super) fn number(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
     move |text| match text.parse() {
         Ok(ByteSize(size)) if usize::try_from(size).is_ok_and(|size| range.contains(&size)) => Ok(size as usize),
@@ -41,7 +48,11 @@ pub(super) fn number(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<us
     }
 }
 
-/// `none`, or what `parse` reads.
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    number(1..=GIGABYTE)(text)
+}
+
+/// `none`, or a value that `parse` accepts.
 pub(super) fn optional<T>(parse: fn(&str) -> Result<T, String>) -> impl Fn(&str) -> Result<Option<T>, String> {
     move |text| if text == "none" { Ok(None) } else { parse(text).map(Some) }
 }
@@ -58,24 +69,31 @@ pub(super) fn transports(text: &str) -> Result<Transports, String> {
     Ok(transports)
 }
 
-pub(super) fn recovery(text: &str) -> Result<Recovery, String> {
-    match text {
-        "auto" => Ok(Recovery::Auto),
-        "always" => Ok(Recovery::Always),
-        "off" => Ok(Recovery::Off),
-        _ => Err("auto, always or off".into()),
-    }
+/// A parser for an option whose value is one of a few words.
+macro_rules! choice {
+    ($name:ident: $type:ty, $expected:literal, $($word:pat => $value:expr),*) => {
+        pub(super) fn $name(text: &str) -> Result<$type, String> {
+            match text {
+                $($word => Ok($value),)*
+                _ => Err($expected.into()),
+            }
+        }
+    };
 }
+
+choice!(yes: bool, "yes or no", "yes" | "true" | "1" => true, "no" | "false" | "0" => false);
+choice!(recovery: Recovery, "auto, always or off",
+    "auto" => Recovery::Auto, "always" => Recovery::Always, "off" => Recovery::Off);
 
 pub(super) fn origins(text: &str) -> Result<Origins, String> {
     let check = |origin: &str| {
         let origin = origin.to_ascii_lowercase();
         let (scheme, host) = origin.split_once("://").unwrap_or_default();
         let visible = host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/*?#@".contains(&byte));
-        // Browsers leave the default port out.
+        // A browser omits the default port in Origin, so an origin that has it would never match.
         let default = if scheme == "https" { ":443" } else { ":80" };
-        let fine = !scheme.is_empty() && !host.is_empty() && visible && !host.ends_with(default);
-        if fine || origin == "null" { Ok(origin) } else { Err(()) }
+        let valid = !scheme.is_empty() && !host.is_empty() && visible && !host.ends_with(default);
+        if valid || origin == "null" { Ok(origin) } else { Err(()) }
     };
     let list = || text.split(',').map(|origin| check(origin.trim())).collect::<Result<_, _>>();
     match text {
@@ -87,15 +105,7 @@ pub(super) fn origins(text: &str) -> Result<Origins, String> {
     }
 }
 
-pub(super) fn yes(text: &str) -> Result<bool, String> {
-    match text {
-        "yes" | "true" | "1" => Ok(true),
-        "no" | "false" | "0" => Ok(false),
-        _ => Err("yes or no".into()),
-    }
-}
-
-/// -1 is how Azure says that there is no limit.
+/// Azure sets its variable to -1 if there is no limit.
 pub(super) fn budget(text: &str) -> Result<Option<usize>, String> {
     match text {
         "none" | "-1" => Ok(None),
@@ -103,28 +113,28 @@ pub(super) fn budget(text: &str) -> Result<Option<usize>, String> {
     }
 }
 
-/// Without the slash at the end: nothing for `/`.
+/// The path prefix without a slash at the end, so empty for `/`.
 pub(super) fn base(text: &str) -> Result<String, String> {
     let path = text.trim_end_matches('/');
-    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"/._~-".contains(&byte);
-    let fine = (path.is_empty() || path.starts_with('/')) && path.bytes().all(fine) && !path.contains("//");
-    if fine { Ok(path.into()) } else { Err("a path such as /chat, of letters, digits and . _ ~ -".into()) }
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"/._~-".contains(&byte);
+    let valid = (path.is_empty() || path.starts_with('/')) && path.bytes().all(valid) && !path.contains("//");
+    if valid { Ok(path.into()) } else { Err("a path such as /chat, of letters, digits and . _ ~ -".into()) }
 }
 
-/// Nothing that has a meaning in a pattern of Redis, or between the parts of a channel.
+/// Excludes characters with a meaning in patterns of Redis (`*?[`) or in channel names of the adapter (`#`).
 pub(super) fn word(text: &str) -> Result<String, String> {
-    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
-    let fine = (1..=64).contains(&text.len()) && text.bytes().all(fine);
-    if fine { Ok(text.into()) } else { Err("at most 64 letters, digits and . _ : -".into()) }
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+    let valid = (1..=64).contains(&text.len()) && text.bytes().all(valid);
+    if valid { Ok(text.into()) } else { Err("at most 64 letters, digits and . _ : -".into()) }
 }
 
 pub(super) fn token(text: &str) -> Result<String, String> {
-    let fine = text.len() >= 8 && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if fine { Ok(text.into()) } else { Err("a token of at least 8 visible ASCII characters".into()) }
+    let valid = text.len() >= 8 && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if valid { Ok(text.into()) } else { Err("a token of at least 8 visible ASCII characters".into()) }
 }
 
-pub(super) fn built_with(feature: &str, built: bool) -> Result<(), String> {
-    if built { Ok(()) } else { Err(format!("of use: this salon is built without the feature {feature}")) }
+fn built_with(feature: &str, built: bool) -> Result<(), String> {
+    if built { Ok(()) } else { Err(format!("supported: salon was built without the feature {feature}")) }
 }
 
 pub(super) fn redis(text: &str) -> Result<RedisUrl, String> {
@@ -137,6 +147,11 @@ pub(super) fn redis(text: &str) -> Result<RedisUrl, String> {
 pub(super) fn tls_file(path: &str) -> Result<String, String> {
     built_with("tls", cfg!(feature = "tls"))?;
     Ok(path.to_owned())
+}
+
+/// `none` or a path.
+pub(super) fn file(path: &OsStr) -> Result<Option<PathBuf>, String> {
+    Ok((path != "none").then(|| path.into()))
 }
 
 pub(super) fn level(text: &str) -> Result<LevelFilter, String> {

@@ -21,7 +21,7 @@
 use salon::{
     base::logger,
     base::slab::{SessionId, SocketKey},
-    config::{self, Action, Config, Origins, Recovery},
+    config::{self, Action, Config, Origins, Recovery, Settings},
     engineio::{
         Engine,
         packet::{Data, Encoded},
@@ -124,9 +124,9 @@ fn main() -> ExitCode {
         ..Config::default()
     };
     match defaults.load(env::args_os().skip(1), |name| env::var_os(name)) {
-        Ok(Action::Run(config)) => {
+        Ok(Settings { action: Action::Run, config, .. }) => {
             logger::start(config.log);
-            salon::start(*config, Conformance::default())
+            salon::start(config, Conformance::default())
         }
         Ok(_) => {
             print!("{}", config::help());

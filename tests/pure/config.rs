@@ -1,16 +1,14 @@
 //! Options: the two ways to give one, what is a good value, and how a bad one is named.
 
 use log::LevelFilter;
-use salon::config::{self, Action, Config, OPTIONS, Opt, Origins, Recovery, Transports};
+use salon::config::{self, Action, Config, OPTIONS, Opt, Origins, Recovery, Settings, Transports};
 use std::{ffi::OsString, time::Duration};
 
 fn load(args: &[&str], env: &[(&str, &str)]) -> Result<Config, String> {
     let find = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
-    match Config::default().load(args.iter().map(OsString::from), find)? {
-        Action::Run(config) => Ok(*config),
-        Action::Print(text) => Err(text),
-        other => Err(format!("{other:?}")),
-    }
+    let settings = Config::default().load(args.iter().map(OsString::from), find)?;
+    assert_eq!(settings.action, Action::Run);
+    Ok(settings.config)
 }
 
 /// The variable of an option; of several, the one that is not the platform's.
@@ -160,7 +158,9 @@ fn which_value_counts() {
     assert_eq!(port(&["--port", "nonsense", "--port", "2"], &[]), Ok(2));
     assert_eq!(port(&["--host", "::1", "--port= 3 "], &[]), Ok(3));
     assert_eq!(port(&[], &[("PORT", " 4\r\n"), ("SALON_PORT", "5"), ("port", "6")]), Ok(4));
-    assert_eq!(load(&["-h", "--port", "x"], &[("PORT", "x")]).unwrap_err(), config::help());
+    // Help is printed whatever else is wrong.
+    let help = Config::default().load(["-h", "--port", "x"].map(OsString::from), |_| Some("x".into()));
+    assert_eq!(help.unwrap().action, Action::Help);
 }
 
 /// IIS and Azure give the port and say how many WebSockets there may be; what follows from that.
@@ -209,11 +209,10 @@ fn checks() {
     let check = |args: &[&str], env: &[(&str, &str)]| {
         let find = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
         let args = ["--check"].iter().chain(args).map(OsString::from);
-        let Action::Check(config, settings, _) = Config::default().load(args, find).unwrap() else {
-            panic!("no check")
-        };
+        let Settings { action, config, lines, errors } = Config::default().load(args, find).unwrap();
+        assert_eq!((action, errors), (Action::Check, Vec::new()));
         let names = env.iter().map(|(name, _)| (*name).to_owned());
-        (config.warnings(names, Some(20_000)), settings)
+        (config.warnings(names, Some(20_000)), lines)
     };
     let (doubts, settings) = check(&["--redis", "redis://:secret@10.0.0.1", "--drain=1s"], &[("SALON_LOG", "warn")]);
     assert_eq!(doubts, Vec::<String>::new());
@@ -256,9 +255,14 @@ fn values_that_are_no_text() {
     use std::os::unix::ffi::OsStringExt;
     let strange = || OsString::from_vec(b"8\xff".to_vec());
     let error = Config::default().load(["--port".into(), strange()], |_| None).unwrap_err();
-    assert_eq!(error, "--port: not UTF-8");
+    assert_eq!(error, r#"--port: "8\xFF" is not UTF-8"#);
     let error = Config::default().load([], |name| (name == "SALON_LOG").then(strange)).unwrap_err();
-    assert_eq!(error, "SALON_LOG: not UTF-8");
+    assert_eq!(error, r#"SALON_LOG: "8\xFF" is not UTF-8"#);
+    // A file may have any name, and a secret is not shown.
+    let settings = Config::default().load(["--history".into(), strange()], |_| None).unwrap();
+    assert_eq!(settings.config.history, Some(strange().into()));
+    let error = Config::default().load(["--metrics-token".into(), strange()], |_| None).unwrap_err();
+    assert_eq!(error, "--metrics-token: the value is not UTF-8");
 }
 
 /// The same name in three spellings: field, flag and variable.
@@ -430,8 +434,15 @@ fn help_and_readme() {
     let (common, others) = readme.split_once("All others:").expect("a second table");
     let rows = [common, others].map(|text| text.matches("\n| `--").count());
     assert_eq!(rows, [12, OPTIONS.len() - 12]);
-    for action in ["--help", "-h"] {
-        assert_eq!(load(&["--port", "1", action], &[]).unwrap_err(), config::help());
+    for (flag, action) in [
+        ("--help", Action::Help),
+        ("-h", Action::Help),
+        ("--version", Action::Version),
+        ("-V", Action::Version),
+        ("--check", Action::Check),
+        ("--probe", Action::Probe),
+    ] {
+        let settings = Config::default().load(["--port", "1", flag].map(OsString::from), |_| None).unwrap();
+        assert_eq!((settings.action, settings.config.port), (action, 1));
     }
-    assert_eq!(load(&["--version"], &[]).unwrap_err(), concat!("salon ", env!("CARGO_PKG_VERSION"), "\n"));
 }
