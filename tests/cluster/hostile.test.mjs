@@ -4,7 +4,8 @@ import { createRequire } from 'node:module';
 import { test } from 'node:test';
 import { Chatter } from '../lib/chatter.mjs';
 import { Raw } from '../lib/raw.mjs';
-import { counts, metric, startRedis, startServers } from '../lib/redis.mjs';
+import { startRedis, startServers } from '../lib/redis.mjs';
+import { counts, metric } from '../lib/server.mjs';
 
 const options = { timeout: 60_000 };
 // The MessagePack of the adapter for Node; it is no dependency of ours.

@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Chatter, within } from '../lib/chatter.mjs';
-import { metric, startPeer, startRedis, startServers } from '../lib/redis.mjs';
+import { startPeer, startRedis, startServers } from '../lib/redis.mjs';
+import { metric } from '../lib/server.mjs';
 
 const options = { timeout: 60_000 };
 

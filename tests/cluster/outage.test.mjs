@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { describe, test } from 'node:test';
 import { Chatter } from '../lib/chatter.mjs';
-import { counts, metric, startRedis, startServers } from '../lib/redis.mjs';
-import { freePort, start } from '../lib/server.mjs';
+import { startRedis, startServers } from '../lib/redis.mjs';
+import { counts, freePort, metric, start } from '../lib/server.mjs';
 
 const options = { timeout: 90_000 };
 

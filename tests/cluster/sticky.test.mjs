@@ -6,7 +6,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { test } from 'node:test';
 import { Chatter, TRANSPORTS, within } from '../lib/chatter.mjs';
 import { startFront } from '../lib/front.mjs';
-import { counts, metric, startRedis, startServers } from '../lib/redis.mjs';
+import { startRedis, startServers } from '../lib/redis.mjs';
+import { counts, metric } from '../lib/server.mjs';
 
 const CLIENTS = Number(process.env.SALON_CLIENTS ?? 30);
 const SECONDS = Number(process.env.SALON_SECONDS ?? 2);

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Chatter, TRANSPORTS } from '../lib/chatter.mjs';
 import { wire } from '../lib/proxy.mjs';
-import { counts, metric, startRedis, startServers } from '../lib/redis.mjs';
-import { start } from '../lib/server.mjs';
+import { startRedis, startServers } from '../lib/redis.mjs';
+import { counts, metric, start } from '../lib/server.mjs';
 
 const options = { timeout: 60_000 };
 

@@ -63,7 +63,8 @@ function abort(socket) {
  * - `cut()`: every connection is reset, new ones too, until `heal()`.
  * - `silence()`: every connection is dead from here on, and so are new ones until `heal()`: they stay open, and what
  *   comes on them, an end included, is swallowed; `swallowed()` is what the server has written there.
- * - `heal()`: new connections are forwarded. The dead stay dead, as if the address of the client had changed.
+ * - `heal()`: new connections are forwarded. The dead stay dead, as if the address of the client had changed; but those
+ *   that came meanwhile are reset, so that a client tries again at once and not after a time-out of its own.
  */
 export async function wire(t, port) {
   const links = new Set();
@@ -87,7 +88,10 @@ export async function wire(t, port) {
     if (state === 'cut') return outer.on('error', () => {}).resetAndDestroy();
     const link = { dead: state === 'silent', outer, inner: undefined, swallowed: '' };
     links.add(link);
-    if (link.dead) return outer.on('error', () => {}).on('data', (bytes) => wakers.forEach((wake) => wake(bytes, false)));
+    if (link.dead) {
+      outer.on('close', () => links.delete(link));
+      return outer.on('error', () => {}).on('data', (bytes) => wakers.forEach((wake) => wake(bytes, false)));
+    }
     link.inner = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
     carry(link, outer, link.inner, false);
     carry(link, link.inner, outer, true);
@@ -122,6 +126,7 @@ export async function wire(t, port) {
     },
     heal() {
       state = 'whole';
+      for (const link of links) if (!link.inner) abort(link.outer);
     },
     swallowed,
     /** Waits until the server has written this to the dead. */

@@ -70,7 +70,7 @@ export class Raw {
   }
 }
 
-/** A session over polling: no loop of its own, each GET is asked for. */
+/** A session over polling: no loop of its own, each GET is asked for. Answers the pings that come with what it asks for. */
 export class Poller {
   constructor(url, query = '', headers = {}) {
     this.address = `${url}/socket.io/?EIO=4&transport=polling`;
@@ -97,7 +97,13 @@ export class Poller {
     return this.fetch({ method: 'POST', body });
   }
 
+  /** The packets of the next payload that is more than a ping. */
   async poll(options) {
-    return (await this.fetch(options)).split('\x1e');
+    for (;;) {
+      const packets = (await this.fetch(options)).split('\x1e');
+      const others = packets.filter((packet) => packet !== '2');
+      if (others.length < packets.length) await this.post('3');
+      if (others.length > 0) return others;
+    }
   }
 }

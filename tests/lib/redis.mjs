@@ -6,8 +6,7 @@ import { setTimeout as pass } from 'node:timers/promises';
 import { createAdapter } from '@socket.io/redis-adapter';
 import { createClient } from 'redis';
 import { Server } from 'socket.io';
-import { PATIENCE } from './chatter.mjs';
-import { freePort, metrics, start } from './server.mjs';
+import { freePort, start } from './server.mjs';
 
 const children = new Set();
 process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')));
@@ -67,21 +66,6 @@ export async function startServers(t, redis, count, args = []) {
       return server;
     }),
   );
-}
-
-/** The figure of /metrics that has this name. */
-export async function metric(server, name) {
-  return (await metrics(server.url))(name);
-}
-
-/** Waits until a figure has this value. */
-export async function counts(server, name, value, what = '') {
-  const end = Date.now() + PATIENCE;
-  for (;;) {
-    const figure = await metric(server, name);
-    if (figure === value) return;
-    if (Date.now() > end) throw new Error(`${name} is ${figure}, not ${value} ${what}`);
-  }
 }
 
 /** A Socket.IO server for Node in this process, with the official adapter and the events of the chat. */

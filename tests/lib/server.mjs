@@ -7,8 +7,9 @@ import { once } from 'node:events';
 import http from 'node:http';
 import net from 'node:net';
 import path from 'node:path';
+import { setTimeout as pass } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { within } from './chatter.mjs';
+import { PATIENCE, within } from './chatter.mjs';
 
 const HOST = '127.0.0.1';
 const READY = 10_000; // ms within which a server accepts connections
@@ -130,4 +131,20 @@ export async function metrics(url, token) {
     if (!line) throw new Error(`no salon_${name} in:\n${text}`);
     return Number(line.split(' ')[1]);
   };
+}
+
+/** The figure of /metrics that has this name. */
+export async function metric(server, name) {
+  return (await metrics(server.url))(name);
+}
+
+/** Waits until a figure has this value. */
+export async function counts(server, name, value, what = '') {
+  const end = Date.now() + PATIENCE;
+  for (;;) {
+    const figure = await metric(server, name);
+    if (figure === value) return;
+    if (Date.now() > end) throw new Error(`${name} is ${figure}, not ${value} ${what}`);
+    await pass(5); // time for others
+  }
 }
