@@ -43,19 +43,22 @@ export class Chatter {
     t.after(() => this.socket.close());
   }
 
-  /** Waits until `find(heard)` gives something, and returns it. */
+  /** Waits until `find(heard)` gives something, and returns it; fails if nothing more is heard for so long. */
   async hears(find, what = find) {
     let wake;
-    const found = new Promise((resolve) => {
+    let timer;
+    const found = new Promise((resolve, reject) => {
+      const late = () => reject(new Error(`waited in vain: ${what}; heard ${JSON.stringify(this.heard.slice(-5))}`));
       wake = () => {
+        clearTimeout(timer);
+        timer = setTimeout(late, PATIENCE);
         const result = find(this.heard);
         if (result) resolve(result);
       };
       this.wakers.add(wake);
       wake();
     });
-    const explain = () => `${what}; heard ${JSON.stringify(this.heard.slice(-5))}`;
-    return within(found, explain).finally(() => this.wakers.delete(wake));
+    return found.finally(() => this.wakers.delete(wake) && clearTimeout(timer));
   }
 
   /** Waits for the n-th event of that name, and returns its first argument. */

@@ -6,6 +6,7 @@ use rustls::ClientConfig;
 use salon::config::OPTIONS;
 use socket2::{Domain, Socket, Type};
 use std::{
+    cell::Cell,
     collections::VecDeque,
     env,
     fmt::Display,
@@ -25,6 +26,17 @@ use std::{
 
 /// How long anything may take; only a failure reaches it.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Deadlines of a server, but for those that a test names: how long a test takes is no matter of the server.
+const FAR_DEADLINES: [&str; 8] = [
+    "--ping-interval=1h",
+    "--connect-timeout=1h",
+    "--upgrade-timeout=1h",
+    "--head-timeout=1h",
+    "--body-timeout=1h",
+    "--idle-timeout=1h",
+    "--message-timeout=1h",
+    "--write-timeout=1h",
+];
 /// The handshake over polling.
 pub const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 /// The handshake over WebSocket.
@@ -91,6 +103,8 @@ pub struct Server {
     pub address: SocketAddr,
     lines: Receiver<String>,
     log: Vec<String>,
+    /// How long it had waited for a processor when it was last seen alive.
+    waited: Cell<Duration>,
 }
 
 impl Server {
@@ -105,7 +119,7 @@ impl Server {
     }
 
     fn start_as(mut command: Command, flags: &[&str]) -> Server {
-        command.args(["--port", "0", "--host", "127.0.0.1"]).args(flags);
+        command.args(["--port", "0", "--host", "127.0.0.1"]).args(FAR_DEADLINES).args(flags);
         Server::run(command)
     }
 
@@ -122,7 +136,8 @@ impl Server {
         let stderr = child.stderr.take().expect("it was piped");
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|l| sender.send(l)));
-        let mut server = Server { child, address: ([127, 0, 0, 1], 0).into(), lines, log: Vec::new() };
+        let address = ([127, 0, 0, 1], 0).into();
+        let mut server = Server { child, address, lines, log: Vec::new(), waited: Cell::default() };
         let line = server.log_line(" listens on http");
         let (_, address) = line.split_once("://").expect("the line has it");
         server.address = address.parse().expect("an address");
@@ -152,7 +167,16 @@ impl Server {
 
     /// How the server ends, once something else has told it to.
     pub fn ended(&mut self) -> ExitStatus {
-        wait_for("the server ends", || self.child.try_wait().expect("it is our child"))
+        wait_for("the server ends", || {
+            self.waited();
+            self.child.try_wait().expect("it is our child")
+        })
+    }
+
+    /// How long the server could have run, and had to wait for a processor.
+    fn waited(&self) -> Duration {
+        self.waited.update(|before| waited(&self.pid().to_string()).unwrap_or(before));
+        self.waited.get()
     }
 
     pub fn pid(&self) -> u32 {
@@ -259,6 +283,33 @@ impl Server {
             }
         }
         (own, others)
+    }
+}
+
+/// The same for a process or thread, by its name in /proc: the second number of its schedstat, nanoseconds.
+fn waited(task: &str) -> Option<Duration> {
+    let schedstat = fs::read_to_string(format!("/proc/{task}/schedstat")).ok()?;
+    Some(Duration::from_nanos(schedstat.split(' ').nth(1)?.parse().ok()?))
+}
+
+/// Measures how long a server takes, as far as that is not the machine's fault: what the server and this thread have waited
+/// for a processor is not counted (where /proc tells it).
+pub struct Stopwatch {
+    begin: Instant,
+    waited: Duration,
+}
+
+impl Stopwatch {
+    pub fn start(server: &Server) -> Stopwatch {
+        Stopwatch { begin: Instant::now(), waited: Stopwatch::waited(server) }
+    }
+
+    pub fn elapsed(&self, server: &Server) -> Duration {
+        self.begin.elapsed().saturating_sub(Stopwatch::waited(server) - self.waited)
+    }
+
+    fn waited(server: &Server) -> Duration {
+        server.waited() + waited("thread-self").unwrap_or_default()
     }
 }
 

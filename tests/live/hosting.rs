@@ -138,11 +138,9 @@ fn a_refusal_names_the_client_that_the_proxy_speaks_for() {
 /// Under IIS every client comes from 127.0.0.1.
 #[test]
 fn under_iis_metrics_need_a_token() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let port = free.expect("a free port").port().to_string();
     let start = |token: Option<&str>| {
         let mut command = salon();
-        command.env("HTTP_PLATFORM_PORT", &port).env_remove("HOST").env_remove("PORT");
+        command.env("HTTP_PLATFORM_PORT", "0").env_remove("HOST").env_remove("PORT");
         command.envs(token.map(|token| ("SALON_METRICS_TOKEN", token)));
         Server::run(command)
     };
@@ -213,7 +211,7 @@ mod drain {
         parked.park();
         let mut idle = Polling::open(&server);
         idle.join();
-        let begin = Instant::now();
+        let watch = Stopwatch::start(&server);
         terminate(&server);
         let health = wait_for("the drain", || Some(server.ask(&get("/healthz"))).filter(|answer| answer.status == 503));
         assert_eq!((health.header("Retry-After"), health.header("Connection")), (Some("5"), Some("close")));
@@ -226,7 +224,7 @@ mod drain {
         // Who has no GET parked learns it with the next.
         assert_eq!(idle.poll(), "1");
         assert_eq!(server.ended().code(), Some(0));
-        assert!(begin.elapsed() < Duration::from_secs(4), "all have gone, and nobody is waited for");
+        assert!(watch.elapsed(&server) < Duration::from_secs(4), "all have gone, and nobody is waited for");
     }
 
     /// A proxy may end its connections with each answer.
@@ -251,13 +249,13 @@ mod drain {
     fn many_are_spread_over_the_time() {
         let mut server = Server::start(&["--drain", "1s"]);
         let mut sockets: Vec<_> = (0..40).map(|_| WebSocket::open(&server)).collect();
-        let begin = Instant::now();
+        let (begin, watch) = (Instant::now(), Stopwatch::start(&server));
         terminate(&server);
         for socket in &mut sockets {
             socket.assert_closed(1001);
         }
-        let time = begin.elapsed();
-        assert!(time > Duration::from_millis(500) && time < Duration::from_millis(1500), "{time:?}");
+        let (all, time) = (begin.elapsed(), watch.elapsed(&server));
+        assert!(all > Duration::from_millis(500) && time < Duration::from_millis(1500), "{all:?}, {time:?}");
         assert_eq!(server.ended().code(), Some(0));
     }
 
@@ -266,19 +264,20 @@ mod drain {
         let mut server = Server::start(&["--drain", "1m"]);
         let mut idle = Polling::open(&server);
         idle.join();
-        let begin = Instant::now();
+        let watch = Stopwatch::start(&server);
         terminate(&server);
         server.log_line("stopping");
         terminate(&server);
         assert_eq!(server.ended().code(), Some(0));
-        assert!(begin.elapsed() < Duration::from_secs(5));
+        assert!(watch.elapsed(&server) < Duration::from_secs(5));
     }
 
     /// Pings of sessions that began within half a second leave in few wake-ups.
     #[test]
     fn pings_are_gathered() {
         let server = Server::start(&["--ping-interval", "2s", "--ping-timeout", "20s"]);
-        // They begin some milliseconds apart.
+        // They begin some milliseconds apart, more on a busy machine.
+        let begin = Instant::now();
         let mut sockets: Vec<_> = (0..60)
             .map(|_| {
                 let socket = WebSocket::open(&server);
@@ -286,11 +285,13 @@ mod drain {
                 socket
             })
             .collect();
+        let spread = begin.elapsed();
         let before = metric(&server, r#"salon_turns_total{cause="timer"}"#);
         for socket in &mut sockets {
             assert_eq!(socket.text(), "2");
         }
         let turns = metric(&server, r#"salon_turns_total{cause="timer"}"#) - before;
-        assert!(turns <= 3.0, "{turns} wake-ups for 60 pings");
+        let most = 3.0 + (spread.as_secs_f64() / 0.5).floor();
+        assert!(turns <= most, "{turns} wake-ups for 60 pings of sessions that began within {spread:?}");
     }
 }

@@ -97,7 +97,7 @@ fn a_handshake_over_polling_is_framed_as_the_client_can_read_it() {
 
 #[test]
 fn a_handshake_over_websocket_is_two_text_frames() {
-    let server = Server::start(&["--recovery", "always"]);
+    let server = Server::start(&["--recovery", "always", "--ping-interval", "25s"]);
     for version in [2, 3] {
         for more in ["", "&b64=1", "&recovery=1"] {
             let mut client = server.connect();
@@ -240,8 +240,8 @@ fn pings_and_pongs_of_the_server_are_an_error() {
 
 #[test]
 fn who_does_not_ping_is_closed_after_both_times_together() {
-    let server = Server::start(&["--ping-interval", "500ms", "--ping-timeout", "700ms"]);
-    let both = Duration::from_millis(1200);
+    let server = Server::start(&["--ping-interval", "1s", "--ping-timeout", "2s"]);
+    let both = Duration::from_secs(3);
     let begin = Instant::now();
     let mut sockets = [2, 3].map(|version| WebSocket::open_old(&server, version));
     let mut parked = POLLERS.map(|parameters| Poller::open(&server, parameters));
@@ -269,8 +269,8 @@ fn who_does_not_ping_is_closed_after_both_times_together() {
 
 #[test]
 fn a_ping_postpones_the_end() {
-    let server = Server::start(&["--ping-interval", "300ms", "--ping-timeout", "900ms"]);
-    let both = Duration::from_millis(1200);
+    let server = Server::start(&["--ping-interval", "500ms", "--ping-timeout", "2s"]);
+    let both = Duration::from_millis(2500);
     let begin = Instant::now();
     let mut poller = Poller::open(&server, "EIO=3");
     poller.join();

@@ -150,15 +150,14 @@ fn no_more_connections_are_taken_than_allowed() {
 /// What only Linux tells of a process, or lets be done to it.
 #[cfg(target_os = "linux")]
 mod linux {
-    use crate::harness::{Client, Polling, Server, Talk, WebSocket, get, request, salon_with_descriptors, wait_for};
+    use crate::harness::{
+        Client, Polling, Server, Stopwatch, Talk, WebSocket, get, request, salon_with_descriptors, wait_for,
+    };
     use nix::{
         sys::signal::{Signal, kill},
         unistd::Pid,
     };
-    use std::{
-        thread,
-        time::{Duration, Instant},
-    };
+    use std::{thread, time::Duration};
 
     fn signal(server: &Server, signal: Signal) {
         kill(Pid::from_raw(server.pid() as i32), signal).expect("the server is there");
@@ -202,21 +201,23 @@ mod linux {
         let mut half = server.connect();
         half.send("GET / HTTP/1.1\r\n");
         server.settle();
-        let begin = Instant::now();
+        let watch = Stopwatch::start(&server);
         signal(&server, Signal::SIGTERM);
         assert_eq!(server.ended().code(), Some(0));
         // The time of --drain, and little more.
-        assert!(begin.elapsed() < Duration::from_millis(3500), "{:?}", begin.elapsed());
+        let time = watch.elapsed(&server);
+        assert!(time < Duration::from_millis(3500), "{time:?}");
     }
 
     #[test]
     fn nobody_is_waited_for_if_nobody_is_there() {
         let mut server = Server::start(&[]);
         assert_eq!(server.ask(&get("/nowhere")).status, 404);
-        let begin = Instant::now();
+        let watch = Stopwatch::start(&server);
         signal(&server, Signal::SIGTERM);
         assert_eq!(server.ended().code(), Some(0));
-        assert!(begin.elapsed() < Duration::from_millis(1000), "{:?}", begin.elapsed());
+        let time = watch.elapsed(&server);
+        assert!(time < Duration::from_millis(1000), "{time:?}");
     }
 
     #[test]
@@ -250,11 +251,12 @@ mod linux {
         socket.assert_quiet();
         assert_eq!(crowd[0].ask(get("/nowhere")).status, 404);
 
-        let begin = Instant::now();
+        let watch = Stopwatch::start(&server);
         crowd.clear();
         assert_eq!(server.ask(&get("/nowhere")).status, 404);
         // The first that closes makes room for the next: no need to wait for the second that accept rests.
-        assert!(begin.elapsed() < Duration::from_millis(700), "{:?}", begin.elapsed());
+        let time = watch.elapsed(&server);
+        assert!(time < Duration::from_millis(700), "{time:?}");
         socket.assert_quiet();
         let log = server.into_log();
         let complaints = log.iter().filter(|line| line.contains("cannot accept")).count();

@@ -251,7 +251,7 @@ fn bulk_ciphertext_waits_for_a_slow_reader() {
 
 #[test]
 fn a_handshake_that_stalls_is_named_and_ended() {
-    let mut server = start(files(), &["--head-timeout", "300ms"]);
+    let mut server = start(files(), &["--head-timeout", "2s"]);
     // One that says nothing, one that stops in the middle of its first record.
     let mut stalled = [connect_plain(server.address), connect_plain(server.address)];
     stalled[1].send(b"\x16\x03\x01\x02\x00\x01");
