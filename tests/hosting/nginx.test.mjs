@@ -1,13 +1,15 @@
 // nginx with TLS in front, Chromium on https: and wss:. The configuration is README's.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { hears, join, launch, open, say } from '../lib/browser.mjs';
 import { makeCertificate } from '../lib/certificate.mjs';
 import { startNginx } from '../lib/nginx.mjs';
 import { freePort, metrics, start } from '../lib/server.mjs';
 
 const options = { timeout: 60_000 };
+const files = makeCertificate({ after });
+const browser = await launch({ after }, files);
 
 /** README's configuration, for this path and this address of salon. */
 function documented(path, target) {
@@ -25,15 +27,12 @@ const ignorant = (target, more = '') => `server {
   location / { ${more} proxy_pass ${target}; }
 }`;
 
-test('a page on https: chats over wss:', options, async (t) => {
-  const files = makeCertificate(t);
-  const browser = await launch(t, files);
-  for (const [path, args, inner] of [
-    ['/', [], ''],
-    ['/rooms/chat/', ['--base', '/rooms/chat'], ''],
-    // nginx cuts the path off, and salon knows nothing of it.
-    ['/rooms/chat/', [], '/'],
-  ]) {
+for (const [what, path, args, inner] of [
+  ['at the root', '/', [], ''],
+  ['at a path', '/rooms/chat/', ['--base', '/rooms/chat'], ''],
+  ['at a path that nginx cuts off', '/rooms/chat/', [], '/'],
+]) {
+  test(`a page on https: chats over wss:, ${what}`, options, async (t) => {
     const server = await start(t, { args: ['--trust-proxy', ...args] });
     const nginx = await startNginx(t, documented(path, server.url + inner), files);
     const url = nginx.url + path;
@@ -51,13 +50,10 @@ test('a page on https: chats over wss:', options, async (t) => {
     // Whose request it was, nginx has said: this one is from elsewhere.
     const { status } = await fetch(`${server.url}/metrics`, { headers: { 'X-Forwarded-For': '192.0.2.1' } });
     assert.equal(status, 404);
-    for (const page of [ada, bob]) await page.context().close();
-  }
-});
+  });
+}
 
 test('nginx rewrites Host by default: nobody gets in, the log says why, and either line of README mends it', options, async (t) => {
-  const files = makeCertificate(t);
-  const browser = await launch(t, files);
   const port = await freePort();
   const run = async (args, configuration = ignorant) => {
     const server = await start(t, { port, args });

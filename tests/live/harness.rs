@@ -27,7 +27,7 @@ use std::{
 /// How long anything may take; only a failure reaches it.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Deadlines of a server, but for those that a test names: how long a test takes is no matter of the server.
-const FAR_DEADLINES: [&str; 8] = [
+pub const FAR_DEADLINES: [&str; 9] = [
     "--ping-interval=1h",
     "--connect-timeout=1h",
     "--upgrade-timeout=1h",
@@ -36,6 +36,7 @@ const FAR_DEADLINES: [&str; 8] = [
     "--idle-timeout=1h",
     "--message-timeout=1h",
     "--write-timeout=1h",
+    "--soft-time=1h",
 ];
 /// The handshake over polling.
 pub const POLLING: &str = "/socket.io/?EIO=4&transport=polling";

@@ -1,6 +1,8 @@
 //! TLS of our own: what the suite needs to run over it, and the tests of it alone.
 
-use crate::harness::{Client, POLLING, Server, Talk, WEBSOCKET, WebSocket, get, request, salon, upgrade};
+use crate::harness::{
+    Client, FAR_DEADLINES, POLLING, Server, Talk, WEBSOCKET, WebSocket, get, request, salon, upgrade,
+};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::client::Resumption;
 use rustls::crypto::ring;
@@ -159,7 +161,7 @@ impl Write for Wire {
 /// A server with these files, whatever the others have.
 fn start(files: &Files, flags: &[&str]) -> Server {
     let mut command = salon();
-    command.args(["--port", "0", "--host", "127.0.0.1", "--log", "debug"]);
+    command.args(["--port", "0", "--host", "127.0.0.1", "--log", "debug"]).args(FAR_DEADLINES);
     command.arg("--tls-cert").arg(&files.cert).arg("--tls-key").arg(&files.key).args(flags);
     Server::run_as_is(command)
 }

@@ -61,7 +61,7 @@ async function unnoticed({ server, witness, speaker, ada }, t) {
   assert.equal(ada.heard.filter(([event]) => event === 'login').length, 1);
 }
 
-test('cut for two seconds while another user says 200 messages', together, async (t) => {
+test('cut for two seconds while another user says 200 messages', { ...together, timeout: 120_000 }, async (t) => {
   const cases = [];
   for (const [name, transports] of Object.entries(TRANSPORTS)) {
     for (const way of ['cut', 'silence']) {
