@@ -1,80 +1,120 @@
-//! salon: a Socket.IO chat server on one thread and one event loop. This is the map.
+//! salon: a Socket.IO chat server on one thread with one event loop.
 //!
-//! In reading order, which is also the order of imports: a file uses what stands above it. `app` and `socketio/mod` name each
-//! other, and the parts of a folder that extend its main type stand behind it. A test holds this list against the folder.
+//! # Map
+//!
+//! The files in reading order, which is also the order of imports: a file imports only files above it. The few exceptions
+//! are named in `tests/pure/layout.rs`, which checks this list.
 //!
 //! ```text
 //! config/values         parsers of option values
 //! config/redis_url      the URL of Redis
-//! config/mod            every option, its variable, default and reason
-//! config/check          what --check warns of
+//! config/mod            the table of options: flags, variables, defaults, reasons; loading
+//! config/check          the warnings of --check
 //! base/slab             values in slabs, named by keys with a generation
-//! base/queue            many queues in one arena
-//! base/timers           deadlines in order
-//! base/id               ids that cannot be guessed
-//! base/logger           lines on standard error; the rate limit of repeated ones
-//! base/table            enums with constants per variant: labels, messages, codes
+//! base/queue            many queues of bytes in one vector
+//! base/timers           timers in order of time
+//! base/id               session ids and other ids that cannot be guessed
+//! base/logger           log lines on standard error; rate limit of repeated lines
+//! base/table            macro for enums with constants per variant
 //! base/metrics          the text format of Prometheus
-//! base/limits           which limits were reached how often; counts by address
+//! base/limits           one counter and log line per limit; counts per address
 //! base/mod
 //! net/kernel            every read(2) and writev(2)
 //! net/tls               TLS by rustls
-//! net/no_tls            its stand-in in builds without TLS
-//! net/connection        one TCP connection: stream, outbox, deadlines
-//! net/listener          a listening socket
-//! net/mod               mio: poll, accept, read, flush, reap
+//! net/no_tls            stand-in for net/tls in builds without TLS
+//! net/connection        one TCP connection: stream, outbox, deadlines, half-close
+//! net/listener          a listening socket; EMFILE
+//! net/mod               mio: poll, accept, read, flush, reap; eviction
 //! http/response         responses
 //! http/assets           the embedded page and client
-//! http/mod              request heads and bodies
+//! http/mod              request heads and bodies; protection against request smuggling
 //! ws                    WebSocket frames
 //! engineio/packet       packets and payloads of protocol 4; messages encoded once for many recipients
 //! engineio/v3           packets and payloads of protocols 2 and 3
 //! engineio/jsonp        JSONP
-//! engineio/budget       how many WebSockets the platform allows
-//! engineio/request      what a request asks for
+//! engineio/budget       the budget of WebSockets on platforms that limit them
+//! engineio/request      parameters and refusals of requests
 //! engineio/output       events for socketio, outputs for net
-//! engineio/payload      bodies of answers to polls, compressed once
-//! engineio/session      one session and its transitions
-//! engineio/mod          all sessions, found by sid
+//! engineio/payload      bodies of poll responses; compression
+//! engineio/session      one session: states, heartbeat, upgrade, close
+//! engineio/mod          all sessions, by sid; handshake
 //! socketio/packet       packets of Socket.IO
 //! socketio/app          trait App and its types
 //! socketio/recovery     connection state recovery
-//! socketio/mod          namespaces, sockets, rooms, acks, broadcasts
-//! socketio/remote       what other servers of a cluster ask of them
+//! socketio/mod          namespaces, sockets, rooms, acks, broadcasts; rate limit of events (token bucket)
+//! socketio/remote       requests of other servers: fetchSockets and others
 //! chat/journal          the history file
-//! chat/history          the last messages
-//! chat/mod              the application: the chat
+//! chat/history          the last messages, and backfill from other nodes
+//! chat/mod              the chat application
 //! cluster/link          one connection to Redis
 //! cluster/wire          broadcasts in the format of @socket.io/redis-adapter
 //! cluster/presence      users of other nodes
-//! cluster/mod           this server as a member of a cluster
-//! server/access         origins, client addresses, forwarded headers
+//! cluster/mod           this server as a node of a cluster
+//! server/access         origins; client addresses from X-Forwarded-For
 //! server/signals        SIGTERM, SIGINT, SIGHUP
-//! server/mod            the turn of the loop
-//! server/http           a request in, an answer out
+//! server/mod            one turn of the event loop; backpressure on reads
+//! server/http           routes requests, sends responses
 //! server/metrics        GET /metrics
-//! server/cluster        connections to Redis; the cluster's part of the turn
+//! server/cluster        connections to Redis; the cluster's part of a turn
 //! server/probe          salon --probe
 //! lib
 //! main                  arguments and environment in, server out
 //! ```
 //!
-//! Bytes and events go up, calls go down and only enqueue:
+//! Bytes and events go up. Calls go down, and only put something into a queue:
 //!
 //! ```text
 //!            net --bytes--> http, ws --requests, frames--> engineio --events--> socketio --events--> App
 //!  outbox <-- server <-- outputs ----------------------- engineio <--send----- socketio <--Io------- App
 //! ```
 //!
-//! The rules, by the numbers that comments refer to:
+//! # Rules
 //!
-//! - R1 A key never names two things. R2 A readable edge is read to `WouldBlock`, or the connection is remembered.
-//! - R3 An outbox that is not empty is to be written this turn, or has seen `WouldBlock`. R4 Every `Opened` has one
-//!   `Closed`. R5 What goes down raises nothing before it returns.
-//! - R6 No clock, socket or randomness below `server`. R7 What a peer can grow has a limit in `config`. R8 Bytes of
-//!   peers never panic; `expect` says which invariant it stands on.
-//! - R9 Every answer has a Content-Length (but 1xx, 204, 304). R10 An idle connection owns no buffer. R11 Arguments
-//!   that are passed on leave as the bytes that came.
+//! Comments refer to these rules by number.
+//!
+//! - R1 A key never names two things: keys have a generation.
+//! - R2 A readable connection is read until `WouldBlock`, or it is remembered as unread, or reading it is paused. Plaintext
+//!   that rustls has decrypted and nobody has read counts as unread.
+//! - R3 A connection with a non-empty outbox (or unsent ciphertext) is in the dirty list, or its last write returned
+//!   `WouldBlock`.
+//! - R4 Each `Opened` is followed by exactly one `Closed`.
+//! - R5 A call that goes down raises no event before it returns. A full outbox, a dead socket or a `disconnect` is only
+//!   marked; the event follows later, from the queue.
+//! - R6 The layers below `server` have no clock and no randomness, and only `net` has sockets. `server` passes in the time
+//!   and the source of ids.
+//! - R7 Everything that a peer can make grow has a limit in `config`, with the reason for its default.
+//! - R8 Bytes from peers never cause a panic. An `expect` states the invariant that it relies on, arithmetic on numbers from
+//!   peers is checked, and header values are bytes rather than text.
+//! - R9 Each HTTP response has a Content-Length (except 1xx, 204 and 304). A refused upgrade gets a complete response
+//!   before the connection is closed.
+//! - R10 An idle connection owns no buffer: it has input only while a message is incomplete, and an outbox only while it is
+//!   not empty. A TLS connection also keeps the state of rustls.
+//! - R11 Arguments that are passed on stay raw JSON and leave as the bytes that arrived, which keeps exact numbers, key order
+//!   and lone surrogates. Only what the application checks is decoded.
+//!
+//! # Trust boundary
+//!
+//! These files parse bytes of clients, and the last four those of Redis and its other users. Beside each: its fuzz target in
+//! `tests/fuzz`, and the files below `tests` with tests of hostile input. The target `world` runs the whole server.
+//!
+//! ```text
+//! net/tls            -            live/secure.rs
+//! http/mod           http         pure/http.rs live/http.rs live/security.rs
+//! server/access      -            live/engine.rs live/hosting.rs
+//! ws                 websocket    pure/ws.rs live/autobahn.rs
+//! engineio/request   world        live/engine.rs
+//! engineio/packet    payload_v4   pure/engineio_packet.rs
+//! engineio/v3        payload_v3   pure/engineio_v3.rs live/old.rs
+//! engineio/jsonp     payload_v3   live/jsonp.rs
+//! socketio/packet    socketio     pure/socketio_packet.rs live/socketio.rs
+//! socketio/recovery  world        recovery/raw.test.mjs
+//! chat/mod           world        live/chat.rs live/history.rs
+//! chat/history       world        pure/history.rs live/history.rs
+//! cluster/link       resp         pure/cluster_link.rs
+//! cluster/wire       messagepack  pure/cluster_wire.rs cluster/hostile.test.mjs
+//! cluster/mod        -            cluster/hostile.test.mjs cluster/node.test.mjs
+//! cluster/presence   -            cluster/hostile.test.mjs
+//! ```
 
 #![forbid(unsafe_code)]
 
@@ -95,7 +135,7 @@ use server::Server;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Serves `app` until a signal ends it; what cannot be done is said in one line.
+/// Serves `app` until a signal stops the process. An error is printed as one line on standard error.
 pub fn start<A: socketio::App>(config: config::Config, app: A) -> ExitCode {
     match Server::new(config, app, Ids::System, Instant::now()).and_then(Server::run) {
         Ok(()) => {

@@ -1,24 +1,24 @@
-//! Ids that cannot be guessed: session ids, socket ids, private ids of recovery.
+//! Ids that cannot be guessed: session ids (sid), socket ids, and the private ids (pid) of recovery.
 //!
-//! 120 random bits, written as 20 characters of the URL-safe base64 alphabet. Guessable session ids were
-//! CVE-2017-16031. The cores below `server` know no randomness (rule R6): where ids come from is handed in.
+//! An id is 120 random bits, written as 20 characters of the URL-safe base64 alphabet. Guessable session ids were
+//! CVE-2017-16031. The layers below `server` have no source of randomness (rule R6), so they are given an [`Ids`].
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use std::{fmt, str};
 
-/// An id: 20 characters `[A-Za-z0-9_-]`. Its `Debug` form is cut after six: who knows a whole session id
-/// can speak for that session, so no log ever has one.
+/// An id: 20 characters `[A-Za-z0-9_-]`. `Debug` shows only the first six, for logs: a whole session id is enough to take
+/// over the session.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id([u8; 20]);
 
 impl Id {
-    /// Reads an id that a peer presents; `None` if it cannot be one.
+    /// Parses an id that a peer sent.
     pub fn parse(text: &str) -> Option<Id> {
         let bytes: [u8; 20] = text.as_bytes().try_into().ok()?;
         bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)).then_some(Id(bytes))
     }
 
-    /// Its first six characters, for what must differ but is no secret.
+    /// The first six characters: unlikely to repeat, and not secret.
     pub fn short(self) -> String {
         self.as_str()[..6].to_owned()
     }
@@ -40,20 +40,20 @@ impl fmt::Debug for Id {
     }
 }
 
-/// Where ids come from.
+/// A source of ids.
 pub enum Ids {
-    /// The operating system.
+    /// Random bits of the operating system.
     System,
-    /// A counter: the same sequence for the same start. For tests that must be replayable, never for a server.
+    /// A counter, for tests: the same start gives the same ids.
     Seeded(u64),
 }
 
 impl Ids {
-    /// A fresh id. Panics if the operating system has no randomness to give: nothing safe could follow.
+    /// Returns a new id. Panics if the operating system provides no random bits, because a guessable id would be unsafe.
     pub fn fresh(&mut self) -> Id {
         let mut bytes = [0; 15];
         match self {
-            Ids::System => getrandom::fill(&mut bytes).expect("the operating system gives random bytes"),
+            Ids::System => getrandom::fill(&mut bytes).expect("the operating system provides random bits"),
             Ids::Seeded(counter) => {
                 *counter += 1;
                 bytes[..8].copy_from_slice(&counter.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());

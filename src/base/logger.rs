@@ -1,18 +1,18 @@
-//! Log lines on standard error, and a brake for those that could be many.
+//! Log lines on standard error, and a rate limit for lines that clients could cause in large numbers.
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::fmt::Arguments;
 use std::io::{self, Write};
 use std::time::{Duration, Instant, SystemTime};
 
-/// One line of a kind in this time.
-const QUIET_TIME: Duration = Duration::from_secs(10);
+/// Minimum time between two lines of a [`RateLimitedLog`].
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 struct Stderr;
 
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata) -> bool {
-        // The crates below tell of every frame at debug.
+        // Dependencies log every frame at `debug`, so only their warnings and errors are shown.
         metadata.target().starts_with("salon") || metadata.level() <= Level::Warn
     }
 
@@ -20,7 +20,7 @@ impl Log for Stderr {
         if self.enabled(record.metadata()) {
             let time = humantime::format_rfc3339_seconds(SystemTime::now());
             let line = format!("{time} {:5} {}\n", record.level(), record.args());
-            // If nobody reads standard error, there is nobody to be told.
+            // A failure to write to standard error cannot be reported anywhere.
             let _ = io::stderr().lock().write_all(line.as_bytes());
         }
     }
@@ -28,14 +28,14 @@ impl Log for Stderr {
     fn flush(&self) {}
 }
 
-/// Starts logging; called once.
+/// Installs the logger. Only the first call has an effect.
 pub fn start(level: LevelFilter) {
     if log::set_logger(&Stderr).is_ok() {
         log::set_max_level(level);
     }
 }
 
-/// Lets one line through in ten seconds and counts the others.
+/// Lets one line in ten seconds through, and counts the others.
 #[derive(Default)]
 pub struct RateLimitedLog {
     last: Option<Instant>,
@@ -43,9 +43,9 @@ pub struct RateLimitedLog {
 }
 
 impl RateLimitedLog {
-    /// Whether a line may be written now; if so, how many were suppressed since the last.
+    /// Returns whether a line may be written now: if so, the number of lines suppressed since the last one.
     pub fn allow(&mut self, now: Instant) -> Option<u64> {
-        if self.last.is_some_and(|last| now.saturating_duration_since(last) < QUIET_TIME) {
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) < LOG_INTERVAL) {
             self.suppressed += 1;
             return None;
         }
@@ -53,10 +53,10 @@ impl RateLimitedLog {
         Some(std::mem::take(&mut self.suppressed))
     }
 
-    /// Writes a warning if it may be written now.
+    /// Writes a warning, unless one was written less than ten seconds ago.
     pub fn warn(&mut self, now: Instant, line: Arguments) {
-        if let Some(more) = self.allow(now) {
-            log::warn!("{line} ({more} more before)");
+        if let Some(suppressed) = self.allow(now) {
+            log::warn!("{line} ({suppressed} suppressed)");
         }
     }
 }

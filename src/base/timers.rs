@@ -1,14 +1,14 @@
-//! Deadlines in order: one set, at most one entry per key.
+//! Timers: a set of deadlines in order of time, with at most one entry per key.
 //!
-//! Whoever owns a timer keeps its [`Deadline`] beside the state it belongs to; the set keeps them sorted.
-//! An empty set means that the loop sleeps until somebody writes: an idle process never wakes.
+//! The owner of a timer keeps a [`Deadline`] next to the state that the timer belongs to; the set keeps all of them sorted.
+//! While all sets are empty the event loop sleeps until the next I/O: an idle process never wakes up.
 
 use std::{collections::BTreeSet, time::Instant};
 
-/// When a key is due, as its owner remembers it; `None` while no timer runs.
+/// The owner's copy of when a key is due; `None` while no timer runs.
 pub type Deadline = Option<Instant>;
 
-/// The deadlines of all keys of one kind.
+/// The running timers of all keys of one kind.
 pub struct Timers<K> {
     set: BTreeSet<(Instant, K)>,
 }
@@ -20,7 +20,7 @@ impl<K: Copy + Ord> Default for Timers<K> {
 }
 
 impl<K: Copy + Ord> Timers<K> {
-    /// Makes `key` due at `at`, instead of when it was due before.
+    /// Starts the timer of `key`, or moves it.
     pub fn set(&mut self, key: K, deadline: &mut Deadline, at: Instant) {
         if *deadline != Some(at) {
             self.clear(key, deadline);
@@ -29,19 +29,20 @@ impl<K: Copy + Ord> Timers<K> {
         }
     }
 
-    /// Stops the timer of `key`, if it runs.
+    /// Stops the timer of `key`, if it is running.
     pub fn clear(&mut self, key: K, deadline: &mut Deadline) {
         if let Some(at) = deadline.take() {
             self.set.remove(&(at, key));
         }
     }
 
-    /// The nearest deadline.
+    /// The earliest deadline.
     pub fn next(&self) -> Option<Instant> {
         self.set.first().map(|(at, _)| *at)
     }
 
-    /// Takes one key that is due at `now`; its owner clears its [`Deadline`], which is harmless now, or sets it anew.
+    /// Removes and returns one entry that is due at `now`. The caller must then clear or set the [`Deadline`] of that key,
+    /// because it still holds the old time.
     pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, K)> {
         match self.set.first() {
             Some((at, _)) if *at <= now => self.set.pop_first(),
@@ -49,17 +50,15 @@ impl<K: Copy + Ord> Timers<K> {
         }
     }
 
-    /// The keys that are due at `until` or before; their timers run on.
+    /// Keys that are due at `until` or earlier. Their timers keep running.
     pub fn due_by(&self, until: Instant) -> Vec<K> {
         self.set.iter().take_while(|(at, _)| *at <= until).map(|(_, key)| *key).collect()
     }
 
-    /// How many timers run.
     pub fn len(&self) -> usize {
         self.set.len()
     }
 
-    /// Whether no timer runs.
     pub fn is_empty(&self) -> bool {
         self.set.is_empty()
     }

@@ -117,7 +117,7 @@ options! {
         "PEM file with the authorities to trust for rediss://; without one, those that browsers trust";
     redis_prefix: String = "socket.io", word, "prefix of the Redis channels; the adapter for Node calls it `key`";
     presence_beat: Duration = "10s", time(1),
-        "interval at which a node reports its number of users to the others, which forget a node after three missing reports";
+        "interval at which a node with users reports their number to the others, which forget a node after three missing reports";
     instance: String = "auto", word, "name of this node in log lines and in the cluster; auto generates one";
     drain: Duration = "3s", time(0),
         "time over which a stopping server disconnects its clients; 0 disconnects all at once. Azure kills a process after 5 s";
@@ -135,7 +135,7 @@ options! {
     message_timeout: Duration = "60s", time(1),
         "time in which a WebSocket message, or the attachments of a packet, must be complete";
     write_timeout: Duration = "60s", time(1),
-        "time after which a client that accepts none of the bytes queued for it is evicted: longer than most tunnels";
+        "time after which a client that accepts none of the bytes queued for it is evicted: a train may be in a tunnel";
     max_name: usize = "64", size, "longest user name, in Unicode scalar values";
     max_text: usize = "16KiB", size, "longest text of a chat message, in bytes of UTF-8";
     max_payload: usize = "1000000", size, "largest message and largest request body, in bytes";
@@ -144,7 +144,7 @@ options! {
     max_per_address: usize = "1000", size,
         "connections, and sessions, per address (per /64 for IPv6): a class of 200 behind one NAT address needs 600. Without --trust-proxy, programs on this machine are exempt";
     max_half_open: usize = "1000", size,
-        "connections without a complete request head; beyond it the oldest is closed, so that silent clients keep nobody out";
+        "connections without a complete request head; beyond it the oldest is closed, so that silent clients cannot block others";
     max_queued: usize = "64MiB", size,
         "bytes queued for all clients together, shared buffers counted once per client; above it new sessions get 503. A quarter of a small host's memory";
     max_queue: usize = "4MiB", size,
@@ -159,7 +159,7 @@ options! {
     max_fragments: usize = "128", size, "frames per WebSocket message: clients send one, proxies make it some dozens";
     max_attachments: usize = "10", size, "binary attachments per packet, as in the reference implementation";
     max_depth: usize = "64", number(1..=128), "nesting depth of JSON, at most 128, because the stack is finite";
-    max_acks: usize = "100", size, "unanswered acks per socket: events whose answer the server waits for";
+    max_acks: usize = "100", size, "events per socket that the client has yet to acknowledge";
     max_rooms: usize = "1000", size, "rooms per socket";
     event_rate: usize = "200", number(1..=1_000_000),
         "events per second and session in the long run (rate of the token bucket): far above what a person sends";

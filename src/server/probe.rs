@@ -1,16 +1,17 @@
-//! `salon --probe`: asks the server on this machine how it is, for the HEALTHCHECK of a container that has no other program.
+//! `salon --probe`: a health check of the server on this machine, for containers without curl or another HTTP client.
 
 use crate::config::Config;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How long the answer may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Time limit to connect, and for each read.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks for /healthz where `config` lets a server listen. An error is one line that says what is wrong.
+/// Sends GET /healthz to the address that `config` lets a server listen on. Fails unless the status is 200; the error is
+/// one line.
 pub fn ask(config: &Config) -> Result<(), String> {
-    // A server on all addresses is on this one too.
+    // A server that listens on all addresses also listens on loopback.
     let host = config.host.filter(|host| !host.is_unspecified()).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let address = SocketAddr::new(host, config.port);
     let answer = exchange(address).map_err(|error| format!("no answer from {address}: {error}"))?;
@@ -18,10 +19,11 @@ pub fn ask(config: &Config) -> Result<(), String> {
     if status == "200" { Ok(()) } else { Err(format!("{address} answers with status {status}")) }
 }
 
-/// In clear also where TLS is spoken: the certificate is for those who come from outside, here it proves nothing.
+/// Uses plain HTTP even if the port speaks HTTPS, which answers /healthz so too: a certificate is for the public host name
+/// and could not be verified here.
 fn exchange(address: SocketAddr) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.take(4096).read_to_end(&mut answer)?;

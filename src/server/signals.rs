@@ -1,17 +1,17 @@
-//! Signals, as events of the loop.
+//! Signals (SIGTERM, SIGINT, SIGHUP; Ctrl+C on Windows) as events of the loop.
 
 pub use system::Watch;
 
-/// What we are asked to do.
 pub enum Signal {
+    /// Shut down gracefully.
     Stop,
-    /// Reread the certificate.
+    /// Reload the TLS certificate.
     Reload,
 }
 
 #[cfg(unix)]
 mod system {
-    //! SIGTERM and SIGINT; SIGHUP if it has a meaning, else it ends the process as it always did.
+    //! SIGHUP is watched only if there is a certificate to reload; otherwise it keeps its default action and ends the process.
     use crate::net::Net;
     use crate::server::signals::Signal;
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -28,7 +28,7 @@ mod system {
             Ok(Watch(signals))
         }
 
-        /// What has come since the last call.
+        /// Signals received since the last call.
         pub fn received(&mut self) -> impl Iterator<Item = Signal> {
             self.0.pending().map(|number| if number == SIGHUP { Signal::Reload } else { Signal::Stop })
         }
@@ -37,7 +37,7 @@ mod system {
 
 #[cfg(not(unix))]
 mod system {
-    //! Ctrl+C and Ctrl+Break, which Windows brings on a thread of its own: it only counts, and wakes the loop.
+    //! Windows reports Ctrl+C and Ctrl+Break on a thread of its own. The handler only counts them and wakes the loop.
     use crate::net::Net;
     use crate::server::signals::Signal;
     use std::io;
@@ -52,14 +52,14 @@ mod system {
             let seen = Arc::clone(&count);
             let handler = move || {
                 seen.fetch_add(1, Ordering::SeqCst);
-                // Fails only when the loop is gone.
+                // Fails only if the loop has ended.
                 let _ = waker.wake();
             };
             ctrlc::set_handler(handler).map_err(io::Error::other)?;
             Ok(Watch(count))
         }
 
-        /// What has come since the last call.
+        /// Signals received since the last call.
         pub fn received(&mut self) -> impl Iterator<Item = Signal> {
             (0..self.0.swap(0, Ordering::SeqCst)).map(|_| Signal::Stop)
         }

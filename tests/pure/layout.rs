@@ -89,6 +89,37 @@ fn target(from: &str, path: &str, files: &BTreeMap<String, String>) -> Option<St
     Some(module).filter(|module| root != "self" && files.contains_key(module) && module != from)
 }
 
+/// The files that parse bytes of peers, by src/lib.rs and by README: each with its fuzz target and tests.
+fn boundaries(lib: &str) -> [BTreeMap<String, Vec<String>>; 2] {
+    let words = |text: &str| text.split_whitespace().map(|word| word.trim_matches('`').to_owned()).collect::<Vec<_>>();
+    let (_, list) = lib.split_once("//! # Trust boundary\n").unwrap();
+    let lines = list.lines().skip_while(|line| *line != "//! ```text").skip(1).take_while(|line| *line != "//! ```");
+    let listed = lines.map(|line| (words(&line[4..])[0].clone(), words(&line[4..])[1..].to_vec())).collect();
+    let rows = include_str!("../../README.md").lines().filter_map(|line| line.strip_prefix("| `src/"));
+    let table = rows.map(|row| {
+        let cells: Vec<_> = row.trim_end_matches('|').split('|').collect();
+        let [file, _, _, fuzz, tests] = cells[..] else { panic!("five cells in {row}") };
+        (file.trim().trim_end_matches(".rs`").to_owned(), words(&format!("{} {tests}", fuzz.replace('–', "-"))))
+    });
+    [listed, table.collect()]
+}
+
+#[test]
+fn the_trust_boundary_is_that_of_readme() {
+    let files = sources();
+    let [listed, table] = boundaries(&files["lib"]);
+    assert_eq!(listed, table);
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    for (file, means) in listed {
+        assert!(files.contains_key(&file), "no src/{file}.rs");
+        let (target, found) = means.split_first().unwrap();
+        let fuzzed = tests.join(format!("fuzz/fuzz_targets/{target}.rs")).is_file();
+        assert!(target == "-" || fuzzed, "{file}: no fuzz target {target}");
+        assert!(!found.is_empty(), "{file} has no tests");
+        found.iter().for_each(|test| assert!(tests.join(test).is_file(), "{file}: no tests/{test}"));
+    }
+}
+
 #[test]
 fn the_map_lists_every_file() {
     let files = sources();
