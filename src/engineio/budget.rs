@@ -1,75 +1,69 @@
-//! The WebSocket budget: small hosting allows so many WebSockets and answers 503 or 429 above.
+//! The WebSocket budget (`max_websockets`): small hosting allows a fixed number of WebSockets and answers 503 or 429 above.
 //!
-//! Used are the WebSockets that are open, pending the handshakes that have offered an upgrade. While both together reach the
-//! limit nobody is offered one, so that clients stay on polling without a failed attempt. A client that takes its time loses
-//! the offer, not the session: what it tries later is granted if there is room.
+//! Open WebSockets and offered upgrades both count. At the limit the handshake offers no upgrade, so that clients stay on
+//! polling without a failed attempt. An offer that is not used in time is withdrawn; a later upgrade of that session is
+//! granted if there is room.
 
 use crate::base::slab::SessionId;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How long an offer stands. Clients upgrade right after the handshake.
+/// How long an offer is valid. Clients upgrade right after the handshake.
 const OFFER_TIME: Duration = Duration::from_secs(10);
 
-/// WebSockets used and promised.
 #[derive(Default)]
 pub struct Budget {
     /// `None`: no limit, and no offers are kept.
     pub limit: Option<usize>,
-    /// WebSockets that are open.
+    /// The number of open WebSockets.
     pub used: usize,
-    /// Who was offered one and until when, in the order of time; some hundreds at most where platforms set a limit.
-    offers: VecDeque<(SessionId, Instant)>,
-    /// WebSockets that were refused.
+    /// Sessions that were offered an upgrade and until when, oldest first. Searched linearly: platforms with a limit allow
+    /// some hundred WebSockets.
+    pub offers: VecDeque<(SessionId, Instant)>,
+    /// WebSockets refused since the start.
     pub refused: u64,
 }
 
 impl Budget {
-    /// All of it is free.
     pub fn new(limit: Option<usize>) -> Budget {
         Budget { limit, ..Budget::default() }
     }
 
-    /// How many offers stand.
-    pub fn promised(&self) -> usize {
-        self.offers.len()
-    }
-
-    /// Whether one more may be promised or opened.
+    /// Whether one more may be offered or opened.
     pub fn is_free(&self) -> bool {
         self.limit.is_none_or(|limit| self.used + self.offers.len() < limit)
     }
 
-    /// A new session was offered one.
+    /// Reserves a WebSocket for a session whose handshake offers the upgrade.
     pub fn offer(&mut self, session: SessionId, now: Instant) {
         if self.limit.is_some() {
             self.offers.push_back((session, now + OFFER_TIME));
         }
     }
 
-    /// The offer of a session is void: it has upgraded, or is gone.
+    /// Removes the offer of a session that has upgraded or is gone; returns whether there was one.
     pub fn withdraw(&mut self, session: SessionId) -> bool {
         let offer = self.offers.iter().position(|(offered, _)| *offered == session);
         offer.and_then(|index| self.offers.remove(index)).is_some()
     }
 
-    /// A WebSocket for a session, or for one that begins with it: whether there is room.
+    /// Opens a WebSocket for a session that polls, or for a new one (`None`); returns whether it is granted.
     pub fn open(&mut self, session: Option<SessionId>) -> bool {
-        let promised = session.is_some_and(|session| self.withdraw(session));
-        let granted = promised || self.is_free();
+        let offered = session.is_some_and(|session| self.withdraw(session));
+        let granted = offered || self.is_free();
         self.used += usize::from(granted);
         self.refused += u64::from(!granted);
         granted
     }
 
-    /// Forgets the offers that nobody has taken.
+    /// Removes offers whose time is over.
     pub fn expire(&mut self, now: Instant) {
         while self.next().is_some_and(|until| until <= now) {
             self.offers.pop_front();
         }
     }
 
-    /// When [`Budget::expire`] wants to be called.
+    /// When [`Budget::expire`] is to be called.
     pub fn next(&self) -> Option<Instant> {
         self.offers.front().map(|(_, until)| *until)
     }

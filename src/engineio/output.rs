@@ -1,4 +1,4 @@
-//! What the engine leaves in its queues: events for `socketio`, outputs for `net`; and what it counts.
+//! The queues of the engine: events for `socketio` and outputs for `net`; and its counters.
 
 use crate::base::limits::Limits;
 use crate::base::queue::Pool;
@@ -44,7 +44,7 @@ pub struct Counters {
     /// Messages to clients, counted once per recipient.
     pub sent: u64,
     /// Sessions closed, by [`CloseReason`].
-    pub ended: [u64; CloseReason::TABLE.len()],
+    pub closed: [u64; CloseReason::TABLE.len()],
     /// Requests refused, by [`Refusal`].
     pub refused: [u64; Refusal::TABLE.len()],
 }
@@ -52,34 +52,35 @@ pub struct Counters {
 /// What happened to a session.
 #[derive(Debug)]
 pub enum SessionEvent {
-    /// It is there; messages can be sent.
+    /// Messages can be sent from now on.
     Opened(SessionId),
     Message(SessionId, Data),
-    /// It has ended: the last event of its id.
+    /// The last event of this id.
     Closed(SessionId, CloseReason),
 }
 
-/// What is to be done with a connection.
+/// What `server` does with a connection for the engine.
 #[derive(Debug)]
 pub enum EngineOutput {
+    /// Sends the answer to the request that waits.
     Answer(ConnId, Response),
-    /// Send a ready WebSocket frame.
+    /// Sends these bytes, a whole WebSocket frame.
     Frame(ConnId, Bytes),
-    /// Close it when all that was queued has left.
+    /// Closes it after its outbox has been sent.
     Close(ConnId),
-    /// Close it without a word.
+    /// Closes it at the end of the turn, whatever is queued.
     Abort(ConnId),
 }
 
-/// What sessions leave for those above and below, in the order in which it came about.
+/// What sessions leave for the layers above and below, each queue in the order of its causes.
 #[derive(Default)]
 pub struct Out {
     pub events: VecDeque<SessionEvent>,
     pub outputs: VecDeque<EngineOutput>,
     pub counters: Counters,
     pub limits: Limits,
-    /// The entries of all polling queues.
+    /// The entries of the queues of all polling sessions.
     pub pool: Pool,
-    /// Sessions whose parked GET may have something to carry at the end of the turn.
+    /// Sessions with packets for their parked GET, to be answered at the end of the turn.
     pub(super) ready: Vec<SessionId>,
 }

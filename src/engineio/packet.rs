@@ -1,8 +1,8 @@
-//! Engine.IO packets of protocol 4: a type, then data. A WebSocket frame carries one; a polling payload carries
+//! Engine.IO packets of protocol 4: a type, then data. A WebSocket frame carries one packet; a polling payload carries
 //! several with 0x1e between them, binary ones in base64.
 //! Source: docs/engine.io-protocol/v4-current.md, "Packet encoding".
 //!
-//! [`Encoded`] is a message on its way to many: each wire form is made once, however many recipients there are.
+//! [`Encoded`] is a message that is encoded once per wire format, however many recipients a broadcast has.
 
 use crate::ws::{self, Opcode, Text};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -11,18 +11,18 @@ use std::cell::OnceCell;
 
 /// Between two packets of a payload. JSON has no such byte: in its strings it is written `\u001e`.
 const SEPARATOR: u8 = 0x1e;
-/// Room for a message of ordinary length, so that the vector it is written to need not grow.
+/// Initial capacity for a text message, in bytes: most messages fit, so that the vector does not grow.
 const ORDINARY: usize = 256;
 
-/// A ping for polling.
+/// A ping, as a polling packet.
 pub const PING: Bytes = Bytes::from_static(b"2");
-/// A ping as a ready WebSocket frame.
+/// A ping, as a whole WebSocket frame.
 pub const PING_FRAME: Bytes = Bytes::from_static(b"\x81\x012");
-/// The answer to a probe as a ready WebSocket frame.
+/// The answer to a probe, as a whole WebSocket frame.
 pub const PONG_PROBE_FRAME: Bytes = Bytes::from_static(b"\x81\x063probe");
-/// What ends a GET that must not wait any longer.
+/// The answer to a GET that must not wait any longer.
 pub const NOOP: Bytes = Bytes::from_static(b"6");
-/// The end of the session, for polling.
+/// Closes the session, as a polling packet.
 pub const CLOSE: Bytes = Bytes::from_static(b"1");
 
 /// `EIO=2`, `3` or `4`.
@@ -33,19 +33,19 @@ pub enum Version {
     V4,
 }
 
-/// What a message carries.
+/// The data of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data {
     Text(Text),
     Binary(Bytes),
 }
 
-/// A packet of a client. Where the protocol gives the data no meaning they are dropped.
+/// A packet of a client. Data to which the protocol gives no meaning are dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet {
-    /// `0`: only servers open.
+    /// `0`: only servers send it.
     Open,
-    /// `1`: the session ends.
+    /// `1`: closes the session.
     Close,
     /// `2`, with `probe` during an upgrade.
     Ping(Text),
@@ -54,21 +54,22 @@ pub enum Packet {
     Message(Data),
     /// `5`: the WebSocket takes over.
     Upgrade,
-    /// `6`: nothing.
+    /// `6`: has no effect.
     Noop,
 }
 
-/// Bytes that are no packet, and why.
+/// The reason why bytes are not a packet, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid(pub &'static str);
 
-/// Reads the packet of a WebSocket text frame. (A binary frame is the message itself.) Base64 is taken here as
-/// well, although the text has it in payloads only: the official client with `forceBase64` sends it so.
+/// Reads the packet of a WebSocket text frame. (A binary frame is the message itself.) Base64 is accepted here too:
+/// the protocol text has it in payloads only, but the official client with `forceBase64` sends it in frames.
 pub fn decode(text: Text) -> Result<Packet, Invalid> {
     decode_bytes(text.into())
 }
 
-/// Reads a polling payload: all of it or nothing, in one pass. If it has more than `most` packets, one more is enough to show it.
+/// Reads a polling payload in one pass; one invalid packet makes all of it invalid. Of more than `most` packets, `most + 1`
+/// are returned, which shows that there are too many.
 pub fn decode_payload(body: Bytes, most: usize) -> Result<Vec<Packet>, Invalid> {
     let packets = body.split(|byte| *byte == SEPARATOR).take(most.saturating_add(1));
     packets.map(|packet| decode_bytes(body.slice_ref(packet))).collect()
@@ -91,13 +92,13 @@ fn decode_bytes(mut packet: Bytes) -> Result<Packet, Invalid> {
     })
 }
 
-/// Reads a binary message as payloads carry it, without what marks it there.
+/// Reads a binary message from its base64, without the type in front.
 pub(super) fn decode_base64(base64: &[u8]) -> Result<Packet, Invalid> {
     let bytes = STANDARD.decode(base64).map_err(|_| Invalid("a binary packet is not base64"))?;
     Ok(Packet::Message(Data::Binary(bytes.into())))
 }
 
-/// Joins packets to a payload.
+/// Joins packets into a payload.
 pub fn payload(packets: &[Bytes]) -> Vec<u8> {
     packets.join(&SEPARATOR)
 }
@@ -107,7 +108,7 @@ pub fn pong(text: &str) -> Bytes {
     ["3", text].concat().into()
 }
 
-/// The frame of a packet that was meant for polling, when an upgrade has come before the next GET.
+/// Turns a queued polling packet into a WebSocket frame, after an upgrade.
 pub fn packet_to_frame(packet: &Bytes) -> Bytes {
     match packet.strip_prefix(b"b").map(|base64| STANDARD.decode(base64)) {
         Some(Ok(bytes)) => ws::frame(Opcode::Binary, &bytes),
@@ -115,20 +116,22 @@ pub fn packet_to_frame(packet: &Bytes) -> Bytes {
     }
 }
 
-/// A message for any number of sessions: a WebSocket frame of protocol 4, whose end is the polling packet.
+/// A message for any number of sessions. One allocation holds the WebSocket frame of protocol 4; for text, its end is the
+/// polling packet.
 #[derive(Clone, Debug)]
 pub struct Encoded {
     frame: Bytes,
+    /// Length of the head of the frame, in bytes.
     head: usize,
     pub text: bool,
-    /// Binary as a polling packet; made when the first polling session gets it.
+    /// The polling packet of a binary message, encoded for the first session that polls.
     base64: OnceCell<Bytes>,
-    /// What sessions of older protocols get; made by `v3` when the first of them gets the message.
+    /// The message for older protocols, encoded by `v3` for the first session that needs it.
     pub(super) old: OnceCell<Box<Encoded>>,
 }
 
 impl Encoded {
-    /// A text message; `write` appends its UTF-8, without the packet type, to a vector that has room in front.
+    /// A text message; `write` appends its UTF-8, without the packet type, to the vector and leaves what is in front.
     pub fn text(write: impl FnOnce(&mut Vec<u8>)) -> Encoded {
         Encoded::new(Opcode::Text, ORDINARY, |out| {
             out.push(b'4');
@@ -136,12 +139,12 @@ impl Encoded {
         })
     }
 
-    /// A binary message, copied once to stand behind the head of its frame.
+    /// A binary message; `data` is copied once, behind the head of the frame.
     pub fn binary(data: Bytes) -> Encoded {
         Encoded::new(Opcode::Binary, data.len(), |out| out.extend_from_slice(&data))
     }
 
-    /// `write` appends the payload of the frame, of about `length` bytes.
+    /// Encodes a frame; `write` appends its payload. `length` is the initial capacity for it, in bytes.
     pub(super) fn new(opcode: Opcode, length: usize, write: impl FnOnce(&mut Vec<u8>)) -> Encoded {
         let mut buffer = Vec::with_capacity(ws::MAX_HEAD + length);
         buffer.extend_from_slice(&[0; ws::MAX_HEAD]);
@@ -153,27 +156,27 @@ impl Encoded {
         Encoded { frame, head, text: opcode == Opcode::Text, base64: OnceCell::new(), old: OnceCell::new() }
     }
 
-    /// The message itself: without frame head and packet type.
+    /// The message without frame head and packet type.
     pub fn data(&self) -> &[u8] {
         &self.frame[self.head + usize::from(self.text)..]
     }
 
-    /// The same, kept by who has it.
+    /// As [`Encoded::data`], sharing the allocation.
     pub fn bytes(&self) -> Bytes {
         self.frame.slice_ref(self.data())
     }
 
-    /// As a WebSocket frame.
+    /// The WebSocket frame of protocol 4.
     pub fn frame(&self) -> Bytes {
         self.frame.clone()
     }
 
-    /// What follows the head of the frame.
+    /// The frame without its head.
     pub(super) fn payload(&self) -> Bytes {
         self.frame.slice(self.head..)
     }
 
-    /// As a polling packet.
+    /// The polling packet of protocol 4.
     pub fn packet(&self) -> Bytes {
         if self.text {
             return self.payload();

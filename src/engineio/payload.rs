@@ -1,4 +1,5 @@
-//! Bodies of answers to GETs: made once for all clients of a kind that get the same packets, compressed once.
+//! Bodies of answers to GETs. A body is encoded and compressed once for all clients of a turn that get the same packets in
+//! the same format.
 
 use super::packet::{self, Version};
 use super::request::ClientInfo;
@@ -8,15 +9,17 @@ use bytes::Bytes;
 use flate2::{Compression, Crc, write::DeflateEncoder};
 use std::io::Write;
 
-/// Payloads above this are compressed for clients that accept it, as in the reference.
+/// Larger bodies, in bytes, are compressed for clients that accept it, as in the reference.
 const GZIP_FROM: usize = 1024;
-/// The body of an answer to a GET; the same for all clients of a kind that get the same packets.
+
+/// The body of an answer to a GET.
 pub(super) struct Payload {
     packets: Vec<Bytes>,
+    /// Protocol version, base64, and JSONP callback: these decide the format.
     kind: (Version, bool, Option<u32>),
     body: Bytes,
     content_type: &'static str,
-    /// Made for the first client that accepts it.
+    /// The body compressed, for the first client that accepts it.
     gzip: Option<Bytes>,
 }
 
@@ -33,14 +36,15 @@ impl Payload {
         Payload { packets: packets.to_vec(), kind, body: body.into(), content_type, gzip: None }
     }
 
-    /// Whether it is made of these packets: the same allocations, so no byte is compared.
+    /// Whether these packets in this format give the same body. Compares addresses, not bytes: a broadcast is one
+    /// allocation. It compares all of them, because two queues may begin alike and carry different acks behind.
     pub fn is_of(&self, packets: &[Bytes], client: &ClientInfo, jsonp: Option<u32>) -> bool {
         let same = |(one, other): (&Bytes, &Bytes)| one.as_ptr_range() == other.as_ptr_range();
         let equal = self.packets.len() == packets.len() && self.packets.iter().zip(packets).all(same);
         equal && self.kind == (client.version, client.base64, jsonp)
     }
 
-    /// An answer with it, compressed where that is welcome and pays.
+    /// An answer with this body. `deflate`: `None` if the client does not accept gzip.
     pub fn response(&mut self, deflate: Option<&mut Option<Deflate>>) -> Response {
         let response = Response::new(200).header("Cache-Control", "no-store");
         match deflate.filter(|_| self.body.len() > GZIP_FROM) {
@@ -53,10 +57,10 @@ impl Payload {
     }
 }
 
-/// The compressor of the process: what it allocates is used again by every payload.
+/// The compressor; one for all payloads. `GzEncoder` cannot be reset and would allocate 350 KB for each of them.
 pub(super) type Deflate = DeflateEncoder<Vec<u8>>;
 
-/// One gzip member (RFC 1952): a head without a name or a time, the compressed bytes, their checksum and length.
+/// One gzip member (RFC 1952): a head without name and time, the compressed bytes, their checksum and length.
 fn gzip(deflate: &mut Option<Deflate>, bytes: &[u8]) -> Bytes {
     let deflate = deflate.get_or_insert_with(|| DeflateEncoder::new(Vec::new(), Compression::fast()));
     let infallible = "memory takes everything";

@@ -1,22 +1,26 @@
-//! What a request head asks the engine for.
+//! What a request head asks for: a handshake, an upgrade, a poll or a post, or why it is refused.
 
 use super::packet::Version;
+use super::v3;
 use crate::base::id::Id;
 use crate::base::slab::{ConnId, SessionId};
 use crate::base::table::table;
-use crate::http::Response;
+use crate::config::{Config, Recovery};
+use crate::http::{self, Method, RequestHead, Response};
+use crate::ws;
 use bytes::Bytes;
+use std::collections::HashMap;
 use std::net::IpAddr;
 
-/// What `server` does after it has shown a request head to [`Engine::request`].
+/// What `server` does after [`Engine::handle_request`].
 #[derive(Debug)]
 pub enum Next {
     Answer(Response),
-    /// Waits for an [`EngineOutput`]; the connection belongs to the session meanwhile.
+    /// Waits for an [`EngineOutput`]; until then the connection belongs to the session.
     Wait(SessionId),
-    /// Reads the body and brings it to [`Engine::body`].
+    /// Reads the body and passes it to [`Engine::receive_body`].
     Body(SessionId),
-    /// Sends these bytes (a 101 response); what follows are WebSocket frames.
+    /// Sends these bytes (a 101 response); WebSocket frames follow.
     WebSocket(SessionId, Bytes),
 }
 
@@ -51,29 +55,102 @@ impl Refusal {
     }
 }
 
-/// What is known of a client since the handshake.
+/// A client, as its handshake describes it.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientInfo {
     pub sid: Id,
     pub version: Version,
-    /// It cannot take the binary payloads of older protocols: `b64=1`, or JSONP.
+    /// It cannot read the binary payloads of older protocols: `b64=1`, or JSONP.
     pub base64: bool,
-    /// It takes more than 16 packets in one payload.
-    pub many: bool,
+    /// It reads more than 16 packets in one payload.
+    pub long_payloads: bool,
     /// Its messages are not Socket.IO.
     pub plain: bool,
-    /// It knows connection state recovery.
+    /// It uses connection state recovery.
     pub recovers: bool,
-    /// Whose it is, as far as a proxy has told.
+    /// The peer's address, or the one that a trusted proxy has forwarded.
     pub address: IpAddr,
 }
 
-/// A GET that waits for packets.
+/// A parked GET.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Poll {
     pub conn: ConnId,
     /// The callback number of a JSONP request.
     pub jsonp: Option<u32>,
-    /// A compressed answer is welcome.
+    /// The client accepts a compressed answer.
     pub gzip: bool,
+}
+
+pub(super) enum Request {
+    Handshake(Handshake),
+    /// A WebSocket for a session that exists.
+    Upgrade(SessionId),
+    /// A GET, with its JSONP callback.
+    Poll(SessionId, Option<u32>),
+    Post(SessionId),
+}
+
+/// A request without a sid. The fields are those of [`ClientInfo`] and [`Poll`].
+pub(super) struct Handshake {
+    pub websocket: bool,
+    pub jsonp: Option<u32>,
+    pub version: Version,
+    pub base64: bool,
+    pub long_payloads: bool,
+    pub recovers: bool,
+}
+
+/// Reads a request head. The order of the checks decides which error a client sees; it is that of the reference.
+/// A parameter that is given twice has no known value, because either value could be the one that is meant.
+pub(super) fn read(head: &RequestHead, config: &Config, sids: &HashMap<Id, SessionId>) -> Result<Request, Refusal> {
+    let names = ["transport", "sid", "j", "EIO", "b64", "recovery"];
+    let [transport, sid, jsonp, version, base64, recovery] = http::parameters(head.query, names);
+    let websocket = match transport.map_err(|_| Refusal::UnknownTransport)?.as_deref() {
+        Some("polling") if config.transports.polling => false,
+        Some("websocket") if config.transports.websocket => true,
+        _ => return Err(Refusal::UnknownTransport),
+    };
+    let session = match sid.map_err(|_| Refusal::UnknownSid)? {
+        Some(sid) => Some(*Id::parse(&sid).and_then(|sid| sids.get(&sid)).ok_or(Refusal::UnknownSid)?),
+        None => None,
+    };
+    let post = match head.method {
+        Method::Get => false,
+        Method::Post if session.is_some() => true,
+        _ => return Err(Refusal::BadMethod),
+    };
+    if websocket != ws::is_upgrade(head) {
+        return Err(Refusal::BadRequest);
+    }
+    let jsonp = match jsonp.map_err(|_| Refusal::BadRequest)? {
+        Some(callback) => Some(v3::digits(&callback).ok_or(Refusal::BadRequest)?),
+        None => None,
+    };
+    if let Some(id) = session {
+        return Ok(match (websocket, post) {
+            (true, _) => Request::Upgrade(id),
+            (_, true) => Request::Post(id),
+            (_, false) => Request::Poll(id, jsonp),
+        });
+    }
+    let version = match (version.map_err(|_| Refusal::UnsupportedProtocol)?.as_deref(), config.old_clients) {
+        (Some("4"), _) => Version::V4,
+        (Some("3"), true) => Version::V3,
+        (Some("2"), true) => Version::V2,
+        _ => return Err(Refusal::UnsupportedProtocol),
+    };
+    let base64 = jsonp.is_some() || base64.is_ok_and(|value| value.as_deref() == Some("1"));
+    // Browsers read payloads of any length; python-engineio does not, and others may have limits too.
+    let agent = head.header("User-Agent").unwrap_or_default();
+    let long_payloads = agent.starts_with(b"Mozilla/");
+    // Recovery adds the offset to the arguments of an event, and handlers that do not expect it may fail. So only
+    // clients that are known to use the offset get it, or that ask for it.
+    let recovers = match (config.recovery, recovery.ok().flatten().as_deref()) {
+        _ if version != Version::V4 => false,
+        (Recovery::Off, _) | (_, Some("0")) => false,
+        (Recovery::Always, _) | (_, Some("1")) => true,
+        (Recovery::Auto, _) => long_payloads || agent.starts_with(b"node-XMLHttpRequest"),
+    };
+    Ok(Request::Handshake(Handshake { websocket, jsonp, version, base64, long_payloads, recovers }))
 }

@@ -1,28 +1,43 @@
 //! One Engine.IO session: all transitions between its states are in this file.
 //!
 //! ```text
-//!   handshake over polling                      handshake over WebSocket
-//!            |                                             |
-//!            v          upgrade request, 101               |
-//!        Polling  ---------------------------->  Polling + Probe
-//!            ^      probe fails, 10 s, closed        |     |
-//!            +---------------------------------------+     |
-//!            |              `2probe`, `3probe`, `5`  |     v
-//!            |                                       +-> WebSocket
-//!            |  end(): ping timeout, close, error          |
-//!            v                                             v
-//!        ended: the farewell waits for a GET --------->  gone
+//!    handshake over polling                         handshake over WebSocket
+//!             |                                                 |
+//!             v         WebSocket for this sid: 101             |
+//!          polling -----------------------------> probing       |
+//!             ^   probe fails, times out, closes    |  |        |
+//!             +-------------------------------------+  |        |
+//!             |            `2probe`, `3probe`, then `5`|        v
+//!             |                                        +--> WebSocket
+//!             | close()                                         | close()
+//!             v                                                 |
+//!        CloseQueued: `1` waits for a GET                       |
+//!             | a GET takes it, or `ping_timeout` is over       v
+//!             +---------------------------------------------> Gone
 //! ```
 //!
-//! - Polling: a GET without anything to carry is parked; what gathers in one turn leaves in one payload
+//! - Polling: a GET that finds no packets is parked. All packets of one turn leave in one payload
 //!   ([`Session::take_payload`], at the end of the turn).
-//! - Probe: messages go on over polling until `5`. The GET that is parked when `2probe` comes is ended with a
-//!   noop at once; each later one after 100 ms, because a client asks again until `3probe` has reached it, and
-//!   an answer at once would make it spin; one still parked at `5` ends with the `5`.
-//! - Heartbeat: in protocol 4 we ping and wait for the pong, in protocol 3 the client pings. Deadlines count from
-//!   the scheduled time, not from when the ping left. It never pauses, not for a probe either.
+//! - Probing: messages use polling until `5` arrives. A GET that is parked when `2probe` arrives is answered with a
+//!   noop at once. Each later one is answered after 100 ms: the client polls again until it has read `3probe`, and would
+//!   spin if the answer came at once. One that is still parked at `5` is answered then.
+//! - Heartbeat: in protocol 4 the server pings and waits for the pong, in protocol 3 the client pings. Deadlines count
+//!   from the scheduled time, not from when the ping left. The heartbeat never pauses, not for a probe either.
 //!
-//! `Closed` rises in `close()` and nowhere else, so it rises once (rule R4).
+//! A session ends in two steps. `close` tells `socketio`: only there `Closed` is raised, once (rule R4). `release` drops
+//! what is queued, and the engine removes the session. WebSockets are released at once; polling sessions too, unless the
+//! close packet waits for a GET.
+//!
+//! | cause | where | reason in `Closed` |
+//! |---|---|---|
+//! | packet `1` of the client | `receive` | `ClientClose` |
+//! | its WebSocket, parked GET or unfinished POST was lost | `connection_lost` | `TransportClose` |
+//! | two GETs or two POSTs at a time | `poll`, `post` | `TransportError` |
+//! | no pong in time (protocol 3: no ping) | `expire` | `PingTimeout` |
+//! | a packet or payload is invalid | `receive`, `receive_body`, `receive_frame` | `ParseError` |
+//! | more queued than `max_queue` | `enqueue` | `Evicted` |
+//! | the server drains | `expire` | `ServerClose` |
+//! | a call of `socketio` or `server` | [`Engine::close`] | the caller's |
 
 use super::output::{CloseReason, EngineOutput, Out, SessionEvent};
 use super::packet::{self, Encoded, Packet, Version};
@@ -38,15 +53,15 @@ use crate::ws;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 
-/// How long a GET waits for its noop while the upgrade is probed (the reference looks every 100 ms).
+/// After this time a GET that is parked during a probe is answered with a noop (the reference checks every 100 ms).
 const NOOP_DELAY: Duration = Duration::from_millis(100);
-/// How long after the 101 an older client gets its open packet.
+/// The time between the 101 response and the open packet for older clients.
 const OPEN_DELAY: Duration = Duration::from_millis(20);
 /// Packets in one payload for clients that may be python-engineio, which refuses more.
 const FEW_PACKETS: usize = 16;
 
-/// What every transition needs to know, and where it leaves its effects.
-pub(super) struct Turn<'a> {
+/// What a transition reads besides the session, and where it leaves its effects.
+pub(super) struct Context<'a> {
     pub id: SessionId,
     pub now: Instant,
     pub config: &'a Config,
@@ -56,26 +71,26 @@ pub(super) struct Turn<'a> {
 /// A WebSocket that may take over from polling.
 struct Probe {
     conn: ConnId,
-    /// When it must have come to `5`.
+    /// When it is closed unless `5` has arrived.
     deadline: Instant,
     /// `2probe` has been answered.
     answered: bool,
-    /// When the GET that is parked then is to be ended.
+    /// When the parked GET is to be answered with a noop.
     noop_at: Option<Instant>,
 }
 
-/// What a session waits for, until [`Session::deadline`].
+/// What a session waits for until [`Session::deadline`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
-    /// The moment to send the open packet to the WebSocket of an older client.
+    /// To send the open packet to an older client's WebSocket.
     Opening,
-    /// The time of our next ping (protocol 4).
+    /// To send the next ping (protocol 4).
     Idle,
-    /// The answer to our ping (4), or a ping of the client (3).
+    /// The answer to the ping (protocol 4), or a ping of the client (protocol 3).
     Heartbeat,
-    /// It has ended; a GET that takes the farewell.
+    /// A GET that takes the close packet; `Closed` has been raised.
     CloseQueued,
-    /// Nothing: it can be forgotten.
+    /// Nothing: the engine removes it.
     Gone,
 }
 
@@ -85,21 +100,21 @@ pub(super) struct Session {
     pub timer: Deadline,
     phase: Phase,
     deadline: Instant,
-    /// When a server that stops sends it away.
+    /// When a server that drains closes it.
     pub drain_at: Option<Instant>,
-    /// While there is none it polls; once there is one, nothing is parked or probed.
-    websocket: Option<ConnId>,
-    /// The GET that is parked.
+    /// `None` while the session polls. With a WebSocket there is no parked GET and no probe.
+    pub websocket: Option<ConnId>,
+    /// The parked GET.
     poll: Option<Poll>,
-    /// The connection whose POST is under way.
+    /// The connection of a POST whose body is not complete.
     post: Option<ConnId>,
     probe: Option<Box<Probe>>,
-    /// Packets that wait for a GET, or for the opening.
+    /// Packets that wait for a GET, or for the open packet.
     queue: Queue,
 }
 
 impl Session {
-    /// A session that polls (the open packet is the answer to the request that made it), or that starts on a WebSocket.
+    /// A session on a WebSocket, or one that polls: then the open packet is the answer to its handshake.
     pub fn new(client: ClientInfo, websocket: Option<ConnId>, config: &Config, now: Instant) -> Session {
         let mut session = Session {
             client,
@@ -117,7 +132,7 @@ impl Session {
         session
     }
 
-    /// The client has shown that it lives: from one heartbeat to the next.
+    /// The client is alive: restart the heartbeat timer.
     fn restart_heartbeat(&mut self, config: &Config, now: Instant) {
         (self.phase, self.deadline) = match self.client.version {
             Version::V4 => (Phase::Idle, now + config.ping_interval),
@@ -125,127 +140,121 @@ impl Session {
         };
     }
 
-    /// Sends the open packet over WebSocket: at once, but to older clients a moment after the 101. They are used
-    /// to that from the reference, and some (the protocol's own test suite) miss what comes together with it.
-    pub fn open(&mut self, open: Bytes, turn: &mut Turn) {
-        turn.out.pool.push(&mut self.queue, open);
+    /// Sends the open packet over WebSocket, to older clients [`OPEN_DELAY`] after the 101: the reference sends it apart,
+    /// and some clients (the protocol's own test suite) lose a frame that comes in the same segment as the 101.
+    pub fn start_on_websocket(&mut self, open: Bytes, cx: &mut Context) {
+        cx.out.pool.push(&mut self.queue, open);
         match self.client.version {
-            Version::V4 => self.opened(turn),
-            _ => (self.phase, self.deadline) = (Phase::Opening, turn.now + OPEN_DELAY),
+            Version::V4 => self.finish_opening(cx),
+            _ => (self.phase, self.deadline) = (Phase::Opening, cx.now + OPEN_DELAY),
         }
     }
 
-    fn opened(&mut self, turn: &mut Turn) {
-        self.restart_heartbeat(turn.config, turn.now);
-        self.send_queue(turn.out);
-        turn.out.events.push_back(SessionEvent::Opened(turn.id));
+    fn finish_opening(&mut self, cx: &mut Context) {
+        self.restart_heartbeat(cx.config, cx.now);
+        self.send_queue(cx.out);
+        cx.out.events.push_back(SessionEvent::Opened(cx.id));
     }
 
-    /// Whether it has moved to WebSocket.
-    pub fn has_websocket(&self) -> bool {
-        self.websocket.is_some()
-    }
-
-    /// Whether those above know of its end.
     fn is_closed(&self) -> bool {
         self.phase >= Phase::CloseQueued
     }
 
-    /// Whether it can be forgotten.
     pub fn is_gone(&self) -> bool {
         self.phase == Phase::Gone
     }
 
-    /// When [`Session::expire`] wants to be called.
-    pub fn due(&self) -> Instant {
+    /// When [`Session::expire`] is to be called.
+    pub fn next_deadline(&self) -> Instant {
         let probe = self.probe.iter().flat_map(|probe| [Some(probe.deadline), probe.noop_at]);
         probe.chain([self.drain_at]).flatten().fold(self.deadline, Instant::min)
     }
 
-    /// A GET. Returns whether it is parked. A second one is refused and ends the session, the first with `1`, as in the reference.
-    pub fn poll(&mut self, poll: Poll, turn: &mut Turn) -> bool {
-        if self.has_websocket() {
+    /// Parks a GET; returns whether it is parked. As in the reference, a second GET is refused and closes the session,
+    /// and the first is answered with `1`.
+    pub fn poll(&mut self, poll: Poll, cx: &mut Context) -> bool {
+        if self.websocket.is_some() {
             return false;
         }
         if self.poll.is_some() {
-            self.close(CloseReason::TransportError, turn);
+            self.close(CloseReason::TransportError, cx);
             return false;
         }
         self.poll = Some(poll);
         if let Some(probe) = self.probe.as_mut().filter(|probe| probe.answered) {
-            probe.noop_at = Some(turn.now + NOOP_DELAY);
+            probe.noop_at = Some(cx.now + NOOP_DELAY);
         }
         if !self.queue.is_empty() {
-            turn.out.ready.push(turn.id);
+            cx.out.ready.push(cx.id);
         }
         true
     }
 
-    /// The head of a POST. Returns whether its body is wanted. A second one ends the session, and the connection of the first
-    /// without an answer, as in the reference.
-    pub fn post(&mut self, conn: ConnId, turn: &mut Turn) -> bool {
-        if self.has_websocket() {
+    /// The head of a POST; returns whether to read its body. As in the reference, a second POST is refused and closes the
+    /// session, and the connection of the first is closed without an answer.
+    pub fn post(&mut self, conn: ConnId, cx: &mut Context) -> bool {
+        if self.websocket.is_some() {
             return false;
         }
         if let Some(first) = self.post {
-            turn.out.outputs.push_back(EngineOutput::Abort(first));
-            self.close(CloseReason::TransportError, turn);
+            cx.out.outputs.push_back(EngineOutput::Abort(first));
+            self.close(CloseReason::TransportError, cx);
             return false;
         }
         self.post = Some(conn);
         true
     }
 
-    /// The packets of a POST, in order, if it could be read; nothing that follows the end of the session counts.
-    pub fn posted(&mut self, packets: Option<Vec<Packet>>, turn: &mut Turn) {
+    /// The packets of a POST in order, `None` if its body is invalid. Packets after one that closes the session are ignored.
+    pub fn receive_body(&mut self, packets: Option<Vec<Packet>>, cx: &mut Context) {
         self.post = None;
-        let Some(packets) = packets else { return self.close(CloseReason::ParseError, turn) };
+        let Some(packets) = packets else { return self.close(CloseReason::ParseError, cx) };
         for packet in packets {
             if self.is_closed() {
                 return;
             }
-            self.packet(packet, turn);
+            self.receive(packet, cx);
         }
     }
 
-    /// A WebSocket wants to take over. Returns whether it may: one probe at a time, and none once upgraded.
-    pub fn probe(&mut self, conn: ConnId, turn: &Turn) -> bool {
-        let may = !self.has_websocket() && self.probe.is_none() && !self.is_closed();
-        if may {
-            let deadline = turn.now + turn.config.upgrade_timeout;
+    /// A WebSocket for the upgrade; returns whether it may probe: one at a time, and none once upgraded.
+    pub fn probe(&mut self, conn: ConnId, cx: &Context) -> bool {
+        let free = self.websocket.is_none() && self.probe.is_none() && !self.is_closed();
+        if free {
+            let deadline = cx.now + cx.config.upgrade_timeout;
             self.probe = Some(Box::new(Probe { conn, deadline, answered: false, noop_at: None }));
         }
-        may
+        free
     }
 
-    /// A packet that came in a WebSocket frame, on whatever connection; `None` if it could not be read.
-    pub fn frame(&mut self, conn: ConnId, packet: Option<Packet>, turn: &mut Turn) {
+    /// A packet from any WebSocket that was accepted for this session; `None` if the frame is no packet.
+    pub fn receive_frame(&mut self, conn: ConnId, packet: Option<Packet>, cx: &mut Context) {
         if self.phase == Phase::Opening && packet.is_some() {
-            self.opened(turn);
+            self.finish_opening(cx);
         }
         match (self.probe.as_mut().filter(|probe| probe.conn == conn), packet) {
-            (None, Some(packet)) if self.websocket == Some(conn) => self.packet(packet, turn),
-            (None, None) if self.websocket == Some(conn) => self.close(CloseReason::ParseError, turn),
-            (None, _) => turn.out.outputs.push_back(EngineOutput::Close(conn)),
+            (None, Some(packet)) if self.websocket == Some(conn) => self.receive(packet, cx),
+            (None, None) if self.websocket == Some(conn) => self.close(CloseReason::ParseError, cx),
+            (None, _) => cx.out.outputs.push_back(EngineOutput::Close(conn)),
             (Some(probe), Some(Packet::Ping(text))) if &*text == "probe" && !probe.answered => {
                 probe.answered = true;
-                turn.out.outputs.push_back(EngineOutput::Frame(conn, packet::PONG_PROBE_FRAME));
-                // With something to carry it is answered at the end of the turn.
+                cx.out.outputs.push_back(EngineOutput::Frame(conn, packet::PONG_PROBE_FRAME));
+                // With packets in the queue the GET is answered at the end of the turn.
                 if self.queue.is_empty() {
-                    self.answer_noop(turn.out);
+                    self.answer_noop(cx.out);
                 }
             }
-            // From here on everything goes over the WebSocket, first of all what polling has not carried.
+            // From now on everything uses the WebSocket, first the packets that polling has not delivered.
             (Some(probe), Some(Packet::Upgrade)) if probe.answered => {
-                self.answer_noop(turn.out);
+                self.answer_noop(cx.out);
                 (self.websocket, self.probe) = (Some(conn), None);
-                self.send_queue(turn.out);
+                self.send_queue(cx.out);
             }
-            (Some(_), _) => self.drop_probe(turn.out),
+            (Some(_), _) => self.drop_probe(cx.out),
         }
     }
 
-    /// Sends over WebSocket what was queued before there was one.
+    /// Sends the packets over WebSocket that were queued before there was one.
     fn send_queue(&mut self, out: &mut Out) {
         let Some(conn) = self.websocket else { return };
         while let Some(packet) = out.pool.pop(&mut self.queue) {
@@ -257,85 +266,83 @@ impl Session {
         }
     }
 
-    /// A packet on the transport that counts.
-    fn packet(&mut self, packet: Packet, turn: &mut Turn) {
+    /// A packet on the transport of this session (not on a probe).
+    fn receive(&mut self, packet: Packet, cx: &mut Context) {
         match (packet, self.client.version) {
             (Packet::Message(data), _) => {
-                turn.out.counters.received += 1;
-                turn.out.events.push_back(SessionEvent::Message(turn.id, data));
+                cx.out.counters.received += 1;
+                cx.out.events.push_back(SessionEvent::Message(cx.id, data));
             }
-            // A pong nobody asked for changes nothing, however many there are.
-            (Packet::Pong(_), Version::V4) => {
-                if self.phase == Phase::Heartbeat {
-                    self.restart_heartbeat(turn.config, turn.now);
-                }
+            (Packet::Pong(_), Version::V4) if self.phase == Phase::Heartbeat => {
+                self.restart_heartbeat(cx.config, cx.now)
             }
             (Packet::Ping(text), Version::V2 | Version::V3) => {
-                self.restart_heartbeat(turn.config, turn.now);
-                self.control(packet::pong(&text), turn);
+                self.restart_heartbeat(cx.config, cx.now);
+                let pong = packet::pong(&text);
+                match self.websocket {
+                    Some(conn) => cx.out.outputs.push_back(EngineOutput::Frame(conn, packet::packet_to_frame(&pong))),
+                    None => self.enqueue(pong, cx),
+                }
             }
-            (Packet::Close, _) => self.close(CloseReason::ClientClose, turn),
-            (Packet::Noop | Packet::Upgrade, _) => {}
+            (Packet::Close, _) => self.close(CloseReason::ClientClose, cx),
+            // A pong without a ping must not postpone the next ping.
+            (Packet::Pong(_), Version::V4) | (Packet::Noop | Packet::Upgrade, _) => {}
             // A heartbeat in the wrong direction, or a second handshake.
-            _ => self.close(CloseReason::ParseError, turn),
+            _ => self.close(CloseReason::ParseError, cx),
         }
     }
 
     /// Sends a message: over WebSocket into the outbox of the connection, over polling into the queue.
-    pub fn send(&mut self, message: &Encoded, turn: &mut Turn) {
+    pub fn send(&mut self, message: &Encoded, cx: &mut Context) {
         if self.is_closed() {
             return;
         }
-        turn.out.counters.sent += 1;
+        cx.out.counters.sent += 1;
         match (self.websocket, self.client.version) {
-            (Some(conn), Version::V4) => turn.out.outputs.push_back(EngineOutput::Frame(conn, message.frame())),
-            (Some(conn), old) => turn.out.outputs.push_back(EngineOutput::Frame(conn, v3::frame(message, old))),
-            (None, Version::V4) => self.enqueue(message.packet(), turn),
-            (None, _) => self.enqueue(v3::packet(message), turn),
+            (Some(conn), Version::V4) => cx.out.outputs.push_back(EngineOutput::Frame(conn, message.frame())),
+            (Some(conn), old) => cx.out.outputs.push_back(EngineOutput::Frame(conn, v3::frame(message, old))),
+            (None, Version::V4) => self.enqueue(message.packet(), cx),
+            (None, _) => self.enqueue(v3::packet(message), cx),
         }
     }
 
-    /// Sends a packet that is no message: a pong.
-    fn control(&mut self, packet: Bytes, turn: &mut Turn) {
-        let Some(conn) = self.websocket else { return self.enqueue(packet, turn) };
-        turn.out.outputs.push_back(EngineOutput::Frame(conn, packet::packet_to_frame(&packet)));
-    }
-
-    fn enqueue(&mut self, packet: Bytes, turn: &mut Turn) {
-        if self.queue.bytes + packet.len() > turn.config.max_queue {
-            turn.out.pool.clear(&mut self.queue);
-            turn.out.limits.hit(Limit::Queue, turn.now, self.client.address);
-            return self.close(CloseReason::Evicted, turn);
+    /// Queues a packet for a GET; a client that does not read is evicted at `max_queue` bytes.
+    fn enqueue(&mut self, packet: Bytes, cx: &mut Context) {
+        if self.queue.bytes + packet.len() > cx.config.max_queue {
+            cx.out.pool.clear(&mut self.queue);
+            cx.out.limits.hit(Limit::Queue, cx.now, self.client.address);
+            return self.close(CloseReason::Evicted, cx);
         }
-        self.push(packet, turn);
+        self.push(packet, cx);
     }
 
-    /// The first packet that a parked GET can carry has the session looked at when the turn ends.
-    fn push(&mut self, packet: Bytes, turn: &mut Turn) {
+    /// Queues a packet whatever the limit. The first one for a parked GET puts the session on the list for the end of
+    /// the turn.
+    fn push(&mut self, packet: Bytes, cx: &mut Context) {
         if self.queue.is_empty() && self.poll.is_some() {
-            turn.out.ready.push(turn.id);
+            cx.out.ready.push(cx.id);
         }
-        turn.out.pool.push(&mut self.queue, packet);
+        cx.out.pool.push(&mut self.queue, packet);
     }
 
-    /// The end of the turn: the parked GET, if there is something to carry, and what one payload may: 16 packets unless
-    /// the client takes more, and no more bytes than `max_payload` (but always one packet).
-    pub fn take_payload(&mut self, packets: &mut Vec<Bytes>, turn: &mut Turn) -> Option<Poll> {
+    /// At the end of the turn: takes the parked GET and the packets to answer it with, if there are both. One payload has
+    /// at most 16 packets unless the client reads more, and at most `max_payload` bytes, but always one packet.
+    pub fn take_payload(&mut self, packets: &mut Vec<Bytes>, cx: &mut Context) -> Option<Poll> {
         let poll = self.poll.take_if(|_| !self.queue.is_empty())?;
         packets.clear();
-        let most = if self.client.many { usize::MAX } else { FEW_PACKETS };
+        let most = if self.client.long_payloads { usize::MAX } else { FEW_PACKETS };
         let mut bytes = 0;
         while packets.len() < most
-            && let Some(packet) = turn.out.pool.front(&self.queue)
+            && let Some(packet) = cx.out.pool.front(&self.queue)
         {
             bytes += match self.client.version {
                 Version::V4 => packet.len() + usize::from(!packets.is_empty()),
                 _ => v3::framed_length(packet),
             };
-            if !packets.is_empty() && bytes > turn.config.max_payload {
+            if !packets.is_empty() && bytes > cx.config.max_payload {
                 break;
             }
-            packets.extend(turn.out.pool.pop(&mut self.queue));
+            packets.extend(cx.out.pool.pop(&mut self.queue));
         }
         if self.is_closed() && self.queue.is_empty() {
             self.phase = Phase::Gone;
@@ -343,7 +350,7 @@ impl Session {
         Some(poll)
     }
 
-    /// Ends the parked GET with a noop.
+    /// Answers the parked GET, if there is one, with a noop.
     fn answer_noop(&mut self, out: &mut Out) {
         if let Some(poll) = self.poll.take() {
             let response = Payload::new(&[packet::NOOP], &self.client, poll.jsonp).response(None);
@@ -351,89 +358,87 @@ impl Session {
         }
     }
 
-    /// The probe has failed; polling goes on as if it had never been.
+    /// Closes the probing WebSocket, if there is one; polling continues.
     fn drop_probe(&mut self, out: &mut Out) {
         out.outputs.extend(self.probe.take().map(|probe| EngineOutput::Close(probe.conn)));
     }
 
-    /// A connection that belonged to this session is no more. A GET that is cancelled ends it, a probe does not.
-    pub fn connection_lost(&mut self, conn: ConnId, turn: &mut Turn) {
+    /// A connection of this session was lost. The session is closed with it, but not if it was a probe.
+    pub fn connection_lost(&mut self, conn: ConnId, cx: &mut Context) {
         self.probe.take_if(|probe| probe.conn == conn);
         let parked = self.poll.take_if(|poll| poll.conn == conn).is_some();
         if self.websocket.map_or(parked || self.post == Some(conn), |own| own == conn) {
-            self.close(CloseReason::TransportClose, turn);
+            self.close(CloseReason::TransportClose, cx);
         }
     }
 
-    /// Time has passed.
-    pub fn expire(&mut self, turn: &mut Turn) {
-        if self.drain_at.is_some_and(|at| at <= turn.now) {
-            return self.close(CloseReason::ServerClose, turn);
+    /// Does what is due at `cx.now`.
+    pub fn expire(&mut self, cx: &mut Context) {
+        if self.drain_at.is_some_and(|at| at <= cx.now) {
+            return self.close(CloseReason::ServerClose, cx);
         }
-        if self.probe.as_ref().is_some_and(|probe| probe.deadline <= turn.now) {
-            turn.out.limits.hit(Limit::UpgradeTime, turn.now, self.client.address);
-            self.drop_probe(turn.out);
+        if self.probe.as_ref().is_some_and(|probe| probe.deadline <= cx.now) {
+            cx.out.limits.hit(Limit::UpgradeTime, cx.now, self.client.address);
+            self.drop_probe(cx.out);
         } else if let Some(probe) = &mut self.probe
-            && probe.noop_at.take_if(|at| *at <= turn.now).is_some()
+            && probe.noop_at.take_if(|at| *at <= cx.now).is_some()
         {
-            self.answer_noop(turn.out);
+            self.answer_noop(cx.out);
         }
-        if self.deadline > turn.now {
+        if self.deadline > cx.now {
             return;
         }
         match self.phase {
-            Phase::Opening => self.opened(turn),
-            Phase::Idle => self.ping(turn.now, turn),
-            Phase::Heartbeat => self.close(CloseReason::PingTimeout, turn),
-            // The loop stood still, and a GET has come before this: it takes the farewell when the turn ends.
-            Phase::CloseQueued if self.poll.is_some() => self.deadline = turn.now + turn.config.ping_timeout,
-            Phase::CloseQueued | Phase::Gone => self.release(turn),
+            Phase::Opening => self.finish_opening(cx),
+            Phase::Idle => self.ping(cx.now, cx),
+            Phase::Heartbeat => self.close(CloseReason::PingTimeout, cx),
+            // The loop was stalled, and a GET was read before this timer: it takes the close packet at the end of the turn.
+            Phase::CloseQueued if self.poll.is_some() => self.deadline = cx.now + cx.config.ping_timeout,
+            Phase::CloseQueued | Phase::Gone => self.release(cx),
         }
     }
 
-    /// Sends a ping that is due at `by`, maybe a little early; the time for its answer counts from when it was due.
-    pub fn ping(&mut self, by: Instant, turn: &mut Turn) {
+    /// Sends a ping that is due at `by` or before, perhaps a little early. The time for the pong counts from when the ping
+    /// was due.
+    pub fn ping(&mut self, by: Instant, cx: &mut Context) {
         if self.phase == Phase::Idle && self.deadline <= by {
             self.phase = Phase::Heartbeat;
-            self.deadline += turn.config.ping_timeout;
+            self.deadline += cx.config.ping_timeout;
             match self.websocket {
-                Some(conn) => turn.out.outputs.push_back(EngineOutput::Frame(conn, packet::PING_FRAME)),
-                None => self.enqueue(packet::PING, turn),
+                Some(conn) => cx.out.outputs.push_back(EngineOutput::Frame(conn, packet::PING_FRAME)),
+                None => self.enqueue(packet::PING, cx),
             }
         }
     }
 
-    /// Ends the session, once, and tells those above.
-    pub fn close(&mut self, reason: CloseReason, turn: &mut Turn) {
+    /// Closes the session, once.
+    pub fn close(&mut self, reason: CloseReason, cx: &mut Context) {
         if self.is_closed() {
             return;
         }
-        turn.out.events.push_back(SessionEvent::Closed(turn.id, reason));
-        turn.out.counters.ended[reason as usize] += 1;
+        cx.out.events.push_back(SessionEvent::Closed(cx.id, reason));
+        cx.out.counters.closed[reason as usize] += 1;
         self.drain_at = None;
-        self.drop_probe(turn.out);
-        match (self.websocket, reason.close_code()) {
-            (Some(conn), code) => {
-                let frame = code.map(|code| EngineOutput::Frame(conn, ws::close_frame(code, "")));
-                turn.out.outputs.extend(frame.into_iter().chain([EngineOutput::Close(conn)]));
-                self.release(turn);
-            }
-            // Who is parked gets the farewell now. Who is not gets it with the next GET, but only if we wished to
-            // end: after an error or a time-out the reference knows the session no more, and answers 400.
-            (None, Some(_)) if self.poll.is_some() || reason == CloseReason::ServerClose => {
-                self.push(packet::CLOSE, turn);
-                (self.phase, self.deadline) = (Phase::CloseQueued, turn.now + turn.config.ping_timeout);
-            }
-            (None, _) => {
-                self.answer_noop(turn.out);
-                self.release(turn);
-            }
+        self.drop_probe(cx.out);
+        let code = reason.close_code();
+        if let Some(conn) = self.websocket {
+            cx.out.outputs.extend(code.map(|code| EngineOutput::Frame(conn, ws::close_frame(code, ""))));
+            cx.out.outputs.push_back(EngineOutput::Close(conn));
+            self.release(cx);
+        } else if reason == CloseReason::ServerClose || code.is_some() && self.poll.is_some() {
+            // A parked GET takes the close packet at the end of this turn. The packet waits for a later GET only if the
+            // server closes: after an error or a time-out the reference does not know the sid any more, and answers 400.
+            self.push(packet::CLOSE, cx);
+            (self.phase, self.deadline) = (Phase::CloseQueued, cx.now + cx.config.ping_timeout);
+        } else {
+            self.answer_noop(cx.out);
+            self.release(cx);
         }
     }
 
-    /// Nothing more is to be done, and nobody is there to take what is queued.
-    fn release(&mut self, turn: &mut Turn) {
-        turn.out.pool.clear(&mut self.queue);
+    /// Drops the packets that are queued; the engine removes the session after this transition.
+    fn release(&mut self, cx: &mut Context) {
+        cx.out.pool.clear(&mut self.queue);
         self.phase = Phase::Gone;
     }
 }

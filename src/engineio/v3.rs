@@ -1,5 +1,5 @@
-//! What older clients speak: `EIO=3` (Socket.IO 1.1 to 2.x) and `EIO=2` (1.0). The only file that knows their
-//! encodings. Source: docs/engine.io-protocol/v3.md, "Encoding" and "JSONP".
+//! The encodings of older clients: `EIO=3` (Socket.IO 1.1 to 2.x) and `EIO=2` (1.0).
+//! Source: docs/engine.io-protocol/v3.md, "Encoding" and "JSONP".
 //!
 //! ```text
 //! WebSocket       text frame: type data              binary frame: 04 data
@@ -8,15 +8,15 @@
 //! ```
 //!
 //! A length in a text payload counts UTF-16 code units, as the JavaScript clients do (the protocol text says
-//! characters); in a binary payload it counts bytes, and its digits are the bytes 0 to 9.
+//! characters). A length in a binary payload counts bytes, and its digits are the bytes 0 to 9.
 //!
-//! Clients 1.x encode text as UTF-8 once more before it is sent as UTF-8: 1.0 wherever the transport does so
-//! itself (WebSocket and text payloads), 1.1 to 1.7 in text payloads. 2.x does not, and calls itself `EIO=3` as
-//! well, so nothing tells them apart. Hence in what we send everything beyond ASCII becomes a JSON escape, which
-//! is right for all of them; and what comes in is decoded once more if that is possible at all (see [`undouble`]).
+//! Clients 1.x encode text as UTF-8 twice: 1.0 on WebSocket and in text payloads, 1.1 to 1.7 in text payloads only.
+//! Clients 2.x encode it once, and cannot be told from 1.x, because both send `EIO=3`. Therefore outgoing text has JSON
+//! escapes for all that is not ASCII, which every client reads correctly, and incoming text is decoded a second time if
+//! it can be (see [`undouble`]).
 //!
-//! A packet in the queue of a polling session is what a WebSocket frame would carry: a binary one begins with the
-//! byte 04, all others with a digit. So the framing of a payload can be chosen when it is made.
+//! In the queue of a polling session a packet has the form of a WebSocket frame's payload: a binary one begins with the
+//! byte 04, all others with a digit. Whether a payload has text or binary framing is decided when it is encoded.
 
 pub use super::packet::Version;
 use super::packet::{self, Data, Encoded, Invalid, Packet};
@@ -25,25 +25,25 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Buf, Bytes};
 use std::{io::Write, str::FromStr};
 
-/// The type of a message in front of binary data: a byte, where text has the digit.
+/// The type of a binary message: a byte with the value 4, where text has the digit `4`.
 const MESSAGE: u8 = 4;
-/// Ends the digits of a length in a binary payload.
+/// Follows the digits of a length in a binary payload.
 const END_OF_LENGTH: u8 = 0xff;
 
 // Outgoing.
 
 /// A message as a WebSocket frame.
 pub fn frame(message: &Encoded, version: Version) -> Bytes {
-    // EIO=3 does not encode text twice here, so it gets what everybody gets.
+    // On WebSocket all `EIO=3` clients encode text once, so they get the frame of protocol 4.
     if version == Version::V3 && message.text { message.frame() } else { old_form(message).frame() }
 }
 
-/// A message as a packet for [`payload`]; the same for both versions.
+/// A message as a packet for [`payload`], the same for both versions.
 pub fn packet(message: &Encoded) -> Bytes {
     old_form(message).payload()
 }
 
-/// The frame of a packet that was meant for polling, when an upgrade has come before the next GET.
+/// Turns a queued packet into a WebSocket frame, after an upgrade.
 pub fn packet_to_frame(packet: &Bytes) -> Bytes {
     let opcode = if binary_data(packet).is_some() { Opcode::Binary } else { Opcode::Text };
     ws::frame(opcode, packet)
@@ -68,9 +68,9 @@ fn binary_data(packet: &[u8]) -> Option<&[u8]> {
     packet.strip_prefix(&[MESSAGE])
 }
 
-/// Makes a payload: its body, and the value of Content-Type. `base64`: the client has asked for text (`b64=1`, or
-/// JSONP). Otherwise binary framing is used when a packet is binary, and for `EIO=2` always: over XHR those
-/// clients read nothing else, not even the handshake.
+/// Encodes a payload; returns its body and its Content-Type. `base64`: the client wants text (`b64=1`, or JSONP). Otherwise
+/// the framing is binary if a packet is, and always for `EIO=2`: over XHR socket.io-client 1.0.6 reads no text, not even
+/// the handshake.
 pub fn payload(packets: &[Bytes], version: Version, base64: bool) -> (Vec<u8>, &'static str) {
     let mut body = Vec::new();
     if !base64 && (version == Version::V2 || packets.iter().any(|packet| binary_data(packet).is_some())) {
@@ -97,19 +97,19 @@ pub fn payload(packets: &[Bytes], version: Version, base64: bool) -> (Vec<u8>, &
     (body, "text/plain; charset=UTF-8")
 }
 
-/// How many bytes a packet takes in a payload, at most: that depends on the framing.
+/// The most bytes that a packet takes in a payload of either framing.
 pub fn framed_length(packet: &[u8]) -> usize {
     let length = binary_data(packet).map_or(packet.len(), |data| 2 + data.len().div_ceil(3) * 4);
-    // Kind, digits, end of the digits.
+    // Binary framing: kind, digits, 0xff. Text framing has one byte less.
     length + 3 + length.checked_ilog10().unwrap_or(0) as usize
 }
 
-/// UTF-16 code units of UTF-8: one for the first byte of each character, and one more if it has four bytes.
+/// The UTF-16 code units of UTF-8 text: one for the first byte of each character, another if it has four bytes.
 fn utf16_length(text: &[u8]) -> usize {
     text.iter().map(|byte| usize::from(byte & 0xc0 != 0x80) + usize::from(*byte >= 0xf0)).sum()
 }
 
-/// Writes JSON with everything beyond ASCII as `\uXXXX`, in strings only: what is not in quotes has no escapes.
+/// Writes JSON with `\uXXXX` for all characters in strings that are not ASCII. Outside strings JSON has no escapes.
 pub(super) fn escape(json: &str, out: &mut Vec<u8>) {
     let (mut quoted, mut escaped) = (false, false);
     for character in json.chars() {
@@ -125,14 +125,14 @@ pub(super) fn escape(json: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// A number without sign, which `parse` alone would take. That of a JSONP callback stands in the answer.
+/// Parses a number of ASCII digits only: `parse` alone would accept a sign.
 pub fn digits<T: FromStr>(text: &str) -> Option<T> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
 // Incoming.
 
-/// Reads what came in a WebSocket frame.
+/// Reads the packet of a WebSocket frame.
 pub fn decode_frame(data: Data, version: Version) -> Result<Packet, Invalid> {
     match data {
         Data::Binary(bytes) => decode_binary(bytes),
@@ -141,7 +141,7 @@ pub fn decode_frame(data: Data, version: Version) -> Result<Packet, Invalid> {
     }
 }
 
-/// Reads a polling payload of either version, as [`packet::decode_payload`] does one of protocol 4.
+/// Reads a polling payload of either version; `most` as in [`packet::decode_payload`].
 pub fn decode_payload(body: Bytes, binary: bool, most: usize) -> Result<Vec<Packet>, Invalid> {
     if binary { decode_binary_payload(body, most) } else { decode_text_payload(body, most) }
 }
@@ -151,7 +151,7 @@ fn decode_text_payload(body: Bytes, most: usize) -> Result<Vec<Packet>, Invalid>
     let mut packets = Vec::new();
     loop {
         let (length, tail) = rest.split_once(':').ok_or(Invalid("a payload without a length"))?;
-        let length = digits(length).ok_or(Invalid("a length is no number"))?;
+        let length = digits(length).ok_or(Invalid("a length is not a number"))?;
         let end = utf16_end(tail, length).ok_or(Invalid("a length does not fit the payload"))?;
         let packet = Text::try_from(body.slice_ref(&tail.as_bytes()[..end])).expect("a part of a str, cut as one");
         packets.push(decode_text(undouble(packet))?);
@@ -162,7 +162,8 @@ fn decode_text_payload(body: Bytes, most: usize) -> Result<Vec<Packet>, Invalid>
     }
 }
 
-/// Where the first `units` UTF-16 code units of `text` end; `None` if it is shorter or a character lies across.
+/// The byte index after the first `units` UTF-16 code units of `text`; `None` if `text` is shorter, or if that splits a
+/// character.
 fn utf16_end(text: &str, mut units: usize) -> Option<usize> {
     for (index, character) in text.char_indices() {
         if units == 0 {
@@ -186,10 +187,10 @@ fn decode_binary_payload(mut rest: Bytes, most: usize) -> Result<Vec<Packet>, In
         let length = length.filter(|length| !digits.is_empty() && *length <= rest.len());
         let packet = rest.split_to(length.ok_or(Invalid("a length does not fit the payload"))?);
         packets.push(match kind {
-            // Here clients 1.x put the bytes of their own UTF-8, so it was encoded once only.
+            // In binary framing clients 1.x encode text once, so it is not decoded twice.
             0 => decode_text(Text::try_from(packet).map_err(|_| Invalid("a packet is not UTF-8"))?)?,
             1 => decode_binary(packet)?,
-            _ => return Err(Invalid("a packet neither text nor binary")),
+            _ => return Err(Invalid("a packet is neither text nor binary")),
         });
         if rest.is_empty() || packets.len() > most {
             return Ok(packets);
@@ -197,15 +198,17 @@ fn decode_binary_payload(mut rest: Bytes, most: usize) -> Result<Vec<Packet>, In
     }
 }
 
-/// Reads a text packet; base64 is marked by a `b` in front of the type.
+/// Reads a text packet. `b` in front of the type marks base64.
 fn decode_text(text: Text) -> Result<Packet, Invalid> {
     match text.strip_prefix('b') {
-        Some(rest) => packet::decode_base64(rest.strip_prefix('4').ok_or(Invalid("not a message"))?.as_bytes()),
+        Some(rest) => packet::decode_base64(
+            rest.strip_prefix('4').ok_or(Invalid("a base64 packet that is not a message"))?.as_bytes(),
+        ),
         None => packet::decode(text),
     }
 }
 
-/// Reads a binary packet. The protocol would allow other types; only messages have a use for bytes.
+/// Reads a binary packet. The protocol allows any type, but only messages have a use for binary data.
 fn decode_binary(mut packet: Bytes) -> Result<Packet, Invalid> {
     if packet.first() != Some(&MESSAGE) {
         return Err(Invalid("a binary packet that is not a message"));
@@ -214,8 +217,9 @@ fn decode_binary(mut packet: Bytes) -> Result<Packet, Invalid> {
     Ok(Packet::Message(Data::Binary(packet)))
 }
 
-/// Undoes the second UTF-8 encoding of clients 1.x: if all characters are below U+0100, they may be bytes, and if
-/// these are valid UTF-8, they are. Text that was not encoded twice and still looks so is very rare.
+/// Undoes the second UTF-8 encoding of clients 1.x. Text was encoded twice if all its characters are below U+0100 and
+/// their values, taken as bytes, are valid UTF-8. This is wrong for a text that was encoded once and looks so, as "Ã©"
+/// does; such text is very rare.
 fn undouble(text: Text) -> Text {
     if text.is_ascii() {
         return text;

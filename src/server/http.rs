@@ -58,7 +58,7 @@ impl<A: App> Server<A> {
                 let (session, binary, form) = (exchange.session, exchange.binary, exchange.form);
                 let body = exchange.body.take().unwrap_or_default();
                 self.net.set_phase(id, None);
-                self.io.engine.body(id, session, body.into(), binary, form);
+                self.io.engine.receive_body(id, session, body.into(), binary, form);
             }
             // Of a request that was answered by its head.
             (Part::Data(_) | Part::End, _) => {}
@@ -196,7 +196,7 @@ impl<A: App> Server<A> {
         if plain || path == ENGINE_PATH {
             let client = access::client(&self.config, head, self.peer(id));
             let busy = self.net.queued() + self.io.engine.out.pool.bytes > self.config.max_queued;
-            return self.io.engine.request(id, head, plain, client, busy);
+            return self.io.engine.handle_request(id, head, plain, client, busy);
         }
         let allow = |status| Response::new(status).header("Allow", "GET, HEAD, OPTIONS");
         Next::Answer(match (assets::find(path), head.method) {

@@ -24,7 +24,7 @@ impl<A: App> Server<A> {
         if let Some(limit) = budget.limit {
             metrics.rows(&[
                 ("websockets_limit", GAUGE, "WebSockets that --max-websockets allows.", &limit),
-                ("websockets_promised", GAUGE, "Upgrades offered to clients and not yet made.", &budget.promised()),
+                ("websockets_promised", GAUGE, "Upgrades offered to clients and not yet made.", &budget.offers.len()),
                 ("websockets_refused_total", COUNTER, "WebSockets refused by --max-websockets.", &budget.refused),
             ]);
         }
@@ -35,7 +35,7 @@ impl<A: App> Server<A> {
         metrics.family("sessions", GAUGE, "Engine.IO sessions.", "transport", sessions);
         let help = "Sockets, connected or held for connection state recovery.";
         metrics.family("sockets", GAUGE, help, "state", zip(["connected", "held"], self.io.sockets()));
-        let ended = CloseReason::TABLE.iter().map(|(label, _)| *label).zip(out.counters.ended);
+        let ended = CloseReason::TABLE.iter().map(|(label, _)| *label).zip(out.counters.closed);
         metrics.family("sessions_ended_total", COUNTER, "Sessions closed.", "reason", ended);
         let refused = Refusal::TABLE.iter().map(|(label, _)| *label).zip(out.counters.refused);
         metrics.family("requests_refused_total", COUNTER, "Engine.IO requests refused.", "kind", refused);

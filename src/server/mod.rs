@@ -359,8 +359,8 @@ impl<A: App> Server<A> {
         match incoming.next(bytes, &self.config) {
             Ok(Some((count, event))) => {
                 match event {
-                    ws::Received::Text(text) => self.io.engine.frame(id, session, Data::Text(text)),
-                    ws::Received::Binary(bytes) => self.io.engine.frame(id, session, Data::Binary(bytes)),
+                    ws::Received::Text(text) => self.io.engine.receive_frame(id, session, Data::Text(text)),
+                    ws::Received::Binary(bytes) => self.io.engine.receive_frame(id, session, Data::Binary(bytes)),
                     ws::Received::Ping(frame) => self.net.push(id, frame),
                     ws::Received::Close(reply) => {
                         // Nothing may follow (RFC 6455 section 5.5.1), and nothing has: there is nothing to wait for.

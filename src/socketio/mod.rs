@@ -160,7 +160,7 @@ impl Io {
 
     /// How many timers run, those of the engine included.
     pub fn timers(&self) -> usize {
-        self.engine.timers() + self.timers.len() + self.ack_timers.len() + self.held.len()
+        self.engine.timers.len() + self.timers.len() + self.ack_timers.len() + self.held.len()
     }
 
     /// When [`Io::expire`] wants to be called.

@@ -1,4 +1,4 @@
-//! The WebSocket budget: what is used, what is promised, and what becomes of promises.
+//! The WebSocket budget: open WebSockets, offers, and how offers end.
 
 use salon::base::slab::{SessionId, Slab};
 use salon::engineio::budget::Budget;
@@ -10,22 +10,22 @@ fn sessions(count: usize) -> Vec<SessionId> {
 }
 
 #[test]
-fn used_and_promised_together_stay_within_the_limit() {
+fn open_and_offered_together_stay_within_the_limit() {
     let (now, ids) = (Instant::now(), sessions(4));
     let mut budget = Budget::new(Some(3));
     assert!(budget.is_free() && budget.open(None));
     budget.offer(ids[0], now);
     assert!(budget.is_free());
     budget.offer(ids[1], now);
-    assert_eq!((budget.is_free(), budget.used, budget.promised()), (false, 1, 2));
-    // No room for one that comes directly, or was promised nothing.
+    assert_eq!((budget.is_free(), budget.used, budget.offers.len()), (false, 1, 2));
+    // No room for a session that starts on a WebSocket, or has no offer.
     assert!(!budget.open(None) && !budget.open(Some(ids[2])));
     assert_eq!(budget.refused, 2);
-    // A promise is kept, once.
+    // An offer is granted, once.
     assert!(budget.open(Some(ids[0])));
     assert!(!budget.open(Some(ids[0])));
-    assert_eq!((budget.used, budget.promised()), (2, 1));
-    // A session that is gone takes its promise with it.
+    assert_eq!((budget.used, budget.offers.len()), (2, 1));
+    // The offer of a session that is gone is free again.
     assert!(budget.withdraw(ids[1]) && !budget.withdraw(ids[1]));
     assert!(budget.open(Some(ids[3])));
     assert!(!budget.is_free());
@@ -35,7 +35,7 @@ fn used_and_promised_together_stay_within_the_limit() {
 }
 
 #[test]
-fn who_takes_too_long_loses_the_promise_and_may_still_have_luck() {
+fn an_expired_offer_is_granted_only_if_there_is_room() {
     let (now, ids) = (Instant::now(), sessions(2));
     let mut budget = Budget::new(Some(1));
     budget.offer(ids[0], now);
@@ -53,9 +53,9 @@ fn without_a_limit_nothing_is_kept() {
     let ids = sessions(1);
     let mut budget = Budget::new(None);
     budget.offer(ids[0], Instant::now());
-    assert_eq!((budget.promised(), budget.next(), budget.is_free()), (0, None, true));
+    assert_eq!((budget.offers.len(), budget.next(), budget.is_free()), (0, None, true));
     assert!(budget.open(None) && budget.open(Some(ids[0])));
     budget.used -= 1;
-    assert_eq!((budget.used, budget.promised()), (1, 0));
+    assert_eq!((budget.used, budget.offers.len()), (1, 0));
     assert!(!Budget::new(Some(0)).open(None));
 }

@@ -12,7 +12,7 @@ impl Engine {
         let mut entries = 0;
         for (id, session) in self.sessions.iter() {
             assert_eq!(self.sids.get(&session.client.sid), Some(&id), "R1");
-            assert!(session.timer <= Some(session.due()), "the timer of {id:?} is late");
+            assert!(session.timer <= Some(session.next_deadline()), "the timer of {id:?} is late");
             entries += session.check(&self.out.pool, &self.config);
         }
         assert_eq!(entries, self.out.pool.len, "a queued packet has no owner");
