@@ -33,11 +33,11 @@
 //! engineio/v3           packets and payloads of protocols 2 and 3
 //! engineio/jsonp        JSONP
 //! engineio/budget       the budget of WebSockets on platforms that limit them
-//! engineio/request      parameters and refusals of requests
+//! engineio/request      what a request head asks for (handshake, upgrade, poll, post), or its refusal
 //! engineio/output       events for socketio, outputs for net
 //! engineio/payload      bodies of poll responses; compression
-//! engineio/session      one session: states, heartbeat, upgrade, close
-//! engineio/mod          all sessions, by sid; handshake
+//! engineio/session      one session: states, heartbeat, upgrade, close, eviction of slow polling clients
+//! engineio/mod          all sessions, by sid; handshake, limits of new sessions, drain
 //! socketio/packet       packets of Socket.IO
 //! socketio/app          trait App and its types
 //! socketio/recovery     connection state recovery

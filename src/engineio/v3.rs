@@ -72,18 +72,16 @@ fn binary_data(packet: &[u8]) -> Option<&[u8]> {
 /// the framing is binary if a packet is, and always for `EIO=2`: over XHR socket.io-client 1.0.6 reads no text, not even
 /// the handshake.
 pub fn payload(packets: &[Bytes], version: Version, base64: bool) -> (Vec<u8>, &'static str) {
+    let binary = !base64 && (version == Version::V2 || packets.iter().any(|packet| binary_data(packet).is_some()));
     let mut body = Vec::new();
-    if !base64 && (version == Version::V2 || packets.iter().any(|packet| binary_data(packet).is_some())) {
-        for packet in packets {
-            body.push(u8::from(binary_data(packet).is_some()));
-            body.extend(packet.len().to_string().bytes().map(|digit| digit - b'0'));
-            body.push(END_OF_LENGTH);
-            body.extend_from_slice(packet);
-        }
-        return (body, "application/octet-stream");
-    }
     for packet in packets {
         match binary_data(packet) {
+            data if binary => {
+                body.push(u8::from(data.is_some()));
+                body.extend(packet.len().to_string().bytes().map(|digit| digit - b'0'));
+                body.push(END_OF_LENGTH);
+                body.extend_from_slice(packet);
+            }
             Some(data) => {
                 let data = STANDARD.encode(data);
                 body.extend_from_slice(format!("{}:b4{data}", data.len() + 2).as_bytes());
@@ -94,7 +92,7 @@ pub fn payload(packets: &[Bytes], version: Version, base64: bool) -> (Vec<u8>, &
             }
         }
     }
-    (body, "text/plain; charset=UTF-8")
+    (body, if binary { "application/octet-stream" } else { "text/plain; charset=UTF-8" })
 }
 
 /// The most bytes that a packet takes in a payload of either framing.

@@ -51,7 +51,7 @@ fn payloads() {
     assert_eq!(decode_payload("4hello\x1ebAQIDBA=="), Ok(vec![text("hello"), binary(&[1, 2, 3, 4])]));
     assert_eq!(decode_payload("b"), Ok(vec![binary(b"")]));
     assert_eq!(decode_payload("4€\x1e4😀"), Ok(vec![text("€"), text("😀")]));
-    // Wrong anywhere is wrong as a whole: nothing before the error may count.
+    // One invalid packet makes the payload invalid, with the packets before it.
     for bad in ["", "\x1e", "4a\x1e", "\x1e4a", "4a\x1e\x1e4b", "4a\x1eabc", "4a\x1eb=", "4a\x1ebAQ", "4a\x1ebAQI$"] {
         assert!(decode_payload(bad).is_err(), "{bad:?}");
     }
@@ -74,13 +74,13 @@ fn every_prefix_of_a_payload() {
 }
 
 #[test]
-fn a_payload_of_tiny_packets_takes_no_time() {
+fn a_payload_of_tiny_packets_is_read_in_linear_time() {
     for (part, count) in [("4\x1e", 500_000), ("6\x1e", 500_000), ("b\x1e", 500_000), ("4a\x1e", 100_000)] {
         let mut body = part.repeat(count);
         body.pop();
         let start = Instant::now();
         assert_eq!(decode_payload(body).unwrap().len(), count);
-        // Without optimization about 100 ms; anything that is not linear takes minutes.
+        // About 100 ms without optimization; a quadratic parser takes minutes.
         assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     }
 }
@@ -103,7 +103,7 @@ fn text_is_encoded_once() {
     assert_eq!(message.data(), b"2[\"foo\"]");
     assert_eq!(message.frame(), &b"\x81\x0942[\"foo\"]"[..]);
     assert_eq!(message.packet(), &b"42[\"foo\"]"[..]);
-    // The packet is a part of the frame, and both are the same memory each time.
+    // The packet is a part of the frame, and each call returns the same memory.
     assert_eq!(message.packet().as_ptr(), message.frame()[2..].as_ptr());
     assert_eq!(message.frame().as_ptr(), message.frame().as_ptr());
 }

@@ -1,4 +1,4 @@
-//! Engine.IO as older clients speak it, with the examples of the protocol text.
+//! Engine.IO protocols 2 and 3, with the examples of the protocol text.
 
 use bytes::Bytes;
 use salon::{
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 const TEXT: &str = "text/plain; charset=UTF-8";
 const BINARY: &str = "application/octet-stream";
-/// The binary payload of the protocol text, with a correct length of the text.
+/// The binary payload of the protocol text, with its wrong length of the text packet corrected.
 const EXAMPLE: &[u8] = b"\x00\x04\xff4\xe2\x82\xac\x01\x05\xff\x04\x01\x02\x03\x04";
 
 fn text(text: &str) -> Packet {
@@ -38,7 +38,7 @@ fn frame(text: &str, version: Version) -> Result<Packet, Invalid> {
     v3::decode_frame(Data::Text(text.into()), version)
 }
 
-/// What a client 1.x makes of a text before it is sent as UTF-8.
+/// Text as a client 1.x passes it to the transport, which encodes it once more.
 fn twice(text: &str) -> String {
     text.bytes().map(char::from).collect()
 }
@@ -66,14 +66,14 @@ fn text_payloads() {
 #[test]
 fn lengths_are_utf16() {
     assert_eq!(decode_text("3:4😀4:4😀€"), Ok(vec![text("😀"), text("😀€")]));
-    // Cut through the emoji, or counted as one.
+    // A length that splits the emoji, or counts it as one.
     assert!(decode_text("2:4😀").is_err());
     assert!(decode_text("2:4😀1:6").is_err());
     assert!(decode_text("5:4😀").is_err());
 }
 
 #[test]
-fn no_text_payloads() {
+fn invalid_text_payloads() {
     for bad in [
         "",
         ":",
@@ -112,19 +112,19 @@ fn no_text_payloads() {
 #[test]
 fn binary_payloads() {
     assert_eq!(decode_binary(EXAMPLE), Ok(vec![text("€"), binary(&[1, 2, 3, 4])]));
-    // Of the conformance suite.
+    // From the conformance suite.
     let body = b"\x00\x06\xff4hello\x01\x05\xff\x04\x01\x02\x03\x04";
     assert_eq!(decode_binary(body), Ok(vec![text("hello"), binary(&[1, 2, 3, 4])]));
     let long = [&b"\x00\x01\x00\x01\xff4"[..], &[b'x'; 100]].concat();
     assert_eq!(decode_binary(long), Ok(vec![text(&"x".repeat(100))]));
     assert_eq!(decode_binary(b"\x01\x01\xff\x04"), Ok(vec![binary(b"")]));
     assert_eq!(decode_binary(b"\x00\x01\xff1"), Ok(vec![Packet::Close]));
-    // Text here was encoded once only: what looks like twice is what was written.
+    // Text in binary framing is encoded once: what looks encoded twice was written so.
     assert_eq!(decode_binary(b"\x00\x05\xff4\xc3\x83\xc2\xa9"), Ok(vec![text("Ã©")]));
 }
 
 #[test]
-fn no_binary_payloads() {
+fn invalid_binary_payloads() {
     for bad in [
         &b""[..],
         b"\x00",
@@ -149,7 +149,7 @@ fn no_binary_payloads() {
     ] {
         assert!(decode_binary(bad).is_err(), "{bad:x?}");
     }
-    // 2^65 + 8: what is left of it when the multiplication wraps would fit.
+    // 2^65 + 8: after a wrapping multiplication the length would be 8, which fits.
     let wrapped = [&b"\x00"[..], &b"36893488147419103240".map(|digit| digit - b'0'), b"\xff41234567"].concat();
     assert!(decode_binary(wrapped).is_err());
     for byte in 10..=254 {
@@ -172,11 +172,11 @@ fn every_prefix_of_a_payload() {
 }
 
 #[test]
-fn payloads_of_tiny_packets_take_no_time() {
+fn payloads_of_tiny_packets_are_read_in_linear_time() {
     let start = Instant::now();
     assert_eq!(decode_text("1:6".repeat(60_000)).unwrap().len(), 60_000);
     assert_eq!(decode_binary(b"\x00\x01\xff6".repeat(60_000)).unwrap().len(), 60_000);
-    // Long lengths and much text: each byte is looked at a few times, not once per packet.
+    // A long payload that is invalid at its end.
     assert!(decode_text("1:4".repeat(60_000) + "9:4").is_err());
     assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
 }
@@ -186,13 +186,13 @@ fn double_utf8_of_old_clients() {
     let emoji = twice("42[\"é😀你\"]");
     let body = format!("{}:{emoji}", emoji.encode_utf16().count());
     assert_eq!(decode_text(body), Ok(vec![text("2[\"é😀你\"]")]));
-    // What 2.x sends is left alone: characters above U+00FF, or bytes that are no UTF-8.
+    // Text of 2.x stays as it is: it has characters above U+00FF, or its values are not UTF-8.
     assert_eq!(decode_text("3:4é€"), Ok(vec![text("é€")]));
     assert_eq!(decode_text("2:4é"), Ok(vec![text("é")]));
     assert_eq!(decode_text("3:4Ã1"), Ok(vec![text("Ã1")]));
     assert_eq!(decode_text("3:4\u{ff}\u{fe}"), Ok(vec![text("\u{ff}\u{fe}")]));
     assert_eq!(decode_text("4:4Ã©€"), Ok(vec![text("Ã©€")]));
-    // Twice, then looked at once more it would still be UTF-8: it is decoded once.
+    // Encoded three times: only one encoding is undone.
     let thrice = twice(&twice("é"));
     assert_eq!(decode_text(format!("5:4{thrice}")), Ok(vec![text("Ã©")]));
 }
@@ -240,7 +240,7 @@ fn frames_out() {
         assert_eq!(v3::packet(&bytes), &b"\x04\x01\x02\x03\x04"[..]);
         assert_eq!(v3::frame(&bytes, version).as_ptr(), v3::frame(&bytes, version).as_ptr());
     }
-    // Protocol 4 is untouched by what others made of the message.
+    // The forms for older protocols do not change that for protocol 4.
     assert_eq!(bytes.frame(), &b"\x82\x04\x01\x02\x03\x04"[..]);
     assert_eq!(bytes.packet(), "bAQIDBA==");
 }
@@ -293,13 +293,13 @@ fn jsonp_out() {
     assert_eq!(script("a\r\n\t\u{8}\u{0}\x1e'/"), r#"___eio[4]("a\r\n\t\b\u0000\u001e'/");"#);
     assert_eq!(script("\u{2028}\u{2029}é😀"), r#"___eio[4]("\u2028\u2029\u00e9\ud83d\ude00");"#);
     assert_eq!(script("</script><!--"), r#"___eio[4]("\u003c/script>\u003c!--");"#);
-    // A JSON reader finds what was written.
+    // A JSON parser reads back the text.
     let all: String = ('\0'..'\u{3000}').chain('\u{fff0}'..'\u{10100}').collect();
     let script = script(&all);
     assert!(script.is_ascii());
     let literal = script.strip_prefix("___eio[4](").unwrap().strip_suffix(");").unwrap();
     assert_eq!(serde_json::from_str::<String>(literal).unwrap(), all);
-    // A binary body, which a client gets that changes its mind, is no panic.
+    // A client may ask for JSONP after a handshake without it, and so get a binary body: no panic.
     jsonp::encode(0, EXAMPLE);
 }
 

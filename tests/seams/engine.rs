@@ -1,10 +1,9 @@
-//! The rules that must hold between two turns, as far as `engineio` can break them; part of it in builds with
-//! debug assertions.
+//! Invariants of `engineio` between two turns, in builds with debug assertions.
 
 use super::*;
 
 impl Engine {
-    /// Panics where a rule is broken that must hold between two turns. For tests.
+    /// Panics if an invariant is broken.
     pub fn check(&self) {
         assert!(self.out.events.is_empty() && self.out.outputs.is_empty(), "the turn is not settled");
         assert_eq!(self.sids.len(), self.sessions.len());
@@ -19,24 +18,24 @@ impl Engine {
         assert!(!self.sessions.is_empty() || self.addresses.is_empty(), "an address has no session");
     }
 
-    /// Sessions whose opening those above have been told, and whose end they have not (rule R4).
+    /// Sessions for which `Opened` was raised and `Closed` was not (rule R4), without plain ones.
     pub fn open_sessions(&self) -> impl Iterator<Item = SessionId> {
         self.sessions.iter().filter(|(_, session)| session.is_open()).map(|(id, _)| id)
     }
 
-    /// The connections of all sessions.
+    /// The connections of all sessions: GET, POST, and WebSocket or probe.
     pub fn connections(&self) -> impl Iterator<Item = (ConnId, SessionId)> {
         let all = self.sessions.iter();
         all.flat_map(|(id, session)| session.connections().into_iter().flatten().map(move |conn| (conn, id)))
     }
 
-    /// Whether the request of a connection is one that the session has: a GET, or (not `complete`) a POST.
+    /// Whether the session knows the request that waits on `conn`: a GET, or a POST whose body is not `complete`.
     pub fn waits(&self, conn: ConnId, id: SessionId, complete: bool) -> bool {
         let connections = self.sessions.get(id).map(Session::connections);
         connections.is_some_and(|[get, post, _]| if complete { get == Some(conn) } else { post == Some(conn) })
     }
 
-    /// Whether a WebSocket is that of the session, or may become it.
+    /// Whether `conn` is the WebSocket or the probe of the session.
     pub fn carries(&self, conn: ConnId, id: SessionId) -> bool {
         self.sessions.get(id).is_some_and(|session| session.connections()[2] == Some(conn))
     }
