@@ -11,7 +11,7 @@
 //! characters). A length in a binary payload counts bytes, and its digits are the bytes 0 to 9.
 //!
 //! Clients 1.x encode text as UTF-8 twice: 1.0 on WebSocket and in text payloads, 1.1 to 1.7 in text payloads only.
-//! Clients 2.x encode it once, and cannot be told from 1.x, because both send `EIO=3`. Therefore outgoing text has JSON
+//! Clients 2.x encode it once, but cannot be told from 1.1 to 1.7: all send `EIO=3`. Therefore outgoing text has JSON
 //! escapes for all that is not ASCII, which every client reads correctly, and incoming text is decoded a second time if
 //! it can be (see [`undouble`]).
 //!
