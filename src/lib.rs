@@ -46,7 +46,8 @@
 //! chat/journal          the history file
 //! chat/history          the last messages, and backfill from other nodes
 //! chat/mod              the chat application
-//! cluster/link          one connection to Redis
+//! cluster/resp          RESP2, the protocol of Redis
+//! cluster/link          one connection to Redis: keepalive, timeouts, retries
 //! cluster/wire          broadcasts in the format of @socket.io/redis-adapter
 //! cluster/presence      users of other nodes
 //! cluster/mod           this server as a node of a cluster
@@ -94,7 +95,7 @@
 //!
 //! # Trust boundary
 //!
-//! These files parse bytes of clients, and the last four those of Redis and its other users. Beside each: its fuzz target in
+//! These files parse bytes of clients, and the last five those of Redis and its other users. Beside each: its fuzz target in
 //! `tests/fuzz`, and the files below `tests` with tests of hostile input. The target `world` runs the whole server.
 //!
 //! ```text
@@ -110,9 +111,10 @@
 //! socketio/recovery  world        recovery/raw.test.mjs
 //! chat/mod           world        live/chat.rs live/history.rs
 //! chat/history       world        pure/history.rs live/history.rs
-//! cluster/link       resp         pure/cluster_link.rs
+//! socketio/remote    -            pure/cluster_wire.rs cluster/hostile.test.mjs cluster/node.test.mjs
+//! cluster/resp       resp         pure/cluster_link.rs cluster/outage.test.mjs
 //! cluster/wire       messagepack  pure/cluster_wire.rs cluster/hostile.test.mjs
-//! cluster/mod        -            cluster/hostile.test.mjs cluster/node.test.mjs
+//! cluster/mod        -            cluster/hostile.test.mjs history/cluster.test.mjs
 //! cluster/presence   -            cluster/hostile.test.mjs
 //! ```
 

@@ -1,355 +1,308 @@
-//! Several servers, one chat: over Redis, in the wire format of `@socket.io/redis-adapter`, so that servers for Node can be
-//! among them.
+//! Several servers, one chat: over the publish and subscribe of Redis, in the format of `@socket.io/redis-adapter`, so that
+//! Node servers can take part.
 //!
-//! | channel | what | heard by |
+//! | channel | content | subscribers |
 //! |---|---|---|
 //! | `socket.io#NSP#`, `socket.io#NSP#ROOM#` | broadcasts ([`wire`]) | all |
-//! | `socket.io-request#NSP#` | questions and orders to all servers | all |
-//! | `socket.io-response#NSP#` | their answers | servers for Node; we ask nothing |
-//! | `socket.io-users#/#` | how many users a node has ([`presence`]) | us |
-//! | `socket.io-history#BOOT#` | `{from, ask}` or `{from, tell}`: what that node has missed, a part at a time | us |
+//! | `socket.io-request#NSP#` | requests to all servers, `fetchSockets` for example, in JSON ([`Request`]) | all |
+//! | `socket.io-response#NSP#` | answers to requests | Node servers; salon sends no requests |
+//! | `socket.io-users#/#` | how many users a node has ([`presence`]) | salon |
+//! | `socket.io-history#BOOT#` | backfill: `{from, ask}` or `{from, tell}` | the salon node of that boot |
 //!
-//! [`Cluster`] knows no socket and no clock: it is told what came, and leaves [`ClusterOutput`]s, as the engine does.
-//! While Redis is away the chat goes on here; what should have been published is dropped and counted.
+//! [`Cluster`] knows no socket and no clock. It takes bytes and the time, and leaves [`ClusterOutput`]s in a queue, as the
+//! engine does. The connections belong to `server/cluster`, which also drives the state machine of each ([`link`]).
+//!
+//! While Redis is unreachable, every node serves its own clients, and publications are dropped and counted. Two words for
+//! endings in this folder: a link *fails*, and is tried again; a node is *removed*.
 
 pub mod link;
 pub mod presence;
+pub mod resp;
 pub mod wire;
 
 use crate::base::id::Id;
 use crate::base::logger::RateLimitedLog;
 use crate::base::metrics::{COUNTER, GAUGE, Metrics};
 use crate::config::{Config, RedisUrl};
+use crate::socketio::packet::Invalid;
+use crate::socketio::remote::Request;
 use crate::socketio::{Elsewhere, Person, Publication};
-use link::{Link, LinkFailure, LinkStep, RedisReply, Role, command};
+use link::{Link, LinkFailure, LinkStep, Role};
 use presence::Presence;
+use resp::{RedisReply, command};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-use std::io;
-use std::net::SocketAddr;
 use std::time::Instant;
 
-/// Nodes that are asked for what we have missed: one alone may be as new as we are.
+/// How many nodes are asked for backfill: more than one, because a single one may have just started, too.
 const MAX_ASKED: usize = 3;
-/// A publication that tells may have this much above `max_payload`: one message above the limit of a part, or a part.
+/// A message with backfill may have this many bytes more than `max_payload`, for the part that it carries.
 const MAX_PART: usize = 512 * 1024;
+/// Bytes of the boot of a node that asks for backfill or answers.
+const MAX_BOOT: usize = 64;
+/// Publications are dropped this many bytes below `max_queue`, because at `max_queue` the connection would be closed.
+const QUEUE_MARGIN: usize = 1024;
 
-/// A question for the history of a node, or its answer; the application has made both.
+/// Why serializing cannot fail.
+const TO_MEMORY: &str = "JSON with string keys is written to memory";
+
+/// A question for backfill, or its answer; the application writes and reads both.
 #[derive(Serialize, Deserialize)]
 struct PeerMessage<'a> {
-    /// The boot of the node that asks or tells.
+    /// The boot of the sender.
     from: &'a str,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    ask: Option<&'a RawValue>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    tell: Option<&'a RawValue>,
+    #[serde(borrow, rename = "ask", skip_serializing_if = "Option::is_none")]
+    question: Option<&'a RawValue>,
+    #[serde(borrow, rename = "tell", skip_serializing_if = "Option::is_none")]
+    answer: Option<&'a RawValue>,
 }
 
-/// What the server is to do.
+/// A task for the server.
 #[derive(Debug)]
 pub enum ClusterOutput {
-    /// With the connection of a link.
-    Link(Role, LinkStep),
-    /// Apply this, or ask for answers.
+    /// Send this command on the connection of [`Role::Publish`].
+    Publish(Vec<u8>),
+    /// Deliver this to clients; if it has an `asker`, with a request for acks.
     Broadcast(Publication),
-    /// Do or answer this, for a namespace.
+    /// Carry this out, in this namespace.
     Request(&'static str, Request),
     /// The users of other nodes have changed.
     Users(Elsewhere),
-    /// That node asks this.
+    /// The node of this boot asks for backfill.
     PeerQuestion(String, Box<RawValue>),
-    /// That node tells this.
+    /// The node of this boot has answered our question.
     PeerAnswer(String, Box<RawValue>),
 }
 
-/// A question or an order of another server.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Request {
-    uid: String,
-    pub request_id: Option<String>,
-    /// See `obey` in turn.rs for the numbers.
-    #[serde(rename = "type")]
-    pub kind: u8,
-    /// To whom it applies.
-    pub opts: Rooms,
-    /// What they join or leave.
-    pub rooms: Vec<String>,
-    /// Older servers name one socket and one room.
-    pub sid: Option<String>,
-    pub room: Option<String>,
-    /// Close the connection too.
-    pub close: bool,
-}
-
-/// Sockets in one of `rooms` (of none: all), but not in `except`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Rooms {
-    pub rooms: Vec<String>,
-    pub except: Vec<String>,
+/// A time in which a link is down. It is logged once, not for every failed attempt.
+struct Outage {
+    since: Instant,
+    /// `Cluster::dropped` at its start.
+    dropped: u64,
+    /// The reason that was logged last; empty: none yet.
+    reported: String,
 }
 
 /// This server as a member of a cluster.
 pub struct Cluster {
     config: Config,
     pub url: RedisUrl,
-    /// Marks what we have published ourselves.
+    /// Marks the publications of this process, which it ignores when Redis sends them back.
     uid: String,
     namespaces: &'static [&'static str],
-    links: [Link; 2],
+    /// By [`Role`].
+    pub links: [Link; 2],
     presence: Presence,
-    /// Boots of the nodes that were asked for what we have missed.
+    /// Boots of the nodes that were asked for backfill.
     asked: Vec<String>,
-    /// Since when a link is missing, and how much had been dropped then; `None`: both are there.
-    outage: Option<(Instant, u64)>,
-    /// Why, as it was last said.
-    complaint: String,
-    outputs: VecDeque<ClusterOutput>,
+    /// `None`: both links are up.
+    outage: Option<Outage>,
+    pub outputs: VecDeque<ClusterOutput>,
     published: u64,
     received: u64,
-    /// Not published, because Redis was away or too slow.
     dropped: u64,
-    /// Publications of others that made no sense.
     invalid: u64,
-    complaints: RateLimitedLog,
+    /// Limits the log lines of invalid and of refused publications.
+    warnings: RateLimitedLog,
 }
 
 impl Cluster {
-    /// A member that tries to connect at once. `ids` are fresh ones; `now` is the time.
+    /// A member that connects at once. `ids` become its uid and its boot.
     pub fn new(
         config: Config, url: RedisUrl, namespaces: &'static [&'static str], ids: [Id; 2], now: Instant,
     ) -> Cluster {
         let [uid, boot] = ids;
         let presence = Presence::new(config.instance.clone(), boot.to_string(), config.presence_beat);
-        let [publish, subscribe] = greetings(&config, &url, namespaces, presence.boot());
+        let greetings = greetings(&config, &url, namespaces, &presence.boot);
         Cluster {
             presence,
             config,
             url,
             uid: uid.short(),
             namespaces,
-            links: [Link::new(publish, now), Link::new(subscribe, now)],
+            links: greetings.map(|greeting| Link::new(greeting, now)),
             asked: Vec::new(),
-            outage: Some((now, 0)),
-            complaint: String::new(),
+            outage: Some(Outage { since: now, dropped: 0, reported: String::new() }),
             outputs: VecDeque::new(),
             published: 0,
             received: 0,
             dropped: 0,
             invalid: 0,
-            complaints: RateLimitedLog::default(),
+            warnings: RateLimitedLog::default(),
         }
     }
 
-    /// What is next to be done.
-    pub fn poll(&mut self) -> Option<ClusterOutput> {
-        self.outputs.pop_front()
-    }
-
-    /// When [`Cluster::expire`] wants to be called.
+    /// The deadline for [`Link::expire`] and [`Cluster::remove_silent_nodes`].
     pub fn due(&self) -> Option<Instant> {
         self.links.iter().map(Link::due).chain(self.presence.due()).min()
     }
 
-    /// Does what is due.
-    pub fn expire(&mut self, now: Instant) {
-        for role in [Role::Publish, Role::Subscribe] {
-            let step = self.links[role as usize].expire(now);
-            self.step(role, step, now);
-        }
+    /// Removes nodes whose deadline has passed, with their users, and starts the next beat of our own.
+    pub fn remove_silent_nodes(&mut self, now: Instant) {
         while let Some(lost) = self.presence.expire(now) {
-            self.users(lost);
+            self.outputs.push_back(ClusterOutput::Users(self.presence.elsewhere(lost)));
         }
     }
 
-    /// The users of other nodes have changed.
-    fn users(&mut self, lost: Vec<Person>) {
-        self.outputs.push_back(ClusterOutput::Users(self.presence.elsewhere(lost)));
-    }
-
-    fn step(&mut self, role: Role, step: Result<Option<LinkStep>, LinkFailure>, now: Instant) {
-        match step {
-            Ok(step) => self.outputs.extend(step.map(|step| ClusterOutput::Link(role, step))),
-            Err(failure) => self.failed(role, failure, now),
+    /// Logs the failure of a link: once in an outage, and again only for another refusal, which an operator has to end.
+    /// Returns what [`Link::fail`] returns.
+    pub fn fail_link(&mut self, role: Role, failure: LinkFailure, now: Instant) -> Option<LinkStep> {
+        let LinkFailure { why, refused } = failure;
+        let what = if self.is_up() { "lost the connection" } else { "no connection" };
+        let begin = || Outage { since: now, dropped: self.dropped, reported: String::new() };
+        let outage = self.outage.get_or_insert_with(begin);
+        if outage.reported.is_empty() || refused && outage.reported != why {
+            log::warn!("redis: {what} to {:?}: {why}; this node serves its clients alone", self.url);
+            outage.reported = why;
         }
-    }
-
-    /// The host has these addresses, or none because of this.
-    pub fn resolved(&mut self, role: Role, found: io::Result<Vec<SocketAddr>>, now: Instant) {
-        let step = self.links[role as usize].resolved(found, now);
-        self.step(role, step, now);
-    }
-
-    /// The connection of a link is gone, or of no use.
-    pub fn failed(&mut self, role: Role, LinkFailure { why, refused }: LinkFailure, now: Instant) {
-        let line = format!("{:?}: {why}", self.url);
-        // Then there is silence until it is back: it may be away for hours. Only a wrong password is worth a second line.
-        if self.outage.is_none() {
-            self.outage = Some((now, self.dropped));
-            log::warn!("redis: lost {line}; the chat goes on here, alone");
-            self.complaint = line;
-        } else if self.complaint.is_empty() || refused && self.complaint != line {
-            log::warn!("redis: no connection to {line}");
-            self.complaint = line;
-        }
-        self.outputs.push_back(ClusterOutput::Link(role, LinkStep::Close));
         let random = BuildHasherDefault::<DefaultHasher>::default().hash_one((&self.uid, now));
-        let step = self.links[role as usize].failed(refused, random, now);
-        self.step(role, Ok(step), now);
+        self.links[role as usize].fail(refused, random, now)
     }
 
-    /// Takes bytes of a link: returns how many are done with; `None`, if the rest of a message is still to come.
-    pub fn receive(&mut self, role: Role, bytes: &[u8], now: Instant) -> Option<usize> {
-        let (reply, used) = match self.links[role as usize].receive(bytes, now) {
-            Ok(whole) => whole?,
-            Err(failure) => {
-                self.failed(role, failure, now);
-                return Some(bytes.len());
-            }
-        };
+    /// Acts on one reply at the start of `bytes`. Returns its length; `None` if the rest of it has not arrived yet.
+    pub fn receive(&mut self, role: Role, bytes: &[u8], now: Instant) -> Result<Option<usize>, LinkFailure> {
+        let Some((reply, used)) = self.links[role as usize].receive(bytes, now)? else { return Ok(None) };
         if self.links.iter().all(Link::is_up)
-            && let Some((since, dropped)) = self.outage.take()
+            && let Some(Outage { since, dropped, .. }) = self.outage.take()
         {
             let (time, dropped) = ((now - since).as_secs_f32(), self.dropped - dropped);
             log::info!("redis: connected to {:?} after {time:.1} s; {dropped} publications were dropped", self.url);
-            self.complaint.clear();
             self.presence.greet();
         }
         match reply {
-            RedisReply::Message(channel, content) => self.message(&channel, &content, now),
-            // The link itself is fine: memory is full, say, or this is a replica.
-            RedisReply::Error(text) => {
-                self.dropped += 1;
-                if let Some(more) = self.complaints.allow(now) {
-                    log::warn!("redis: {:?} refuses a publication: {text} ({more} more lines before)", self.url);
+            RedisReply::Message(channel, content) => {
+                self.received += 1;
+                if let Err(Invalid(why)) = self.receive_publication(channel, content, now) {
+                    self.invalid += 1;
+                    let channel = String::from_utf8_lossy(channel);
+                    self.warnings.warn(now, format_args!("redis: invalid publication on {channel:?} ignored: {why}"));
                 }
             }
-            RedisReply::Fine => {}
+            // The link itself works: Redis is out of memory or a read-only replica, for example.
+            RedisReply::Error(text) => {
+                self.dropped += 1;
+                self.warnings.warn(now, format_args!("redis: {:?} refuses a publication: {text}", self.url));
+            }
+            RedisReply::Success => {}
         }
-        Some(used)
+        Ok(Some(used))
     }
 
     fn is_up(&self) -> bool {
         self.outage.is_none()
     }
 
-    fn message(&mut self, channel: &[u8], content: &[u8], now: Instant) {
-        let prefix = self.config.redis_prefix.as_bytes();
-        let result = match channel.strip_prefix(prefix).and_then(|name| str::from_utf8(name).ok()) {
-            Some("-users#/#") => self.presence.receive(content, now).map(|boot| {
-                self.users(Vec::new());
-                // Before both links are there nothing can be asked; then all nodes tell of themselves again.
-                let new = boot.filter(|boot| self.asked.len() < MAX_ASKED && !self.asked.contains(boot));
-                if let Some(boot) = new.filter(|_| self.is_up()) {
-                    self.send_to_peer(&boot, RawValue::from_string("{}".into()).ok().as_deref(), None, now);
-                    self.asked.push(boot);
-                }
-            }),
-            Some(name) if name.starts_with("-history#") => self.missed(content),
-            Some(name) => match name.strip_prefix("-request#").and_then(|name| name.strip_suffix('#')) {
-                Some(namespace) => self.request(namespace, content),
-                None => self.broadcast(content),
+    fn receive_publication(&mut self, channel: &[u8], content: &[u8], now: Instant) -> Result<(), Invalid> {
+        let name = channel.strip_prefix(self.config.redis_prefix.as_bytes()).and_then(|name| str::from_utf8(name).ok());
+        match name.ok_or(Invalid("an unknown channel"))? {
+            "-users#/#" => self.receive_presence(content, now),
+            name if name.starts_with("-history#") => self.receive_from_peer(content),
+            name => match name.strip_prefix("-request#").and_then(|name| name.strip_suffix('#')) {
+                Some(namespace) if content.first() == Some(&b'{') => self.receive_request(namespace, content),
+                // A broadcast with acks is a request as well, but in MessagePack.
+                _ => self.receive_broadcast(content),
             },
-            None => None,
-        };
-        self.received += 1;
-        if result.is_none() {
-            self.invalid += 1;
-            if let Some(more) = self.complaints.allow(now) {
-                let channel = String::from_utf8_lossy(channel);
-                log::warn!(
-                    "redis: a publication on {channel:?} makes no sense and is dropped ({more} more lines before)"
-                );
-            }
         }
     }
 
-    /// `None`, here and below: it makes no sense.
-    fn broadcast(&mut self, content: &[u8]) -> Option<()> {
-        if content.len() > self.config.max_payload {
-            return None;
+    fn receive_presence(&mut self, content: &[u8], now: Instant) -> Result<(), Invalid> {
+        let boot = self.presence.receive(content, now)?;
+        self.outputs.push_back(ClusterOutput::Users(self.presence.elsewhere(Vec::new())));
+        // Without both links no question can be sent; once they are up, our hello makes all nodes send their notes again.
+        if let Some(boot) = boot
+            && self.is_up()
+            && self.asked.len() < MAX_ASKED
+            && !self.asked.contains(&boot)
+        {
+            self.send_to_peer(&boot, serde_json::from_str("{}").ok(), None, now);
+            self.asked.push(boot);
         }
-        let (uid, broadcast) = wire::decode(content, &self.config).ok()?;
+        Ok(())
+    }
+
+    fn receive_broadcast(&mut self, content: &[u8]) -> Result<(), Invalid> {
+        if content.len() > self.config.max_payload {
+            return Err(Invalid("more than --max-payload"));
+        }
+        let (uid, broadcast) = wire::decode(content, &self.config)?;
         if uid != self.uid {
             self.outputs.push_back(ClusterOutput::Broadcast(broadcast));
         }
-        Some(())
+        Ok(())
     }
 
-    fn request(&mut self, namespace: &str, content: &[u8]) -> Option<()> {
-        if content.first() != Some(&b'{') {
-            return self.broadcast(content);
-        }
-        let namespace = self.namespaces.iter().find(|name| **name == namespace)?;
-        let request: Request = serde_json::from_slice(content).ok()?;
+    fn receive_request(&mut self, namespace: &str, content: &[u8]) -> Result<(), Invalid> {
+        let namespace = self.namespaces.iter().find(|name| **name == namespace).ok_or(Invalid("unknown namespace"))?;
+        let request: Request = serde_json::from_slice(content).map_err(|_| Invalid("not a request"))?;
         if request.uid != self.uid {
             self.outputs.push_back(ClusterOutput::Request(namespace, request));
         }
-        Some(())
+        Ok(())
     }
 
-    fn missed(&mut self, content: &[u8]) -> Option<()> {
+    fn receive_from_peer(&mut self, content: &[u8]) -> Result<(), Invalid> {
         if content.len() > self.config.max_payload + MAX_PART {
-            return None;
+            return Err(Invalid("a part of backfill that is too long"));
         }
-        let PeerMessage { from, ask, tell } = serde_json::from_slice(content).ok()?;
-        let from = Some(from.to_owned()).filter(|from| from.len() <= 64)?;
-        self.outputs.push_back(match (ask, tell) {
-            (Some(ask), None) => ClusterOutput::PeerQuestion(from, ask.to_owned()),
-            (None, Some(tell)) if self.asked.contains(&from) => ClusterOutput::PeerAnswer(from, tell.to_owned()),
-            _ => return None,
+        let PeerMessage { from, question, answer } =
+            serde_json::from_slice(content).map_err(|_| Invalid("not a question for backfill or an answer"))?;
+        if from.len() > MAX_BOOT {
+            return Err(Invalid("a boot that is too long"));
+        }
+        let from = from.to_owned();
+        self.outputs.push_back(match (question, answer) {
+            (Some(question), None) => ClusterOutput::PeerQuestion(from, question.to_owned()),
+            (None, Some(answer)) if self.asked.contains(&from) => ClusterOutput::PeerAnswer(from, answer.to_owned()),
+            _ => return Err(Invalid("backfill without a question")),
         });
-        Some(())
+        Ok(())
     }
 
-    /// Asks a node for what we have missed, or answers one that has asked that.
-    pub fn send_to_peer(&mut self, boot: &str, ask: Option<&RawValue>, tell: Option<&RawValue>, now: Instant) {
-        let content = serde_json::to_vec(&PeerMessage { from: self.presence.boot(), ask, tell });
-        self.send(&channel(&self.config, "-history", boot), &content.expect("memory takes it"), now);
+    /// Sends a node a question for backfill, or the answer to its question.
+    pub fn send_to_peer(&mut self, boot: &str, question: Option<&RawValue>, answer: Option<&RawValue>, now: Instant) {
+        let content = serde_json::to_vec(&PeerMessage { from: &self.presence.boot, question, answer });
+        self.publish(&channel(&self.config, "-history", boot), &content.expect(TO_MEMORY), now);
     }
 
-    /// Publishes what sockets of other servers are to have, or what those servers have asked for.
-    pub fn publish(&mut self, publication: &Publication, now: Instant) {
+    /// Publishes a broadcast for the sockets of other servers, or the ack of a client for the server that asked for it.
+    pub fn publish_broadcast(&mut self, publication: &Publication, now: Instant) {
         let Publication { namespace, rooms, asker, .. } = publication;
         let mut channel = channel(&self.config, if asker.is_some() { "-response" } else { "" }, namespace);
         if let (None, [room]) = (asker, &rooms[..]) {
             channel += &format!("{room}#");
         }
-        let content = wire::encode(&self.uid, publication);
-        self.send(&channel, &content, now);
+        self.publish(&channel, &wire::encode(&self.uid, publication), now);
     }
 
-    /// Tells other nodes who is here, if that is new to them; `None`: this one stops.
-    pub fn announce_presence(
+    /// Answers a request of another server.
+    pub fn answer_request(&mut self, namespace: &str, answer: &impl Serialize, now: Instant) {
+        let content = serde_json::to_vec(answer).expect(TO_MEMORY);
+        self.publish(&channel(&self.config, "-response", namespace), &content, now);
+    }
+
+    /// Publishes the presence of this node if other nodes do not know it yet: `users` as in [`Presence::presence_note`].
+    pub fn send_presence_note(
         &mut self, users: Option<(usize, u64)>, people: impl FnOnce() -> Vec<Person>, now: Instant,
     ) {
         if self.is_up()
-            && let Some(note) = self.presence.note(users, people, now)
+            && let Some(note) = self.presence.presence_note(users, people, now)
         {
-            self.send(&channel(&self.config, "-users", "/"), &note, now);
+            self.publish(&channel(&self.config, "-users", "/"), &note, now);
         }
     }
 
-    fn send(&mut self, channel: &str, content: &[u8], now: Instant) {
+    fn publish(&mut self, channel: &str, content: &[u8], now: Instant) {
         let link = &mut self.links[Role::Publish as usize];
         let command = command(&["PUBLISH".as_bytes(), channel.as_bytes(), content]);
-        // A little below what would end the connection.
-        if !link.is_up() || link.unanswered() + command.len() > self.config.max_queue - 1024 {
+        if !link.is_up() || link.unanswered_bytes + command.len() > self.config.max_queue.saturating_sub(QUEUE_MARGIN) {
             self.dropped += 1;
             return;
         }
         link.published(command.len(), now);
         self.published += 1;
-        self.outputs.push_back(ClusterOutput::Link(Role::Publish, LinkStep::Send(command)));
-    }
-
-    /// Answers a question of another server.
-    pub fn answer(&mut self, namespace: &str, answer: &impl Serialize, now: Instant) {
-        let content = serde_json::to_vec(answer).expect("an answer has string keys and goes to memory");
-        self.send(&channel(&self.config, "-response", namespace), &content, now);
+        self.outputs.push_back(ClusterOutput::Publish(command));
     }
 
     pub fn metrics(&self, metrics: &mut Metrics) {
@@ -357,17 +310,18 @@ impl Cluster {
             ("redis_up", GAUGE, "1 while both connections to Redis are up.", &u8::from(self.is_up())),
             ("redis_published_total", COUNTER, "Publications sent.", &self.published),
             ("redis_received_total", COUNTER, "Publications received, including our own.", &self.received),
-            ("redis_dropped_total", COUNTER, "Publications not sent: Redis was down or too slow.", &self.dropped),
-            ("redis_invalid_total", COUNTER, "Publications received that could not be decoded.", &self.invalid),
+            ("redis_dropped_total", COUNTER, "Publications not sent, or refused by Redis.", &self.dropped),
+            ("redis_invalid_total", COUNTER, "Publications received that were invalid.", &self.invalid),
         ]);
     }
 }
 
-fn channel(config: &Config, what: &str, name: &str) -> String {
-    format!("{}{what}#{name}#", config.redis_prefix)
+fn channel(config: &Config, kind: &str, name: &str) -> String {
+    format!("{}{kind}#{name}#", config.redis_prefix)
 }
 
-/// What each link says first. Subscriptions are made one by one, so that each has one answer.
+/// The commands that the connection of each link begins with. Channels are subscribed to one by one, so that each command has
+/// one reply.
 fn greetings(config: &Config, url: &RedisUrl, namespaces: &[&str], boot: &str) -> [Vec<Vec<u8>>; 2] {
     let mut login = Vec::new();
     if let Some(password) = &url.password {

@@ -1,37 +1,51 @@
-//! Broadcasts on the wire of `@socket.io/redis-adapter`: MessagePack arrays `[uid, packet, opts]`.
+//! Broadcasts in the format of `@socket.io/redis-adapter`: MessagePack.
 //!
 //! ```text
-//! packet = {type: 2, data: [name, args...], nsp}      2 for binary events too: bytes stand in the tree as they are
-//! opts   = {rooms: [...], except: [...], flags: {}}   sockets are rooms of their own, by id
+//! broadcast      = [uid, packet, opts]
+//! with acks      = {uid, requestId, type: 7, packet, opts}
+//! a client's ack = {type: 9, requestId, packet: the first argument}
+//! packet         = {type: 2, data: [name, args...], nsp}    2 for binary events too: bytes stand in the tree as they are
+//! opts           = {rooms: [...], except: [...], flags: {}}    a socket is in a room named by its id
 //! ```
 //!
-//! Arguments are JSON here and MessagePack there, so both directions convert, with the numbers of JavaScript: an integer of
-//! 20 digits does not survive, as it does not between two Node servers. Of `flags` none changes what is done here:
-//! `volatile` ones are delivered like others.
+//! Arguments are JSON here and MessagePack there. Both directions convert with the number rules of JavaScript: an integer of
+//! 20 digits loses its last ones, as between two Node servers. `flags` are ignored: a `volatile` broadcast is delivered like
+//! any other.
+//!
+//! Not done: serde for the trees. A JavaScript string may hold half an emoji (a lone surrogate), which serde_json refuses and
+//! rmpv's serde hands over as if it were binary. So JSON is read by token, and MessagePack by walking rmpv's tree.
+//!
 //! Sources: the adapter's messages as observed between two Node servers; the MessagePack specification.
 
 use crate::config::Config;
 use crate::socketio::Publication;
 use crate::socketio::packet::{self, Invalid};
+use crate::socketio::remote::RequestKind;
 use bytes::Bytes;
 use rmpv::decode::read_value_ref_with_max_depth;
 use rmpv::{Value, ValueRef};
 use std::iter::Peekable;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Rooms and ids that one publication may name: more than a process has sockets are a mistake.
+/// Rooms and ids that one publication may name.
 const MAX_ROOMS: usize = 20_000;
-/// Above this, the numbers of JavaScript are not exact integers.
+/// Bytes of a room, an id, a namespace.
+const MAX_NAME: usize = 256;
+/// Up to 2^53 every integer is exact in JavaScript.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// Writes a broadcast `[uid, packet, opts]`, or the answer of a client.
+/// Writes a broadcast, or the ack of one client.
 pub fn encode(uid: &str, publication: &Publication) -> Vec<u8> {
     let Publication { namespace, rooms, except, asker, json, attachments } = publication;
     let map = |entries: Vec<(&str, Value)>| Value::Map(entries.into_iter().map(|(key, to)| (key.into(), to)).collect());
     let names = |names: &[String]| Value::Array(names.iter().map(|name| name.as_str().into()).collect());
     let data = value(&mut packet::tokens(json).peekable(), attachments);
     let content = match asker {
-        Some(asker) => map(vec![("type", 9.into()), ("requestId", (**asker).into()), ("packet", data)]),
+        Some(asker) => map(vec![
+            ("type", (RequestKind::BroadcastAck as u8).into()),
+            ("requestId", (**asker).into()),
+            ("packet", data),
+        ]),
         None => {
             let packet = map(vec![("type", 2.into()), ("data", data), ("nsp", namespace.as_str().into())]);
             let opts = vec![("rooms", names(rooms)), ("except", names(except)), ("flags", map(vec![]))];
@@ -39,12 +53,12 @@ pub fn encode(uid: &str, publication: &Publication) -> Vec<u8> {
         }
     };
     let mut out = Vec::with_capacity(json.len() + 128);
-    rmpv::encode::write_value(&mut out, &content).expect("memory takes it");
+    rmpv::encode::write_value(&mut out, &content).expect("writing to memory does not fail");
     out
 }
 
-/// The next value of JSON in the types of MessagePack, as the adapter for Node has them. MessagePack takes a key that comes
-/// twice, and of two the last counts there as well.
+/// Converts the next value of JSON that was checked already, so its depth is limited. A key that occurs twice is kept twice:
+/// MessagePack allows that, and readers take the last one as in JSON.
 fn value<'a>(json: &mut Peekable<impl Iterator<Item = &'a str>>, files: &[Bytes]) -> Value {
     match json.next() {
         Some("[") => {
@@ -74,7 +88,7 @@ fn value<'a>(json: &mut Peekable<impl Iterator<Item = &'a str>>, files: &[Bytes]
         Some("false") => false.into(),
         Some("null") | None => Value::Nil,
         Some(text) if text.starts_with('"') => packet::unquote(text).unwrap_or_default().as_ref().into(),
-        // 1e400 is Infinity in JavaScript.
+        // As JavaScript reads it: 1e400 is Infinity.
         Some(number) => match number.parse().unwrap_or(f64::NAN) {
             number if number.fract() == 0.0 && number.abs() < i64::MAX as f64 => (number as i64).into(),
             number => number.into(),
@@ -82,40 +96,40 @@ fn value<'a>(json: &mut Peekable<impl Iterator<Item = &'a str>>, files: &[Bytes]
     }
 }
 
-/// Reads a broadcast and the uid of the server that it comes from: of the first kind, or `{uid, requestId, type: 7, packet,
-/// opts}`, which asks for answers. Whatever does not make a packet that clients understand is refused as a whole.
+/// Reads a broadcast with or without acks, and the uid of the server that sends it. Fails if clients could not decode the
+/// packet: they would disconnect.
 pub fn decode(bytes: &[u8], config: &Config) -> Result<(String, Publication), Invalid> {
     let mut rest = bytes;
-    // The crate counts each level twice.
+    // rmpv counts each level twice.
     let value = read_value_ref_with_max_depth(&mut rest, 2 * config.max_depth + 8);
-    let value = value.map_err(|_| Invalid("no MessagePack"))?;
+    let value = value.map_err(|_| Invalid("not MessagePack, or nested too deeply"))?;
     let (uid, packet, opts, asker) = match &value {
         ValueRef::Array(elements) => match &elements[..] {
             [uid, packet, opts] => (uid, packet, opts, None),
             _ => return Err(Invalid("not an array of three")),
         },
-        map => (field(map, "uid")?, field(map, "packet")?, field(map, "opts")?, Some(text(field(map, "requestId")?)?)),
+        map => (field(map, "uid")?, field(map, "packet")?, field(map, "opts")?, Some(name(field(map, "requestId")?)?)),
     };
     if field(packet, "type")?.as_u64() != Some(2) {
-        return Err(Invalid("a packet that is no event"));
+        return Err(Invalid("a packet that is not an event"));
     }
     let mut broadcast = Publication {
-        namespace: text(field(packet, "nsp")?)?,
+        namespace: name(field(packet, "nsp")?)?,
         rooms: names(field(opts, "rooms")?)?,
         except: field(opts, "except").map_or(Ok(Vec::new()), names)?,
         asker: asker.map(Into::into),
         ..Publication::default()
     };
     let mut event = vec![b'2'];
-    to_json(field(packet, "data")?, &mut event, &mut broadcast.attachments, config)?;
+    write_json(field(packet, "data")?, &mut event, &mut broadcast.attachments, config)?;
     let event = String::from_utf8(event).map_err(|_| Invalid("not UTF-8"))?;
-    // The same judge as for what clients send.
+    // The same checks as for packets of clients.
     packet::decode(&event, config)?;
     if !broadcast.attachments.is_empty() {
         packet::placeholders(&event, broadcast.attachments.len())?;
     }
     broadcast.json = event[1..].to_owned();
-    Ok((text(uid)?, broadcast))
+    Ok((name(uid)?, broadcast))
 }
 
 fn field<'v, 'a>(map: &'v ValueRef<'a>, name: &str) -> Result<&'v ValueRef<'a>, Invalid> {
@@ -124,30 +138,31 @@ fn field<'v, 'a>(map: &'v ValueRef<'a>, name: &str) -> Result<&'v ValueRef<'a>, 
     Ok(&entry.ok_or(Invalid("a field is missing"))?.1)
 }
 
-fn text(value: &ValueRef) -> Result<String, Invalid> {
+fn name(value: &ValueRef) -> Result<String, Invalid> {
     match value {
-        ValueRef::String(text) if text.as_bytes().len() <= 256 => Ok(String::from_utf8_lossy(text.as_bytes()).into()),
-        _ => Err(Invalid("not a string, or a long one")),
+        ValueRef::String(text) if text.as_bytes().len() <= MAX_NAME => {
+            Ok(String::from_utf8_lossy(text.as_bytes()).into())
+        }
+        _ => Err(Invalid("not a string, or too long")),
     }
 }
 
 fn names(value: &ValueRef) -> Result<Vec<String>, Invalid> {
     match value {
-        ValueRef::Array(names) if names.len() <= MAX_ROOMS => names.iter().map(text).collect(),
-        _ => Err(Invalid("not a list, or a long one")),
+        ValueRef::Array(names) if names.len() <= MAX_ROOMS => names.iter().map(name).collect(),
+        _ => Err(Invalid("not a list, or too long")),
     }
 }
 
-/// Writes MessagePack as JSON. Bytes become placeholders, as the protocol wants it.
-fn to_json(value: &ValueRef, out: &mut Vec<u8>, files: &mut Vec<Bytes>, config: &Config) -> Result<(), Invalid> {
-    let write = |out: &mut Vec<u8>, text: &str| serde_json::to_writer(out, text).expect("memory takes it");
+/// Writes MessagePack as JSON. Binary becomes an attachment, and a placeholder in its place.
+fn write_json(value: &ValueRef, out: &mut Vec<u8>, files: &mut Vec<Bytes>, config: &Config) -> Result<(), Invalid> {
     match value {
         ValueRef::Nil => out.extend_from_slice(b"null"),
         ValueRef::Boolean(value) => out.extend_from_slice(value.to_string().as_bytes()),
         ValueRef::Integer(number) => write_number(out, number.as_f64().unwrap_or(f64::NAN)),
         ValueRef::F32(number) => write_number(out, f64::from(*number)),
         ValueRef::F64(number) => write_number(out, *number),
-        ValueRef::String(text) => write(out, &String::from_utf8_lossy(text.as_bytes())),
+        ValueRef::String(text) => write_string(out, text.as_bytes()),
         ValueRef::Binary(bytes) if files.len() < config.max_attachments => {
             out.extend_from_slice(format!("{{\"_placeholder\":true,\"num\":{}}}", files.len()).as_bytes());
             files.push(Bytes::copy_from_slice(bytes));
@@ -157,7 +172,7 @@ fn to_json(value: &ValueRef, out: &mut Vec<u8>, files: &mut Vec<Bytes>, config: 
             out.push(b'[');
             for (index, element) in elements.iter().enumerate() {
                 out.extend((index > 0).then_some(b','));
-                to_json(element, out, files, config)?;
+                write_json(element, out, files, config)?;
             }
             out.push(b']');
         }
@@ -165,29 +180,33 @@ fn to_json(value: &ValueRef, out: &mut Vec<u8>, files: &mut Vec<Bytes>, config: 
             out.push(b'{');
             for (index, (key, value)) in entries.iter().enumerate() {
                 out.extend((index > 0).then_some(b','));
-                let ValueRef::String(key) = key else { return Err(Invalid("a key that is no string")) };
-                write(out, &String::from_utf8_lossy(key.as_bytes()));
+                let ValueRef::String(key) = key else { return Err(Invalid("a key that is not a string")) };
+                write_string(out, key.as_bytes());
                 out.push(b':');
-                to_json(value, out, files, config)?;
+                write_json(value, out, files, config)?;
             }
             out.push(b'}');
         }
-        ValueRef::Ext(-1, bytes) => write(out, &timestamp(bytes)?),
-        ValueRef::Ext(..) => return Err(Invalid("an extension of MessagePack")),
+        ValueRef::Ext(-1, bytes) => write_string(out, date(bytes)?.as_bytes()),
+        ValueRef::Ext(..) => return Err(Invalid("a MessagePack extension other than Date")),
     }
     if out.len() > config.max_payload { Err(Invalid("more than --max-payload")) } else { Ok(()) }
 }
 
-/// As `JSON.stringify` does: no fraction without need, and `null` for what JSON has no word for.
+fn write_string(out: &mut Vec<u8>, text: &[u8]) {
+    serde_json::to_writer(out, &String::from_utf8_lossy(text)).expect("writing to memory does not fail");
+}
+
+/// Writes a number as `JSON.stringify` does: integers without a fraction, `null` for NaN and infinities.
 fn write_number(out: &mut Vec<u8>, number: f64) {
     if number.fract() == 0.0 && number.abs() <= MAX_EXACT {
         return out.extend_from_slice(format!("{}", number as i64).as_bytes());
     }
-    serde_json::to_writer(out, &number).expect("memory takes it");
+    serde_json::to_writer(out, &number).expect("writing to memory does not fail");
 }
 
-/// A Date of JavaScript, as `JSON.stringify` writes it.
-fn timestamp(bytes: &[u8]) -> Result<String, Invalid> {
+/// Formats a Date of JavaScript, the timestamp extension, as `JSON.stringify` does.
+fn date(bytes: &[u8]) -> Result<String, Invalid> {
     let (seconds, nanos) = match *bytes {
         [a, b, c, d] => (u64::from(u32::from_be_bytes([a, b, c, d])), 0),
         [a, b, c, d, e, f, g, h] => {
@@ -197,6 +216,6 @@ fn timestamp(bytes: &[u8]) -> Result<String, Invalid> {
         _ => return Err(Invalid("a date before 1970 or after 2514")),
     };
     let since = Duration::new(seconds, 0).checked_add(Duration::from_nanos(u64::from(nanos)));
-    let at = since.and_then(|since| UNIX_EPOCH.checked_add(since)).ok_or(Invalid("no date"))?;
+    let at = since.and_then(|since| UNIX_EPOCH.checked_add(since)).ok_or(Invalid("not a date"))?;
     Ok(humantime::format_rfc3339_millis(at).to_string())
 }

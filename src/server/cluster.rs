@@ -1,105 +1,139 @@
-//! The cluster's part in the turn of the loop: its connections, and the way between [`Cluster`] and [`Io`](crate::socketio::Io).
-//! Part of `server`.
+//! The connections to Redis, and the cluster's part in the turn of the loop: it carries publications between [`Cluster`] and
+//! [`Io`](crate::socketio::Io). Part of `server`.
 
 use super::{Protocol, Server};
-use crate::base::metrics::Metrics;
-use crate::base::slab::{ConnId, SocketKey};
-use crate::cluster::link::LinkStep;
+use crate::base::slab::ConnId;
 pub use crate::cluster::link::Role;
-use crate::cluster::{Cluster, ClusterOutput, Request};
+use crate::cluster::link::{LinkStep, NextStep};
+use crate::cluster::{Cluster, ClusterOutput};
 use crate::config::Config;
 use crate::engineio::Engine;
-use crate::net::EndCause;
 use crate::net::tls::Trust;
-use crate::socketio::{App, Publication};
-use serde_json::{Value, json};
+use crate::net::{EndCause, Net};
+use crate::socketio::App;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::{Duration, Instant};
-use std::{io, slice, thread};
+use std::time::Instant;
+use std::{io, thread};
 
-/// How long clients may take to answer a question of another server.
-const QUESTION_TIME: Duration = Duration::from_secs(5);
-
-/// The addresses of the host, for a link.
+/// The addresses of the host of Redis, for a link.
 type Found = (Role, io::Result<Vec<SocketAddr>>);
 
-/// The cluster, if there is one, and the connections of its links.
+/// The cluster, and the connections of its links.
 pub struct Links {
-    cluster: Option<Box<Cluster>>,
-    /// For `rediss://`.
+    pub cluster: Cluster,
+    /// The authorities that are trusted, for `rediss://`.
     trust: Option<Trust>,
+    /// By [`Role`].
     connections: [Option<ConnId>; 2],
-    /// How threads that look the host up hand over what they have found.
+    /// A channel from the threads that look up the host.
     found: (Sender<Found>, Receiver<Found>),
 }
 
 impl Links {
-    /// Fails if the file of `redis_ca` is of no use.
-    pub fn new(config: &Config, namespaces: &'static [&'static str], engine: &mut Engine) -> io::Result<Links> {
-        let trust = match &config.redis {
-            Some(url) if url.tls => Some(Trust::new(config.redis_ca.as_deref())),
-            _ => None,
-        };
-        let trust = trust.transpose().map_err(|why| io::Error::other(format!("--redis-ca {why}")))?;
-        let cluster = config.redis.clone().map(|url| {
-            let ids = [engine.ids.fresh(), engine.ids.fresh()];
-            Box::new(Cluster::new(config.clone(), url, namespaces, ids, engine.now))
-        });
-        Ok(Links { cluster, trust, connections: [None; 2], found: mpsc::channel() })
+    /// `None` without `--redis`. Fails if the file of `--redis-ca` cannot be used.
+    pub fn new(
+        config: &Config, namespaces: &'static [&'static str], engine: &mut Engine,
+    ) -> io::Result<Option<Box<Links>>> {
+        let Some(url) = config.redis.clone() else { return Ok(None) };
+        let trust = url.tls.then(|| Trust::new(config.redis_ca.as_deref())).transpose();
+        let trust = trust.map_err(|why| io::Error::other(format!("--redis-ca {why}")))?;
+        let ids = [engine.ids.fresh(), engine.ids.fresh()];
+        let cluster = Cluster::new(config.clone(), url, namespaces, ids, engine.now);
+        Ok(Some(Box::new(Links { cluster, trust, connections: [None; 2], found: mpsc::channel() })))
     }
 
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.cluster.as_ref()?.due()
-    }
-
-    /// Bytes of a link.
-    pub fn receive(&mut self, role: Role, bytes: &[u8], now: Instant) -> Option<usize> {
-        self.cluster.as_mut()?.receive(role, bytes, now)
-    }
-
-    /// A connection of a link is over; perhaps one that was given up.
-    pub fn connection_lost(&mut self, role: Role, id: ConnId, cause: EndCause, now: Instant) {
-        if let Some(cluster) = &mut self.cluster
-            && self.connections[role as usize].take_if(|own| *own == id).is_some()
-        {
-            let failure = match cause {
-                EndCause::Error(error) => error.to_string().into(),
-                _ => "the connection was closed".into(),
-            };
-            cluster.failed(role, failure, now);
+    /// Acts on the lookups of the host that have ended, and on the deadlines of the links.
+    fn expire(&mut self, net: &mut Net<Protocol>, now: Instant) {
+        while let Ok((role, found)) = self.found.1.try_recv() {
+            let step = self.cluster.links[role as usize].resolved(found, now);
+            self.drive(role, step, net, now);
+        }
+        for role in [Role::Publish, Role::Subscribe] {
+            let step = self.cluster.links[role as usize].expire(now);
+            self.drive(role, step, net, now);
         }
     }
 
-    pub fn metrics(&self, metrics: &mut Metrics) {
-        self.cluster.iter().for_each(|cluster| cluster.metrics(metrics));
+    /// Takes the next step of a link, and further ones while steps fail at once. A failure closes its connection.
+    fn drive(&mut self, role: Role, mut step: NextStep, net: &mut Net<Protocol>, now: Instant) {
+        loop {
+            step = match step {
+                Ok(None) => return,
+                Ok(Some(LinkStep::Resolve)) => self.resolve(role, net),
+                Ok(Some(LinkStep::Connect(address, greeting))) => self.connect(role, address, greeting, net),
+                Ok(Some(LinkStep::Send(command))) => return self.send(role, command, net),
+                Err(failure) => {
+                    if let Some(id) = self.connections[role as usize].take() {
+                        net.abort(id);
+                    }
+                    Ok(self.cluster.fail_link(role, failure, now))
+                }
+            };
+        }
+    }
+
+    fn send(&self, role: Role, command: Vec<u8>, net: &mut Net<Protocol>) {
+        if let Some(id) = self.connections[role as usize] {
+            net.push(id, command.into());
+        }
+    }
+
+    /// Looks up the host of Redis in a thread, because getaddrinfo blocks, for seconds when a name server is away. The thread
+    /// touches no state. The link stops waiting after some seconds; the thread ends when getaddrinfo returns.
+    fn resolve(&self, role: Role, net: &Net<Protocol>) -> NextStep {
+        let (host, port) = (self.cluster.url.host.clone(), self.cluster.url.port);
+        let (sender, waker) = (self.found.0.clone(), Arc::clone(&net.waker));
+        let thread = thread::Builder::new().name("resolve".into()).spawn(move || {
+            let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
+            // Both work as long as the loop runs; after that nobody waits for the result.
+            let _ = sender.send((role, found));
+            let _ = waker.wake();
+        });
+        thread.map(|_| None).map_err(|error| error.to_string().into())
+    }
+
+    fn connect(&mut self, role: Role, address: SocketAddr, greeting: Vec<u8>, net: &mut Net<Protocol>) -> NextStep {
+        let tls = self.trust.as_ref().map(|trust| trust.connect(&self.cluster.url.host)).transpose()?;
+        let id = net.connect(address, tls, Protocol::Redis(role)).map_err(|error| error.to_string())?;
+        self.connections[role as usize] = Some(id);
+        net.push(id, greeting.into());
+        Ok(None)
     }
 }
 
 impl<A: App> Server<A> {
-    /// Carries broadcasts of ours to the cluster, and what it wants to the sockets and connections. Returns whether there was
-    /// anything.
+    /// Carries one publication of ours to the cluster, or one output of the cluster to sockets and connections. Returns whether
+    /// there was one.
     pub(super) fn exchange_with_cluster(&mut self) -> bool {
-        let Some(cluster) = &mut self.links.cluster else { return false };
-        let now = self.now;
+        let Some(links) = &mut self.links else { return false };
+        let (cluster, now) = (&mut links.cluster, self.now);
         if let Some(publication) = self.io.publications.pop_front() {
-            cluster.publish(&publication, now);
+            cluster.publish_broadcast(&publication, now);
             return true;
         }
-        match cluster.poll() {
-            Some(ClusterOutput::Link(role, step)) => self.step(role, step),
-            Some(ClusterOutput::Broadcast(broadcast)) => self.apply(&broadcast),
-            Some(ClusterOutput::Request(namespace, request)) => self.handle_request(namespace, &request),
-            Some(ClusterOutput::Users(elsewhere)) => self.app.elsewhere(&mut self.io, elsewhere),
-            Some(ClusterOutput::PeerQuestion(node, question)) => {
-                if let Some(answer) = self.app.answer_peer(&question) {
-                    cluster.send_to_peer(&node, None, Some(&answer), now);
+        match cluster.outputs.pop_front() {
+            Some(ClusterOutput::Publish(command)) => links.send(Role::Publish, command, &mut self.net),
+            Some(ClusterOutput::Broadcast(broadcast)) => {
+                if let Some(answer) = self.io.handle_broadcast(&broadcast, &mut self.app) {
+                    cluster.answer_request(&broadcast.namespace, &answer, now);
                 }
             }
-            Some(ClusterOutput::PeerAnswer(node, answer)) => {
+            Some(ClusterOutput::Request(namespace, request)) => {
+                if let Some(answer) = self.io.handle_request(namespace, &request) {
+                    cluster.answer_request(namespace, &answer, now);
+                }
+            }
+            Some(ClusterOutput::Users(elsewhere)) => self.app.elsewhere(&mut self.io, elsewhere),
+            Some(ClusterOutput::PeerQuestion(boot, question)) => {
+                if let Some(answer) = self.app.answer_peer(&question) {
+                    cluster.send_to_peer(&boot, None, Some(&answer), now);
+                }
+            }
+            Some(ClusterOutput::PeerAnswer(boot, answer)) => {
                 if let Some(question) = self.app.learn_from_peer(&mut self.io, &answer) {
-                    cluster.send_to_peer(&node, Some(&question), None, now);
+                    cluster.send_to_peer(&boot, Some(&question), None, now);
                 }
             }
             None => return false,
@@ -107,115 +141,33 @@ impl<A: App> Server<A> {
         true
     }
 
-    /// At the end of the turn: the cluster gets the addresses that were looked up, does what is due, and tells other nodes who
-    /// is here, if that has changed.
+    /// At the end of the turn: acts on what is due, and publishes a change of presence.
     pub(super) fn tend_links(&mut self) {
-        let Links { cluster: Some(cluster), found: (_, found), .. } = &mut self.links else { return };
-        while let Ok((role, found)) = found.try_recv() {
-            cluster.resolved(role, found, self.now);
-        }
-        cluster.expire(self.now);
+        let Some(links) = &mut self.links else { return };
+        links.expire(&mut self.net, self.now);
+        links.cluster.remove_silent_nodes(self.now);
         let present = self.stopping.is_none().then(|| self.app.present());
-        cluster.announce_presence(present, || self.app.people(), self.now);
+        links.cluster.send_presence_note(present, || self.app.people(), self.now);
     }
 
-    fn step(&mut self, role: Role, step: LinkStep) {
-        let Links { cluster: Some(cluster), trust, connections, found: (sender, _) } = &mut self.links else { return };
-        let connection = &mut connections[role as usize];
-        match (step, *connection) {
-            // The system's look-up blocks, for seconds when a name server is away. So a thread asks, hands the answer over and
-            // ends; it touches no state. The link gives up after some seconds, the thread ends when the system lets it.
-            (LinkStep::Resolve, _) => {
-                let (host, port, sender) = (cluster.url.host.clone(), cluster.url.port, sender.clone());
-                let waker = Arc::clone(&self.net.waker);
-                let begun = thread::Builder::new().name("resolve".into()).spawn(move || {
-                    let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
-                    // Neither fails while the loop runs, and after that nobody waits.
-                    let _ = sender.send((role, found));
-                    let _ = waker.wake();
-                });
-                if let Err(error) = begun {
-                    cluster.resolved(role, Err(error), self.now);
-                }
-            }
-            (LinkStep::Connect(address, greeting), _) => {
-                let tls = trust.as_ref().map(|trust| trust.connect(&cluster.url.host)).transpose();
-                let connect =
-                    |tls| self.net.connect(address, tls, Protocol::Redis(role)).map_err(|error| error.to_string());
-                match tls.and_then(connect) {
-                    Ok(id) => {
-                        *connection = Some(id);
-                        self.net.push(id, greeting.into());
-                    }
-                    Err(why) => cluster.failed(role, why.into(), self.now),
-                }
-            }
-            (LinkStep::Send(bytes), Some(id)) => self.net.push(id, bytes.into()),
-            (LinkStep::Close, Some(id)) => {
-                *connection = None;
-                self.net.abort(id);
-            }
-            (LinkStep::Send(_) | LinkStep::Close, None) => {}
-        }
+    /// Acts on bytes of a link, as `consume` wants it: returns how many are done with, or `None` to wait for more.
+    pub(super) fn receive_from_redis(&mut self, role: Role, bytes: &[u8]) -> Option<usize> {
+        let links = self.links.as_mut()?;
+        links.cluster.receive(role, bytes, self.now).unwrap_or_else(|failure| {
+            links.drive(role, Err(failure), &mut self.net, self.now);
+            Some(bytes.len())
+        })
     }
 
-    /// A broadcast of another server, by the same function as those of our own.
-    fn apply(&mut self, broadcast: &Publication) {
-        let Publication { namespace, rooms, except, asker, .. } = broadcast;
-        let Some(asker) = asker else {
-            return self.io.relay(broadcast, &mut self.app);
-        };
-        let members = self.io.named(namespace, rooms, except);
-        let Some(cluster) = &mut self.links.cluster else { return };
-        let answer = json!({"type": 8, "requestId": asker, "clientCount": members.len()});
-        cluster.answer(namespace, &answer, self.now);
-        for socket in members {
-            self.io.ask(socket, broadcast, self.now + QUESTION_TIME);
-        }
-    }
-
-    /// A question or an order of another server. The numbers are the adapter's.
-    fn handle_request(&mut self, namespace: &str, request: &Request) {
-        let Request { request_id, kind, opts, rooms, sid, room, close, .. } = request;
-        let members = match sid {
-            // The sockets of some rooms: here they are the request's own.
-            _ if *kind == 0 => self.io.named(namespace, rooms, &[]),
-            None => self.io.named(namespace, &opts.rooms, &opts.except),
-            Some(sid) => self.io.named(namespace, slice::from_ref(sid), &[]),
-        };
-        let rooms = room.as_ref().map_or(&rooms[..], slice::from_ref);
-        let mut answer = json!({});
-        match kind {
-            0 => {
-                let sockets: Vec<_> = members.iter().filter_map(|key| self.io.rooms_of(*key).first()).collect();
-                answer["sockets"] = json!(sockets);
-            }
-            1 => answer["rooms"] = json!(self.io.rooms(namespace)),
-            2 | 3 => {
-                for (socket, room) in members.iter().flat_map(|socket| rooms.iter().map(move |room| (socket, room))) {
-                    if *kind == 2 { self.io.join(*socket, room) } else { self.io.leave_room(*socket, room) }
-                }
-            }
-            4 => members.iter().for_each(|socket| self.io.end(*socket, *close)),
-            5 => {
-                let describe = |key: &SocketKey| {
-                    let rooms = self.io.rooms_of(*key);
-                    // What a request has brought is not kept, and `auth` holds secrets.
-                    let handshake = json!({
-                        "headers": {}, "time": "", "address": "", "xdomain": false, "secure": false, "issued": 0,
-                        "url": "", "query": {}, "auth": {}
-                    });
-                    json!({"id": rooms.first(), "handshake": handshake, "rooms": rooms, "data": {}})
-                };
-                answer["sockets"] = members.iter().map(describe).collect();
-            }
-            // An event for the server itself: nobody here listens, but the caller waits for all.
-            6 => answer = json!({"type": 6, "data": null}),
-            _ => return,
-        }
-        if let (Some(id), Some(cluster)) = (request_id, &mut self.links.cluster) {
-            answer["requestId"] = Value::from(id.as_str());
-            cluster.answer(namespace, &answer, self.now);
+    /// A connection of a link has ended. Nothing is left to do if the link has given it up before.
+    pub(super) fn redis_connection_lost(&mut self, role: Role, id: ConnId, cause: EndCause) {
+        let Some(links) = &mut self.links else { return };
+        if links.connections[role as usize] == Some(id) {
+            let why = match cause {
+                EndCause::Error(error) => error.to_string(),
+                _ => "the connection was closed".into(),
+            };
+            links.drive(role, Err(why.into()), &mut self.net, self.now);
         }
     }
 }

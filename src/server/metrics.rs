@@ -44,7 +44,7 @@ impl<A: App> Server<A> {
         out.limits.metrics(&mut metrics);
         self.net.metrics(&mut metrics);
         #[cfg(feature = "redis")]
-        self.links.metrics(&mut metrics);
+        self.links.iter().for_each(|links| links.cluster.metrics(&mut metrics));
         self.app.metrics(&mut metrics);
         metrics.0
     }

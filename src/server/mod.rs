@@ -81,7 +81,7 @@ pub struct Server<A: App> {
     io: Io,
     app: A,
     #[cfg(feature = "redis")]
-    links: cluster::Links,
+    links: Option<Box<cluster::Links>>,
     /// The time of the turn.
     now: Instant,
     start: Instant,
@@ -179,7 +179,7 @@ impl<A: App> Server<A> {
             self.io.next_deadline(),
             self.app.next_deadline(),
             #[cfg(feature = "redis")]
-            self.links.next_deadline(),
+            self.links.as_ref().and_then(|links| links.cluster.due()),
             self.stopping,
         ];
         deadlines.into_iter().flatten().min()
@@ -329,7 +329,7 @@ impl<A: App> Server<A> {
                 Protocol::Http { .. } => self.http(id, &bytes[used..]),
                 Protocol::WebSocket { .. } => self.websocket(id, &bytes[used..]),
                 #[cfg(feature = "redis")]
-                Protocol::Redis(role) => self.links.receive(role, &bytes[used..], self.now),
+                Protocol::Redis(role) => self.receive_from_redis(role, &bytes[used..]),
             };
             self.pump();
             match step {
@@ -456,7 +456,7 @@ impl<A: App> Server<A> {
                 Protocol::WebSocket { .. } => self.io.engine.budget.used -= 1,
                 Protocol::Http { .. } => {}
                 #[cfg(feature = "redis")]
-                Protocol::Redis(role) => self.links.connection_lost(role, id, cause, self.now),
+                Protocol::Redis(role) => self.redis_connection_lost(role, id, cause),
             }
             self.pump();
         }

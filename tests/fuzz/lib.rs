@@ -183,11 +183,14 @@ fn frames(pieces: [&[u8]; 2]) -> Vec<String> {
     seen
 }
 
-/// Replies of Redis, one after the other.
+/// Replies of Redis, one after the other; part of one is never an error, and never another reply.
 #[cfg(feature = "redis")]
 pub fn resp(mut data: &[u8]) {
-    while let Ok(Some((_, length))) = salon::cluster::link::reply(data) {
+    while let Ok(Some((_, length))) = salon::cluster::resp::reply(data) {
         assert!((1..=data.len()).contains(&length));
+        for part in 0..length {
+            assert_eq!(salon::cluster::resp::reply(&data[..part]), Ok(None));
+        }
         data = &data[length..];
     }
 }

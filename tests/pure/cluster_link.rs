@@ -1,6 +1,7 @@
 //! The life of a connection to Redis, with literal bytes and a clock moved by hand.
 
-use salon::cluster::link::{Link, LinkFailure, LinkStep, RedisReply, command, reply};
+use salon::cluster::link::{Link, LinkFailure, LinkStep};
+use salon::cluster::resp::{RedisReply, command, reply};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ fn found(addresses: &[SocketAddr], now: Instant) -> (Link, Result<Option<LinkSte
 
 /// Redis answers one command.
 fn fine(link: &mut Link, now: Instant) {
-    assert_eq!(link.receive(b"+OK\r\n", now), Ok(Some((RedisReply::Fine, 5))));
+    assert_eq!(link.receive(b"+OK\r\n", now), Ok(Some((RedisReply::Success, 5))));
 }
 
 /// A link that has just come up.
@@ -75,9 +76,9 @@ fn a_publication_that_is_not_answered_for_10_seconds_ends_the_link() {
     let mut link = up(start);
     link.published(100, start + SECOND);
     link.published(50, start + 2 * SECOND);
-    assert_eq!((link.due(), link.unanswered()), (start + 11 * SECOND, 150));
+    assert_eq!((link.due(), link.unanswered_bytes), (start + 11 * SECOND, 150));
     fine(&mut link, start + 3 * SECOND);
-    assert_eq!((link.due(), link.unanswered()), (start + 12 * SECOND, 50));
+    assert_eq!((link.due(), link.unanswered_bytes), (start + 12 * SECOND, 50));
     assert_eq!(link.expire(start + 11 * SECOND), Ok(None));
     assert!(fails(link.expire(start + 12 * SECOND)));
 }
@@ -89,7 +90,7 @@ fn retries_slow_down_to_ten_seconds_with_jitter_and_a_success_starts_anew() {
     let mut rests = Vec::new();
     for random in [0, 512, 1023].into_iter().cycle().take(12) {
         assert_eq!(link.expire(now), Ok(Some(LinkStep::Resolve)));
-        assert_eq!(link.failed(false, random, now), None);
+        assert_eq!(link.fail(false, random, now), None);
         rests.push((link.due() - now).as_secs_f64());
         now = link.due();
     }
@@ -100,7 +101,7 @@ fn retries_slow_down_to_ten_seconds_with_jitter_and_a_success_starts_anew() {
     link.resolved(Ok(vec![address()]), now).expect("an attempt");
     fine(&mut link, now);
     fine(&mut link, now);
-    assert_eq!(link.failed(false, 512, now), None);
+    assert_eq!(link.fail(false, 512, now), None);
     assert!(link.due() - now < Duration::from_millis(200));
 }
 
@@ -110,8 +111,8 @@ fn each_address_is_tried_before_it_rests() {
     let other: SocketAddr = "[::1]:6379".parse().expect("an address");
     let (mut link, step) = found(&[other, address()], now);
     assert!(matches!(step, Ok(Some(LinkStep::Connect(to, _))) if to == other));
-    assert!(matches!(link.failed(false, 0, now), Some(LinkStep::Connect(to, _)) if to == address()));
-    assert_eq!(link.failed(false, 0, now), None);
+    assert!(matches!(link.fail(false, 0, now), Some(LinkStep::Connect(to, _)) if to == address()));
+    assert_eq!(link.fail(false, 0, now), None);
     // A name that has none, and a look-up that is answered too late.
     assert!(fails(found(&[], now).1));
     assert_eq!(link.resolved(Err(std::io::Error::other("no such name")), now), Ok(None));
@@ -130,7 +131,7 @@ fn now_fails(link: &mut Link, time: Duration) {
     assert_eq!(link.expire(now), Ok(Some(LinkStep::Resolve)));
     assert_eq!(link.due(), now + time);
     assert!(fails(link.expire(now + time)));
-    assert_eq!(link.failed(false, 0, now + time), None);
+    assert_eq!(link.fail(false, 0, now + time), None);
 }
 
 #[test]
@@ -139,32 +140,71 @@ fn a_refusal_is_tried_again_slowly() {
     for error in ["WRONGPASS invalid username-password pair", "NOAUTH Authentication required.", "ERR invalid DB index"]
     {
         let (mut link, _) = found(&[address(), address()], now);
-        let failure = link.receive(format!("-{error}\r\n").as_bytes(), now);
+        let reply = format!("-{error}\r\n");
+        let failure = link.receive(reply.as_bytes(), now);
         assert!(matches!(failure, Err(LinkFailure { refused: true, ref why }) if why.contains(error)), "{failure:?}");
         // Not even at the next address.
-        assert_eq!(link.failed(true, 512, now), None);
+        assert_eq!(link.fail(true, 512, now), None);
         assert!(link.due() - now > 7 * SECOND);
     }
 }
 
 #[test]
 fn replies() {
-    let message = |channel: &str, content: &str| RedisReply::Message(channel.into(), content.into());
+    let long = "x".repeat(4_000);
+    let message =
+        |channel: &'static str, content: &'static str| RedisReply::Message(channel.as_bytes(), content.as_bytes());
     for (bytes, expected) in [
-        ("+OK\r\n", RedisReply::Fine),
-        (":3\r\n", RedisReply::Fine),
-        ("$4\r\nPONG\r\n", RedisReply::Fine),
-        ("*2\r\n$4\r\npong\r\n$0\r\n\r\n", RedisReply::Fine),
+        ("+OK\r\n", RedisReply::Success),
+        (":3\r\n", RedisReply::Success),
+        ("$4\r\nPONG\r\n", RedisReply::Success),
+        ("*0\r\n", RedisReply::Success),
+        ("*2\r\n$4\r\npong\r\n$0\r\n\r\n", RedisReply::Success),
+        ("*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n", RedisReply::Success),
         ("-NOAUTH x\r\n", RedisReply::Error("NOAUTH x".into())),
+        (&format!("-{long}\r\n"), RedisReply::Error(long.as_str().into())),
         ("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\nhi\r\n", message("c", "hi")),
         ("*4\r\n$8\r\npmessage\r\n$2\r\nc*\r\n$2\r\ncx\r\n$4\r\na\r\nb\r\n", message("cx", "a\r\nb")),
     ] {
         assert_eq!(reply(bytes.as_bytes()), Ok(Some((expected, bytes.len()))), "{bytes:?}");
+        // What follows a reply is not looked at.
+        let followed = format!("{bytes}?");
+        assert!(matches!(reply(followed.as_bytes()), Ok(Some((_, used))) if used == bytes.len()), "{followed:?}");
         for length in 0..bytes.len() {
             assert_eq!(reply(&bytes.as_bytes()[..length]), Ok(None), "{:?}", &bytes[..length]);
         }
     }
+}
+
+#[test]
+fn what_is_no_reply() {
     for senseless in ["*5\r\n", "*-1\r\n", "*x\r\n", "*1\r\n*1\r\n", "*11111111111111111111", "?\r\n", "HTTP/1.1\r\n"] {
         assert!(reply(senseless.as_bytes()).is_err(), "{senseless:?}");
     }
+    for senseless in [
+        "*\r\n",
+        "*1\r\n?",
+        "*1\r\n$1\r\nab\r\n",
+        "$\r\n",
+        "$-1\r\n",
+        "$1 \r\n",
+        "$1\r\nabc",
+        "$0\r\n\n\r",
+        // Above the limits, whether all of it has come or not.
+        "$16777217\r\n",
+        "$18446744073709551616\r\n",
+        &format!("+{}", "x".repeat(5_000)),
+        &format!("+{}\r\n", "x".repeat(5_000)),
+    ] {
+        assert!(reply(senseless.as_bytes()).is_err(), "{:?}", &senseless[..senseless.len().min(50)]);
+    }
+}
+
+#[test]
+fn half_a_reply_is_bounded() {
+    let now = Instant::now();
+    let mut link = up(now);
+    let part = format!("*2\r\n$16777000\r\n{}\r\n$16777000\r\n", "x".repeat(16_777_000));
+    assert_eq!(link.receive(part.as_bytes(), now), Ok(None));
+    assert!(fails(link.receive((part + &"x".repeat(1_000)).as_bytes(), now).map(|_| None)));
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use salon::cluster::wire::{decode, encode};
 use salon::config::Config;
 use salon::socketio::Publication;
+use salon::socketio::remote::{Request, RequestKind};
 
 const UID: &str = "2Ge8FK";
 const SID: &str = "SO6ozXRtJ6cyDwu5AAAA";
@@ -97,4 +98,32 @@ fn every_truncation_is_refused() {
     for length in 0..whole.len() {
         assert!(decode(&whole[..length], &Config::default()).is_err(), "{length}");
     }
+}
+
+#[test]
+fn requests() {
+    let read = |json: &str| serde_json::from_str::<Request>(json);
+    for (number, kind) in [
+        (0, RequestKind::Sockets),
+        (1, RequestKind::AllRooms),
+        (2, RequestKind::RemoteJoin),
+        (3, RequestKind::RemoteLeave),
+        (4, RequestKind::RemoteDisconnect),
+        (5, RequestKind::RemoteFetch),
+        (6, RequestKind::ServerSideEmit),
+    ] {
+        assert_eq!(kind as u8, number);
+        assert_eq!(read(&format!(r#"{{"uid":"{UID}","type":{number}}}"#)).expect("a request").kind, kind);
+    }
+    // The others are no requests in JSON; a type of its own is not known.
+    for json in [r#"{"type":7}"#, r#"{"type":9}"#, r#"{"type":255}"#, "{}"] {
+        assert_eq!(read(json).expect(json).kind, RequestKind::Unknown);
+    }
+    for json in [r#"{"type":256}"#, r#"{"type":-1}"#, r#"{"type":"1"}"#] {
+        assert!(read(json).is_err(), "{json}");
+    }
+    let leave = r#"{"uid":"2Ge8FK","type":3,"opts":{"rooms":["a"],"except":["b"]},"rooms":["r1"],"requestId":"x"}"#;
+    let Request { opts, rooms, request_id, close, .. } = read(leave).expect("as it was seen");
+    assert_eq!((opts.rooms, opts.except, rooms), (vec!["a".into()], vec!["b".into()], vec!["r1".into()]));
+    assert_eq!((request_id.as_deref(), close), (Some("x"), false));
 }

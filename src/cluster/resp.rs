@@ -1,0 +1,91 @@
+//! RESP2, the protocol of Redis, as far as publish and subscribe need it. Written by hand, because a crate for all of RESP is
+//! more to audit than this file.
+//!
+//! ```text
+//! command = "*" count CRLF, then for each word "$" length CRLF bytes CRLF
+//! reply   = value | "*" count CRLF value...             at most 4 values, never an array in an array
+//! value   = "+" text CRLF | "-" error CRLF | ":" integer CRLF | "$" length CRLF bytes CRLF
+//! ```
+//!
+//! Anything else is an error, the null values `$-1` and `*-1` included: no command that salon sends is answered with them.
+//! Source: the Redis documentation, "Redis serialization protocol specification".
+
+use std::borrow::Cow;
+
+/// Bytes of one reply, and so of the input that a link keeps. Far above what is accepted of one publication.
+pub const MAX_REPLY: usize = 16 * 1024 * 1024;
+/// Values of an array: `pmessage` has 4.
+const MAX_VALUES: usize = 4;
+/// Bytes of a line before its CRLF, if it holds a count or a length.
+const MAX_NUMBER: usize = 16;
+/// Bytes of any other line before its CRLF.
+const MAX_TEXT: usize = 4096;
+
+/// One reply, or one publication.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RedisReply<'a> {
+    /// Success: `OK`, `PONG`, a number, or (of PING and SUBSCRIBE on a subscribed connection) an array of those.
+    Success,
+    /// A publication: channel and content.
+    Message(&'a [u8], &'a [u8]),
+    Error(Cow<'a, str>),
+}
+
+/// Reads one reply from the start of `bytes`. Returns it with its length; `None` if the rest of it has not arrived yet.
+pub fn reply(bytes: &[u8]) -> Result<Option<(RedisReply<'_>, usize)>, &'static str> {
+    let mut rest = bytes;
+    let Some((kind, content)) = take_value(&mut rest)? else { return Ok(None) };
+    let count = if kind == b'*' { number(content, MAX_VALUES)? } else { 0 };
+    let mut values = [&[][..]; MAX_VALUES];
+    for value in &mut values[..count] {
+        match take_value(&mut rest)? {
+            None => return Ok(None),
+            Some((b'*', _)) => return Err("an array in an array"),
+            Some((_, content)) => *value = content,
+        }
+    }
+    let reply = match values {
+        _ if kind == b'-' => RedisReply::Error(String::from_utf8_lossy(content)),
+        [b"message", channel, content, _] | [b"pmessage", _, channel, content] => RedisReply::Message(channel, content),
+        _ => RedisReply::Success,
+    };
+    Ok(Some((reply, bytes.len() - rest.len())))
+}
+
+/// Takes a value from the start of `rest`: its type, which is its first byte, and its content; of an array only the count.
+fn take_value<'a>(rest: &mut &'a [u8]) -> Result<Option<(u8, &'a [u8])>, &'static str> {
+    let Some((kind, text)) = rest.split_first() else { return Ok(None) };
+    let limit = match kind {
+        b'*' | b'$' => MAX_NUMBER,
+        b'+' | b'-' | b':' => MAX_TEXT,
+        _ => return Err("not RESP2"),
+    };
+    let Some(end) = text.windows(2).take(limit).position(|pair| pair == b"\r\n") else {
+        return if text.len() > limit { Err("a line that is too long") } else { Ok(None) };
+    };
+    let (mut content, mut tail) = (&text[..end], &text[end + 2..]);
+    if *kind == b'$' {
+        let length = number(content, MAX_REPLY)?;
+        if tail.len() < length + 2 {
+            return Ok(None);
+        }
+        (content, tail) = tail.split_at(length);
+        tail = tail.strip_prefix(b"\r\n").ok_or("a string that is longer than its length")?;
+    }
+    *rest = tail;
+    Ok(Some((*kind, content)))
+}
+
+fn number(digits: &[u8], limit: usize) -> Result<usize, &'static str> {
+    let number = str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+    number.filter(|number| *number <= limit).ok_or("a count or length that is no number, or too large")
+}
+
+/// Writes a command: an array of strings.
+pub fn command(words: &[impl AsRef<[u8]>]) -> Vec<u8> {
+    let mut out = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words.iter().map(AsRef::as_ref) {
+        out.extend([format!("${}\r\n", word.len()).as_bytes(), word, b"\r\n"].concat());
+    }
+    out
+}
