@@ -11,21 +11,16 @@ impl Config {
         let unknown = variables.into_iter().filter(|name| name.starts_with("SALON_") && !known(name));
         let mut warnings: Vec<_> = unknown.map(|name| format!("{name}: no such option, see --help")).collect();
         let unused_history = self.history.is_some() && self.history_messages == 0;
-        let slow_ping = self.ping_interval + self.ping_timeout > Duration::from_secs(55);
-        let local = self.host.is_some_and(|host| host.is_loopback());
+        let silence = self.ping_interval + self.ping_timeout;
+        let silent_behind_proxy = self.trust_proxy && silence > Duration::from_secs(55);
+        let only_local_clients = !self.trust_proxy && self.host.is_some_and(|host| host.is_loopback());
         let no_fallback = self.max_websockets.is_some() && !self.transports.polling;
         let plain_redis = self.redis.as_ref().filter(|redis| !redis.tls);
         let public_redis = plain_redis.is_some_and(RedisUrl::is_public);
         let table = [
             (unused_history, "--history has no effect with --history-messages 0"),
-            (
-                slow_ping && self.trust_proxy,
-                "--ping-interval plus --ping-timeout is above 55 s: proxies close connections that are silent for 60 s",
-            ),
-            (
-                local && !self.trust_proxy,
-                "--max-per-address has no effect: all clients connect from this machine; behind a proxy, use --trust-proxy",
-            ),
+            (silent_behind_proxy, "--ping-interval plus --ping-timeout is above 55 s: proxies cut silence at 60 s"),
+            (only_local_clients, "--max-per-address has no effect on local clients; behind a proxy, use --trust-proxy"),
             (self.origins == Origins::Any, "--origins *: any web page can connect and act for the user who opens it"),
             (self.max_text > self.max_payload, "--max-text is above --max-payload, which limits it"),
             (self.soft_queue > self.max_queue, "--soft-queue is above --max-queue, so it has no effect"),

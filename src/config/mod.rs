@@ -35,14 +35,14 @@ pub struct Opt {
     set: fn(&mut Config, &OsStr) -> Result<(), String>,
 }
 
-/// A row is `field [variables] mark: type = default, parser, help`. Without variables in brackets it is `SALON_FIELD`. The
-/// mark is `secret`, or `path` for a value that need not be UTF-8.
+/// A row is `field [variables] mark: type = default, parser`; the comment above it is the help text. Without brackets the
+/// variable is `SALON_FIELD`. The mark is `secret`, or `path` for a value that need not be UTF-8.
 macro_rules! options {
-    ($($field:ident $([$env:literal])? $($mark:ident)?: $type:ty = $default:literal, $parse:expr, $help:literal;)*) => {
+    ($($(#[doc = $help:literal])* $field:ident $([$env:literal])? $($mark:ident)?: $type:ty = $default:literal, $parse:expr;)*) => {
         /// The value of every option, with the help text of the option.
         #[derive(Clone, Debug)]
         pub struct Config {
-            $(#[doc = $help] pub $field: $type,)*
+            $($(#[doc = $help])* pub $field: $type,)*
             /// IIS started this process and set its port, which only IIS can reach.
             pub iis: bool,
         }
@@ -62,109 +62,142 @@ macro_rules! options {
                 env => env.to_owned(),
             },
             default: $default,
-            help: $help,
+            help: concat!($($help),*).trim_start(),
             secret: stringify!($($mark)?) == "secret",
             set: |config, value| parse!([$($mark)?] $parse, value).map(|value| config.$field = value),
         },)*]);
     };
 }
 
+/// Applies a parser: to the value itself if it is marked `path`, otherwise to its text.
 macro_rules! parse {
     ([path] $parse:expr, $value:expr) => {
         $parse($value)
     };
     ([$($secret:ident)?] $parse:expr, $value:expr) => {
-        text($value).and_then($parse)
+        $value.to_str().ok_or("UTF-8".to_owned()).and_then($parse)
     };
 }
 
 options! {
-    port ["HTTP_PLATFORM_PORT ASPNETCORE_PORT PORT"]: u16 = "3000", port,
-        "TCP port to listen on; 0 picks a free one. IIS sets the first two variables";
-    host ["HOST"]: Option<IpAddr> = "*", host,
-        "IP address to listen on; * means all IPv4 and IPv6 addresses. If IIS set the port, the default is 127.0.0.1";
-    tls_cert: Option<String> = "none", optional(tls_file),
-        "PEM file with the certificate chain; turns on HTTPS and WSS on --port. SIGHUP reloads it";
-    tls_key: Option<String> = "none", optional(tls_file), "PEM file with the private key of --tls-cert";
-    redirect_http: Option<u16> = "none", optional(port),
-        "second port, plain HTTP, which redirects to https:// on --port";
-    base: String = "/", base, "path prefix of all URLs, such as /chat for an IIS virtual application";
-    trust_proxy: bool = "no", yes,
-        "trust X-Forwarded-For, -Host, -Proto and similar headers: yes or no. The default is yes under IIS and on Azure";
-    origins: Origins = "same", origins,
-        "origins whose pages may connect: same (as this server), a list of others, or * for all (without cookies)";
-    transports: Transports = "polling,websocket", transports, "transports that clients may use (polling, websocket)";
-    max_websockets ["SALON_MAX_WEBSOCKETS WEBSOCKET_CONCURRENT_REQUEST_LIMIT"]: Option<usize> = "none", budget,
-        "concurrent WebSockets that the platform allows; further clients stay on polling. Azure sets the second variable";
-    old_clients: bool = "yes", yes, "serve EIO=2 and EIO=3, the protocols of Socket.IO 1.x and 2.x: yes or no";
-    recovery: Recovery = "auto", recovery,
-        "connection state recovery: auto (for JavaScript clients, and any that connect with ?recovery=1), always or off";
-    recovery_time: Duration = "2m", time(1), "time after a lost connection in which a client can recover its state";
-    recovery_packets: usize = "10000", size, "packets kept for recovery, for all clients together";
-    recovery_bytes: usize = "2MiB", size,
-        "bytes of packets kept for recovery; half of --max-queue, so that a recovered client can be sent all of them at once";
-    leave_grace: Duration = "5s", time(0),
-        "delay before `user left` is announced after a lost connection; 0 announces it at once";
-    history path: Option<PathBuf> = "none", file, "file that keeps the history over a restart";
-    history_messages: usize = "200", number(0..=GIGABYTE),
-        "messages kept for clients that join later, and to recognize a message sent twice; 0 keeps none";
-    history_bytes: usize = "512KiB", size, "bytes of those messages";
-    metrics_token secret: Option<String> = "none", optional(token),
-        "bearer token that may read /metrics; without one, only programs on this machine may";
-    redis ["REDIS_URL"] secret: Option<RedisUrl> = "none", optional(redis),
-        "Redis through which several servers share the chat: redis://user:password@host:port/db, or rediss:// for TLS";
-    redis_ca: Option<String> = "none", optional(|path| Ok(path.to_owned())),
-        "PEM file with the authorities to trust for rediss://; without one, those that browsers trust";
-    redis_prefix: String = "socket.io", word, "prefix of the Redis channels; the adapter for Node calls it `key`";
-    presence_beat: Duration = "10s", time(1),
-        "interval at which a node with users reports their number to the others, which forget a node after three missing reports";
-    instance: String = "auto", word, "name of this node in log lines and in the cluster; auto generates one";
-    drain: Duration = "3s", time(0),
-        "time over which a stopping server disconnects its clients; 0 disconnects all at once. Azure kills a process after 5 s";
-    log: LevelFilter = "info", level, "log level: off, error, warn, info, debug or trace";
-    ping_interval: Duration = "25s", time(1), "interval between the pings of a session (heartbeat)";
-    ping_timeout: Duration = "20s", time(1), "time in which a client must answer a ping";
-    upgrade_timeout: Duration = "10s", time(1), "time in which a WebSocket must complete the upgrade from polling";
-    connect_timeout: Duration = "45s", time(1), "time in which a new session must connect to a namespace";
-    head_timeout: Duration = "10s", time(1),
-        "time in which a request head must be complete, counted from its first byte or from the start of the connection";
-    body_timeout: Duration = "60s", time(1),
-        "time in which a request body must be complete: enough for a megabyte over a bad mobile connection";
-    idle_timeout: Duration = "75s", time(1),
-        "time for which a connection is kept open for the next request: a little longer than the 60 s of common proxies";
-    message_timeout: Duration = "60s", time(1),
-        "time in which a WebSocket message, or the attachments of a packet, must be complete";
-    write_timeout: Duration = "60s", time(1),
-        "time after which a client that accepts none of the bytes queued for it is evicted: a train may be in a tunnel";
-    max_name: usize = "64", size, "longest user name, in Unicode scalar values";
-    max_text: usize = "16KiB", size, "longest text of a chat message, in bytes of UTF-8";
-    max_payload: usize = "1000000", size, "largest message and largest request body, in bytes";
-    max_connections: usize = "15000", size,
-        "concurrent TCP connections, and concurrent sessions: fewer than the usual limit of 20,000 open files";
-    max_per_address: usize = "1000", size,
-        "connections, and sessions, per address (per /64 for IPv6): a class of 200 behind one NAT address needs 600. Without --trust-proxy, programs on this machine are exempt";
-    max_half_open: usize = "1000", size,
-        "connections without a complete request head; beyond it the oldest is closed, so that silent clients cannot block others";
-    max_queued: usize = "64MiB", size,
-        "bytes queued for all clients together, shared buffers counted once per client; above it new sessions get 503. A quarter of a small host's memory";
-    max_queue: usize = "4MiB", size,
-        "bytes queued for one client at which it is evicted; at half of it the server stops reading from the client (backpressure)";
-    soft_queue: usize = "1MiB", size,
-        "bytes queued for one client at which it is evicted after --soft-time: it will not catch up";
-    soft_time: Duration = "20s", time(1), "time that a client may stay above --soft-queue";
-    max_head: usize = "16KiB", size, "largest request head, in bytes: enough for many cookies";
-    max_headers: usize = "64", number(1..=MAX_HEADERS),
-        "header fields per request, at most 64: browsers behind two proxies send about 40";
-    max_packets: usize = "2000", size, "packets per polling payload: far more than a client queues between two polls";
-    max_fragments: usize = "128", size, "frames per WebSocket message: clients send one, proxies make it some dozens";
-    max_attachments: usize = "10", size, "binary attachments per packet, as in the reference implementation";
-    max_depth: usize = "64", number(1..=128), "nesting depth of JSON, at most 128, because the stack is finite";
-    max_acks: usize = "100", size, "events per socket that the client has yet to acknowledge";
-    max_rooms: usize = "1000", size, "rooms per socket";
-    event_rate: usize = "200", number(1..=1_000_000),
-        "events per second and session in the long run (rate of the token bucket): far above what a person sends";
-    event_burst: usize = "5000", number(1..=1_000_000),
-        "events per session in a burst (size of the token bucket); beyond it events are refused, beyond twice that the session is closed";
+    /// TCP port to listen on; 0 picks a free one. IIS sets the first two variables
+    port ["HTTP_PLATFORM_PORT ASPNETCORE_PORT PORT"]: u16 = "3000", port;
+    /// IP address to listen on; * means all IPv4 and IPv6 addresses. If IIS set the port, the default is 127.0.0.1
+    host ["HOST"]: Option<IpAddr> = "*", host;
+    /// PEM file with the certificate chain; turns on HTTPS and WSS on --port. SIGHUP reloads it
+    tls_cert: Option<String> = "none", optional(tls_file);
+    /// PEM file with the private key of --tls-cert
+    tls_key: Option<String> = "none", optional(tls_file);
+    /// second port, plain HTTP, which redirects to https:// on --port
+    redirect_http: Option<u16> = "none", optional(port);
+    /// path prefix of all URLs, such as /chat for an IIS virtual application
+    base: String = "/", base;
+    /// trust X-Forwarded-For, -Host, -Proto and similar headers: yes or no. The default is yes under IIS and on Azure
+    trust_proxy: bool = "no", yes;
+    /// origins whose pages may connect: same (as this server), a list of others, or * for all (without cookies)
+    origins: Origins = "same", origins;
+    /// transports that clients may use (polling, websocket)
+    transports: Transports = "polling,websocket", transports;
+    /// concurrent WebSockets that the platform allows; further clients stay on polling. Azure sets the second variable
+    max_websockets ["SALON_MAX_WEBSOCKETS WEBSOCKET_CONCURRENT_REQUEST_LIMIT"]: Option<usize> = "none", budget;
+    /// serve EIO=2 and EIO=3, the protocols of Socket.IO 1.x and 2.x: yes or no
+    old_clients: bool = "yes", yes;
+    /// connection state recovery: auto (for JavaScript clients, and any that connect with ?recovery=1), always or off
+    recovery: Recovery = "auto", recovery;
+    /// time after a lost connection in which a client can recover its state
+    recovery_time: Duration = "2m", time(1);
+    /// packets kept for recovery, for all clients together
+    recovery_packets: usize = "10000", size;
+    /// bytes of packets kept for recovery; half of --max-queue, so that all of them can be sent at once
+    recovery_bytes: usize = "2MiB", size;
+    /// delay before `user left` is announced after a lost connection; 0 announces it at once
+    leave_grace: Duration = "5s", time(0);
+    /// file that keeps the history over a restart
+    history path: Option<PathBuf> = "none", file;
+    /// messages kept for clients that join later, and to recognize a message sent twice; 0 keeps none
+    history_messages: usize = "200", number(0..=GIGABYTE);
+    /// bytes of those messages
+    history_bytes: usize = "512KiB", size;
+    /// bearer token that may read /metrics; without one, only programs on this machine may
+    metrics_token secret: Option<String> = "none", optional(token);
+    /// Redis through which several servers share the chat: redis://user:password@host:port/db, or rediss:// for TLS
+    redis ["REDIS_URL"] secret: Option<RedisUrl> = "none", optional(redis);
+    /// PEM file with the authorities to trust for rediss://; without one, those that browsers trust
+    redis_ca: Option<String> = "none", optional(|path| Ok(path.to_owned()));
+    /// prefix of the Redis channels; the adapter for Node calls it `key`
+    redis_prefix: String = "socket.io", word;
+    /// interval at which a node reports its number of users to the others; after three missing reports it is forgotten
+    presence_beat: Duration = "10s", time(1);
+    /// name of this node in log lines and in the cluster; auto generates one
+    instance: String = "auto", word;
+    /// time over which a stopping server disconnects its clients; 0 disconnects all at once. Azure kills a process
+    /// after 5 s
+    drain: Duration = "3s", time(0);
+    /// log level: off, error, warn, info, debug or trace
+    log: LevelFilter = "info", level;
+    /// interval between the pings of a session (heartbeat)
+    ping_interval: Duration = "25s", time(1);
+    /// time in which a client must answer a ping
+    ping_timeout: Duration = "20s", time(1);
+    /// time in which a WebSocket must complete the upgrade from polling
+    upgrade_timeout: Duration = "10s", time(1);
+    /// time in which a new session must connect to a namespace
+    connect_timeout: Duration = "45s", time(1);
+    /// time in which a request head must be complete, counted from its first byte or from the start of the connection
+    head_timeout: Duration = "10s", time(1);
+    /// time in which a request body must be complete: enough for a megabyte over a bad mobile connection
+    body_timeout: Duration = "60s", time(1);
+    /// time for which a connection is kept open for the next request: a little longer than the 60 s of common proxies
+    idle_timeout: Duration = "75s", time(1);
+    /// time in which a WebSocket message, or the attachments of a packet, must be complete
+    message_timeout: Duration = "60s", time(1);
+    /// time after which a client that accepts none of the bytes queued for it is evicted: a train may be in a tunnel
+    write_timeout: Duration = "60s", time(1);
+    /// longest user name, in Unicode scalar values
+    max_name: usize = "64", size;
+    /// longest text of a chat message, in bytes of UTF-8
+    max_text: usize = "16KiB", size;
+    /// largest message and largest request body, in bytes
+    max_payload: usize = "1000000", size;
+    /// concurrent TCP connections, and concurrent sessions: fewer than the usual limit of 20,000 open files
+    max_connections: usize = "15000", size;
+    /// connections, and sessions, per address (per /64 for IPv6): a class of 200 behind one NAT address needs 600.
+    /// Without --trust-proxy, programs on this machine are exempt
+    max_per_address: usize = "1000", size;
+    /// connections without a complete request head; beyond it the oldest is closed, so that silent clients cannot block
+    /// others
+    max_half_open: usize = "1000", size;
+    /// bytes queued for all clients together, shared buffers counted once per client; above it new sessions get 503. A
+    /// quarter of a small host's memory
+    max_queued: usize = "64MiB", size;
+    /// bytes queued for one client at which it is evicted; at half of it the server stops reading from the client
+    /// (backpressure)
+    max_queue: usize = "4MiB", size;
+    /// bytes queued for one client at which it is evicted after --soft-time: it will not catch up
+    soft_queue: usize = "1MiB", size;
+    /// time that a client may stay above --soft-queue
+    soft_time: Duration = "20s", time(1);
+    /// largest request head, in bytes: enough for many cookies
+    max_head: usize = "16KiB", size;
+    /// header fields per request, at most 64: browsers behind two proxies send about 40
+    max_headers: usize = "64", number(1..=MAX_HEADERS);
+    /// packets per polling payload: far more than a client queues between two polls
+    max_packets: usize = "2000", size;
+    /// frames per WebSocket message: clients send one, proxies make it some dozens
+    max_fragments: usize = "128", size;
+    /// binary attachments per packet, as in the reference implementation
+    max_attachments: usize = "10", size;
+    /// nesting depth of JSON, at most 128, because the stack is finite
+    max_depth: usize = "64", number(1..=128);
+    /// events per socket that the client has yet to acknowledge
+    max_acks: usize = "100", size;
+    /// rooms per socket
+    max_rooms: usize = "1000", size;
+    /// events per second and session in the long run (rate of the token bucket): far above what a person sends
+    event_rate: usize = "200", number(1..=1_000_000);
+    /// events per session in a burst (size of the token bucket); beyond it events are refused, beyond twice that the
+    /// session is closed
+    event_burst: usize = "5000", number(1..=1_000_000);
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

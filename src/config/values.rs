@@ -9,11 +9,6 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Most values are text. A path may be any bytes that the system allows, so its parser does not use this.
-pub(super) fn text(value: &OsStr) -> Result<&str, String> {
-    value.to_str().ok_or_else(|| "UTF-8".into())
-}
-
 pub(super) fn port(text: &str) -> Result<u16, String> {
     if text.starts_with(r"\\") {
         return Err("a TCP port but a named pipe, as iisnode gives it: salon needs HttpPlatformHandler".into());
@@ -149,7 +144,7 @@ pub(super) fn tls_file(path: &str) -> Result<String, String> {
     Ok(path.to_owned())
 }
 
-/// `none` or a path.
+/// `none` or a path, which need not be UTF-8.
 pub(super) fn file(path: &OsStr) -> Result<Option<PathBuf>, String> {
     Ok((path != "none").then(|| path.into()))
 }

@@ -51,7 +51,7 @@ test('--check on bad configurations: what looks wrong, status 1', options, () =>
     [['--max-connections', '1000000'], {}, /ulimit -n is \d+: too low for --max-connections 1000000/],
     [['--redis', 'redis://redis.example:6379'], {}, /--redis without TLS to a public host/],
     [['--origins', '*'], {}, /--origins \*/],
-    [['--host', '127.0.0.1'], {}, /--max-per-address has no effect: .* use --trust-proxy/],
+    [['--host', '127.0.0.1'], {}, /--max-per-address has no effect .* use --trust-proxy/],
     [['--max-websockets', '5', '--transports', 'websocket'], {}, /--max-websockets without polling/],
     // What cannot be used at all is said here too, and the rest is still checked.
     [['--ping-interval', 'often', '--origins', '*'], { PORT: PIPE }, /(?=[^]*ping-interval: "often")(?=[^]*--origins \*)[^]*PORT: .* named pipe/],
