@@ -1,4 +1,4 @@
-//! Options: the two ways to give one, what is a good value, and how a bad one is named.
+//! Options: flags and variables, valid values, error messages, the warnings of --check, README's tables.
 
 use log::LevelFilter;
 use salon::config::{self, Action, Config, OPTIONS, Opt, Origins, Recovery, Settings, Transports};
@@ -11,13 +11,13 @@ fn load(args: &[&str], env: &[(&str, &str)]) -> Result<Config, String> {
     Ok(settings.config)
 }
 
-/// The variable of an option; of several, the one that is not the platform's.
+/// The variable of an option; if it has several, the one that no platform sets.
 fn variable(option: &Opt) -> &str {
     let own = |name: &&str| name.starts_with("SALON_") || ["PORT", "HOST", "REDIS_URL"].contains(name);
     option.env.split(' ').find(own).expect("every option has a variable")
 }
 
-/// A good value of each option that is not its default.
+/// A valid value for each option, other than its default.
 const GOOD: &[(&str, &str)] = &[
     ("port", "0"),
     ("host", "127.0.0.1"),
@@ -35,7 +35,7 @@ const GOOD: &[(&str, &str)] = &[
     ("max-headers", "7"),
 ];
 
-/// Every option works as a flag and as a variable, both spellings of a flag too; the flag wins.
+/// Every option works as `--flag value`, as `--flag=value` and as a variable. The flag wins over the variable.
 #[test]
 fn flags_and_variables() {
     let default = format!("{:?}", Config::default());
@@ -49,12 +49,12 @@ fn flags_and_variables() {
         assert_eq!(by_flag, format!("{:?}", load(&[], &[(variable(option), value)]).unwrap()), "{}", option.env);
         let both = load(&[&flag, option.default], &[(variable(option), value)]).unwrap();
         assert_eq!(format!("{both:?}"), default, "{flag} does not win");
-        // Templates of hosters set variables to nothing.
+        // Deployment templates set variables to nothing.
         assert_eq!(format!("{:?}", load(&[], &[(variable(option), "")]).unwrap()), default);
     }
 }
 
-/// A bad value is one line that names the option as it was given.
+/// The error for a bad value is one line that names the flag or variable that has it.
 #[test]
 fn bad_values() {
     let table = [
@@ -101,12 +101,12 @@ fn bad_values() {
     assert!(load(&["-p", "1"], &[]).unwrap_err().contains("-p"));
 }
 
-/// Whatever the option, its message starts with the name that was given and what was wrong.
+/// The error of every option begins with the flag or variable, and the value unless it is secret.
 #[test]
 fn every_option_refuses_nonsense() {
     for option in OPTIONS.iter() {
         for value in ["?", "-1", "1x", "\u{661}"] {
-            // A file may have any name, and -1 is how Azure says that there is no limit.
+            // A file may have any name, and Azure sets -1 if there is no limit.
             match (&*option.flag, value) {
                 ("redis-ca" | "history" | "tls-cert" | "tls-key", _) | ("instance" | "redis-prefix", "-1" | "1x") => {
                     continue;
@@ -150,7 +150,7 @@ fn messages() {
     }
 }
 
-/// A variable that loses is not even read; of two flags the last counts; space around a value does not.
+/// A variable is not parsed if the flag is given; of two flags the last counts; spaces around a value do not.
 #[test]
 fn which_value_counts() {
     let port = |args: &[&str], env: &[(&str, &str)]| load(args, env).map(|config| config.port);
@@ -158,12 +158,12 @@ fn which_value_counts() {
     assert_eq!(port(&["--port", "nonsense", "--port", "2"], &[]), Ok(2));
     assert_eq!(port(&["--host", "::1", "--port= 3 "], &[]), Ok(3));
     assert_eq!(port(&[], &[("PORT", " 4\r\n"), ("SALON_PORT", "5"), ("port", "6")]), Ok(4));
-    // Help is printed whatever else is wrong.
+    // --help works even if other values are invalid.
     let help = Config::default().load(["-h", "--port", "x"].map(OsString::from), |_| Some("x".into()));
     assert_eq!(help.unwrap().action, Action::Help);
 }
 
-/// IIS and Azure give the port and say how many WebSockets there may be; what follows from that.
+/// Variables of IIS and Azure, and the defaults that depend on them.
 #[test]
 fn platforms() {
     let iis =
@@ -182,7 +182,7 @@ fn platforms() {
     }
 }
 
-/// A flag that can only be yes or no needs no value.
+/// The flag of a yes/no option needs no value.
 #[test]
 fn switches() {
     assert!(load(&["--trust-proxy"], &[]).unwrap().trust_proxy);
@@ -203,7 +203,7 @@ fn bases() {
     }
 }
 
-/// What `--check` shows and doubts.
+/// The lines and warnings of `--check`.
 #[test]
 fn checks() {
     let check = |args: &[&str], env: &[(&str, &str)]| {
@@ -214,8 +214,8 @@ fn checks() {
         let names = env.iter().map(|(name, _)| (*name).to_owned());
         (config.warnings(names, Some(20_000)), lines)
     };
-    let (doubts, settings) = check(&["--redis", "redis://:secret@10.0.0.1", "--drain=1s"], &[("SALON_LOG", "warn")]);
-    assert_eq!(doubts, Vec::<String>::new());
+    let (warnings, settings) = check(&["--redis", "redis://:secret@10.0.0.1", "--drain=1s"], &[("SALON_LOG", "warn")]);
+    assert_eq!(warnings, Vec::<String>::new());
     assert_eq!(settings.len(), OPTIONS.len());
     let line = |flag: &str, value: &str, source: &str| format!("{flag:17} {value:20} {source}");
     for (flag, value, source) in [
@@ -230,7 +230,7 @@ fn checks() {
     let (_, settings) = check(&[], &[("HTTP_PLATFORM_PORT", "1")]);
     assert!(settings.contains(&line("host", "127.0.0.1", "IIS")), "{settings:#?}");
     assert!(settings.contains(&line("trust-proxy", "yes", "IIS")), "{settings:#?}");
-    for (args, env, doubt) in [
+    for (args, env, warning) in [
         (&["--trust-proxy", "--ping-interval", "50s"][..], &[][..], "55 s"),
         (&[], &[("SALON_PINGINTERVAL", "3s")], "SALON_PINGINTERVAL"),
         (&["--origins", "*"], &[], "--origins"),
@@ -244,8 +244,8 @@ fn checks() {
         (&["--redis", "redis://cache", "--redis-ca", "x"], &[], "--redis-ca"),
         (&["--max-connections", "19990"], &[], "ulimit -n"),
     ] {
-        let (doubts, _) = check(args, env);
-        assert!(doubts.len() == 1 && doubts[0].contains(doubt), "{args:?} {env:?}: {doubts:?}");
+        let (warnings, _) = check(args, env);
+        assert!(warnings.len() == 1 && warnings[0].contains(warning), "{args:?} {env:?}: {warnings:?}");
     }
 }
 
@@ -258,20 +258,20 @@ fn values_that_are_no_text() {
     assert_eq!(error, r#"--port: "8\xFF" is not UTF-8"#);
     let error = Config::default().load([], |name| (name == "SALON_LOG").then(strange)).unwrap_err();
     assert_eq!(error, r#"SALON_LOG: "8\xFF" is not UTF-8"#);
-    // A file may have any name, and a secret is not shown.
+    // A path need not be UTF-8, and a secret is not shown.
     let settings = Config::default().load(["--history".into(), strange()], |_| None).unwrap();
     assert_eq!(settings.config.history, Some(strange().into()));
     let error = Config::default().load(["--metrics-token".into(), strange()], |_| None).unwrap_err();
     assert_eq!(error, "--metrics-token: the value is not UTF-8");
 }
 
-/// The same name in three spellings: field, flag and variable.
+/// Field, flag and variable have the same name.
 #[test]
 fn names() {
     let fields = format!("{:?}", Config::default());
     for (index, Opt { flag, env, .. }) in OPTIONS.iter().enumerate() {
         let upper = flag.replace('-', "_").to_uppercase();
-        // Those that hosters set.
+        // Hosting platforms set these.
         let expected = match &**flag {
             "port" | "host" => upper,
             "redis" => "REDIS_URL".to_owned(),
@@ -337,7 +337,7 @@ fn limits_of_numbers() {
     ] {
         assert!(size(text).is_err(), "{text}");
     }
-    // Zero is a good value where help says so.
+    // Zero is valid where the help text says so.
     let grace = |text: &str| load(&["--leave-grace", text], &[]).map(|config| config.leave_grace.as_millis());
     assert_eq!((grace("0"), grace("7s"), grace("25h").is_err()), (Ok(0), Ok(7000), true));
     let headers = |text: &str| load(&["--max-headers", text], &[]).map(|config| config.max_headers);
@@ -419,7 +419,7 @@ fn defaults() {
     assert_eq!((config.origins, config.recovery), (Origins::Same, Recovery::Auto));
 }
 
-/// Help has every option once, and so have README's two tables.
+/// The help text and README's two tables have every option exactly once.
 #[test]
 fn help_and_readme() {
     let help = config::help();

@@ -1,4 +1,4 @@
-//! Ids: 20 characters that say nothing, and are not told to a log.
+//! Ids: 20 random characters, which logs show only in part.
 
 use salon::base::id::{Id, Ids};
 use std::collections::HashSet;
@@ -25,7 +25,7 @@ fn parsed() {
     ] {
         assert_eq!(Id::parse(bad), None, "{bad:?}");
     }
-    // 20 characters, more bytes.
+    // 20 characters, but more than 20 bytes.
     assert_eq!(Id::parse(&"é".repeat(20)), None);
     assert_eq!(Id::parse(&"A".repeat(100_000)), None);
     assert_ne!(Id::parse("AAAAAAAAAAAAAAAAAAAA"), Id::parse("AAAAAAAAAAAAAAAAAAAB"));
@@ -57,7 +57,7 @@ fn ids_of_the_system_differ() {
     assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 100_000);
     let texts: Vec<String> = ids.iter().map(Id::to_string).collect();
     assert!(ids.iter().zip(&texts).all(|(id, text)| text.len() == 20 && Id::parse(text) == Some(*id)));
-    // All 20 characters change, and none has a favourite: 100,000 draws of 64.
+    // Each of the 20 positions takes all 64 characters within 100,000 ids.
     for at in 0..20 {
         let letters: HashSet<u8> = texts.iter().map(|text| text.as_bytes()[at]).collect();
         assert_eq!(letters.len(), 64, "character {at}");

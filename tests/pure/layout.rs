@@ -1,21 +1,22 @@
-//! The map in src/lib.rs against the folder: every file has a line, and imports only what stands above it.
+//! Compares src/lib.rs with the sources: its map lists every file, a file imports only files above it, and its trust
+//! boundary is that of README.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Imports against the order, each with its reason.
+/// Allowed imports of files below, each with its reason.
 const EXCEPTIONS: [(&str, &str); 4] = [
-    // The trait takes the type, and the type calls the trait.
+    // The methods of the trait App take an Io, and Io calls the trait.
     ("socketio/app", "socketio/mod"),
     ("socketio/recovery", "socketio/mod"),
-    // The table of options names the parsers, which name the types of the table.
+    // The table of options uses the parsers, which return types of the same file.
     ("config/values", "config/mod"),
-    // The turn asks a part of its own for the state of a request.
+    // A connection of the server holds the state of its request.
     ("server/mod", "server/http"),
 ];
 
-/// All files below src/, by their name on the map.
+/// The text of every file below src/, by its name on the map.
 fn sources() -> BTreeMap<String, String> {
     fn walk(folder: &Path, prefix: &str, found: &mut BTreeMap<String, String>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -39,7 +40,7 @@ fn map(lib: &str) -> Vec<String> {
     lines.map(|line| line["//! ".len()..].split(' ').next().unwrap().to_owned()).collect()
 }
 
-/// The paths that a file imports, those without `crate::` or `super::` in front of them as `self::`. A group is taken apart.
+/// The paths that a file imports, with `self::` in front of those without `crate::` or `super::`. Groups are expanded.
 fn imports(source: &str) -> Vec<String> {
     let lines = source.lines().filter(|line| !line.trim_start().starts_with("//"));
     let code = lines
@@ -66,7 +67,7 @@ fn imports(source: &str) -> Vec<String> {
     paths
 }
 
-/// The file that a path leads to, seen from a file; `None`: a crate, or the file itself.
+/// The file that a path in the file `from` refers to; `None` if that is `from` itself or another crate.
 fn target(from: &str, path: &str, files: &BTreeMap<String, String>) -> Option<String> {
     let (folder, file) = from.rsplit_once('/').unwrap_or(("", from));
     let (root, rest) = path.split_once("::")?;
@@ -139,7 +140,7 @@ fn imports_stand_above() {
             let Some(target) = target(name, &path, &files) else { continue };
             let allowed = EXCEPTIONS.contains(&(name, &target));
             if place(&target) > place(name) && !allowed {
-                against.push(format!("{name} imports {path}, which stands below it in {target}"));
+                against.push(format!("{name} imports {path}, which is below it on the map, in {target}"));
             }
         }
     }

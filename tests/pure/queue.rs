@@ -1,4 +1,4 @@
-//! Queues in one pool: each first in, first out, and none sees the entries of another.
+//! Queues in one pool: each is first in, first out, and none sees the entries of another.
 
 use crate::random::Random;
 use bytes::Bytes;
@@ -23,7 +23,7 @@ fn first_in_first_out() {
     assert_eq!(pool.front(&queue), Some(&Bytes::from("a")));
     assert_eq!(pool.pop(&mut queue), Some("a".into()));
     assert_eq!((queue.bytes, pool.len), (3, 2));
-    // An empty entry is an entry.
+    // An entry may have no bytes.
     assert_eq!(pool.pop(&mut queue), Some("".into()));
     assert!(!queue.is_empty());
     pool.push(&mut queue, "d".into());
@@ -47,7 +47,7 @@ fn many_queues_do_not_mix() {
     pool.clear(&mut queues[1]);
     pool.clear(&mut queues[1]);
     assert_eq!((pool.len, queues[1].is_empty(), queues[1].bytes), (16, true, 0));
-    // The entries of 1 are used again, by others.
+    // Other queues reuse the entries of queue 1.
     for round in 4..6 {
         pool.push(&mut queues[4], format!("4.{round}").into());
         pool.push(&mut queues[0], format!("0.{round}").into());
@@ -67,7 +67,7 @@ fn many_queues_do_not_mix() {
     assert_eq!(pool.len, 20);
 }
 
-/// A popped entry gives its bytes up: nobody else holds them.
+/// The pool keeps no reference to the bytes of a popped entry.
 #[test]
 fn no_entry_keeps_bytes_behind() {
     let (mut pool, mut queue) = (Pool::default(), Queue::default());
@@ -81,7 +81,7 @@ fn no_entry_keeps_bytes_behind() {
     assert!(shared.is_unique());
 }
 
-/// Entries that were popped are filled again before the pool grows.
+/// The pool reuses popped entries before it grows.
 #[test]
 fn entries_are_used_again() {
     let (mut pool, mut queue) = (Pool::default(), Queue::default());
@@ -97,7 +97,7 @@ fn entries_are_used_again() {
     }
 }
 
-/// An empty pool that was large starts anew; queues that were in it do not notice.
+/// A large pool releases its memory when it becomes empty. Its queues keep working.
 #[test]
 fn a_flood_and_after_it() {
     let mut pool = Pool::default();

@@ -1,4 +1,4 @@
-//! Slabs: a key finds its value or nothing, whatever was stored in its place since.
+//! Slabs: a key finds its own value or nothing, even if its slot was filled again.
 
 use crate::random::Random;
 use salon::base::slab::{Conn, ConnId, Key, MAX_LEN, Slab};
@@ -63,7 +63,7 @@ fn packed() {
         remove_all(&mut slab, keys);
     }
     let key = slab.insert(7);
-    // Any number is a key, and finds nothing if it is not one that was given out.
+    // Every number unpacks to a key, and a key that was never given out finds nothing.
     for number in
         [0, 1, INDEX, INDEX + 1, INDEX << 1, usize::MAX, usize::MAX - 1, key.pack() + 1, key.pack() ^ (INDEX + 1)]
     {
@@ -73,7 +73,7 @@ fn packed() {
     assert_eq!(slab.get(Key::unpack(key.pack())), Some(&7));
 }
 
-/// On 32-bit targets 15 bits of generations are used up here, and the slot is retired.
+/// On 32-bit targets this uses up the 15 bits of generations, and the slot is retired.
 #[test]
 fn no_key_is_given_out_twice() {
     let mut slab: Slab<Conn, u32> = Slab::default();
@@ -81,7 +81,7 @@ fn no_key_is_given_out_twice() {
     for round in 0..100_000 {
         let key = slab.insert(round);
         assert!(seen.insert(key.pack()), "{key:?}");
-        // The loop has two of the highest numbers for itself.
+        // The event loop uses two of the highest tokens for itself.
         assert!(key.pack() < usize::MAX - INDEX);
         assert_eq!(slab.remove(key), Some(round));
     }
@@ -99,14 +99,14 @@ fn keys_in_the_order_of_slots() {
     let f = slab.insert('f');
     assert_eq!(slab.keys(), [keys[0], f, keys[2], keys[4]]);
     assert_eq!(slab.iter().map(|(_, value)| value).collect::<String>(), "afce");
-    // A walk may change the slab.
+    // The slab may be changed while a loop goes through the keys.
     for key in slab.keys() {
         assert!(slab.remove(key).is_some());
     }
     assert!(slab.is_empty() && slab.keys().is_empty());
 }
 
-/// A crowd leaves: its slots are cut off, and the keys of the next crowd are new all the same.
+/// When most values are gone the slab shrinks, and keys of later values still differ from all earlier keys.
 #[test]
 fn trimmed() {
     let mut slab: Slab<Conn, usize> = Slab::default();
@@ -121,7 +121,7 @@ fn trimmed() {
             stale.push(key);
         }
         assert_eq!(slab.keys(), [last]);
-        // The next values are near the start, so that the end can be cut off again.
+        // New values take slots near the start, so that the end can be truncated again.
         let near: Vec<ConnId> = (0..3).map(|value| slab.insert(value)).collect();
         assert_eq!(near.iter().map(|key| key.pack() & INDEX).collect::<Vec<_>>(), [1, 2, 3]);
         assert!(stale.iter().all(|key| slab.get(*key).is_none()));
@@ -132,7 +132,7 @@ fn trimmed() {
     assert_eq!(all.len(), 3000);
 }
 
-/// Who stays keeps what lies before it; those slots are filled from the start, so that the end can be cut off later.
+/// A value at the end keeps the free slots before it. They are filled from the start, so that the slab can shrink later.
 #[test]
 fn trimmed_to_those_who_stay() {
     let mut slab: Slab<Conn, usize> = Slab::default();
@@ -154,7 +154,7 @@ fn a_random_script_as_in_a_map() {
     let (mut random, mut slab) = (Random(5), Slab::<Conn, u64>::default());
     let (mut model, mut stale) = (BTreeMap::new(), Vec::new());
     for step in 0..30_000 {
-        // Crowds come and go.
+        // Phases in which values mostly come or mostly go.
         let coming = if step / 1000 % 2 == 0 { 8 } else { 2 };
         if model.is_empty() || random.below(10) < coming {
             let value = random.next();

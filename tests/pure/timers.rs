@@ -4,7 +4,7 @@ use crate::random::Random;
 use salon::base::timers::{Deadline, Timers};
 use std::time::{Duration, Instant};
 
-/// Some time is the start; the clock is moved by hand from there.
+/// An arbitrary start time; the tests move the clock by hand.
 fn clock() -> impl Fn(u64) -> Instant {
     let start = Instant::now();
     move |millis| start + Duration::from_millis(millis)
@@ -21,7 +21,7 @@ fn due_in_order() {
     }
     assert_eq!((timers.next(), timers.len(), timers.is_empty()), (Some(at(10)), 4, false));
     assert_eq!(timers.pop_due(at(9)), None);
-    // At the same time: in the order of keys.
+    // Timers with the same deadline come in the order of keys.
     assert_eq!(timers.pop_due(at(10)), Some((at(10), 1)));
     assert_eq!(timers.pop_due(at(10)), Some((at(10), 3)));
     assert_eq!(timers.pop_due(at(10)), None);
@@ -54,12 +54,12 @@ fn cleared() {
     timers.clear(1, &mut one);
     assert_eq!((one, timers.len()), (None, 1));
     assert_eq!(timers.pop_due(at(10)), Some((at(10), 2)));
-    // The owner learns of it, and a clear after that takes nothing from others.
+    // After a pop the owner clears its deadline, which affects no other timer.
     let mut three = Deadline::default();
     timers.set(3, &mut three, at(10));
     timers.clear(2, &mut two);
     assert_eq!((two, timers.len(), timers.next()), (None, 1, Some(at(10))));
-    // After that it can be set again, also for a time that has passed.
+    // Then it can be set again, even to a time that has passed.
     timers.set(2, &mut two, at(5));
     assert_eq!(timers.pop_due(at(10)), Some((at(5), 2)));
 }
