@@ -54,10 +54,8 @@ impl Limits {
     pub fn hit(&mut self, limit: Limit, now: Instant, client: impl Display) {
         let (count, log) = &mut self.hits[limit as usize];
         *count += 1;
-        if let Some(suppressed) = log.allow(now) {
-            let (_, option, message) = limit.row();
-            log::warn!("{message} ({client}; {suppressed} suppressed); see --{option}");
-        }
+        let (_, option, message) = limit.row();
+        log.warn(now, format_args!("{message} ({client}); see --{option}"));
     }
 
     pub fn metrics(&self, metrics: &mut Metrics) {

@@ -160,14 +160,13 @@ impl Engine {
 
     fn refuse(&mut self, refusal: Refusal, head: &RequestHead) -> Next {
         self.out.counters.refused[refusal as usize] += 1;
-        if refusal == Refusal::UnknownSid
-            && let Some(more) = self.unknown_sids.allow(self.now)
-        {
-            let instance = &self.config.instance;
-            log::warn!(
-                "instance {instance} does not know the session of a request ({more} more before): it was restarted, or \
-                 a load balancer sends the requests of one client to several instances; polling needs sticky sessions"
+        if refusal == Refusal::UnknownSid {
+            let line = format_args!(
+                "instance {} does not know the session of a request: it was restarted, or a load balancer sends the \
+                 requests of one client to several instances; polling needs sticky sessions",
+                self.config.instance
             );
+            self.unknown_sids.warn(self.now, line);
         }
         Next::Answer(refusal.response(ws::is_upgrade(head)))
     }

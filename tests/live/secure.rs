@@ -271,7 +271,7 @@ fn plain_http_is_answered_in_plain() {
     assert_eq!(answer.brief(), (400, "HTTPS is spoken here, not plain HTTP"));
     assert_eq!(answer.header("Connection"), Some("close"));
     lost.assert_end();
-    server.log_line("plain HTTP request on the HTTPS port (127.0.0.1; ");
+    server.log_line("plain HTTP request on the HTTPS port (127.0.0.1); see --tls-cert");
     // No way around TLS: neither a session nor a second request.
     let mut lost = connect_plain(server.address);
     lost.send([get(POLLING), upgrade(WEBSOCKET, "")].concat());
