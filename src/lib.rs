@@ -27,6 +27,7 @@
 //! net/mod               mio: poll, accept, read, flush, reap; eviction
 //! http/response         responses
 //! http/assets           the embedded page and client
+//! http/origin           host and port, origins
 //! http/mod              request heads and bodies; protection against request smuggling
 //! ws                    WebSocket frames
 //! engineio/packet       packets and payloads of protocol 4; messages encoded once for many recipients
@@ -52,9 +53,12 @@
 //! cluster/presence      users of other nodes
 //! cluster/mod           this server as a node of a cluster
 //! server/access         origins; client addresses from X-Forwarded-For
+//! server/protocol       what a connection carries: HTTP, WebSocket or Redis
 //! server/signals        SIGTERM, SIGINT, SIGHUP
-//! server/mod            one turn of the event loop; backpressure on reads
+//! server/mod            one turn of the event loop; start reading here
+//! server/input          reads connections: backpressure, half-close, deadlines
 //! server/http           routes requests, sends responses
+//! server/websocket      receives frames
 //! server/metrics        GET /metrics
 //! server/cluster        connections to Redis; the cluster's part of a turn
 //! server/probe          salon --probe
@@ -101,7 +105,8 @@
 //! ```text
 //! net/tls            -            live/secure.rs
 //! http/mod           http         pure/http.rs live/http.rs live/security.rs
-//! server/access      -            live/engine.rs live/hosting.rs
+//! http/origin        http         pure/http.rs
+//! server/access      http         pure/http.rs live/engine.rs live/hosting.rs
 //! ws                 websocket    pure/ws.rs live/autobahn.rs
 //! engineio/request   world        live/engine.rs
 //! engineio/packet    payload_v4   pure/engineio_packet.rs

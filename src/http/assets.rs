@@ -1,36 +1,35 @@
-//! The page and the official client, embedded: `static/build.rs` reads, compresses and tags the files at build time.
-//! At run time a path is compared with a fixed list, so there is no file system to escape into and nothing to compress.
+//! The page and the official client, embedded: `static/build.rs` reads and compresses the files at build time, and gives
+//! them entity tags. At run time a path is looked up in a fixed table: no file system is read, so no path can leave a folder.
 
 use super::response::Response;
 
 /// One file of the page.
 pub struct Asset {
-    /// Path in the URL, as it must be sent: no dot segments, no percent-encoding.
+    /// Path of the URL. Requests must send exactly this: dot segments and percent-encoding are not resolved.
     pub path: &'static str,
-    /// Value of Content-Type.
     pub content_type: &'static str,
-    /// An HTML page: its answers carry [`POLICY`].
+    /// An HTML page, served with [`POLICY`].
     pub page: bool,
-    /// As it is.
+    /// Uncompressed.
     pub plain: Copy,
-    /// Compressed; absent where that does not pay.
+    /// Compressed; `None` if that saves nothing.
     pub gzip: Option<Copy>,
 }
 
 /// One encoding of a file.
 pub struct Copy {
-    /// Strong entity tag with its quotes, different for each encoding (RFC 9110 8.8.3.3).
+    /// Strong entity tag with its quotes, different for each encoding (RFC 9110 section 8.8.3.3).
     pub etag: &'static str,
-    /// The bytes as they go into the body.
     pub bytes: &'static [u8],
 }
 
-/// Content-Security-Policy of the page: its own files and its own server, nothing else, and no script inside the HTML.
+/// Content-Security-Policy of the page: only files and connections of its own server, and no scripts inside the HTML.
 pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                           base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
 
-/// On every answer. `no-cache` means: keep it, but ask each time, which costs one 304. `same-origin` tells other sites
-/// nothing of where the chat is; stricter, `no-referrer` would make browsers send beacons with `Origin: null`.
+/// Headers of every asset. `no-cache` lets browsers keep a copy if they revalidate it each time, which costs one 304.
+/// `same-origin` hides the URL of the chat from other sites; the stricter `no-referrer` would make browsers send beacons
+/// with `Origin: null`.
 const COMMON: [(&str, &str); 4] = [
     ("Cache-Control", "no-cache"),
     ("Vary", "Accept-Encoding"),
@@ -40,18 +39,18 @@ const COMMON: [(&str, &str); 4] = [
 
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
-/// The asset at this path (without query), byte for byte; `/` is the page.
+/// The asset at this path (without query), compared byte by byte; `/` is the page.
 pub fn find(path: &str) -> Option<&'static Asset> {
     ASSETS.iter().find(|asset| asset.path == path)
 }
 
 impl Asset {
-    /// The encoding for a client that does or does not accept gzip.
+    /// The compressed copy, if there is one and the client accepts gzip.
     pub fn copy(&self, gzip: bool) -> &Copy {
         self.gzip.as_ref().filter(|_| gzip).unwrap_or(&self.plain)
     }
 
-    /// The answer to a GET or HEAD of this file. `if_none_match` is that header's value, `gzip` whether it is accepted.
+    /// The response to a GET or HEAD. `if_none_match`: the value of that header; `gzip`: the client accepts gzip.
     pub fn answer(&self, if_none_match: Option<&[u8]>, gzip: bool) -> Response {
         let copy = self.copy(gzip);
         let fresh = if_none_match.is_some_and(|list| matches(list, copy.etag));
@@ -67,8 +66,9 @@ impl Asset {
     }
 }
 
-/// Whether an If-None-Match names this entity tag, so that the answer is 304: a list compared weakly, or `*`
-/// (RFC 9110 13.1.2). Our tags have no commas; one in a tag of others cuts it into parts that are no tags.
+/// Whether an If-None-Match contains this entity tag, so that the response is 304: `*`, or a list compared weakly
+/// (RFC 9110 section 13.1.2). Splitting at commas is safe: our tags have none, and the halves of a foreign tag that has one
+/// equal no tag of ours.
 pub fn matches(if_none_match: &[u8], etag: &str) -> bool {
     let mut tags = if_none_match.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     if_none_match.trim_ascii() == b"*" || tags.any(|tag| tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes())

@@ -1,29 +1,40 @@
-//! HTTP responses, as they go out (RFC 9112).
+//! HTTP responses (RFC 9112).
 
 use bytes::Bytes;
 use std::fmt::Write;
 
-/// Room for the header lines of an ordinary answer, so that they are written without growing.
-const ORDINARY: usize = 256;
+/// Bytes reserved for the head of an ordinary response, so that it is written without reallocation.
+const TYPICAL_HEAD: usize = 256;
 
-/// An answer, before it is known on which connection it goes out.
+/// A response, independent of the connection that it leaves on.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
     /// Header lines, each with its CRLF.
     lines: String,
     body: Bytes,
-    /// The connection is closed afterwards.
+    /// The connection is to be closed afterwards.
     pub close: bool,
 }
 
 impl Response {
-    /// An answer without a body.
+    /// A response without a body.
     pub fn new(status: u16) -> Response {
-        Response { status, lines: String::with_capacity(ORDINARY), body: Bytes::new(), close: false }
+        Response { status, lines: String::with_capacity(TYPICAL_HEAD), body: Bytes::new(), close: false }
     }
 
-    /// Adds a header field. A value with control characters would be read as lines of its own; it is left out.
+    /// A short message for people.
+    pub fn text(status: u16, text: &'static str) -> Response {
+        Response::new(status).body("text/plain", text)
+    }
+
+    /// 308 to another location, with the query of the request.
+    pub fn redirect(location: &str, query: &str) -> Response {
+        let mark = if query.is_empty() { "" } else { "?" };
+        Response::new(308).header("Location", &format!("{location}{mark}{query}"))
+    }
+
+    /// Adds a header field. A value with control characters, which could inject further header lines, is left out.
     pub fn header(mut self, name: &str, value: &str) -> Response {
         if !value.bytes().any(|byte| byte.is_ascii_control()) {
             self.lines.extend([name, ": ", value, "\r\n"]);
@@ -31,20 +42,20 @@ impl Response {
         self
     }
 
-    /// Sets the body, and says what it is.
+    /// Sets the body and its Content-Type.
     pub fn body(mut self, content_type: &str, body: impl Into<Bytes>) -> Response {
         self.body = body.into();
         self.header("Content-Type", content_type)
     }
 
-    /// The connection is closed after this answer.
+    /// Has the connection closed afterwards.
     pub fn close(mut self) -> Response {
         self.close = true;
         self
     }
 
-    /// Head and body as they go out. `more` is header lines of this connection, `head_only` the answer to
-    /// HEAD, `old` to HTTP/1.0, which wants to be told that the connection is kept.
+    /// Head and body as sent. `more`: header lines that depend on the request. `head_only`: the request was a HEAD.
+    /// `old`: it was HTTP/1.0, where a connection that is kept open must be announced.
     pub fn encode(self, more: &str, head_only: bool, keep_alive: bool, old: bool) -> (Bytes, Bytes) {
         let connection = match (keep_alive, old) {
             _ if self.lines.contains("Connection: ") => "",
@@ -52,10 +63,10 @@ impl Response {
             (true, true) => "Connection: keep-alive\r\n",
             (true, false) => "",
         };
-        let mut head = String::with_capacity(ORDINARY + self.lines.len() + more.len());
-        let infallible = "memory takes everything";
+        let mut head = String::with_capacity(TYPICAL_HEAD + self.lines.len() + more.len());
+        let infallible = "writing to a String cannot fail";
         write!(head, "HTTP/1.1 {} {}\r\n{}", self.status, reason(self.status), self.lines).expect(infallible);
-        // RFC 9112 section 6.3 and RFC 9110 section 8.6: these have no body, and no length of one.
+        // Rule R9. These have no body and no Content-Length (RFC 9112 section 6.3, RFC 9110 section 8.6).
         if !matches!(self.status, 100..=199 | 204 | 304) {
             write!(head, "Content-Length: {}\r\n", self.body.len()).expect(infallible);
         }

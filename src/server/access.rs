@@ -1,76 +1,99 @@
-//! Who sends a request, from which page, and what that allows: by the head, the configuration and the peer's address.
+//! Access by request head: which origins may connect, which address a client has, who may read the metrics.
+//!
+//! This is the only file that reads forwarded headers: X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto, and what
+//! Azure's front end sends in their place. Anybody can send them, so they count only with `--trust-proxy`, and of a list
+//! only the last entry: the nearest proxy has added it, those before it may be forged.
 
 use crate::config::{Config, Origins};
-use crate::http::assets;
-use crate::http::{self, Method, RequestHead, Response};
-use std::net::IpAddr;
+use crate::http::origin::{self, Authority};
+use crate::http::{self, Method, RequestHead, Response, assets};
+use std::net::{IpAddr, SocketAddr};
 
-/// Whether a page from elsewhere may talk to us: the header lines a listed origin needs, or what is said of one that may
-/// not. Requests without Origin come from programs, not from pages; but a JSONP request is a script of a page and has none
-/// either, so it has to show in another way where it comes from.
+/// Whether the page that sends a request may connect: the CORS header lines for a listed origin (none for our own), or the
+/// reason of the refusal. A request without Origin comes from a program, not from a page, and is allowed. The exception is
+/// JSONP: it is loaded as a script, without Origin, so Sec-Fetch-Site or Referer must show which page loads it.
 pub fn check_origin(config: &Config, head: &RequestHead) -> Result<Box<str>, String> {
-    let jsonp = || http::parameters(head.query, ["j"]) != [Ok(None)] && assets::find(head.path).is_none();
-    let origin = match head.header("Origin") {
-        Some(origin) => origin,
-        None if head.header("Sec-Fetch-Site") == Some(b"same-origin") || !jsonp() => return Ok(Box::default()),
-        None => http::origin_of(head.header("Referer").unwrap_or_default()),
+    let is_jsonp = || http::parameters(head.query, ["j"]) != [Ok(None)] && assets::find(head.path).is_none();
+    let (page, is_url) = match head.header("Origin") {
+        Some(origin) => (origin, false),
+        None if head.header("Sec-Fetch-Site") == Some(b"same-origin") || !is_jsonp() => return Ok(Box::default()),
+        None => (head.header("Referer").unwrap_or_default(), true),
     };
-    let listed = match &config.origins {
+    let page = String::from_utf8_lossy(page);
+    let origin = if is_url { origin::origin_of(&page) } else { &page };
+    match &config.origins {
         Origins::Any => return Ok("Access-Control-Allow-Origin: *\r\n".into()),
-        Origins::Listed(origins) => origins.iter().find(|listed| listed.as_bytes() == origin),
-        Origins::Same => None,
-    };
-    if let Some(listed) = listed {
-        let more = "Vary: Origin\r\nAccess-Control-Allow-Credentials: true\r\n";
-        return Ok(format!("Access-Control-Allow-Origin: {listed}\r\n{more}").into());
+        Origins::Listed(origins) if origins.iter().any(|listed| listed == origin) => {
+            let more = "Vary: Origin\r\nAccess-Control-Allow-Credentials: true\r\n";
+            return Ok(format!("Access-Control-Allow-Origin: {origin}\r\n{more}").into());
+        }
+        Origins::Listed(_) | Origins::Same => {}
     }
-    let (host, https) = seen_from_outside(config, head);
-    if http::same_origin(origin, host, https) {
+    let (host, https) = requested_host(config, head);
+    if origin::is_same_origin(origin, host, https) {
         return Ok(Box::default());
     }
-    Err(format!("origin {:?}, host {:?}", String::from_utf8_lossy(origin), String::from_utf8_lossy(host)))
+    Err(format!("origin {origin:?}, host {host:?}"))
 }
 
-/// The host that the browser has asked, and whether by HTTPS if that is known: by our own TLS, or a trusted proxy tells what
-/// it has changed.
-fn seen_from_outside<'h>(config: &Config, head: &RequestHead<'h>) -> (&'h [u8], Option<bool>) {
-    let own = config.tls_cert.as_ref().map(|_| true);
+/// The host that the browser addressed, and whether it used HTTPS; `None` if that is unknown. A trusted proxy may have
+/// changed both.
+fn requested_host<'h>(config: &Config, head: &RequestHead<'h>) -> (&'h str, Option<bool>) {
+    let own_tls = config.tls_cert.as_ref().map(|_| true);
     if !config.trust_proxy {
-        return (head.host, own);
+        return (head.host, own_tls);
     }
-    // Azure's front end has one header that gives the scheme, and one that is there if it was HTTPS.
+    // Azure: one header names the scheme, another is present if that was HTTPS.
     let scheme = head.header("X-Forwarded-Proto").or(head.header("X-AppService-Proto"));
     let https = match scheme {
-        Some(scheme) => Some(http::last_of(scheme).eq_ignore_ascii_case(b"https")),
-        None => head.header("X-ARR-SSL").map(|_| true).or(own),
+        Some(scheme) => Some(last_entry(scheme).eq_ignore_ascii_case(b"https")),
+        None => head.header("X-ARR-SSL").map(|_| true).or(own_tls),
     };
-    let host = head.header("X-Forwarded-Host").map(http::last_of).or(head.header("X-Original-Host"));
-    (host.unwrap_or(head.host), https)
+    let host = head.header("X-Forwarded-Host").map(last_entry).or(head.header("X-Original-Host"));
+    (host.map_or(head.host, |host| str::from_utf8(host).unwrap_or_default()), https)
 }
 
-/// Whose request this is: the peer, or whom a trusted proxy says it speaks for.
-pub fn client(config: &Config, head: &RequestHead, peer: IpAddr) -> IpAddr {
+/// The client's address, for limits and logs: the peer's, or the one that a trusted proxy names in X-Forwarded-For.
+pub fn client_address(config: &Config, head: &RequestHead, peer: IpAddr) -> IpAddr {
     let list = head.header("X-Forwarded-For").filter(|_| config.trust_proxy);
-    list.and_then(|list| http::address_of(http::last_of(list))).unwrap_or(peer.to_canonical())
+    list.and_then(|list| parse_address(last_entry(list))).unwrap_or(peer.to_canonical())
 }
 
-/// The answer to a request on the port that only leads to the other one, which has TLS; the host is the one that the client
-/// itself has named.
-pub fn to_https(config: &Config, head: &RequestHead) -> Response {
-    let (name, _) = http::split_port(str::from_utf8(head.host).unwrap_or_default());
-    if name.is_empty() || !matches!(head.method, Method::Get | Method::Head) || !head.path.starts_with('/') {
-        return Response::new(400).body("text/plain", "this port only leads to https").close();
-    }
-    let port = if config.port == 443 { String::new() } else { format!(":{}", config.port) };
-    let query = if head.query.is_empty() { String::new() } else { format!("?{}", head.query) };
-    Response::new(308).header("Location", &format!("https://{name}{port}{}{query}", head.path)).close()
+/// The last entry of a comma-separated list.
+pub fn last_entry(list: &[u8]) -> &[u8] {
+    list.rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii()
 }
 
-/// Whoever has the token may read metrics. Without one, programs of this machine: the peer is, and no proxy has added a
-/// header that names another.
+/// An entry of X-Forwarded-For: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`. Not an
+/// [`Authority`]: an IPv6 address without brackets would lose its last group as a port.
+pub fn parse_address(entry: &[u8]) -> Option<IpAddr> {
+    let entry = str::from_utf8(entry).ok()?;
+    let address = entry.parse::<SocketAddr>().map(|address| address.ip());
+    address.or_else(|_| entry.trim_matches(['[', ']']).parse()).ok()
+}
+
+/// Whether a proxy has passed the request on for somebody else. Trusted or not: such a request is not local.
+fn is_forwarded(head: &RequestHead) -> bool {
+    head.fields.iter().any(|field| {
+        let name = field.name.to_ascii_lowercase();
+        name.starts_with("x-forwarded-") || ["forwarded", "x-arr-log-id", "client-ip"].contains(&&*name)
+    })
+}
+
+/// Whether the metrics may be read: with the token, or if none is configured, by programs of this machine.
 pub fn may_read_metrics(config: &Config, head: &RequestHead, peer: IpAddr) -> bool {
     match &config.metrics_token {
         Some(token) => head.header("Authorization") == Some(format!("Bearer {token}").as_bytes()),
-        None => peer.to_canonical().is_loopback() && !config.iis && !head.is_forwarded(),
+        None => peer.to_canonical().is_loopback() && !config.iis && !is_forwarded(head),
     }
+}
+
+/// The response on the port of `--redirect-http`: to the same host, as the client has addressed it, on the port with TLS.
+pub fn redirect_to_https(config: &Config, head: &RequestHead) -> Response {
+    let host = Authority::parse(head.host).host;
+    if host.is_empty() || !matches!(head.method, Method::Get | Method::Head) || !head.path.starts_with('/') {
+        return Response::text(400, "this port only redirects to https").close();
+    }
+    let port = if config.port == 443 { String::new() } else { format!(":{}", config.port) };
+    Response::redirect(&format!("https://{host}{port}{}", head.path), head.query).close()
 }

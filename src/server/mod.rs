@@ -1,80 +1,66 @@
-//! The server: the turn of the loop, what each connection speaks, and the way between the cores.
+//! The server: one turn of the event loop. The best place to start reading.
+//!
+//! [`Server`] owns every layer and is the only type that knows them all: `net` moves bytes, `http` and `ws` parse them,
+//! `engineio` keeps sessions, `socketio` keeps sockets and rooms, the application answers events. [`Server::run`] repeats
+//! [`Server::turn`] until a signal stops it:
 //!
 //! ```text
-//!   wait(until the nearest deadline)                    the clock is read here and nowhere else (rule R6)
-//!   expire what is due; pump
-//!   for each ready connection: read -> parse -> core; pump
-//!   settle: answer polls, write, bury the dead, again while anything moved
+//!   wait     until a socket is ready or a timer is due; not at all if the last turn has left input unread
+//!            now = the only reading of the clock in a turn (rule R6)
+//!   expire   timers that are due: heartbeats, timeouts, ends of sessions that drain          pump
+//!   read     each ready connection, a limited share of it: parse, one frame or request       pump
+//!   settle   answer parked polls, commit the history, write, reap closed connections;        pump
+//!            again, until nothing is left to reap
 //! ```
 //!
-//! Timers go first: a request that comes half a millisecond after a session's deadline must find it dead. But
-//! a timer that is much too late shows that the loop itself stood still (throttled CPU, suspended machine):
-//! then input goes first, or a pause would kill every session whose pong waits in the kernel.
+//! `pump` connects the layers. It carries events up (engineio, then socketio, then the application) and outputs down (frames
+//! and responses, into the outboxes of `net`) until there are none. Calls go down and only enqueue, so nothing is re-entrant
+//! (rule R5). `pump` runs after every frame and request, because one message may become a thousand: their outboxes have
+//! limits, which apply at once. Only the write waits for `settle`: one per connection and turn, whatever was queued.
+//!
+//! Timers go first, so that a request that arrives half a millisecond after the deadline of its session finds it closed.
+//! But if a timer is very late, the loop itself has stalled (throttled CPU, suspended machine). Then input goes first, or
+//! every session would be closed although its pong waits in the kernel.
+//!
+//! The parts: `input` (how much is read, backpressure, half-close), `http`, `websocket`, `cluster`, `metrics`, `signals`,
+//! and `access` (origins, forwarded headers).
 
-mod access;
+pub mod access;
 #[cfg(feature = "redis")]
 mod cluster;
 mod http;
+mod input;
 mod metrics;
 pub mod probe;
+mod protocol;
 mod signals;
+mod websocket;
 
 use crate::base::id::Ids;
 use crate::base::limits::Limit;
 use crate::base::logger::RateLimitedLog;
-use crate::base::slab::{ConnId, SessionId};
+use crate::base::slab::ConnId;
 use crate::config::Config;
-use crate::engineio::packet::Data;
 use crate::engineio::{Engine, EngineOutput};
-use crate::http::{Error, Parser};
 use crate::net::tls::Identity;
 use crate::net::{Connection, EndCause, Net, Wake};
 use crate::socketio::{App, Io};
-use crate::ws;
-use bytes::Bytes;
-use http::Exchange;
+use protocol::Protocol;
 use signals::{Signal, Watch};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use std::{io, mem};
 
-/// What one read can bring.
+/// The most bytes that one read returns.
 const SCRATCH: usize = 64 * 1024;
-/// Reads from one connection in one turn; the rest waits for the next, so that nobody starves.
-const READS_PER_TURN: usize = 4;
-/// Steps (frames, requests, pieces of bodies) of one connection in one turn, for the same reason: a broadcast to a thousand
-/// is a small frame.
-const STEPS_PER_TURN: usize = 256;
-/// A timer this much overdue means that the loop stood still.
+/// A timer this much overdue shows that the loop has stalled.
 const STALLED: Duration = Duration::from_millis(250);
-/// How long a stopping server waits at least, for answers that are on their way.
-const STOP_TIME: Duration = Duration::from_millis(1500);
-/// The part of `drain` in which clients are sent away; the rest is for the last answers.
-const FAREWELLS: f64 = 0.8;
+/// The least time that a stopping server waits for its last responses to be sent.
+const MIN_STOP_TIME: Duration = Duration::from_millis(1500);
+/// The share of `drain` in which the sessions are closed; the rest is left for the last responses.
+const DRAIN_SHARE: f64 = 0.8;
 
-/// What the bytes of a connection are.
-enum Protocol {
-    /// With the request between its head and its answer.
-    Http {
-        parser: Parser,
-        exchange: Option<Box<Exchange>>,
-    },
-    WebSocket {
-        session: SessionId,
-        incoming: ws::Incoming,
-    },
-    /// The way to the other servers of a cluster.
-    #[cfg(feature = "redis")]
-    Redis(cluster::Role),
-}
-
-impl Default for Protocol {
-    fn default() -> Self {
-        Protocol::Http { parser: Parser::default(), exchange: None }
-    }
-}
-
-/// All of salon, in one value.
+/// The whole server, as one value.
 pub struct Server<A: App> {
     config: Config,
     net: Net<Protocol>,
@@ -82,29 +68,29 @@ pub struct Server<A: App> {
     app: A,
     #[cfg(feature = "redis")]
     links: Option<Box<cluster::Links>>,
-    /// The time of the turn.
+    /// The time of the present turn.
     now: Instant,
     start: Instant,
-    /// Turns that began because something was ready, or because a timer was due.
+    /// Turns so far: those with something ready, and those for a timer.
     turns: [u64; 2],
-    /// The longest that a timer was late.
+    /// The most that a timer was late, over the life of the process.
     lag: Duration,
-    /// When a stopping server ends, whoever is still there.
+    /// Set once the server stops: when it ends even if clients are left.
     stopping: Option<Instant>,
     refused_origins: RateLimitedLog,
-    /// What is left of [`STEPS_PER_TURN`] of the connection that is read.
+    /// Steps that the connection which is being read may still take in this turn.
     steps: usize,
-    /// Where reads go, used again by each.
+    /// The buffer of every read.
     scratch: Vec<u8>,
 }
 
 impl<A: App> Server<A> {
-    /// A server that does not listen yet. Fails if the operating system gives no selector, or a file of `config` is of no use.
+    /// A server that does not listen yet. Fails if the system provides no selector, or a file named in `config` is unusable.
     pub fn new(config: Config, app: A, ids: Ids, now: Instant) -> io::Result<Server<A>> {
         #[cfg_attr(not(feature = "redis"), expect(unused_mut))]
         let mut engine = Engine::new(config.clone(), ids, now);
         let mut net = Net::new(config.clone())?;
-        net.identity = identity(&config, None).map_err(io::Error::other)?;
+        net.identity = load_identity(&config, None).map_err(io::Error::other)?;
         Ok(Server {
             net,
             #[cfg(feature = "redis")]
@@ -123,17 +109,17 @@ impl<A: App> Server<A> {
         })
     }
 
-    /// Listens where `config` says, and serves until a signal stops it.
+    /// Listens as `config` says, and serves until a signal stops it.
     pub fn run(mut self) -> io::Result<()> {
         let mut signals = Watch::new(&mut self.net)?;
         let address = self.listen(self.config.port)?;
-        // Redirects name it.
+        // Redirects contain the real port, also if `config` has 0.
         self.config.port = address.port();
         let scheme = if self.net.identity.is_some() { "https" } else { "http" };
         let (version, instance) = (env!("CARGO_PKG_VERSION"), &self.config.instance);
         log::info!("salon {version}, instance {instance}, listens on {scheme}://{address}");
         if let Some(port) = self.config.redirect_http {
-            log::info!("http://{} leads there", self.listen(port)?);
+            log::info!("http://{} redirects there", self.listen(port)?);
         }
         self.app.start(&mut self.io);
         let mut wakes = Vec::new();
@@ -161,18 +147,18 @@ impl<A: App> Server<A> {
         })
     }
 
-    /// Rereads the certificate and its key. Connections that are there keep theirs.
+    /// Reloads the certificate and its key. Open connections keep the old one.
     fn reload(&mut self) {
-        match identity(&self.config, self.net.identity.as_ref()) {
+        match load_identity(&self.config, self.net.identity.as_ref()) {
             Ok(new) => {
-                log::info!("the certificate was reread");
+                log::info!("certificate reloaded");
                 self.net.identity = new;
             }
-            Err(why) => log::error!("{why}; the certificate that was read before stays in use"),
+            Err(why) => log::error!("{why}; the old certificate stays in use"),
         }
     }
 
-    /// When the next turn is wanted even if nothing is ready.
+    /// When the next turn is due even if no socket is ready.
     pub fn next_deadline(&self) -> Option<Instant> {
         let deadlines = [
             self.net.next_deadline(),
@@ -185,7 +171,7 @@ impl<A: App> Server<A> {
         deadlines.into_iter().flatten().min()
     }
 
-    /// One turn of the loop, at `now`, which calendars call `time`, with what is ready.
+    /// One turn of the loop. `time` is the wall clock at `now`, `wakes` what is ready.
     pub fn turn(&mut self, now: Instant, time: SystemTime, wakes: &[Wake]) {
         let late = self.next_deadline().map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
         let stalled = late > STALLED;
@@ -193,7 +179,7 @@ impl<A: App> Server<A> {
         self.turns[usize::from(wakes.is_empty())] += 1;
         self.now = now;
         self.io.engine.now = now;
-        // A clock before 1970 is not set.
+        // A wall clock before 1970 is not set; it counts as 0.
         self.io.time = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         if self.net.is_full() {
             self.io.engine.out.limits.hit(Limit::Connections, now, "all");
@@ -203,7 +189,7 @@ impl<A: App> Server<A> {
         }
         for wake in wakes {
             match *wake {
-                // Whatever it was for is looked at later in the turn, or behind it.
+                // Results of other threads are picked up in `settle`, signals after the turn.
                 Wake::Woken => {}
                 Wake::Connection { id, readable, writable, hung_up } => {
                     if writable {
@@ -213,7 +199,7 @@ impl<A: App> Server<A> {
                         connection.hung_up |= hung_up;
                     }
                     if readable {
-                        self.readable(id);
+                        self.read_connection(id);
                     }
                 }
             }
@@ -224,180 +210,28 @@ impl<A: App> Server<A> {
         self.settle();
     }
 
-    /// Runs everything that is due.
+    /// Runs every timer that is due.
     fn expire(&mut self) {
         while let Some(id) = self.net.pop_due(self.now) {
-            self.deadline_passed(id);
+            self.handle_deadline(id);
         }
         self.io.expire();
         self.app.expire(&mut self.io);
         self.pump();
     }
 
-    fn readable(&mut self, id: ConnId) {
-        self.steps = STEPS_PER_TURN;
-        let Some(connection) = self.net.get(id) else { return };
-        let (kept, hung_up) = (!connection.input.is_empty(), connection.hung_up);
-        // What follows a message at once is sent on together with it, if it is read now; who asks by HTTP waits for the answer.
-        let talks = matches!(connection.protocol, Protocol::WebSocket { .. });
-        for round in usize::from(!kept)..=READS_PER_TURN {
-            if self.is_paused(id) {
-                return if hung_up {
-                    self.half_closed(id)
-                };
-            }
-            if round == 0 {
-                // What the last turn has left, or what waited for the answer to the request before.
-                self.receive(id, &[]);
-            } else {
-                let mut scratch = mem::take(&mut self.scratch);
-                let read = self.net.read(id, &mut scratch);
-                self.receive(id, &scratch[..read.unwrap_or(0)]);
-                self.scratch = scratch;
-                let Some(connection) = self.net.get(id).filter(|_| read.is_some()) else { return };
-                if read == Some(0) && self.steps > 0 {
-                    return self.half_closed(id);
-                }
-                if connection.drained && self.steps > 0 && !(talks && connection.is_open()) {
-                    return;
-                }
-            }
-            if self.steps == 0 {
-                break;
-            }
-        }
-        self.net.remember_unread(id);
-    }
-
-    /// Whether what the connection sends has to wait: enough is pipelined behind a request, or the peer does
-    /// not read what we send.
-    fn is_paused(&self, id: ConnId) -> bool {
-        self.net.get(id).filter(|connection| connection.is_open()).is_some_and(|connection| {
-            match &connection.protocol {
-                Protocol::Http { exchange: Some(exchange), .. } if exchange.body.is_none() => {
-                    connection.input.len() >= self.config.max_head
-                }
-                Protocol::Http { .. } => false,
-                #[cfg(feature = "redis")]
-                Protocol::Redis(_) => false,
-                Protocol::WebSocket { .. } => connection.queued() > self.config.max_queue / 2,
-            }
-        })
-    }
-
-    /// New bytes behind those that were kept: parsed where they are, and kept only if they end in the middle of something.
-    fn receive(&mut self, id: ConnId, new: &[u8]) {
-        let Some(connection) = self.net.get_mut(id) else { return };
-        if new.is_empty() && connection.input.is_empty() {
-            return;
-        }
-        let mut kept = mem::take(&mut connection.input);
-        let begins = kept.is_empty();
-        let used = if begins {
-            let used = self.consume(id, new);
-            kept.extend_from_slice(&new[used..]);
-            used
-        } else {
-            kept.extend_from_slice(new);
-            let used = self.consume(id, &kept);
-            kept.drain(..used);
-            used
-        };
-        if kept.is_empty() {
-            return;
-        }
-        let Some(connection) = self.net.get_mut(id) else { return };
-        connection.input = kept;
-        if let Protocol::Http { exchange: None, .. } = connection.protocol
-            && (begins || used > 0)
-        {
-            self.net.await_head(id, self.now);
-        }
-    }
-
-    /// Parses and acts, until the bytes end or have to wait; returns how many are done with.
-    fn consume(&mut self, id: ConnId, bytes: &[u8]) -> usize {
-        let mut used = 0;
-        loop {
-            let Some(connection) = self.net.get(id).filter(|connection| connection.is_open()) else {
-                return bytes.len();
-            };
-            if self.steps == 0 {
-                return used;
-            }
-            let step = match connection.protocol {
-                Protocol::Http { .. } => self.http(id, &bytes[used..]),
-                Protocol::WebSocket { .. } => self.websocket(id, &bytes[used..]),
-                #[cfg(feature = "redis")]
-                Protocol::Redis(role) => self.receive_from_redis(role, &bytes[used..]),
-            };
-            self.pump();
-            match step {
-                Some(count) => (used, self.steps) = (used + count, self.steps - 1),
-                None => return used,
-            }
-        }
-    }
-
-    /// The peer of a connection has reached a limit.
+    /// Counts a limit that the peer of a connection has reached.
     fn hit(&mut self, limit: Limit, id: ConnId) {
         let peer = self.peer(id);
         self.io.engine.out.limits.hit(limit, self.now, peer);
     }
 
-    /// The peer of a connection that sends right now.
+    /// The address of a connection that is being read.
     fn peer(&self, id: ConnId) -> IpAddr {
-        self.net.get(id).expect("nothing is buried before the end of the turn").peer
+        self.net.get(id).expect("connections are reaped only at the end of the turn").peer
     }
 
-    /// One step of WebSocket; `None` if the bytes have to wait.
-    fn websocket(&mut self, id: ConnId, bytes: &[u8]) -> Option<usize> {
-        let connection = self.net.get_mut(id)?;
-        let timed = connection.phase.is_some();
-        let Protocol::WebSocket { session, incoming } = &mut connection.protocol else { return None };
-        let session = *session;
-        match incoming.next(bytes, &self.config) {
-            Ok(Some((count, event))) => {
-                match event {
-                    ws::Received::Text(text) => self.io.engine.receive_frame(id, session, Data::Text(text)),
-                    ws::Received::Binary(bytes) => self.io.engine.receive_frame(id, session, Data::Binary(bytes)),
-                    ws::Received::Ping(frame) => self.net.push(id, frame),
-                    ws::Received::Close(reply) => {
-                        // Nothing may follow (RFC 6455 section 5.5.1), and nothing has: there is nothing to wait for.
-                        connection.ended = connection.drained && count == bytes.len();
-                        self.close_websocket(id, session, reply);
-                    }
-                    ws::Received::Nothing => {}
-                }
-                Some(count)
-            }
-            Ok(None) => {
-                let half = !bytes.is_empty() || incoming.in_message();
-                if half != timed {
-                    self.net.set_phase(id, half.then_some(self.now + self.config.message_timeout));
-                }
-                None
-            }
-            Err(failure) => {
-                log::debug!("{id:?}: WebSocket {} {}", failure.code, failure.reason);
-                match failure.code {
-                    1008 => self.hit(Limit::Fragments, id),
-                    1009 => self.hit(Limit::Payload, id),
-                    _ => {}
-                }
-                self.close_websocket(id, session, ws::close_frame(failure.code, failure.reason));
-                Some(bytes.len())
-            }
-        }
-    }
-
-    fn close_websocket(&mut self, id: ConnId, session: SessionId, frame: Bytes) {
-        self.net.push(id, frame);
-        self.net.close(id);
-        self.io.engine.connection_lost(id, session);
-    }
-
-    /// Carries events up and calls down until nothing moves.
+    /// Carries events up and outputs down until there are none.
     fn pump(&mut self) {
         loop {
             while let Some(output) = self.io.engine.out.outputs.pop_front() {
@@ -417,9 +251,9 @@ impl<A: App> Server<A> {
         }
     }
 
-    /// The end of the turn.
+    /// Ends the turn: everything queued is written, and closed connections leave their sessions.
     fn settle(&mut self) {
-        // The dead first: what a GET of theirs would be answered is lost with them.
+        // Before the flush: packets put into the response to a dead poll would be lost.
         self.reap();
         loop {
             self.io.engine.flush();
@@ -434,14 +268,14 @@ impl<A: App> Server<A> {
         }
     }
 
-    /// Buries the dead, and tells their sessions. Returns whether there were any.
+    /// Removes dead connections and informs their sessions. Returns whether there were any.
     fn reap(&mut self) -> bool {
         let mut any = false;
         while let Some((id, Connection { protocol, peer, cause, .. })) = self.net.reap() {
             any = true;
             match (&cause, &protocol) {
                 (EndCause::Limit(limit), _) => self.io.engine.out.limits.hit(*limit, self.now, peer),
-                // That of a link to Redis is told by the cluster.
+                // `cluster` reports the errors of its links itself.
                 (EndCause::Error(error), Protocol::Http { .. } | Protocol::WebSocket { .. })
                     if error.kind() == io::ErrorKind::InvalidData =>
                 {
@@ -463,46 +297,7 @@ impl<A: App> Server<A> {
         any
     }
 
-    /// The peer has sent its last byte.
-    fn half_closed(&mut self, id: ConnId) {
-        // A GET that can be answered in this turn still is.
-        self.io.engine.flush();
-        self.pump();
-        let Some(connection) = self.net.get(id).filter(|connection| connection.is_open()) else { return };
-        match &connection.protocol {
-            // Answered just now: the next turn looks for more requests behind, and comes back here.
-            _ if connection.unread => {}
-            // All requests are answered, and the answers still go out.
-            Protocol::Http { exchange: None, .. } if connection.input.is_empty() => self.net.close(id),
-            // A parked poll that nobody waits for, half a request, or a WebSocket without a goodbye.
-            _ => self.net.abort(id),
-        }
-    }
-
-    /// The phase a connection was in has lasted too long.
-    fn deadline_passed(&mut self, id: ConnId) {
-        let Some(connection) = self.net.get(id) else { return };
-        match connection.protocol {
-            Protocol::Http { exchange: None, .. } if connection.input.is_empty() => {
-                if connection.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) {
-                    self.hit(Limit::TlsTime, id);
-                } else if connection.half_open.is_some() {
-                    self.hit(Limit::HeadTime, id);
-                }
-                self.net.abort(id);
-            }
-            Protocol::Http { .. } => self.fail(id, Error { status: 408, reason: "request timeout" }),
-            Protocol::WebSocket { session, .. } => {
-                self.hit(Limit::MessageTime, id);
-                self.close_websocket(id, session, ws::close_frame(1008, "message timeout"));
-            }
-            // The cluster has deadlines of its own.
-            #[cfg(feature = "redis")]
-            Protocol::Redis(_) => {}
-        }
-    }
-
-    /// Begins to stop: nobody new is let in, and the clients are sent away over the time of `drain`. Asked again, it ends now.
+    /// Begins to stop: new sessions are refused, open ones are closed over the time of `drain`. A second call ends at once.
     pub fn stop(&mut self) {
         if self.stopping.is_some() {
             log::info!("stopping at once");
@@ -510,42 +305,30 @@ impl<A: App> Server<A> {
             return;
         }
         log::info!("stopping");
-        self.stopping = Some(self.now + self.config.drain.max(STOP_TIME));
-        self.io.engine.begin_drain(self.config.drain.mul_f64(FAREWELLS));
+        self.stopping = Some(self.now + self.config.drain.max(MIN_STOP_TIME));
+        self.io.engine.begin_drain(self.config.drain.mul_f64(DRAIN_SHARE));
         self.settle();
     }
 
-    /// Whether a stopping server may end: its clients know and its answers have left, or its time is over.
+    /// Whether a stopping server may end: every session is closed and every response sent, or its time is over.
     fn has_stopped(&mut self) -> bool {
         let Some(deadline) = self.stopping else { return false };
-        let all_know = self.io.engine.is_empty();
-        if all_know {
+        let is_drained = self.io.engine.is_empty();
+        if is_drained {
             self.net.close_all();
             self.settle();
         }
-        self.now >= deadline || all_know && self.net.is_empty()
+        self.now >= deadline || is_drained && self.net.is_empty()
     }
 }
 
-/// Who we are by the files that `config` names, and a warning if clients will have doubts.
-fn identity(config: &Config, old: Option<&Identity>) -> Result<Option<Identity>, String> {
+/// Loads certificate and key, and warns if clients are likely to reject them.
+fn load_identity(config: &Config, old: Option<&Identity>) -> Result<Option<Identity>, String> {
     let identity = Identity::load(config, old)?;
     if let Some(doubt) = identity.as_ref().and_then(|identity| identity.doubt.as_ref()) {
         log::warn!("{doubt}");
     }
     Ok(identity)
-}
-
-impl Protocol {
-    /// The session that the connection belongs to.
-    fn session(&self) -> Option<SessionId> {
-        match self {
-            Protocol::WebSocket { session, .. } => Some(*session),
-            Protocol::Http { exchange, .. } => Some(exchange.as_ref()?.session),
-            #[cfg(feature = "redis")]
-            Protocol::Redis(_) => None,
-        }
-    }
 }
 
 #[cfg(debug_assertions)]

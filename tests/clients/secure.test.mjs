@@ -31,7 +31,7 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
 test('a redirect leads a browser to the page', options, async (t) => {
   const files = makeCertificate(t);
   const server = await start(t, { args: ['--tls-cert', files.cert, '--tls-key', files.key, '--redirect-http', '0'] });
-  const [, address] = (await server.logs(/ leads there/)).match(/http:\/\/(\S+) leads/);
+  const [, address] = (await server.logs(/ redirects there/)).match(/http:\/\/(\S+) redirects/);
   const answer = await fetch(`http://${address}/main.js?x=1`, { redirect: 'manual' });
   assert.equal(answer.status, 308);
   assert.equal(answer.headers.get('location'), `https://127.0.0.1:${server.port}/main.js?x=1`);

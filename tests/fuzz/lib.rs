@@ -24,6 +24,8 @@ use salon::config::Config;
 use salon::engineio::jsonp;
 use salon::engineio::packet::{self, Data};
 use salon::engineio::v3::{self, Version};
+use salon::http::origin;
+use salon::server::access;
 use salon::{http, socketio, ws};
 
 /// Limits that small inputs reach.
@@ -52,8 +54,8 @@ fn requests(pieces: [&[u8]; 2]) -> Vec<String> {
     for piece in pieces {
         left.extend_from_slice(piece);
         loop {
-            let mut room = http::ROOM;
-            let (count, event) = match parser.next(&left, &mut room, &config) {
+            let mut buffer = http::FIELD_BUFFER;
+            let (count, event) = match parser.next(&left, &mut buffer, &config) {
                 Ok(None) => break,
                 Ok(Some(found)) => found,
                 Err(error) => {
@@ -65,8 +67,9 @@ fn requests(pieces: [&[u8]; 2]) -> Vec<String> {
                 http::Part::Head(head) => {
                     let [value] = http::parameters(head.query, ["sid"]);
                     let origin = head.header("Origin").unwrap_or_default();
-                    let same = http::same_origin(http::origin_of(origin), head.host, None);
-                    let address = http::address_of(http::last_of(origin));
+                    let page = String::from_utf8_lossy(origin);
+                    let same = origin::is_same_origin(origin::origin_of(&page), head.host, None);
+                    let address = access::parse_address(access::last_entry(origin));
                     let flags =
                         (head.keep_alive, head.accepts_gzip(), ws::is_upgrade(&head), ws::accept(&head).is_ok());
                     seen.push(format!("{:?} {} {value:?} {same} {address:?} {flags:?}", head.method, head.path));

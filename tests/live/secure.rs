@@ -268,7 +268,7 @@ fn plain_http_is_answered_in_plain() {
     let mut server = start(files(), &[]);
     let mut lost = connect_plain(server.address);
     let answer = lost.ask(get("/"));
-    assert_eq!(answer.brief(), (400, "HTTPS is spoken here, not plain HTTP"));
+    assert_eq!(answer.brief(), (400, "this port expects HTTPS, not plain HTTP"));
     assert_eq!(answer.header("Connection"), Some("close"));
     lost.assert_end();
     server.log_line("plain HTTP request on the HTTPS port (127.0.0.1); see --tls-cert");
@@ -293,7 +293,7 @@ fn health_is_told_in_plain() {
     probe.assert_end();
     for other in [request("POST", "/healthz", "", ""), get("/healthz/"), get("/metrics")] {
         let mut lost = connect_plain(server.address);
-        assert_eq!(lost.ask(other).brief(), (400, "HTTPS is spoken here, not plain HTTP"));
+        assert_eq!(lost.ask(other).brief(), (400, "this port expects HTTPS, not plain HTTP"));
         lost.assert_end();
     }
     let metrics = connect(&server, &client()).ask(get("/metrics"));
@@ -439,7 +439,7 @@ fn the_date_of_a_certificate_is_judged() {
 #[test]
 fn the_second_port_leads_to_https() {
     let mut server = start(files(), &["--redirect-http", "0"]);
-    let line = server.log_line(" leads there");
+    let line = server.log_line(" redirects there");
     let address = line.split_once("http://").and_then(|(_, rest)| rest.split(' ').next()).expect("the line has it");
     let address = address.parse().expect("an address");
     let port = server.address.port();
@@ -527,7 +527,7 @@ mod sighup {
 
         fs::copy(&new.key, &own.key).expect("a directory for tests");
         reload(&server);
-        server.log_line("the certificate was reread");
+        server.log_line("certificate reloaded");
         assert_served(&server, &Arc::new(trust(&new.cert, rustls::DEFAULT_VERSIONS)));
         assert!(connect(&server, &fresh()).stream.write_all(b"GET").is_err(), "the old one is out of use");
         kept.assert_quiet();

@@ -46,7 +46,7 @@ fn a_refused_upgrade_is_answered_in_full() {
         (upgrade("/socket.io/?EIO=5&transport=websocket", ""), 400, "Unsupported protocol version"),
         (upgrade("/socket.io/?EIO=4&transport=polling", ""), 400, "Bad request"),
         (upgrade(&format!("{}x", takeover(&session.sid)), ""), 400, "Session ID unknown"),
-        (upgrade(WEBSOCKET, "").replace("Version: 13", "Version: 12"), 426, "WebSocket version 13 is spoken here"),
+        (upgrade(WEBSOCKET, "").replace("Version: 13", "Version: 12"), 426, "only WebSocket version 13 is supported"),
         (upgrade(WEBSOCKET, "").replace(line, ""), 400, "Sec-WebSocket-Key is not 16 bytes in base64"),
         (upgrade(WEBSOCKET, line), 400, "Sec-WebSocket-Key is not 16 bytes in base64"),
         (upgrade(&takeover(&session.sid), line), 400, "Sec-WebSocket-Key is not 16 bytes in base64"),

@@ -5,9 +5,11 @@ use crate::random::{Random, splits};
 use salon::{
     config::Config,
     http::{
-        Duplicate, Error, Parser, Part, ROOM, RequestHead, Response, address_of, last_of, origin_of, parameters,
-        same_origin,
+        Duplicate, Error, FIELD_BUFFER, Parser, Part, RequestHead, Response,
+        origin::{Authority, is_same_origin, origin_of, split_url},
+        parameters,
     },
+    server::access::{check_origin, client_address, last_entry, parse_address},
 };
 use std::borrow::Cow;
 use std::mem;
@@ -23,7 +25,7 @@ fn describe(head: &RequestHead) -> String {
     if !head.query.is_empty() {
         line += &format!("?{}", head.query);
     }
-    line += &format!(" 1.{} host={} {:?}", head.minor, String::from_utf8_lossy(head.host), head.framing);
+    line += &format!(" 1.{} host={} {:?}", head.minor, head.host, head.framing);
     if head.keep_alive == (head.minor == 0) {
         line += if head.keep_alive { " keep-alive" } else { " close" };
     }
@@ -47,7 +49,7 @@ fn feed(pieces: &[&[u8]], config: &Config) -> Seen {
     for piece in pieces {
         seen.left.extend_from_slice(piece);
         loop {
-            match parser.next(&seen.left, &mut { ROOM }, config) {
+            match parser.next(&seen.left, &mut { FIELD_BUFFER }, config) {
                 Ok(None) => break,
                 Ok(Some((count, event))) => {
                     assert!(count <= seen.left.len(), "took more than was given");
@@ -99,10 +101,10 @@ fn with_lines(lines: &[u8]) -> Vec<u8> {
 }
 
 /// Looks at the head of a request.
-pub fn with_head<T>(request: &str, look: impl FnOnce(&RequestHead) -> T) -> T {
-    match Parser::default().next(request.as_bytes(), &mut { ROOM }, &Config::default()) {
+pub fn with_head<T>(request: impl AsRef<[u8]>, look: impl FnOnce(&RequestHead) -> T) -> T {
+    match Parser::default().next(request.as_ref(), &mut { FIELD_BUFFER }, &Config::default()) {
         Ok(Some((_, Part::Head(head)))) => look(&head),
-        _ => panic!("no head: {request:?}"),
+        _ => panic!("no head: {:?}", String::from_utf8_lossy(request.as_ref())),
     }
 }
 
@@ -544,15 +546,15 @@ fn one_event_at_a_time() {
     let config = config();
     let input = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nabGET";
     let mut parser = Parser::default();
-    let Ok(Some((head, Part::Head(_)))) = parser.next(input, &mut { ROOM }, &config) else { panic!("no head") };
-    let Ok(Some((2, Part::Data(b"ab")))) = parser.next(&input[head..], &mut { ROOM }, &config) else {
+    let Ok(Some((head, Part::Head(_)))) = parser.next(input, &mut { FIELD_BUFFER }, &config) else { panic!("no head") };
+    let Ok(Some((2, Part::Data(b"ab")))) = parser.next(&input[head..], &mut { FIELD_BUFFER }, &config) else {
         panic!("no data")
     };
-    let Ok(Some((0, Part::End))) = parser.next(b"", &mut { ROOM }, &config) else {
+    let Ok(Some((0, Part::End))) = parser.next(b"", &mut { FIELD_BUFFER }, &config) else {
         panic!("the end needs no byte more")
     };
-    assert!(matches!(parser.next(b"", &mut { ROOM }, &config), Ok(None)));
-    assert!(matches!(parser.next(&input[head + 2..], &mut { ROOM }, &config), Ok(None)));
+    assert!(matches!(parser.next(b"", &mut { FIELD_BUFFER }, &config), Ok(None)));
+    assert!(matches!(parser.next(&input[head + 2..], &mut { FIELD_BUFFER }, &config), Ok(None)));
 }
 
 #[test]
@@ -748,7 +750,7 @@ fn parameters_of_a_query() {
         ("aa=b&ba=c&=a", None),
         ("b=a", None),
     ] {
-        // The second is read in another way, for what it ends with.
+        // Both readers: a query with an escape is decoded, one without is only split.
         for query in [query, &format!("{query}&escaped=%20")] {
             assert_eq!(parameter(query, "a").expect("no double").as_deref(), value, "{query}");
         }
@@ -779,7 +781,7 @@ fn origins() {
         // The browser sends the dot in both.
         ("http://a.example.:81", "a.example.:81"),
     ] {
-        assert!(same_origin(origin.as_bytes(), host.as_bytes(), None), "{origin} {host}");
+        assert!(is_same_origin(origin, host, None), "{origin} {host}");
     }
     for (origin, host) in [
         ("http://a", "b"),
@@ -818,9 +820,8 @@ fn origins() {
         ("http://a http://b", "a"),
         ("http://a, http://b", "b"),
     ] {
-        assert!(!same_origin(origin.as_bytes(), host.as_bytes(), None), "{origin} {host}");
+        assert!(!is_same_origin(origin, host, None), "{origin} {host}");
     }
-    assert!(!same_origin(b"http://a\xff", b"a\xff", None));
 }
 
 /// A proxy that is trusted tells the scheme as well.
@@ -833,7 +834,7 @@ fn origins_have_the_scheme_that_the_browser_used() {
         ("http://a", Some(false), true),
         ("https://a", None, true),
     ] {
-        assert_eq!(same_origin(origin.as_bytes(), b"a", https), same, "{origin} {https:?}");
+        assert_eq!(is_same_origin(origin, "a", https), same, "{origin} {https:?}");
     }
 }
 
@@ -854,9 +855,65 @@ fn addresses_of_clients() {
         ("[2001:db8::1", Some("2001:db8::1")),
     ] {
         let address = address.map(|address| address.parse().unwrap());
-        assert_eq!(address_of(last_of(list.as_bytes())), address, "{list}");
+        assert_eq!(parse_address(last_entry(list.as_bytes())), address, "{list}");
     }
-    assert_eq!(address_of(b"\xff"), None);
+    assert_eq!(parse_address(b"\xff"), None);
+}
+
+#[test]
+fn authorities() {
+    for (text, host, port) in [
+        ("a", "a", None),
+        ("a:80", "a", Some("80")),
+        ("a:", "a", Some("")),
+        (":80", "", Some("80")),
+        ("", "", None),
+        ("[::1]", "[::1]", None),
+        ("[::1]:80", "[::1]", Some("80")),
+        ("user@a:80", "user@a", Some("80")),
+    ] {
+        assert_eq!(Authority::parse(text), Authority { host, port }, "{text}");
+    }
+    assert_eq!(split_url("http://a:81/b?c"), Some(("http", "a:81", "/b?c")));
+    assert_eq!(split_url("http:/a"), None);
+}
+
+/// Only a trusted proxy may name another client, and what it sends need not be UTF-8.
+#[test]
+fn access_by_forwarded_headers() {
+    let trusting = Config { trust_proxy: true, ..Config::default() };
+    let peer = "192.0.2.9".parse().unwrap();
+    let head = |lines: &[u8]| [b"GET /socket.io/?j=0 HTTP/1.1\r\nHost: a\r\n", lines, b"\r\n"].concat();
+    for (lines, client) in [
+        (&b"X-Forwarded-For: 192.0.2.1, 192.0.2.2\r\n"[..], "192.0.2.2"),
+        (b"X-Forwarded-For: 192.0.2.1, \xff\r\n", "192.0.2.9"),
+        (b"", "192.0.2.9"),
+    ] {
+        with_head(head(lines), |head| {
+            assert_eq!(client_address(&trusting, head, peer).to_string(), client);
+            assert_eq!(client_address(&Config::default(), head, peer), peer);
+        });
+    }
+    for (lines, allowed, allowed_by_proxy) in [
+        (&b"Origin: http://a\r\n"[..], true, true),
+        (b"Origin: http://a\xff\r\n", false, false),
+        (b"Origin: http://a\xff\r\nX-Forwarded-Host: a\xff\r\n", false, false),
+        (b"Origin: http://b\r\nX-Forwarded-Host: a, b\r\n", false, true),
+        (b"Origin: http://a\r\nX-Forwarded-Host: a, b\r\n", true, false),
+        (b"Origin: http://a\r\nX-Forwarded-Host: \xff\r\n", true, false),
+        (b"Origin: http://a\r\nX-Forwarded-Proto: http, https\r\n", true, false),
+        (b"Origin: http://a/\r\n", false, false),
+        (b"Referer: http://a/\xff\r\n", true, true),
+        (b"Referer: http://\xff/\r\n", false, false),
+        (b"", false, false),
+        (b"Sec-Fetch-Site: same-origin\r\n", true, true),
+    ] {
+        let shown = String::from_utf8_lossy(lines);
+        with_head(head(lines), |head| {
+            assert_eq!(check_origin(&Config::default(), head).is_ok(), allowed, "{shown}");
+            assert_eq!(check_origin(&trusting, head).is_ok(), allowed_by_proxy, "{shown}");
+        });
+    }
 }
 
 #[test]
@@ -870,7 +927,7 @@ fn origins_of_urls() {
         ("null", "null"),
         ("", ""),
     ] {
-        assert_eq!(origin_of(url.as_bytes()), origin.as_bytes(), "{url}");
+        assert_eq!(origin_of(url), origin, "{url}");
     }
 }
 

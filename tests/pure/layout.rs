@@ -6,14 +6,12 @@ use std::fs;
 use std::path::Path;
 
 /// Allowed imports of files below, each with its reason.
-const EXCEPTIONS: [(&str, &str); 4] = [
+const EXCEPTIONS: [(&str, &str); 3] = [
     // The methods of the trait App take an Io, and Io calls the trait.
     ("socketio/app", "socketio/mod"),
     ("socketio/recovery", "socketio/mod"),
     // The table of options uses the parsers, which return types of the same file.
     ("config/values", "config/mod"),
-    // A connection of the server holds the state of its request.
-    ("server/mod", "server/http"),
 ];
 
 /// The text of every file below src/, by its name on the map.

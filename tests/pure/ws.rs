@@ -256,7 +256,7 @@ fn heads_that_break_the_protocol() {
         assert!(before.events.is_empty() && !before.incoming.in_message(), "{input:x?}");
     }
     let unmasked = Incoming::default().next(b"\x81\x05Hello", &config()).expect_err("refused");
-    assert_eq!(unmasked.reason, "a frame is not masked", "the commonest mistake has words of its own");
+    assert_eq!(unmasked.reason, "unmasked frame", "the commonest mistake has words of its own");
     for opcode in [3, 4, 5, 6, 7, 0xb, 0xc, 0xd, 0xe, 0xf] {
         assert_eq!(events(short(0x80 | opcode)), "1002", "{opcode}");
         assert_eq!(events(short(opcode)), "1002", "{opcode}");

@@ -35,10 +35,11 @@ impl<A: App> Server<A> {
             match speaks {
                 Protocol::Http { exchange: None, .. } => {}
                 Protocol::Http { exchange: Some(exchange), .. } => {
+                    let session = exchange.session.expect("a request without a session is answered at once");
                     let complete = exchange.body.is_none();
                     // The rest of a body may come when its session is gone, and is then answered.
-                    let late = !complete && self.io.engine.client(exchange.session).is_none();
-                    let waits = late || self.io.engine.waits(id, exchange.session, complete);
+                    let late = !complete && self.io.engine.client(session).is_none();
+                    let waits = late || self.io.engine.waits(id, session, complete);
                     assert!(waits, "{id:?} waits for no answer");
                 }
                 Protocol::WebSocket { session, incoming } => {

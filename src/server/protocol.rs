@@ -1,0 +1,62 @@
+//! The protocol of a connection, and the state that it needs between two reads. Part of `server`.
+
+use crate::base::slab::SessionId;
+#[cfg(feature = "redis")]
+use crate::cluster::link::Role;
+use crate::http::Parser;
+use crate::ws::Incoming;
+
+/// The protocol of a connection. Every accepted connection begins with HTTP; an upgrade makes it a WebSocket.
+pub enum Protocol {
+    Http {
+        parser: Parser,
+        /// The request that has not been answered yet.
+        exchange: Option<Box<Exchange>>,
+    },
+    WebSocket {
+        session: SessionId,
+        incoming: Incoming,
+    },
+    /// A link of the cluster, opened by this server.
+    #[cfg(feature = "redis")]
+    Redis(Role),
+}
+
+impl Default for Protocol {
+    fn default() -> Self {
+        Protocol::Http { parser: Parser::default(), exchange: None }
+    }
+}
+
+impl Protocol {
+    /// The session that the connection belongs to at present.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Protocol::WebSocket { session, .. } => Some(*session),
+            Protocol::Http { exchange, .. } => exchange.as_ref()?.session,
+            #[cfg(feature = "redis")]
+            Protocol::Redis(_) => None,
+        }
+    }
+}
+
+/// A request between its head and its response. The default is for a request whose head could not be parsed.
+#[derive(Default)]
+pub struct Exchange {
+    /// The session that the response comes from; `None` if `server` answers at once.
+    pub session: Option<SessionId>,
+    /// The body so far; `None` if the request has none, or is complete.
+    pub body: Option<Vec<u8>>,
+    /// The body is `application/octet-stream`.
+    pub binary: bool,
+    /// The body is the form of a JSONP client.
+    pub form: bool,
+    /// The request is a HEAD: the response has no body.
+    pub head_only: bool,
+    /// The request is HTTP/1.0.
+    pub old: bool,
+    /// The connection may serve another request.
+    pub keep_alive: bool,
+    /// Header lines of the response that let a page of a listed origin read it.
+    pub cors: Box<str>,
+}

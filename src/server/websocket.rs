@@ -1,0 +1,61 @@
+//! WebSocket in the turn of the loop: frames in. Part of `server`.
+
+use super::Server;
+use super::protocol::Protocol;
+use crate::base::limits::Limit;
+use crate::base::slab::{ConnId, SessionId};
+use crate::engineio::packet::Data;
+use crate::socketio::App;
+use crate::ws::{self, Received};
+use bytes::Bytes;
+
+impl<A: App> Server<A> {
+    /// Handles one frame. Returns the bytes it takes; `None` if it is incomplete.
+    pub(super) fn handle_websocket(&mut self, id: ConnId, bytes: &[u8]) -> Option<usize> {
+        let connection = self.net.get_mut(id)?;
+        let has_deadline = connection.phase.is_some();
+        let Protocol::WebSocket { session, incoming } = &mut connection.protocol else { return None };
+        let session = *session;
+        match incoming.next(bytes, &self.config) {
+            Ok(Some((count, received))) => {
+                match received {
+                    Received::Text(text) => self.io.engine.receive_frame(id, session, Data::Text(text)),
+                    Received::Binary(bytes) => self.io.engine.receive_frame(id, session, Data::Binary(bytes)),
+                    Received::Ping(pong) => self.net.push(id, pong),
+                    Received::Close(reply) => {
+                        // No frame may follow (RFC 6455 section 5.5.1). If no byte has, there is nothing to linger for.
+                        connection.ended = connection.drained && count == bytes.len();
+                        self.close_websocket(id, session, reply);
+                    }
+                    Received::Nothing => {}
+                }
+                Some(count)
+            }
+            Ok(None) => {
+                // One deadline for a whole message, from its first byte to its last.
+                let incomplete = !bytes.is_empty() || incoming.in_message();
+                if incomplete != has_deadline {
+                    self.net.set_phase(id, incomplete.then_some(self.now + self.config.message_timeout));
+                }
+                None
+            }
+            Err(error) => {
+                log::debug!("{id:?}: WebSocket {} {}", error.code, error.reason);
+                match error.code {
+                    1008 => self.hit(Limit::Fragments, id),
+                    1009 => self.hit(Limit::Payload, id),
+                    _ => {}
+                }
+                self.close_websocket(id, session, ws::close_frame(error.code, error.reason));
+                Some(bytes.len())
+            }
+        }
+    }
+
+    /// Sends a close frame and closes the connection without waiting for the peer's: `net` lingers for that.
+    pub(super) fn close_websocket(&mut self, id: ConnId, session: SessionId, frame: Bytes) {
+        self.net.push(id, frame);
+        self.net.close(id);
+        self.io.engine.connection_lost(id, session);
+    }
+}
