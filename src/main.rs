@@ -38,7 +38,7 @@ fn print_check(config: &Config, lines: &[String], mut warnings: Vec<String>) -> 
     let variables = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     warnings.extend(config.warnings(variables, check::open_files_limit()));
     match Identity::load(config, None) {
-        Ok(identity) => warnings.extend(identity.and_then(|identity| identity.doubt)),
+        Ok(identity) => warnings.extend(identity.and_then(|identity| identity.warning)),
         Err(error) => warnings.push(error),
     }
     lines.iter().for_each(|line| println!("{line}"));

@@ -1,9 +1,9 @@
-//! Where bytes meet sockets: every read and every write of the server is one of the two functions here.
+//! The only two functions that move bytes through sockets: every read(2) and writev(2) of the server.
 //!
-//! That makes them the place to stand in for the kernel. In a build with debug assertions the environment
-//! variable `SALON_TEST_KERNEL` (a seed) makes every transfer move one byte, or end in `Interrupted` or in a
-//! `WouldBlock` that is not true; and a connection may be a pipe in memory in place of a socket, with which the
-//! scripted world of the tests runs a server without any. A release build has neither; see tests/seams/kernel.rs.
+//! Tests therefore replace the kernel here. In a build with debug assertions the environment variable
+//! `SALON_TEST_KERNEL` (a seed) makes each transfer move one byte or nothing at all; and a connection may be a pipe in
+//! memory instead of a socket, so that tests/world runs a server without any. A release build has neither; see
+//! tests/seams/kernel.rs.
 
 #[cfg(debug_assertions)]
 #[path = "../../tests/seams/kernel.rs"]
@@ -13,45 +13,65 @@ pub mod seam;
 pub use mio::net::TcpStream as Stream;
 #[cfg(debug_assertions)]
 pub use seam::Stream;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
-/// Moves bytes.
+/// Result of one read or write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfer {
+    /// This many bytes have moved. A read of 0 bytes is the end of the stream.
+    Moved(usize),
+    /// A short read: the kernel holds no more bytes, and an event follows when it does (epoll(7), questions and answers).
+    /// Never on Windows, which reports nothing more until a read has returned `WouldBlock`.
+    Drained(usize),
+    /// Nothing has moved; a readiness event follows when something can.
+    WouldBlock,
+    /// Nothing has moved although it could (a signal came, or TLS needs another read), and no readiness event will follow:
+    /// try again in the next turn.
+    Retry,
+}
+
+/// Performs transfers; in tests it also decides which of them fail.
 #[derive(Default)]
 pub struct Kernel {
-    /// The last `WouldBlock` was not true (TLS has read enough for one turn): no edge will follow, so it has to be tried again.
-    pub spurious_would_block: bool,
-    /// The last read has taken all there was: it was a short one. Then an edge follows when there is more (epoll(7), questions
-    /// and answers); Windows reports nothing more before it has said `WouldBlock`.
-    pub drained: bool,
     #[cfg(debug_assertions)]
     pub hostile: seam::Hostile,
 }
 
 impl Kernel {
-    /// Every byte that comes in passes here. 0 is the end.
-    pub fn read(&mut self, stream: &mut Stream, buffer: &mut [u8]) -> io::Result<usize> {
-        self.spurious_would_block = false;
+    /// Reads once.
+    pub fn read(&mut self, stream: &mut Stream, buffer: &mut [u8]) -> io::Result<Transfer> {
         #[cfg(debug_assertions)]
-        let buffer = {
-            let most = self.most()?.min(buffer.len());
-            &mut buffer[..most]
+        let buffer = match self.hostile.limit(buffer.len()) {
+            Some(most) => &mut buffer[..most],
+            None => return Ok(Transfer::Retry),
         };
-        let result = stream.read(buffer);
-        self.drained =
-            cfg!(unix) && matches!(result, Ok(1..)) && result.as_ref().is_ok_and(|count| *count < buffer.len());
-        result
+        match outcome(stream.read(buffer)) {
+            Ok(Transfer::Moved(count @ 1..)) if cfg!(unix) && count < buffer.len() => Ok(Transfer::Drained(count)),
+            outcome => outcome,
+        }
     }
 
-    /// Every byte that goes out passes here. No slice is empty.
-    pub fn write(&mut self, stream: &mut Stream, slices: &[IoSlice]) -> io::Result<usize> {
-        self.spurious_would_block = false;
+    /// Writes once. No slice may be empty.
+    pub fn write(&mut self, stream: &mut Stream, slices: &[IoSlice]) -> io::Result<Transfer> {
         #[cfg(debug_assertions)]
-        if self.most()? == 1 {
-            return stream.write(&slices[0][..1]);
+        match self.hostile.limit(usize::MAX) {
+            Some(1) => return outcome(stream.write(&slices[0][..1])),
+            Some(_) => {}
+            None => return Ok(Transfer::Retry),
         }
-        match slices {
+        outcome(match slices {
             [one] => stream.write(one),
             many => stream.write_vectored(many),
-        }
+        })
     }
+}
+
+/// Separates "not now" from real errors.
+fn outcome(result: io::Result<usize>) -> io::Result<Transfer> {
+    result.map(Transfer::Moved).or_else(|error| match error.kind() {
+        // Windows reports NotConnected while an outgoing connection is being made.
+        ErrorKind::WouldBlock | ErrorKind::NotConnected => Ok(Transfer::WouldBlock),
+        ErrorKind::Interrupted => Ok(Transfer::Retry),
+        _ => Err(error),
+    })
 }

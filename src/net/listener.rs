@@ -1,4 +1,4 @@
-//! Where connections come in: a listening socket, and when it rests. Part of `net`.
+//! A listening socket, and its pause after EMFILE. Part of `net`.
 
 use crate::base::logger::RateLimitedLog;
 use mio::net::{TcpListener, TcpStream};
@@ -7,24 +7,23 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// Connections the kernel keeps for us until they are accepted (Linux cuts this to net.core.somaxconn).
+/// Connections that the kernel keeps until they are accepted (Linux cuts this to net.core.somaxconn).
 const BACKLOG: i32 = 1024;
-/// How long accept rests after EMFILE if no connection closes before; no edge would tell of the freed descriptor.
+/// How long accept pauses after EMFILE unless a connection closes before: a freed descriptor causes no readiness event.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A listening socket.
 pub struct Listener {
     socket: TcpListener,
-    /// Accept may have something: it has not said `WouldBlock` since the last edge.
+    /// Connections may be waiting: accept has not returned `WouldBlock` since the last readiness event.
     pub ready: bool,
-    /// Until when it rests after EMFILE.
+    /// When accept is tried again after EMFILE.
     pub pause: Option<Instant>,
     failures: RateLimitedLog,
 }
 
 impl Listener {
-    /// Listens there, by default on all addresses of both IP versions where the system can do that with one socket, else
-    /// of IPv4. Returns the address too, with the real port if that was 0.
+    /// Listens on `host`, by default on all addresses: of both IP versions if the system can do that with one socket, else of
+    /// IPv4. Also returns the address, with the real port if `port` is 0.
     pub fn open(
         host: Option<IpAddr>, port: u16, registry: &Registry, token: Token,
     ) -> io::Result<(Listener, SocketAddr)> {
@@ -43,14 +42,14 @@ impl Listener {
         Ok((Listener { socket, ready: false, pause: None, failures: RateLimitedLog::default() }, address))
     }
 
-    /// Accepts one connection, if one is there.
+    /// Accepts one connection, if one is waiting.
     pub fn accept(&mut self, now: Instant) -> Option<(TcpStream, SocketAddr)> {
         match self.socket.accept() {
             Ok(accepted) => return Some(accepted),
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.ready = false,
-            // The peer gave up while it was waiting, or a signal came: the next one may be fine.
+            // The peer gave up while it was waiting, or a signal interrupted the call: the next connection may be fine.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
-            // EMFILE, ENFILE, ENOBUFS, ENOMEM: there is nothing to accept with.
+            // EMFILE, ENFILE, ENOBUFS, ENOMEM: no descriptor or no memory for one more connection.
             Err(error) => {
                 self.failures.warn(now, format_args!("cannot accept connections for now: {error}"));
                 self.pause = Some(now + PAUSE);
@@ -60,14 +59,14 @@ impl Listener {
     }
 }
 
-/// A listening socket that mio's own `bind` cannot make: backlog 1,024, and IPv6 with IPv4 where possible.
+/// Makes a listening socket as mio's own `bind` cannot: with a backlog of 1,024, and with IPv4 as well as IPv6 if possible.
 fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     use socket2::{Domain, Protocol, Socket, Type};
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         socket.set_only_v6(false)?;
     }
-    // On Windows this option would let a second process take the port away.
+    // Windows is left out: there the option would let a second process take over the port.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;

@@ -1,13 +1,19 @@
-//! Sockets: the only file, with its part `listener`, that touches mio.
+//! All sockets of the server. This folder alone reads, writes and accepts through mio; what the bytes mean is the business
+//! of `server`.
 //!
-//! It accepts, reads, queues, writes and buries; what the bytes mean is the business of `server`. Three lists
-//! carry the work from one turn to the next: `dirty` (something to write), `unread` (readable, but not read
-//! to the end) and `doomed` (dead, to be buried). Nothing here calls upwards (rule R5): a full outbox or a
-//! dead socket is only marked, and rises by [`Net::bury`] at the end of the turn.
+//! Three lists carry the work of a turn: `dirty` (has something to write), `unread` (the next turn reads it even without
+//! an event) and `dead` (to be reaped). Nothing here calls upwards (R5): a full outbox or a broken socket only makes the
+//! connection dead, and the server learns of it from [`Net::reap`] at the end of the turn.
 //!
-//! Rules of mio that this file keeps: a socket is registered once for both interests; a readable edge is read
-//! to `WouldBlock` or the connection stands in `unread` (R2); a non-empty outbox is in `dirty` or has seen
-//! `WouldBlock` (R3); after a short write it is written on to `WouldBlock`, or Windows never reports it again.
+//! | Ends a connection | Queued bytes | Then |
+//! |---|---|---|
+//! | [`Net::close`] (graceful) | are written | TLS close_notify, FIN; for up to a second, input is read and discarded |
+//! | [`Net::abort`] | are dropped | the connection is dead, and its socket is closed at the end of the turn |
+//! | [`Net::reap`] | | returns each dead connection once, so that the server can release what belongs to it |
+//!
+//! What mio and the kernels require: A socket is registered once, for both interests. After a readiness event it is read
+//! until `WouldBlock`, or is on the list `unread` (R2). A non-empty outbox is dirty, or its last write returned `WouldBlock`
+//! (R3): a short write is followed by another one, or Windows would never report the socket as writable again.
 
 mod connection;
 pub mod kernel;
@@ -19,15 +25,15 @@ pub mod tls;
 
 use crate::base::limits::{Addresses, Limit};
 use crate::base::metrics::{GAUGE, Metrics};
-use crate::base::queue::{Pool, Queue};
+use crate::base::queue::Pool;
 use crate::base::slab::{Conn, ConnId, Slab};
 use crate::base::timers::{Deadline, Timers};
 use crate::config::Config;
-use crate::net::kernel::{Kernel, Stream};
+use crate::net::kernel::{Kernel, Stream, Transfer};
 use crate::net::tls::{Identity, Scratch, Tls};
 use bytes::Bytes;
-use connection::ConnState;
-pub use connection::{Connection, EndCause};
+use connection::{ConnState, LINGER};
+pub use connection::{Connection, EndCause, ReadState};
 use listener::Listener;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -35,59 +41,58 @@ use mio::{Events, Interest, Poll, Token, Waker};
 pub use no_tls as tls;
 use std::io::{self, ErrorKind};
 use std::mem;
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Tokens beyond all packed keys.
+/// Tokens that no packed [`ConnId`] can have.
 const LISTENER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
 const WAKER: Token = Token(usize::MAX - 2);
-/// Connections accepted in one turn, so that a flood of them does not starve those that are there.
+/// Connections accepted in one turn: a flood of new ones must not starve the existing ones.
 const ACCEPTS_PER_TURN: usize = 64;
-/// After our last byte: how long, and for how many bytes, the peer's are still read and thrown away. Closing
-/// with unread input makes the kernel send RST, and the RST eats the answer.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 64 * 1024;
 
-/// What is ready.
+/// One readiness event.
 #[derive(Clone, Copy, Debug)]
 pub enum Wake {
-    /// A signal has come, or somebody has used `waker`.
+    /// A signal was received, or `waker` was used.
     Woken,
-    /// `hung_up`: the peer will send nothing more.
+    /// `hung_up`: the peer has shut down its side, or reset the connection.
     Connection { id: ConnId, readable: bool, writable: bool, hung_up: bool },
 }
 
-/// All sockets of the process.
+/// All sockets of the process. `P` is the state that `server` keeps with each connection.
 pub struct Net<P> {
     config: Config,
     poll: Poll,
     events: Events,
     listeners: Vec<Listener>,
     connections: Slab<Conn, Connection<P>>,
-    pool: Pool,
+    /// The entries of all outboxes.
+    pub pool: Pool,
     dirty: Vec<ConnId>,
     dead: Vec<ConnId>,
     unread: Vec<ConnId>,
     kernel: Kernel,
-    /// Who we are to those who come to the first listener, if they have to speak TLS.
+    /// The certificate of the first listener; `None`: connections to it have no TLS.
     pub identity: Option<Identity>,
     scratch: Scratch,
+    /// The deadlines of all connections, each kept in the field of [`Connection`] with a similar name.
     phases: Timers<ConnId>,
     half_open: Timers<ConnId>,
     stalls: Timers<ConnId>,
+    /// Connections per client address.
     addresses: Addresses,
-    /// What wakes the loop from another thread.
+    /// Wakes the loop from another thread.
     pub waker: Arc<Waker>,
 }
 
 impl<P: Default> Net<P> {
-    /// No sockets yet. Fails only if the operating system gives no selector.
+    /// Opens no socket yet. Fails only if the operating system provides no selector (epoll or the like).
     pub fn new(config: Config) -> io::Result<Net<P>> {
         let poll = Poll::new()?;
         Ok(Net {
-            // Behind a proxy all peers are the proxy.
+            // Behind a proxy every peer address is that of the proxy, so none is limited.
             addresses: Addresses::new(if config.trust_proxy { |_| true } else { IpAddr::is_loopback }),
             config,
             waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
@@ -108,44 +113,40 @@ impl<P: Default> Net<P> {
         })
     }
 
-    /// Starts to listen on a port of the host that `config` names. Returns the address, with the real port if that was 0.
-    /// Connections to the first port have TLS if there is an identity, those to others have none.
+    /// Listens on `port` (0: any free one), and returns the address. If `identity` is set, the first listener has TLS.
     pub fn listen(&mut self, port: u16) -> io::Result<SocketAddr> {
         let (listener, address) = Listener::open(self.config.host, port, self.poll.registry(), LISTENER)?;
         self.listeners.push(listener);
         Ok(address)
     }
 
-    /// Closes the listener, and every connection when all that is queued has left.
+    /// Stops listening, and closes every connection in order.
     pub fn close_all(&mut self) {
         self.listeners.clear();
         self.connections.keys().into_iter().for_each(|id| self.close(id));
     }
 
-    /// Whether there is no connection.
     pub fn is_empty(&self) -> bool {
         self.connections.is_empty()
     }
 
-    /// Registers a source of signals with the loop.
+    /// Registers a source of signals, which are reported as [`Wake::Woken`].
     pub fn watch_signals(&mut self, source: &mut impl mio::event::Source) -> io::Result<()> {
         self.poll.registry().register(source, SIGNALS, Interest::READABLE)
     }
 
-    /// Sleeps until something is ready or `deadline` (seen from `now`) is reached; `None`: for ever. Not at all
-    /// if bytes were left unread or connections not accepted in the last turn.
+    /// Waits until something is ready or `deadline` is reached (`None`: for ever). Does not wait if the last turn left input
+    /// unread or connections unaccepted.
     pub fn wait(&mut self, now: Instant, deadline: Option<Instant>) -> io::Result<()> {
-        let timeout = match deadline {
-            _ if self.acceptor().is_some() || !self.unread.is_empty() => Some(Duration::ZERO),
-            deadline => deadline.map(|deadline| deadline.saturating_duration_since(now)),
-        };
+        let deadline = if self.acceptor().is_some() || !self.unread.is_empty() { Some(now) } else { deadline };
+        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(now));
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// Moves all that is ready to `wakes`: what the kernel has reported, new connections, and what was left unread.
+    /// Replaces `wakes` by what is ready: events of the kernel, new connections, and connections left unread.
     pub fn drain_events(&mut self, now: Instant, wakes: &mut Vec<Wake>) {
         wakes.clear();
         for event in &self.events {
@@ -165,11 +166,10 @@ impl<P: Default> Net<P> {
             let Some(index) = self.acceptor() else { break };
             let Some((stream, peer)) = self.listeners[index].accept(now) else { continue };
             let tls = self.identity.as_ref().filter(|_| index == 0).map(Identity::accept);
-            if let Some(id) = self.adopt(stream, peer.ip(), tls, P::default()) {
-                self.admit(id, now);
-                // The first bytes are often there already; without a read now they would cost a wake-up.
-                wakes.push(Wake::Connection { id, readable: true, writable: false, hung_up: false });
-            }
+            let id = self.adopt(stream, peer.ip(), tls, P::default());
+            self.admit(id, now);
+            // The first bytes have often arrived already; reading them now saves a wake-up.
+            wakes.push(Wake::Connection { id, readable: true, writable: false, hung_up: false });
         }
         for id in self.unread.drain(..) {
             if let Some(connection) = self.connections.get_mut(id) {
@@ -179,77 +179,49 @@ impl<P: Default> Net<P> {
         }
     }
 
-    /// Whether there is no room for one more.
+    /// Whether the connection limit is reached. Accept then pauses until a connection ends.
     pub fn is_full(&self) -> bool {
         self.connections.len() >= self.config.max_connections
     }
 
-    /// The listener that may have a connection for us, if there is room for one.
+    /// The first listener that may have a connection waiting, if there is room for one.
     fn acceptor(&self) -> Option<usize> {
         let room = !self.is_full();
         self.listeners.iter().position(|listener| room && listener.ready && listener.pause.is_none())
     }
 
-    /// Takes a new socket in; `None` if it died at once.
-    fn adopt(&mut self, stream: TcpStream, peer: IpAddr, tls: Option<Tls>, protocol: P) -> Option<ConnId> {
-        // Fails only on a socket that is dead already; reading it will tell.
+    /// Makes a connection of a new socket. One that cannot be registered is aborted.
+    fn adopt(&mut self, stream: TcpStream, peer: IpAddr, tls: Option<Tls>, protocol: P) -> ConnId {
+        // Fails only on a socket that is broken already, and then the first read fails too.
         let _ = stream.set_nodelay(true);
         let id = self.insert(stream.into(), peer, tls, protocol);
-        let stream = &mut self.connections.get_mut(id)?.stream;
-        if self.poll.registry().register(stream, Token(id.pack()), Interest::READABLE | Interest::WRITABLE).is_err() {
-            self.connections.remove(id);
-            self.addresses.release(peer);
-            return None;
+        let stream = &mut self.connections.get_mut(id).expect("inserted just now").stream;
+        let result = self.poll.registry().register(stream, Token(id.pack()), Interest::READABLE | Interest::WRITABLE);
+        if let Err(error) = result {
+            self.abort_because(id, EndCause::Error(error));
         }
-        Some(id)
+        id
     }
 
-    /// Begins a connection of ours. What is pushed leaves once it is there; if it fails, it is buried like any other.
+    /// Begins an outgoing connection. Bytes pushed to it are sent once it is established; a failure ends it like any other.
     pub fn connect(&mut self, address: SocketAddr, tls: Option<Tls>, protocol: P) -> io::Result<ConnId> {
-        let stream = TcpStream::connect(address)?;
-        self.adopt(stream, address.ip(), tls, protocol).ok_or(ErrorKind::OutOfMemory.into())
+        Ok(self.adopt(TcpStream::connect(address)?, address.ip(), tls, protocol))
     }
 
     fn insert(&mut self, stream: Stream, peer: IpAddr, tls: Option<Tls>, protocol: P) -> ConnId {
         self.addresses.acquire(peer);
-        self.connections.insert(Connection {
-            protocol,
-            stream,
-            tls: tls.map(Box::new),
-            peer,
-            input: Vec::new(),
-            outbox: Queue::default(),
-            sent: 0,
-            phase: Deadline::default(),
-            half_open: Deadline::default(),
-            stall: Deadline::default(),
-            soft: false,
-            dirty: false,
-            unread: false,
-            ended: false,
-            hung_up: false,
-            drained: false,
-            state: ConnState::Open,
-            cause: EndCause::Ended,
-        })
+        self.connections.insert(Connection::new(stream, peer, tls, protocol))
     }
 
-    /// One of them.
     pub fn get(&self, id: ConnId) -> Option<&Connection<P>> {
         self.connections.get(id)
     }
 
-    /// One of them, to be changed.
     pub fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection<P>> {
         self.connections.get_mut(id)
     }
 
-    /// Bytes queued for all of them, shared ones counted for each.
-    pub fn queued(&self) -> usize {
-        self.pool.bytes
-    }
-
-    /// How many timers run.
+    /// Number of running timers. Those in `half_open` end nothing: they only order connections by age.
     pub fn timers(&self) -> usize {
         self.phases.len() + self.stalls.len()
     }
@@ -261,36 +233,40 @@ impl<P: Default> Net<P> {
         ]);
     }
 
-    /// Reads once into `buffer`. 0: the peer has closed its side; `None`: no more for now, or the connection is dead.
+    /// Records a readiness event. The caller reads afterwards if it says `readable`.
+    pub fn observe(&mut self, id: ConnId, writable: bool, hung_up: bool) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if writable && connection.queued() > 0 {
+            list(&mut self.dirty, &mut connection.dirty, id);
+        }
+        if hung_up && connection.reading != ReadState::Ended {
+            connection.reading = ReadState::HungUp;
+        }
+    }
+
+    /// Reads once into `buffer`. `Some(0)` is the end of the stream. `None`: no input for now, or the connection is dead.
     pub fn read(&mut self, id: ConnId, buffer: &mut [u8]) -> Option<usize> {
         let connection = self.connections.get_mut(id)?;
         if let ConnState::Dead = connection.state {
             return None;
         }
         let result = connection.read(&mut self.kernel, &mut self.scratch, buffer);
-        // A step of the handshake has an answer, or what waited for its end can leave.
-        if connection.tls.is_some() && connection.wants_write() {
+        // TLS may have to answer a handshake message, or what waited for the end of the handshake can be sent.
+        if connection.tls.is_some() && connection.queued() > 0 {
             list(&mut self.dirty, &mut connection.dirty, id);
         }
         match (result, &mut connection.state) {
-            (Ok(count), ConnState::Lingering(left)) if count == 0 || count > *left => self.abort(id),
-            (Ok(count), state) => {
-                if let ConnState::Lingering(left) = state {
+            (Ok(Transfer::Moved(count) | Transfer::Drained(count)), state) => match state {
+                ConnState::Lingering(left) if count == 0 || count > *left => self.abort(id),
+                ConnState::Lingering(left) => {
                     *left -= count;
+                    return Some(count);
                 }
-                connection.ended = count == 0;
-                // Of TLS something may have come that is no plaintext.
-                connection.drained = self.kernel.drained && connection.tls.is_none() && !connection.hung_up;
-                return Some(count);
-            }
-            (Err(error), _) if error.kind() == ErrorKind::WouldBlock => {
-                if self.kernel.spurious_would_block {
-                    self.remember_unread(id);
-                }
-            }
-            // Windows says so while a connection of ours is being made.
-            (Err(error), _) if error.kind() == ErrorKind::NotConnected => {}
-            // The peer is about to be told why, and has to stay to hear it.
+                _ => return Some(count),
+            },
+            (Ok(Transfer::WouldBlock), _) => {}
+            (Ok(Transfer::Retry), _) => list(&mut self.unread, &mut connection.unread, id),
+            // A close and not an abort: the peer must be able to read the TLS alert that names the error.
             (Err(error), ConnState::Open) if error.kind() == ErrorKind::InvalidData => {
                 connection.cause = EndCause::Error(error);
                 self.close(id);
@@ -301,19 +277,18 @@ impl<P: Default> Net<P> {
         None
     }
 
-    /// Remembers that there is more to read than this turn has read.
+    /// Reads the connection in the next turn even if the kernel reports nothing, because this turn did not read everything.
     pub fn remember_unread(&mut self, id: ConnId) {
         if let Some(connection) = self.connections.get_mut(id) {
             list(&mut self.unread, &mut connection.unread, id);
         }
     }
 
-    /// Queues bytes; they leave at the end of the turn. Above the hard limit the connection is dead.
+    /// Queues bytes to be written at the end of the turn. A peer that reads too slowly is evicted: above `max_queue` at once,
+    /// and in `flush_one` if it stays above `soft_queue` for `soft_time`.
     pub fn push(&mut self, id: ConnId, bytes: Bytes) {
-        let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) else { return };
-        if bytes.is_empty() {
-            return;
-        }
+        let connection = self.connections.get_mut(id).filter(|connection| connection.is_open());
+        let Some(connection) = connection.filter(|_| !bytes.is_empty()) else { return };
         self.pool.push(&mut connection.outbox, bytes);
         if connection.queued() > self.config.max_queue {
             self.abort_because(id, EndCause::Limit(Limit::Queue));
@@ -322,19 +297,19 @@ impl<P: Default> Net<P> {
         }
     }
 
-    /// The connection ends when all that is queued has left.
+    /// Ends the connection once everything queued is written.
     pub fn close(&mut self, id: ConnId) {
         if let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) {
             connection.state = ConnState::Closing;
             connection.input = Vec::new();
-            // The flush at the end of the turn finds the outbox empty, and goes on from there.
+            // `flush_one` goes on with it when the outbox is empty, which it may be already.
             list(&mut self.dirty, &mut connection.dirty, id);
         }
     }
 
-    /// The connection ends at the end of this turn, whatever is queued.
+    /// Ends the connection at the end of this turn, whatever is queued.
     pub fn abort(&mut self, id: ConnId) {
-        self.abort_because(id, EndCause::Ended);
+        self.abort_because(id, EndCause::Closed);
     }
 
     fn abort_because(&mut self, id: ConnId, cause: EndCause) {
@@ -342,14 +317,14 @@ impl<P: Default> Net<P> {
             && !matches!(connection.state, ConnState::Dead)
         {
             connection.state = ConnState::Dead;
-            if matches!(connection.cause, EndCause::Ended) {
+            if matches!(connection.cause, EndCause::Closed) {
                 connection.cause = cause;
             }
             self.dead.push(id);
         }
     }
 
-    /// A connection has come: its address may have too many, and its first request must come in time.
+    /// Applies the limits of new connections: connections per address, and the time until the first request.
     fn admit(&mut self, id: ConnId, now: Instant) {
         if self.get(id).is_some_and(|new| self.addresses.count(new.peer) > self.config.max_per_address) {
             self.abort_because(id, EndCause::Limit(Limit::AddressConnections));
@@ -357,8 +332,8 @@ impl<P: Default> Net<P> {
         self.await_head(id, now);
     }
 
-    /// A request head has to come, or to be completed. When too many connections keep us waiting, the oldest is closed:
-    /// refusing new ones instead would let the silent keep out those who have something to say.
+    /// Starts the deadline by which a request head must be complete. When too many connections owe one, the oldest of them is
+    /// closed: if new connections were refused instead, idle ones could lock out everybody else.
     pub fn await_head(&mut self, id: ConnId, now: Instant) {
         self.set_phase(id, Some(now + self.config.head_timeout));
         let Some(connection) = self.connections.get_mut(id) else { return };
@@ -370,19 +345,19 @@ impl<P: Default> Net<P> {
         }
     }
 
-    /// Sets or clears the deadline of the phase the connection is in.
+    /// Sets or clears the deadline of the connection's current phase.
     pub fn set_phase(&mut self, id: ConnId, at: Option<Instant>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         self.half_open.clear(id, &mut connection.half_open);
         match at {
-            // Once it only lingers, the deadline is ours.
+            // A lingering connection has a deadline of its own.
             _ if matches!(connection.state, ConnState::Lingering(_)) => {}
             Some(at) => self.phases.set(id, &mut connection.phase, at),
             None => self.phases.clear(id, &mut connection.phase),
         }
     }
 
-    /// A connection whose phase has reached its deadline; one that only lingered is doomed here.
+    /// Takes the next connection whose phase has reached its deadline. Other deadlines that are due are dealt with here.
     pub fn pop_due(&mut self, now: Instant) -> Option<ConnId> {
         while let Some((_, id)) = self.stalls.pop_due(now) {
             let soft = self.connections.get(id).is_some_and(|connection| connection.soft);
@@ -400,26 +375,19 @@ impl<P: Default> Net<P> {
         None
     }
 
-    /// The nearest deadline of any connection, or of accept.
+    /// The nearest deadline of any connection, or the end of a pause of accept.
     pub fn next_deadline(&self) -> Option<Instant> {
         let pauses = self.listeners.iter().map(|listener| listener.pause);
         pauses.chain([self.phases.next(), self.stalls.next()]).flatten().min()
     }
 
-    /// The kernel takes bytes of this connection again.
-    pub fn writable(&mut self, id: ConnId) {
-        if let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.wants_write()) {
-            list(&mut self.dirty, &mut connection.dirty, id);
-        }
-    }
-
-    /// Writes what was queued in this turn: one vectored write per connection, more only if one does not
-    /// hold it all. A connection whose outbox falls below half of the hard limit is read again.
+    /// Writes what was queued in this turn: one vectored write per connection, more only if one does not take everything.
     pub fn flush(&mut self, now: Instant) {
-        let mut dirty = mem::take(&mut self.dirty);
-        dirty.drain(..).for_each(|id| self.flush_one(id, now));
-        // flush_one queues nothing, so the list is taken back with its capacity.
-        self.dirty = dirty;
+        // `flush_one` makes no connection dirty.
+        for index in 0..self.dirty.len() {
+            self.flush_one(self.dirty[index], now);
+        }
+        self.dirty.clear();
     }
 
     fn flush_one(&mut self, id: ConnId, now: Instant) {
@@ -429,59 +397,48 @@ impl<P: Default> Net<P> {
             return;
         }
         let before = connection.queued();
-        let result = connection.write_all(&mut self.kernel, &mut self.scratch, &mut self.pool);
-        let after = connection.queued();
-        let half = self.config.max_queue / 2;
-        let blocked = match result {
-            Ok(()) => false,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => true,
+        let last = match connection.write_all(&mut self.kernel, &mut self.scratch, &mut self.pool) {
+            Ok(last) => last,
             Err(error) => return self.abort_because(id, EndCause::Error(error)),
         };
-        if before > half && after <= half || blocked && self.kernel.spurious_would_block {
+        let blocked = matches!(last, Transfer::WouldBlock | Transfer::Retry);
+        // The server does not read (backpressure) while more than half of `max_queue` is queued.
+        let half = self.config.max_queue / 2;
+        if before > half && connection.queued() <= half || last == Transfer::Retry {
             list(&mut self.unread, &mut connection.unread, id);
         }
-        // A reader that is far behind has a fixed time to catch up; any other starts anew whenever it takes a byte.
-        let over = after > self.config.soft_queue;
-        if !blocked {
-            self.stalls.clear(id, &mut connection.stall);
-        } else if over != connection.soft || !over && after < before || connection.stall.is_none() {
-            let time = if over { self.config.soft_time } else { self.config.write_timeout };
-            self.stalls.set(id, &mut connection.stall, now + time);
+        if blocked {
+            if let Some(time) = connection.stall_time(before, &self.config) {
+                self.stalls.set(id, &mut connection.stall, now + time);
+            }
+            return;
         }
-        connection.soft = over;
-        if !blocked && matches!(connection.state, ConnState::Closing) {
-            self.linger(id, now);
+        self.stalls.clear(id, &mut connection.stall);
+        if let ConnState::Closing = connection.state {
+            match connection.linger() {
+                true => self.phases.set(id, &mut connection.phase, now + LINGER),
+                false => self.abort(id),
+            }
         }
     }
 
-    /// Everything has left: says so to the peer, and waits a little for what it still sends.
-    fn linger(&mut self, id: ConnId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        // An error means that there is nobody left to be told.
-        if connection.ended || connection.stream.shutdown(Shutdown::Write).is_err() {
-            return self.abort(id);
-        }
-        connection.state = ConnState::Lingering(LINGER_BYTES);
-        self.phases.set(id, &mut connection.phase, now + LINGER);
-    }
-
-    /// Takes one dead connection out of the books; the caller tells those above, and its socket closes with it.
-    /// Every connection comes by here exactly once (rule R4).
+    /// Removes a dead connection. Every connection is returned here exactly once (R4); its socket closes when it is dropped.
     pub fn reap(&mut self) -> Option<(ConnId, Connection<P>)> {
         let id = self.dead.pop()?;
-        let mut connection = self.connections.remove(id).expect("a connection is doomed once and buried once");
+        let mut connection =
+            self.connections.remove(id).expect("a dead connection is listed once and removed only here");
         self.pool.clear(&mut connection.outbox);
         self.phases.clear(id, &mut connection.phase);
         self.half_open.clear(id, &mut connection.half_open);
         self.stalls.clear(id, &mut connection.stall);
         self.addresses.release(connection.peer);
-        // A descriptor is free again.
+        // A descriptor is free again, so accept can go on.
         self.listeners.iter_mut().for_each(|listener| listener.pause = None);
         Some((id, connection))
     }
 }
 
-/// Puts a connection on a list, once.
+/// Puts a connection on a list, unless its flag says that it is there already.
 fn list(list: &mut Vec<ConnId>, listed: &mut bool, id: ConnId) {
     if !mem::replace(listed, true) {
         list.push(id);

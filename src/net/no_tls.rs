@@ -1,70 +1,60 @@
-//! In place of `tls` in a build without it: no connection has TLS.
+//! Stand-in for `tls` in a build without that feature: the same types and functions, but no value of them can exist.
 
 use crate::config::Config;
-use crate::net::kernel::{Kernel, Stream};
+use crate::net::kernel::{Kernel, Stream, Transfer};
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
 
-/// There is none.
 #[derive(Clone)]
-pub struct Trust(Infallible);
-
-/// There is none.
-pub struct Identity {
-    pub doubt: Option<String>,
+pub struct Trust {
     never: Infallible,
 }
 
-/// There is none.
+pub struct Identity {
+    pub warning: Option<String>,
+    never: Infallible,
+}
+
 pub struct Tls {
     pub unsent: Vec<u8>,
     never: Infallible,
 }
 
-/// Nothing.
 #[derive(Default)]
 pub struct Scratch {}
 
+/// Methods that nothing can call, for want of a value.
+macro_rules! never {
+    ($($name:ident($($argument:ty),*) -> $result:ty;)*) => {
+        $(pub fn $name(&self $(, _: $argument)*) -> $result {
+            match self.never {}
+        })*
+    };
+}
+
 impl Trust {
-    /// Fails.
     pub fn new(_: Option<&str>) -> Result<Trust, String> {
         Err("this salon is built without the feature tls".into())
     }
 
-    pub fn connect(&self, _: &str) -> Result<Tls, String> {
-        match self.0 {}
-    }
+    never! { connect(&str) -> Result<Tls, String>; }
 }
 
 impl Identity {
-    /// Nobody: `config` takes no files.
+    /// `None`: a build without TLS refuses the options that name files.
     pub fn load(_: &Config, _: Option<&Identity>) -> Result<Option<Identity>, String> {
         Ok(None)
     }
 
-    pub fn accept(&self) -> Tls {
-        match self.never {}
-    }
+    never! { accept() -> Tls; }
 }
 
 impl Tls {
-    pub fn is_plain(&self) -> bool {
-        match self.never {}
-    }
-
-    pub fn is_handshaking(&self) -> bool {
-        match self.never {}
-    }
-
-    pub fn read(&mut self, _: &mut Kernel, _: &mut Stream, _: &mut Scratch, _: &mut [u8]) -> io::Result<usize> {
-        match self.never {}
-    }
-
-    pub fn write(&mut self, _: &mut Kernel, _: &mut Stream, _: &mut Scratch, _: &[IoSlice]) -> io::Result<usize> {
-        match self.never {}
-    }
-
-    pub fn say_goodbye(&mut self) -> bool {
-        match self.never {}
+    never! {
+        is_plain() -> bool;
+        is_handshaking() -> bool;
+        queue_close_notify() -> bool;
+        read(&mut Kernel, &mut Stream, &mut Scratch, &mut [u8]) -> io::Result<Transfer>;
+        write(&mut Kernel, &mut Stream, &mut Scratch, &[IoSlice]) -> io::Result<Transfer>;
     }
 }

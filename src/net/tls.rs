@@ -1,34 +1,37 @@
-//! TLS under a connection: what the kernel moves is ciphertext, what `net` moves is plaintext.
+//! TLS under a connection: the kernel moves ciphertext, `net` moves plaintext.
 //!
-//! rustls does the work, through its unbuffered interface: records are read into, decrypted in and encrypted into the
-//! scratch that all connections share. A connection owns what rustls remembers of it, and only while there is
-//! such a thing the start of a record that is not whole yet and ciphertext that the kernel has not taken (rule R10).
-//! Sessions are resumed by tickets, which the clients keep, not we. Not done: early data, client certificates, OCSP.
+//! rustls does the work through its unbuffered interface: records are read, decrypted and encrypted in buffers that all
+//! connections share. A connection owns the state of rustls and, only while they exist, the start of an incomplete record
+//! and ciphertext that the kernel has not taken (R10). The ordinary interface would make this file shorter, but each of its
+//! connections keeps a read buffer of 4,096 bytes: an idle one costs 7.7 KB of heap there and 3.3 KB here (rustls 0.23.46).
+//!
+//! Sessions are resumed by tickets, which clients keep. Not done: early data, client certificates, OCSP stapling.
 
 use crate::config::Config;
-use crate::net::kernel::{Kernel, Stream};
+use crate::net::kernel::{Kernel, Stream, Transfer};
 use rustls::client::{UnbufferedClientConnection, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, ProducesTickets, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
-use rustls::{CertificateError, ClientConfig, Error, RootCertStore, ServerConfig};
+use rustls::{CertificateError, ClientConfig, CommonState, Error, RootCertStore, ServerConfig};
 use std::io::{self, ErrorKind, IoSlice, Write};
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What one read or write of ciphertext moves at most. A read also has to hold the largest message of a handshake.
+/// Most ciphertext moved by one read. It also limits how large a handshake message may be.
 const SCRATCH: usize = 64 * 1024;
-/// Reads that bring no plaintext, until others have their turn.
+/// Reads without any plaintext (handshake messages, parts of records) before other connections have their turn.
 const READS: usize = 16;
-/// Plaintext that is encrypted for one write: three records.
+/// Most plaintext encrypted for one write: three records.
 const PLAINTEXT: usize = 48 * 1024;
-/// More than any cipher suite adds to that.
+/// Upper bound of what encryption adds to that.
 const OVERHEAD: usize = 512;
-/// A certificate that ends within this time is worth a warning.
+/// A certificate that expires within this time causes a warning.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
+/// Reads a PEM file of certificates.
 fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let list = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match list.map_err(|error| format!("{file}: {error}"))? {
@@ -37,12 +40,12 @@ fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-/// What to trust when we are the client.
+/// The authorities whose certificates are accepted on outgoing connections.
 #[derive(Clone)]
 pub struct Trust(Arc<ClientConfig>);
 
 impl Trust {
-    /// The authorities in a PEM file, or those that browsers trust. An error is one line.
+    /// The authorities in a PEM file, by default those that browsers trust. An error is one line.
     pub fn new(file: Option<&str>) -> Result<Trust, String> {
         let mut roots = RootCertStore::empty();
         match file {
@@ -57,29 +60,29 @@ impl Trust {
         Ok(Trust(Arc::new(config)))
     }
 
-    /// A connection to `host`, a name or an address that its certificate must have.
+    /// The client side of a connection to `host`, a name or an address that its certificate must contain.
     pub fn connect(&self, host: &str) -> Result<Tls, String> {
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host:?} is no name for TLS"))?;
+        let name = ServerName::try_from(host.to_owned());
+        let name = name.map_err(|_| format!("{host:?} is neither a host name nor an IP address"))?;
         let client = UnbufferedClientConnection::new(Arc::clone(&self.0), name).map_err(|error| error.to_string())?;
         let mut tls = Tls::new(Side::Client(client));
-        tls.talk.begun = true;
-        let hello = tls.talk.advance(&mut [], Outgoing::Plain(&[]), &mut &mut [][..], &mut tls.unsent);
-        hello.map_err(|error| error.to_string())?;
+        // Queues the ClientHello.
+        tls.side.send(&mut tls.partial, Outgoing::Plain(&[]), &mut tls.unsent).map_err(|error| error.to_string())?;
         Ok(tls)
     }
 }
 
-/// Who we are to our clients: certificate and key.
+/// The server's certificate chain and key.
 pub struct Identity {
     config: Arc<ServerConfig>,
     tickets: Arc<dyn ProducesTickets>,
-    /// What is wrong with the certificate, although it can be used.
-    pub doubt: Option<String>,
+    /// Why clients reject the certificate because of its date, or soon will. The server uses it nevertheless.
+    pub warning: Option<String>,
 }
 
 impl Identity {
-    /// Reads the files that `config` names; `None` if it names none. `old` is who we were so far, if anybody: its tickets
-    /// stay good. An error is one line.
+    /// Reads the files that `config` names; `None` if it names none. Session tickets issued by `old`, the identity used so
+    /// far, stay valid. An error is one line.
     pub fn load(config: &Config, old: Option<&Identity>) -> Result<Option<Identity>, String> {
         let (cert, key) = match (&config.tls_cert, &config.tls_key) {
             (None, None) if config.redirect_http.is_none() => return Ok(None),
@@ -90,7 +93,7 @@ impl Identity {
         };
         let chain = certificates(cert).map_err(|why| format!("--tls-cert {why}"))?;
         let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| format!("--tls-key {key}: {error}"))?;
-        let doubt = doubt(&chain[0], UnixTime::now()).map(|doubt| format!("--tls-cert {cert}: {doubt}"));
+        let warning = date_warning(&chain[0], UnixTime::now()).map(|why| format!("--tls-cert {cert}: {why}"));
         let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, secret).map_err(
             |error| match error {
                 Error::InconsistentKeys(_) => format!("the key in {key} does not belong to the certificate in {cert}"),
@@ -104,27 +107,27 @@ impl Identity {
         config.ticketer = Arc::clone(&tickets);
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Some(Identity { config: Arc::new(config), tickets, doubt }))
+        Ok(Some(Identity { config: Arc::new(config), tickets, warning }))
     }
 
-    /// The server's side of a new connection.
+    /// The server side of a new connection.
     pub fn accept(&self) -> Tls {
         let server = UnbufferedServerConnection::new(Arc::clone(&self.config));
-        Tls::new(Side::Server(server.expect("fails only for a fragment size that is out of range, and none is set")))
+        Tls::new(Side::Server(server.expect("fails only if a fragment size is set and out of range")))
     }
 }
 
-/// What a client will hold against a certificate because of the date. rustls checks that before it looks for an issuer, so
-/// none has to be known.
-fn doubt(certificate: &CertificateDer, now: UnixTime) -> Option<String> {
+/// Says if clients reject a certificate because of its date, now or [`SOON`]. Verification fails in any case, since no
+/// authority is given; but rustls checks the date before it looks for the issuer.
+fn date_warning(certificate: &CertificateDer, now: UnixTime) -> Option<String> {
     let parsed = ParsedCertificate::try_from(certificate).ok()?;
-    let judge = |at| {
+    let verify = |at| {
         let algorithms = ring::default_provider().signature_verification_algorithms.all;
         verify_server_cert_signed_by_trust_anchor(&parsed, &RootCertStore::empty(), &[], at, algorithms).err()
     };
     let soon = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()) + SOON);
     use CertificateError::{ExpiredContext, NotValidYetContext};
-    match (judge(now), judge(soon)) {
+    match (verify(now), verify(soon)) {
         (Some(Error::InvalidCertificate(ExpiredContext { time, not_after })), _) => {
             Some(format!("it expired {} days ago", (time.as_secs() - not_after.as_secs()) / 86_400))
         }
@@ -136,38 +139,30 @@ fn doubt(certificate: &CertificateDer, now: UnixTime) -> Option<String> {
     }
 }
 
-enum Side {
-    Server(UnbufferedServerConnection),
-    Client(UnbufferedClientConnection),
-    /// A client that does not speak TLS; a request of HTTP can be told what is wrong.
-    Plain,
-    /// It is over: what comes or goes is nothing, but for the alert that says why.
-    Failed,
-}
-
-/// One side of a connection.
+/// The TLS state of a connection.
 pub struct Tls {
-    talk: Talk,
-    /// The start of a record, or of a message of the handshake.
+    side: Side,
+    /// The first byte from the peer, which shows whether a client speaks TLS, has been read.
+    begun: bool,
+    /// The peer has sent its close_notify alert, the end of its plaintext.
+    peer_closed: bool,
+    /// The start of a record, or of a handshake message.
     partial: Vec<u8>,
     /// Ciphertext that the kernel has not taken yet.
     pub unsent: Vec<u8>,
-    /// We have said goodbye.
-    closed: bool,
 }
 
-/// What rustls remembers, and how far it has come.
-struct Talk {
-    side: Side,
-    /// The client has sent its first byte.
-    begun: bool,
-    /// Both sides have agreed on keys.
-    ready: bool,
-    /// The peer has said goodbye.
-    ended: bool,
+/// The state of rustls.
+enum Side {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+    /// The client speaks plain HTTP: bytes pass unchanged, so that it can be answered with what is wrong.
+    Plain,
+    /// The peer has violated the protocol: input is ignored, and nothing is sent but the alert in `unsent`.
+    Failed,
 }
 
-/// Memory that all connections share; nothing in it outlives a call.
+/// Buffers that all connections share; nothing in them outlives a call.
 #[derive(Default)]
 pub struct Scratch {
     plain: Vec<u8>,
@@ -178,102 +173,110 @@ pub struct Scratch {
 /// What is to be encrypted.
 #[derive(Clone, Copy)]
 enum Outgoing<'a> {
-    /// Perhaps nothing.
+    /// Application data; empty if only messages of TLS itself are to be sent.
     Plain(&'a [u8]),
-    /// The goodbye of TLS.
-    Goodbye,
+    /// The close_notify alert: nothing can be sent after it.
+    CloseNotify,
 }
 
-/// How far a step of rustls has come.
+/// Result of one step of rustls.
 enum Step {
+    /// There is more to do.
     More,
-    /// The handshake waits for the peer.
-    Blocked,
-    /// All that has come is decrypted, and what was to be sent is encrypted.
+    /// All input is decrypted, and what was to be sent is encrypted; or the handshake waits for the peer.
     Done,
-    /// The peer has said goodbye.
-    Ended,
+    /// The peer has sent its close_notify alert.
+    PeerClosed,
 }
 
 impl Tls {
     fn new(side: Side) -> Tls {
-        let talk = Talk { side, begun: false, ready: false, ended: false };
-        Tls { talk, partial: Vec::new(), unsent: Vec::new(), closed: false }
+        Tls { side, begun: false, peer_closed: false, partial: Vec::new(), unsent: Vec::new() }
     }
 
-    /// Whether the client turned out not to speak TLS: bytes pass as they are.
+    /// Whether the client turned out not to speak TLS.
     pub fn is_plain(&self) -> bool {
-        matches!(self.talk.side, Side::Plain)
+        matches!(self.side, Side::Plain)
     }
 
-    /// Whether both sides are about to agree on keys.
+    /// Whether the handshake is not complete yet.
     pub fn is_handshaking(&self) -> bool {
-        !self.talk.ready && !self.is_plain()
+        self.side.common().is_some_and(CommonState::is_handshaking)
     }
 
-    /// Reads plaintext. 0 is the end, also one without the goodbye of TLS: HTTP and WebSocket see for themselves whether
-    /// something is missing. An answer of the handshake, or an alert, then waits to be written. `InvalidData`: the peer breaks
-    /// the rules of TLS.
+    /// Reads plaintext. `Moved(0)` is the end of the stream, with or without a close_notify alert: HTTP and WebSocket notice
+    /// themselves if something is missing. Afterwards a handshake message or an alert may wait to be written. Fails with
+    /// `InvalidData` if the peer violates the protocol.
     pub fn read(
         &mut self, kernel: &mut Kernel, stream: &mut Stream, scratch: &mut Scratch, buffer: &mut [u8],
-    ) -> io::Result<usize> {
+    ) -> io::Result<Transfer> {
         scratch.incoming.resize(SCRATCH.min(buffer.len()), 0);
         for _ in 0..READS {
-            if self.talk.ended {
-                return Ok(0);
+            if self.peer_closed {
+                return Ok(Transfer::Moved(0));
             }
             let kept = self.partial.len();
             let (start, room) = scratch.incoming.split_at_mut(kept);
             start.copy_from_slice(&self.partial);
             if room.is_empty() {
-                return Err(self.failed("a message of the handshake is too long".into()));
+                return Err(self.fail("a handshake message is too long".into()));
             }
-            let count = kernel.read(stream, room)?;
-            if count == 0 || matches!(self.talk.side, Side::Failed) {
-                return Ok(count);
+            let count = match kernel.read(stream, room)? {
+                Transfer::Moved(count) | Transfer::Drained(count) => count,
+                blocked => return Ok(blocked),
+            };
+            if count == 0 || matches!(self.side, Side::Failed) {
+                return Ok(Transfer::Moved(count));
             }
-            if !mem::replace(&mut self.talk.begun, true) && room[0].is_ascii_uppercase() {
-                self.talk.side = Side::Plain;
+            // A request line begins with a capital letter, a TLS record with a content type from 20 to 24.
+            let first = !mem::replace(&mut self.begun, true);
+            if first && room[0].is_ascii_uppercase() && matches!(self.side, Side::Server(_)) {
+                self.side = Side::Plain;
             }
             if self.is_plain() {
                 buffer[..count].copy_from_slice(&room[..count]);
-                return Ok(count);
+                return Ok(Transfer::Moved(count));
             }
             let mut left = &mut *buffer;
             let incoming = &mut scratch.incoming[..kept + count];
-            let result = self.talk.advance(incoming, Outgoing::Plain(&[]), &mut left, &mut self.unsent);
+            let result = self.side.advance(incoming, Outgoing::Plain(&[]), &mut left, &mut self.unsent);
             let left = left.len();
             match result {
-                Ok(used) => self.partial = incoming[used..].to_vec(),
-                Err(error) => return Err(self.failed(error.into())),
+                Ok((used, peer_closed)) => {
+                    self.partial = incoming[used..].to_vec();
+                    self.peer_closed |= peer_closed;
+                }
+                Err(error) => return Err(self.fail(error.into())),
             }
             if left < buffer.len() {
-                return Ok(buffer.len() - left);
+                return Ok(Transfer::Moved(buffer.len() - left));
             }
         }
-        kernel.spurious_would_block = true;
-        Err(ErrorKind::WouldBlock.into())
+        Ok(Transfer::Retry)
     }
 
-    fn failed(&mut self, error: Box<dyn std::error::Error + Send + Sync>) -> io::Error {
-        self.talk.side = Side::Failed;
+    fn fail(&mut self, error: Box<dyn std::error::Error + Send + Sync>) -> io::Error {
+        self.side = Side::Failed;
         self.partial = Vec::new();
         io::Error::new(ErrorKind::InvalidData, error)
     }
 
-    /// Takes plaintext, as much as there is room for, and writes ciphertext. `WouldBlock`: nothing was taken, and the kernel
-    /// or the peer's part of the handshake has to come first.
+    /// Takes as much plaintext as there is room for, and writes ciphertext. Returns how much plaintext was taken; it takes
+    /// none before the handshake is complete and earlier ciphertext is written.
     pub fn write(
         &mut self, kernel: &mut Kernel, stream: &mut Stream, scratch: &mut Scratch, slices: &[IoSlice],
-    ) -> io::Result<usize> {
-        let (sent, result) = write_all(kernel, stream, &self.unsent);
+    ) -> io::Result<Transfer> {
+        let (sent, last) = write_all(kernel, stream, &self.unsent)?;
         self.unsent.drain(..sent);
         self.unsent.shrink_to_fit();
-        result?;
-        match self.talk.side {
+        if !self.unsent.is_empty() {
+            return Ok(last);
+        }
+        match self.side {
             Side::Plain => return kernel.write(stream, slices),
-            Side::Failed => return Ok(slices.iter().map(|slice| slice.len()).sum()),
-            _ if slices.is_empty() => return Ok(0),
+            Side::Failed => return Ok(Transfer::Moved(slices.iter().map(|slice| slice.len()).sum())),
+            _ if slices.is_empty() => return Ok(Transfer::Moved(0)),
+            _ if self.is_handshaking() => return Ok(Transfer::WouldBlock),
             _ => {}
         }
         let Scratch { plain, outgoing, .. } = scratch;
@@ -282,55 +285,56 @@ impl Tls {
         for slice in slices {
             plain.extend_from_slice(&slice[..slice.len().min(PLAINTEXT - plain.len())]);
         }
-        self.talk.encrypt(&mut self.partial, Outgoing::Plain(plain), outgoing).map_err(io::Error::other)?;
-        if !self.talk.ready {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        let (sent, result) = write_all(kernel, stream, outgoing);
+        self.side.send(&mut self.partial, Outgoing::Plain(plain), outgoing).map_err(io::Error::other)?;
+        let (sent, _) = write_all(kernel, stream, outgoing)?;
         self.unsent.extend_from_slice(&outgoing[sent..]);
-        match result {
-            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
-            _ => Ok(plain.len()),
-        }
+        Ok(Transfer::Moved(plain.len()))
     }
 
-    /// Queues the goodbye, behind which nothing can be sent; `false` if it cannot be said (any more).
-    pub fn say_goodbye(&mut self) -> bool {
-        self.talk.ready
-            && !mem::replace(&mut self.closed, true)
-            && self.talk.encrypt(&mut self.partial, Outgoing::Goodbye, &mut self.unsent).is_ok()
+    /// Queues the close_notify alert. Returns `false` if there is nothing to write: it was queued before, or cannot be sent.
+    pub fn queue_close_notify(&mut self) -> bool {
+        let before = self.unsent.len();
+        let result = self.side.send(&mut self.partial, Outgoing::CloseNotify, &mut self.unsent);
+        result.is_ok() && self.unsent.len() > before
     }
 }
 
-impl Talk {
-    fn encrypt(&mut self, partial: &mut Vec<u8>, send: Outgoing, outgoing: &mut Vec<u8>) -> Result<(), Error> {
-        let used = self.advance(partial, send, &mut &mut [][..], outgoing)?;
+impl Side {
+    /// What rustls has in common for both sides; `None` if it takes no part any more.
+    fn common(&self) -> Option<&CommonState> {
+        match self {
+            Side::Server(server) => Some(server),
+            Side::Client(client) => Some(client),
+            Side::Plain | Side::Failed => None,
+        }
+    }
+
+    /// Appends the ciphertext of `send` to `outgoing`; during the handshake only messages of the handshake.
+    fn send(&mut self, partial: &mut Vec<u8>, send: Outgoing, outgoing: &mut Vec<u8>) -> Result<(), Error> {
+        // No close_notify can come up here: `partial` holds no complete record.
+        let (used, _) = self.advance(partial, send, &mut &mut [][..], outgoing)?;
         partial.drain(..used);
         Ok(())
     }
 
-    /// Goes on until rustls needs more of the peer, or has done what it was asked: decrypts what has come, and appends what is
-    /// to be sent to `outgoing`. Returns how much is done with. After an error the peer is told why.
+    /// Runs rustls until it needs more input, or has done what it was asked: decrypts `incoming` into `received`, and appends
+    /// what is to be sent to `outgoing`. Returns how many bytes of `incoming` are used up, and whether the peer has sent its
+    /// close_notify alert. After an error `outgoing` ends with the alert that says why.
     fn advance(
         &mut self, incoming: &mut [u8], send: Outgoing, received: &mut &mut [u8], outgoing: &mut Vec<u8>,
-    ) -> Result<usize, Error> {
-        let mut used = 0;
+    ) -> Result<(usize, bool), Error> {
+        let (mut used, mut peer_closed) = (0, false);
         loop {
-            // Always what rustls has not taken yet, to the last byte: it remembers how far it has looked, and panics if there
-            // is less.
+            // rustls remembers how far it has looked, and panics if it then gets less: so it always gets all that is left.
             let (discard, step) = self.step(&mut incoming[used..], send, received, outgoing);
             used += discard;
             match step {
                 Ok(Step::More) => {}
-                Ok(Step::Ended) => self.ended = true,
-                Ok(Step::Blocked) => return Ok(used),
-                Ok(Step::Done) => {
-                    self.ready = true;
-                    return Ok(used);
-                }
+                Ok(Step::PeerClosed) => peer_closed = true,
+                Ok(Step::Done) => return Ok((used, peer_closed)),
                 Err(error) => {
-                    // No step more than that: rustls would stumble over the same bytes again.
-                    while self.has_queued() {
+                    // Only while something is queued: a further step would fail on the same bytes again.
+                    while self.common().is_some_and(CommonState::wants_write) {
                         let _ = self.step(&mut incoming[used..], send, received, outgoing);
                     }
                     return Err(error);
@@ -339,36 +343,28 @@ impl Talk {
         }
     }
 
-    /// Whether the next step encodes a message of the handshake or an alert, whatever has come.
-    fn has_queued(&self) -> bool {
-        match &self.side {
-            Side::Client(client) => client.wants_write(),
-            Side::Server(server) => server.wants_write(),
-            Side::Plain | Side::Failed => false,
-        }
-    }
-
+    /// One step of rustls. Returns how many bytes of `incoming` are used up.
     fn step(
         &mut self, incoming: &mut [u8], send: Outgoing, received: &mut &mut [u8], outgoing: &mut Vec<u8>,
     ) -> (usize, Result<Step, Error>) {
-        match &mut self.side {
-            Side::Client(client) => act(client.process_tls_records(incoming), send, received, outgoing),
-            Side::Server(server) => act(server.process_tls_records(incoming), send, received, outgoing),
-            Side::Plain | Side::Failed => (0, Ok(Step::Blocked)),
+        match self {
+            Side::Server(server) => handle(server.process_tls_records(incoming), send, received, outgoing),
+            Side::Client(client) => handle(client.process_tls_records(incoming), send, received, outgoing),
+            Side::Plain | Side::Failed => (0, Ok(Step::Done)),
         }
     }
 }
 
-/// Does what rustls asks for; `received` shrinks to what is left of it. Returns how many of the incoming bytes are done with.
-fn act<Data>(
+/// Does what rustls asks for in its present state. `received` shrinks to the part that is still free.
+fn handle<Data>(
     status: UnbufferedStatus<'_, '_, Data>, send: Outgoing, received: &mut &mut [u8], outgoing: &mut Vec<u8>,
 ) -> (usize, Result<Step, Error>) {
     let at = outgoing.len();
-    let mut handle = |state| match state {
+    let act = |state| match state {
         ConnectionState::ReadTraffic(mut traffic) => {
             while let Some(record) = traffic.next_record() {
-                let room = "plaintext is shorter than the ciphertext it was, for which there was room";
-                received.write_all(record?.payload).map_err(|_| Error::General(room.into()))?;
+                let message = "plaintext does not fit, although it is shorter than its ciphertext";
+                received.write_all(record?.payload).map_err(|_| Error::General(message.into()))?;
             }
             Ok(Step::More)
         }
@@ -390,7 +386,7 @@ fn act<Data>(
                     outgoing.resize(at + plain.len() + OVERHEAD, 0);
                     traffic.encrypt(plain, &mut outgoing[at..])
                 }
-                Outgoing::Goodbye => {
+                Outgoing::CloseNotify => {
                     outgoing.resize(at + OVERHEAD, 0);
                     traffic.queue_close_notify(&mut outgoing[at..])
                 }
@@ -398,22 +394,21 @@ fn act<Data>(
             outgoing.truncate(at + count.map_err(|error| Error::General(error.to_string()))?);
             Ok(Step::Done)
         }
-        ConnectionState::BlockedHandshake | ConnectionState::Closed => Ok(Step::Blocked),
-        ConnectionState::PeerClosed => Ok(Step::Ended),
-        _ => Err(Error::General("early data, which was not offered".into())),
+        ConnectionState::BlockedHandshake | ConnectionState::Closed => Ok(Step::Done),
+        ConnectionState::PeerClosed => Ok(Step::PeerClosed),
+        _ => Err(Error::General("unexpected early data".into())),
     };
-    (status.discard, status.state.and_then(&mut handle))
+    (status.discard, status.state.and_then(act))
 }
 
-/// Writes until all is written, or something stops it. Returns how much was.
-fn write_all(kernel: &mut Kernel, stream: &mut Stream, bytes: &[u8]) -> (usize, io::Result<()>) {
+/// Writes until everything is written, or the kernel takes no more. Returns how many bytes were written, and the last result.
+fn write_all(kernel: &mut Kernel, stream: &mut Stream, bytes: &[u8]) -> io::Result<(usize, Transfer)> {
     let mut sent = 0;
     while sent < bytes.len() {
-        match kernel.write(stream, &[IoSlice::new(&bytes[sent..])]) {
-            Ok(count) => sent += count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return (sent, Err(error)),
+        match kernel.write(stream, &[IoSlice::new(&bytes[sent..])])? {
+            Transfer::Moved(count) => sent += count,
+            stopped => return Ok((sent, stopped)),
         }
     }
-    (sent, Ok(()))
+    Ok((sent, Transfer::Moved(sent)))
 }

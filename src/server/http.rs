@@ -7,6 +7,7 @@ use crate::base::metrics;
 use crate::base::slab::ConnId;
 use crate::engineio::{Next, Refusal};
 use crate::http::{self, Framing, Method, Part, RequestHead, Response, assets};
+use crate::net::ReadState;
 use crate::socketio::App;
 use crate::ws::{self, Incoming};
 use bytes::Bytes;
@@ -154,7 +155,7 @@ impl<A: App> Server<A> {
         let is_plain = self.app.plain_path() == Some(path);
         if is_plain || path == ENGINE_PATH {
             let client = access::client_address(&self.config, head, self.peer(id));
-            let busy = self.net.queued() + self.io.engine.out.pool.bytes > self.config.max_queued;
+            let busy = self.net.pool.bytes + self.io.engine.out.pool.bytes > self.config.max_queued;
             return self.io.engine.handle_request(id, head, is_plain, client, busy);
         }
         Next::Answer(match path {
@@ -192,7 +193,7 @@ impl<A: App> Server<A> {
         let Protocol::Http { exchange, .. } = &mut connection.protocol else { return };
         let exchange = exchange.take().unwrap_or_default();
         let keep_alive = exchange.keep_alive && exchange.body.is_none() && !response.close;
-        let (has_input, ended) = (!connection.input.is_empty(), connection.ended);
+        let (has_input, ended) = (!connection.input.is_empty(), connection.reading == ReadState::Ended);
         let (head, body) = response.encode(&exchange.cors, exchange.head_only, keep_alive, exchange.old);
         self.net.push(id, head);
         self.net.push(id, body);

@@ -5,6 +5,7 @@ use super::protocol::Protocol;
 use crate::base::limits::Limit;
 use crate::base::slab::ConnId;
 use crate::http::Error;
+use crate::net::ReadState;
 use crate::socketio::App;
 use crate::ws;
 use std::mem;
@@ -21,7 +22,7 @@ impl<A: App> Server<A> {
     pub(super) fn read_connection(&mut self, id: ConnId) {
         self.steps = STEPS_PER_TURN;
         let Some(connection) = self.net.get(id) else { return };
-        let hung_up = connection.hung_up;
+        let hung_up = matches!(connection.reading, ReadState::HungUp | ReadState::Ended);
         // A WebSocket is read again even if one read has emptied it: a message that has arrived meanwhile shares the
         // broadcasts' writes of this turn. An HTTP client waits for its response before it sends more.
         let read_again = matches!(connection.protocol, Protocol::WebSocket { .. });
@@ -46,7 +47,7 @@ impl<A: App> Server<A> {
             if read == Some(0) && self.steps > 0 {
                 return self.handle_half_close(id);
             }
-            if connection.drained && self.steps > 0 && !(read_again && connection.is_open()) {
+            if connection.reading == ReadState::Drained && self.steps > 0 && !(read_again && connection.is_open()) {
                 return;
             }
         }

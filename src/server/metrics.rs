@@ -11,7 +11,7 @@ impl<A: App> Server<A> {
         let mut metrics = Metrics::default();
         let engine = &self.io.engine;
         let (out, budget) = (&engine.out, &engine.budget);
-        let queued = self.net.queued() + out.pool.bytes;
+        let queued = self.net.pool.bytes + out.pool.bytes;
         metrics.rows(&[
             ("queued_bytes", GAUGE, "Bytes queued for clients, on both transports.", &queued),
             ("uptime_seconds", GAUGE, "Time since the start.", &(self.now - self.start).as_secs_f64()),

@@ -192,12 +192,7 @@ impl<A: App> Server<A> {
                 // Results of other threads are picked up in `settle`, signals after the turn.
                 Wake::Woken => {}
                 Wake::Connection { id, readable, writable, hung_up } => {
-                    if writable {
-                        self.net.writable(id);
-                    }
-                    if let Some(connection) = self.net.get_mut(id) {
-                        connection.hung_up |= hung_up;
-                    }
+                    self.net.observe(id, writable, hung_up);
                     if readable {
                         self.read_connection(id);
                     }
@@ -325,8 +320,8 @@ impl<A: App> Server<A> {
 /// Loads certificate and key, and warns if clients are likely to reject them.
 fn load_identity(config: &Config, old: Option<&Identity>) -> Result<Option<Identity>, String> {
     let identity = Identity::load(config, old)?;
-    if let Some(doubt) = identity.as_ref().and_then(|identity| identity.doubt.as_ref()) {
-        log::warn!("{doubt}");
+    if let Some(warning) = identity.as_ref().and_then(|identity| identity.warning.as_ref()) {
+        log::warn!("{warning}");
     }
     Ok(identity)
 }

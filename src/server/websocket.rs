@@ -5,6 +5,7 @@ use super::protocol::Protocol;
 use crate::base::limits::Limit;
 use crate::base::slab::{ConnId, SessionId};
 use crate::engineio::packet::Data;
+use crate::net::ReadState;
 use crate::socketio::App;
 use crate::ws::{self, Received};
 use bytes::Bytes;
@@ -24,7 +25,7 @@ impl<A: App> Server<A> {
                     Received::Ping(pong) => self.net.push(id, pong),
                     Received::Close(reply) => {
                         // No frame may follow (RFC 6455 section 5.5.1). If no byte has, there is nothing to linger for.
-                        connection.ended = connection.drained && count == bytes.len();
+                        connection.no_linger = connection.reading == ReadState::Drained && count == bytes.len();
                         self.close_websocket(id, session, reply);
                     }
                     Received::Nothing => {}

@@ -430,7 +430,7 @@ impl Client {
 
     /// Sends FIN.
     pub fn half_close(&mut self) {
-        self.stream.goodbye();
+        self.stream.close_notify();
         self.stream.socket().shutdown(Shutdown::Write).expect("a live socket");
     }
 

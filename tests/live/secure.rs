@@ -1,4 +1,4 @@
-//! TLS of our own: what the suite needs to run over it, and the tests of it alone.
+//! The server's own TLS: helpers to run all live tests over it, and the tests of TLS itself.
 
 use crate::harness::{
     Client, FAR_DEADLINES, POLLING, Server, Talk, WEBSOCKET, WebSocket, get, request, salon, upgrade,
@@ -22,7 +22,7 @@ use std::{
     },
 };
 
-/// Whether all servers have TLS, and all clients speak it.
+/// Whether all live tests use TLS.
 pub fn is_on() -> bool {
     env::var("SALON_TEST_TLS").is_ok_and(|value| value != "0")
 }
@@ -33,7 +33,7 @@ pub struct Files {
     pub key: PathBuf,
 }
 
-/// A new certificate for localhost, valid in these years.
+/// Makes a self-signed certificate for localhost, valid in these years.
 pub fn new_files(years: std::ops::Range<i32>) -> Files {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let key = KeyPair::generate().expect("ring has random bytes");
@@ -50,25 +50,25 @@ pub fn new_files(years: std::ops::Range<i32>) -> Files {
     Files { cert: write("cert", cert.pem()), key: write("key", key.serialize_pem()) }
 }
 
-/// The certificate of all servers that do not care.
+/// The certificate of servers for which the test needs no particular one.
 pub fn files() -> &'static Files {
     static FILES: OnceLock<Files> = OnceLock::new();
     FILES.get_or_init(|| new_files(2020..4000))
 }
 
-/// Names these files to a server, where all have TLS.
+/// Configures `files()` for a server if all live tests use TLS.
 pub fn equip(command: &mut Command) {
     if is_on() {
         command.env("SALON_TLS_CERT", &files().cert).env("SALON_TLS_KEY", &files().key);
     }
 }
 
-/// Whether a page of ours may have this in a header line: not http where all servers have TLS.
+/// Whether this line, with an origin in it, can come from a page of the server: with TLS an http page cannot.
 pub fn may_be_ours(line: &str) -> bool {
     !is_on() || !line.to_ascii_lowercase().contains("http://")
 }
 
-/// What a client believes; sessions are resumed where the server agrees.
+/// The configuration of a client that trusts `cert`. It resumes sessions if the server agrees.
 fn trust(cert: &Path, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(cert).expect("a certificate")).expect("a good one");
@@ -77,13 +77,13 @@ fn trust(cert: &Path, versions: &[&'static SupportedProtocolVersion]) -> ClientC
     config.with_root_certificates(roots).with_no_client_auth()
 }
 
-/// The same for the certificate of all servers.
+/// The configuration of a client that trusts `files()`.
 pub fn client() -> Arc<ClientConfig> {
     static CLIENT: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     Arc::clone(CLIENT.get_or_init(|| Arc::new(trust(&files().cert, rustls::DEFAULT_VERSIONS))))
 }
 
-/// What a client reads from and writes to. The handshake comes with the first of that.
+/// The stream of a client. The first read or write also makes the handshake.
 pub enum Wire {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
@@ -103,7 +103,7 @@ impl Wire {
         }
     }
 
-    /// What was agreed on.
+    /// The state of TLS, with what was negotiated.
     pub fn session(&self) -> &ClientConnection {
         match self {
             Wire::Plain(_) => panic!("there is no TLS"),
@@ -111,8 +111,8 @@ impl Wire {
         }
     }
 
-    /// Says that nothing follows.
-    pub fn goodbye(&mut self) {
+    /// Sends the close_notify alert.
+    pub fn close_notify(&mut self) {
         if let Wire::Tls(stream) = self {
             stream.conn.send_close_notify();
             stream.flush().expect("the server reads");
@@ -128,7 +128,7 @@ impl Read for Wire {
                 if stream.conn.is_handshaking() {
                     return stream.read(buffer);
                 }
-                // Not `stream.read`: that first writes what is left, which a server may not read any more.
+                // Not `stream.read`, which first writes what is still queued: the server may no longer read it.
                 loop {
                     match stream.conn.reader().read(buffer) {
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -158,7 +158,7 @@ impl Write for Wire {
     }
 }
 
-/// A server with these files, whatever the others have.
+/// Starts a server with these files, whether or not all live tests use TLS.
 fn start(files: &Files, flags: &[&str]) -> Server {
     let mut command = salon();
     command.args(["--port", "0", "--host", "127.0.0.1", "--log", "debug"]).args(FAR_DEADLINES);
@@ -174,12 +174,12 @@ fn connect_plain(address: SocketAddr) -> Client {
     Client::over(TcpStream::connect(address).expect("the server accepts"), None)
 }
 
-/// The server serves those who do it right.
+/// Panics if the server does not serve a correct client.
 fn assert_served(server: &Server, config: &Arc<ClientConfig>) {
     assert_eq!(connect(server, config).ask(get("/healthz")).brief(), (200, "ok"));
 }
 
-/// What the program says when it cannot start.
+/// The error message of a program that cannot start.
 fn refusal(command: &mut Command) -> String {
     let output = command.output().expect("the program can be started");
     let text = String::from_utf8(output.stderr).expect("text");
@@ -214,11 +214,11 @@ fn http_1_1_is_agreed_on_and_nothing_else() {
         assert_eq!(client.ask(get("/healthz")).status, 200);
         assert_eq!(client.stream.session().alpn_protocol(), agreed);
     }
-    let error = offer(&["h2"]).stream.write_all(b"GET").expect_err("nothing in common");
+    let error = offer(&["h2"]).stream.write_all(b"GET").expect_err("no common protocol");
     assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
 }
 
-/// A page of ours is one of https: that the scheme is known makes the origin check exact.
+/// With TLS the server knows its own scheme, so an http page of the same host is another origin.
 #[test]
 fn a_page_of_http_is_another_origin() {
     let server = start(files(), &[]);
@@ -228,8 +228,8 @@ fn a_page_of_http_is_another_origin() {
     }
 }
 
-/// Some megabytes to a client that does not read for a while: what the kernel does not take waits as plaintext, and all of it
-/// arrives in order.
+/// A client does not read for a while and is sent some megabytes: what the kernel does not take waits in the server as
+/// plaintext, and arrives completely and in order.
 #[test]
 fn bulk_ciphertext_waits_for_a_slow_reader() {
     let server = start(files(), &["--max-queue", "16MiB", "--soft-queue", "16MiB", "--max-text", "900000"]);
@@ -252,9 +252,9 @@ fn bulk_ciphertext_waits_for_a_slow_reader() {
 }
 
 #[test]
-fn a_handshake_that_stalls_is_named_and_ended() {
+fn a_stalled_handshake_is_logged_and_ended() {
     let mut server = start(files(), &["--head-timeout", "2s"]);
-    // One that says nothing, one that stops in the middle of its first record.
+    // One client sends nothing, the other stops in the middle of its first record.
     let mut stalled = [connect_plain(server.address), connect_plain(server.address)];
     stalled[1].send(b"\x16\x03\x01\x02\x00\x01");
     stalled.iter_mut().for_each(Client::skip_to_end);
@@ -272,7 +272,7 @@ fn plain_http_is_answered_in_plain() {
     assert_eq!(answer.header("Connection"), Some("close"));
     lost.assert_end();
     server.log_line("plain HTTP request on the HTTPS port (127.0.0.1); see --tls-cert");
-    // No way around TLS: neither a session nor a second request.
+    // Plain HTTP opens no session, and gets no second answer.
     let mut lost = connect_plain(server.address);
     lost.send([get(POLLING), upgrade(WEBSOCKET, "")].concat());
     assert_eq!(lost.response().status, 400);
@@ -282,9 +282,10 @@ fn plain_http_is_answered_in_plain() {
     assert_eq!(lines.iter().filter(|line| line.contains("plain HTTP")).count(), 1, "{lines:#?}");
 }
 
-/// What `--probe` asks is answered, without TLS too, and counts as no mistake; nothing else is, nor a second request.
+/// The request of `--probe` is answered without TLS too, and is not counted as plain HTTP. Other requests are, and a second
+/// request on the same connection gets no answer.
 #[test]
-fn health_is_told_in_plain() {
+fn the_health_check_works_without_tls() {
     let server = start(files(), &[]);
     let mut probe = connect_plain(server.address);
     probe.send(get("/healthz").repeat(2));
@@ -301,11 +302,11 @@ fn health_is_told_in_plain() {
 }
 
 #[test]
-fn a_handshake_that_fails_is_named() {
+fn a_failed_handshake_is_logged() {
     let mut server = start(files(), &[]);
-    // A client that does not know the authority; then one that sends rubbish and is told so (RFC 8446 section 6).
+    // A client that does not trust the certificate; then one that sends no TLS record and gets an alert (RFC 8446 section 6).
     let stranger = Arc::new(trust(&new_files(2020..4000).cert, rustls::DEFAULT_VERSIONS));
-    let error = connect(&server, &stranger).stream.write_all(b"GET").expect_err("it trusts another");
+    let error = connect(&server, &stranger).stream.write_all(b"GET").expect_err("another certificate is trusted");
     assert!(error.to_string().contains("certificate"), "{error}");
     server.log_line("TLS failed (127.0.0.1: received fatal alert: ");
     let mut rubbish = connect_plain(server.address);
@@ -315,12 +316,12 @@ fn a_handshake_that_fails_is_named() {
     assert_served(&server, &client());
 }
 
-/// A message of the handshake that never ends is not kept without limit.
+/// The size of a handshake message is limited.
 #[test]
 fn a_handshake_that_grows_is_cut_off() {
     let mut server = start(files(), &[]);
     let mut endless = connect_plain(server.address);
-    // A ClientHello that says it has 16 MiB, in records of 16 KiB.
+    // A ClientHello with a length of 16 MiB, in records of 16 KiB.
     let mut record = vec![0x16, 3, 1, 0x40, 0];
     record.extend([0; 0x4000]);
     record[5..9].copy_from_slice(&[1, 0xff, 0xff, 0xff]);
@@ -332,7 +333,7 @@ fn a_handshake_that_grows_is_cut_off() {
     assert_served(&server, &client());
 }
 
-/// What a client says first, damaged in many ways and cut into records anyhow: the server lives, and says no.
+/// A ClientHello with random errors, cut into random records, neither stops the server nor hangs a connection.
 #[test]
 fn damaged_handshakes_harm_nobody() {
     let server = start(files(), &[]);
@@ -351,7 +352,7 @@ fn damaged_handshakes_harm_nobody() {
             message[at] = random(256) as u8;
         }
         message.truncate(message.len() - random(2) * random(message.len()));
-        // Most remain handshake, some become alerts, data or nothing known.
+        // Most records keep the type handshake (22), others become alerts, application data or unknown types.
         let mut bytes = Vec::new();
         while !message.is_empty() {
             let part: Vec<u8> = message.drain(..(1 + random(message.len())).min(message.len())).collect();
@@ -371,7 +372,7 @@ fn damaged_handshakes_harm_nobody() {
 }
 
 #[test]
-fn files_that_do_not_fit_are_named() {
+fn unusable_files_are_named_in_the_error() {
     let (one, other) = (files(), new_files(2020..4000));
     let missing = Path::new("no-such-file.pem");
     let rows: [(Option<&Path>, Option<&Path>, &[&str]); 7] = [
@@ -405,9 +406,9 @@ fn files_that_do_not_fit_are_named() {
     assert!(text.contains("--redirect-http means nothing without --tls-cert"), "{text}");
 }
 
-/// It is used, for there is no better one; but the log says what every client will.
+/// A certificate with a bad date is used, since there is no better one, but the log warns that clients reject it.
 #[test]
-fn the_date_of_a_certificate_is_judged() {
+fn a_bad_date_of_a_certificate_is_a_warning() {
     let check = |files: &Files| {
         let mut command = salon();
         command.env_remove("SALON_TEST_KERNEL").env_remove("SALON_TEST_TLS").args([
@@ -448,7 +449,7 @@ fn the_second_port_leads_to_https() {
         ("GET / HTTP/1.1\r\nHost: chat.example", "https://chat.example:PORT/"),
         ("GET /a/b?c=d&e HTTP/1.1\r\nHost: chat.example:80", "https://chat.example:PORT/a/b?c=d&e"),
         ("GET / HTTP/1.1\r\nHost: [::1]:8080", "https://[::1]:PORT/"),
-        // What looks like another host is a path behind ours.
+        // This looks like another host, but is a path on this server.
         ("GET //evil.example/ HTTP/1.1\r\nHost: chat.example", "https://chat.example:PORT//evil.example/"),
         ("GET http://chat.example/x HTTP/1.1\r\nHost: other.example", "https://chat.example:PORT/x"),
     ] {
@@ -471,7 +472,7 @@ fn the_second_port_leads_to_https() {
     head.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(head.response_to_head().status, 308);
     head.assert_end();
-    // Nothing is served there.
+    // The second port serves nothing else.
     assert_eq!(ask("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: a").status, 308);
     assert_served(&server, &client());
 }
@@ -485,9 +486,9 @@ mod sighup {
     };
 
     #[test]
-    fn that_it_stops_is_told_in_plain() {
+    fn the_health_check_without_tls_shows_the_stop() {
         let mut server = start(files(), &["--drain", "1m"]);
-        // Sessions are sent away one after the other, which takes them a second while somebody is connected.
+        // The drain closes sessions one after the other, and takes a second or more with these.
         let mut last = connect(&server, &client());
         for _ in 0..20 {
             assert_eq!(last.ask(get(POLLING)).status, 200);
@@ -513,11 +514,11 @@ mod sighup {
 
         let new = new_files(2020..4000);
         fs::copy(&new.cert, &own.cert).expect("a directory for tests");
-        // Half of a pair: the old one stays in use, and the log says why.
+        // The new certificate with the old key: the old pair stays in use, and the log says why.
         reload(&server);
         let line = server.log_line("stays in use");
         assert!(line.contains("ERROR") && line.contains("does not belong to the certificate"), "{line}");
-        // Without a ticket.
+        // A client that has no session ticket.
         let fresh = || {
             let mut config = ClientConfig::clone(&old);
             config.resumption = Resumption::disabled();
@@ -529,15 +530,15 @@ mod sighup {
         reload(&server);
         server.log_line("certificate reloaded");
         assert_served(&server, &Arc::new(trust(&new.cert, rustls::DEFAULT_VERSIONS)));
-        assert!(connect(&server, &fresh()).stream.write_all(b"GET").is_err(), "the old one is out of use");
+        assert!(connect(&server, &fresh()).stream.write_all(b"GET").is_err(), "the old certificate is out of use");
         kept.assert_quiet();
-        // Tickets outlive the certificate.
+        // Tickets stay valid with the new certificate.
         let mut resumed = connect(&server, &old);
         assert_eq!(resumed.ask(get("/healthz")).status, 200);
         assert_eq!(resumed.stream.session().handshake_kind(), Some(HandshakeKind::Resumed));
     }
 
-    /// As ever, where there is nothing to reread: a terminal that is closed takes the server with it.
+    /// Without a certificate to reread, SIGHUP has its usual effect: the server ends with its terminal.
     #[test]
     fn without_tls_it_ends_the_process() {
         let mut command = salon();

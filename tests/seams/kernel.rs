@@ -1,6 +1,6 @@
-//! What stands in for the kernel in builds with debug assertions: part of `kernel`.
+//! Replaces the kernel in tests: pipes in memory, and transfers that fail at random. Part of `kernel` in builds with debug
+//! assertions.
 
-use super::Kernel;
 use mio::{Interest, Registry, Token, event::Source, net::TcpStream};
 use std::{
     collections::VecDeque,
@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-/// What a connection reads from and writes to.
+/// What a connection reads from and writes to: a socket, or a pipe in a scripted world (tests/world).
 pub enum Stream {
     Tcp(TcpStream),
     Pipe(Pipe),
@@ -60,7 +60,7 @@ impl Write for Stream {
     }
 }
 
-/// Pipes are never registered: the script says what is ready.
+/// Pipes are never registered with mio: the script itself reports what is ready.
 impl Source for Stream {
     fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
         match self {
@@ -78,33 +78,33 @@ impl Source for Stream {
     }
 }
 
-/// Both directions of a connection of the scripted world. The server drops its clone when it closes the connection;
-/// the other one still holds what was written last.
+/// Both directions of a connection in memory. The server drops its clone when it closes the connection; the test keeps
+/// the other one, and can still read what was written last.
 #[derive(Clone, Default)]
 pub struct Pipe(Arc<Mutex<Wire>>);
 
 #[derive(Default)]
 pub struct Wire {
-    /// What the server has not read yet.
+    /// Bytes that the server has not read yet.
     pub incoming: VecDeque<u8>,
-    /// Nothing follows that.
+    /// The peer has shut down its side: the stream ends after `incoming`.
     pub ended: bool,
     /// The peer has reset the connection.
     pub reset: bool,
-    /// What the server has written.
+    /// Bytes that the server has written.
     pub outgoing: Vec<u8>,
-    /// How many bytes more it may write.
+    /// How many more bytes the server may write.
     pub room: usize,
-    /// It has wanted to write more: who makes room has to wake it.
+    /// A write returned `WouldBlock`: a test that makes room has to report the pipe as writable.
     pub blocked: bool,
-    /// It has shut down its side.
+    /// The server has shut down its side.
     pub shut: bool,
 }
 
 impl Pipe {
-    /// What is in it.
+    /// Locks the pipe.
     pub fn wire(&self) -> MutexGuard<'_, Wire> {
-        self.0.lock().expect("a test that has panicked is over")
+        self.0.lock().expect("a test that panics does not go on")
     }
 
     /// Whether the server has closed the connection.
@@ -116,7 +116,7 @@ impl Pipe {
         match &mut *self.wire() {
             Wire { reset: true, .. } => Err(ErrorKind::ConnectionReset.into()),
             Wire { incoming, ended: false, .. } if incoming.is_empty() => Err(ErrorKind::WouldBlock.into()),
-            // In one piece, as from a socket: a vector that wraps would give its first half.
+            // Contiguous, or one read would return only the part up to where the ring buffer wraps, unlike a socket.
             Wire { incoming, .. } => {
                 incoming.make_contiguous().as_ref().read(buffer).inspect(|count| drop(incoming.drain(..*count)))
             }
@@ -125,7 +125,7 @@ impl Pipe {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut wire = self.wire();
-        assert!(!wire.shut, "a write after the end");
+        assert!(!wire.shut, "a write after shutdown");
         let count = wire.room.min(bytes.len());
         if wire.reset {
             return Err(ErrorKind::ConnectionReset.into());
@@ -149,7 +149,7 @@ impl Pipe {
     }
 }
 
-/// The state of the generator that decides what goes wrong; 0: nothing does.
+/// The state of the random generator that decides what fails; 0: nothing does.
 pub struct Hostile(pub u64);
 
 impl Default for Hostile {
@@ -158,22 +158,18 @@ impl Default for Hostile {
     }
 }
 
-impl Kernel {
-    /// How many bytes may move now: one, if the kernel is hostile and in a good mood.
-    pub(super) fn most(&mut self) -> io::Result<usize> {
-        let Hostile(state) = &mut self.hostile;
+impl Hostile {
+    /// How many of `wanted` bytes the next transfer may move: in a hostile kernel one, or `None`, as if a signal had
+    /// interrupted it.
+    pub(super) fn limit(&mut self, wanted: usize) -> Option<usize> {
+        let Hostile(state) = self;
         if *state == 0 {
-            return Ok(usize::MAX);
+            return Some(wanted);
         }
-        // xorshift64: good enough to be unpredictable to the server.
+        // xorshift64: random enough for the server.
         *state ^= *state << 13;
         *state ^= *state >> 7;
         *state ^= *state << 17;
-        self.spurious_would_block = *state % 8 == 1;
-        match *state % 8 {
-            0 => Err(ErrorKind::Interrupted.into()),
-            1 => Err(ErrorKind::WouldBlock.into()),
-            _ => Ok(1),
-        }
+        (*state % 8 != 0).then_some(wanted.min(1))
     }
 }
