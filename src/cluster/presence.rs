@@ -86,7 +86,7 @@ impl Presence {
         self.nodes.values().map(|(silent_at, _)| *silent_at).chain(self.next_beat).min()
     }
 
-    /// Starts the next beat if it is due. Removes at most one silent node and returns its users: call it until there is none.
+    /// Makes a note due if a beat has passed. Removes at most one silent node and returns its users: call it until `None`.
     pub fn expire(&mut self, now: Instant) -> Option<Vec<Person>> {
         if self.next_beat.is_some_and(|at| at <= now) {
             (self.next_beat, self.note_due) = (None, true);

@@ -12,8 +12,8 @@
 //! 20 digits loses its last ones, as between two Node servers. `flags` are ignored: a `volatile` broadcast is delivered like
 //! any other.
 //!
-//! Not done: serde for the trees. A JavaScript string may hold half an emoji (a lone surrogate), which serde_json refuses and
-//! rmpv's serde hands over as if it were binary. So JSON is read by token, and MessagePack by walking rmpv's tree.
+//! Not done: serde in place of trees and tokens. A JavaScript string may end in half an emoji (a lone surrogate): serde_json
+//! refuses it, and MessagePack crates pass it to serde as bytes, like binary.
 //!
 //! Sources: the adapter's messages as observed between two Node servers; the MessagePack specification.
 
@@ -57,8 +57,8 @@ pub fn encode(uid: &str, publication: &Publication) -> Vec<u8> {
     out
 }
 
-/// Converts the next value of JSON that was checked already, so its depth is limited. A key that occurs twice is kept twice:
-/// MessagePack allows that, and readers take the last one as in JSON.
+/// Converts the next value of JSON, which was checked when it arrived: its depth is limited. A duplicate key is kept, because
+/// MessagePack allows it and its readers use the last one, as those of JSON do.
 fn value<'a>(json: &mut Peekable<impl Iterator<Item = &'a str>>, files: &[Bytes]) -> Value {
     match json.next() {
         Some("[") => {

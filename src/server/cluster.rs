@@ -1,5 +1,5 @@
-//! The connections to Redis, and the cluster's part in the turn of the loop: it carries publications between [`Cluster`] and
-//! [`Io`](crate::socketio::Io). Part of `server`.
+//! The connections to Redis: name lookup, connect, TLS. Also the cluster's part of a turn, which passes publications between
+//! [`Cluster`] and [`Io`](crate::socketio::Io). Part of `server`.
 
 use super::{Protocol, Server};
 use crate::base::slab::ConnId;
@@ -44,7 +44,7 @@ impl Links {
         Ok(Some(Box::new(Links { cluster, trust, connections: [None; 2], found: mpsc::channel() })))
     }
 
-    /// Acts on the lookups of the host that have ended, and on the deadlines of the links.
+    /// Handles name lookups that have ended and deadlines that have passed.
     fn expire(&mut self, net: &mut Net<Protocol>, now: Instant) {
         while let Ok((role, found)) = self.found.1.try_recv() {
             let step = self.cluster.links[role as usize].resolved(found, now);
@@ -56,7 +56,7 @@ impl Links {
         }
     }
 
-    /// Takes the next step of a link, and further ones while steps fail at once. A failure closes its connection.
+    /// Carries out a step of a link. A failure, also of the step itself, closes the connection and leads to the next step.
     fn drive(&mut self, role: Role, mut step: NextStep, net: &mut Net<Protocol>, now: Instant) {
         loop {
             step = match step {
@@ -80,14 +80,14 @@ impl Links {
         }
     }
 
-    /// Looks up the host of Redis in a thread, because getaddrinfo blocks, for seconds when a name server is away. The thread
-    /// touches no state. The link stops waiting after some seconds; the thread ends when getaddrinfo returns.
+    /// Looks up the host of Redis in a thread, because getaddrinfo blocks, for seconds if a name server does not respond. The
+    /// thread touches no state. The link waits for a limited time; the thread ends when getaddrinfo returns.
     fn resolve(&self, role: Role, net: &Net<Protocol>) -> NextStep {
         let (host, port) = (self.cluster.url.host.clone(), self.cluster.url.port);
         let (sender, waker) = (self.found.0.clone(), Arc::clone(&net.waker));
         let thread = thread::Builder::new().name("resolve".into()).spawn(move || {
             let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
-            // Both work as long as the loop runs; after that nobody waits for the result.
+            // Both succeed while the loop runs; after that the result is of no use.
             let _ = sender.send((role, found));
             let _ = waker.wake();
         });
@@ -104,8 +104,8 @@ impl Links {
 }
 
 impl<A: App> Server<A> {
-    /// Carries one publication of ours to the cluster, or one output of the cluster to sockets and connections. Returns whether
-    /// there was one.
+    /// Passes one publication of `Io` to the cluster, or one output of the cluster to `Io`, the application or the connection.
+    /// Returns whether there was one.
     pub(super) fn exchange_with_cluster(&mut self) -> bool {
         let Some(links) = &mut self.links else { return false };
         let (cluster, now) = (&mut links.cluster, self.now);
@@ -141,7 +141,7 @@ impl<A: App> Server<A> {
         true
     }
 
-    /// At the end of the turn: acts on what is due, and publishes a change of presence.
+    /// Handles what is due at the end of a turn, and publishes a change of presence.
     pub(super) fn tend_links(&mut self) {
         let Some(links) = &mut self.links else { return };
         links.expire(&mut self.net, self.now);
@@ -150,7 +150,7 @@ impl<A: App> Server<A> {
         links.cluster.send_presence_note(present, || self.app.people(), self.now);
     }
 
-    /// Acts on bytes of a link, as `consume` wants it: returns how many are done with, or `None` to wait for more.
+    /// Handles one reply at the start of `bytes`. Returns its length, or `None` if the rest of it has not arrived yet.
     pub(super) fn receive_from_redis(&mut self, role: Role, bytes: &[u8]) -> Option<usize> {
         let links = self.links.as_mut()?;
         links.cluster.receive(role, bytes, self.now).unwrap_or_else(|failure| {
@@ -159,7 +159,7 @@ impl<A: App> Server<A> {
         })
     }
 
-    /// A connection of a link has ended. Nothing is left to do if the link has given it up before.
+    /// Handles the end of a connection, unless the link has closed it itself.
     pub(super) fn redis_connection_lost(&mut self, role: Role, id: ConnId, cause: EndCause) {
         let Some(links) = &mut self.links else { return };
         if links.connections[role as usize] == Some(id) {

@@ -1,4 +1,4 @@
-//! The life of a connection to Redis, with literal bytes and a clock moved by hand.
+//! The state machine of a connection to Redis and its replies, with literal bytes and a clock moved by hand.
 
 use salon::cluster::link::{Link, LinkFailure, LinkStep};
 use salon::cluster::resp::{RedisReply, command, reply};
@@ -15,7 +15,7 @@ fn greeting() -> Vec<Vec<u8>> {
     vec![command(&["AUTH", "secret"]), command(&["PING"])]
 }
 
-/// A link that rests no longer, and has these addresses.
+/// A link after the lookup of these addresses.
 fn found(addresses: &[SocketAddr], now: Instant) -> (Link, Result<Option<LinkStep>, LinkFailure>) {
     let mut link = Link::new(greeting(), now);
     assert_eq!(link.expire(now), Ok(Some(LinkStep::Resolve)));
@@ -23,7 +23,7 @@ fn found(addresses: &[SocketAddr], now: Instant) -> (Link, Result<Option<LinkSte
     (link, step)
 }
 
-/// Redis answers one command.
+/// Redis answers one command with success.
 fn fine(link: &mut Link, now: Instant) {
     assert_eq!(link.receive(b"+OK\r\n", now), Ok(Some((RedisReply::Success, 5))));
 }
@@ -44,7 +44,7 @@ fn fails(step: Result<Option<LinkStep>, LinkFailure>) -> bool {
 }
 
 #[test]
-fn a_silent_link_is_asked_after_15_seconds_and_dead_10_seconds_later() {
+fn an_idle_link_is_sent_a_ping_after_15_seconds_and_fails_10_seconds_later() {
     let start = Instant::now();
     let mut link = up(start);
     assert_eq!(link.due(), start + 15 * SECOND);
@@ -56,7 +56,7 @@ fn a_silent_link_is_asked_after_15_seconds_and_dead_10_seconds_later() {
 }
 
 #[test]
-fn any_byte_puts_the_question_off_and_an_answer_ends_it() {
+fn any_byte_delays_the_ping_and_its_reply_ends_the_wait() {
     let start = Instant::now();
     let mut link = up(start);
     let message = b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\nhi\r\n";
@@ -71,7 +71,7 @@ fn any_byte_puts_the_question_off_and_an_answer_ends_it() {
 }
 
 #[test]
-fn a_publication_that_is_not_answered_for_10_seconds_ends_the_link() {
+fn a_link_fails_if_a_publication_is_not_answered_for_10_seconds() {
     let start = Instant::now();
     let mut link = up(start);
     link.published(100, start + SECOND);
@@ -106,18 +106,18 @@ fn retries_slow_down_to_ten_seconds_with_jitter_and_a_success_starts_anew() {
 }
 
 #[test]
-fn each_address_is_tried_before_it_rests() {
+fn each_address_is_tried_before_the_retry_delay() {
     let now = Instant::now();
     let other: SocketAddr = "[::1]:6379".parse().expect("an address");
     let (mut link, step) = found(&[other, address()], now);
     assert!(matches!(step, Ok(Some(LinkStep::Connect(to, _))) if to == other));
     assert!(matches!(link.fail(false, 0, now), Some(LinkStep::Connect(to, _)) if to == address()));
     assert_eq!(link.fail(false, 0, now), None);
-    // A name that has none, and a look-up that is answered too late.
+    // A name without an address, and a lookup that ends too late.
     assert!(fails(found(&[], now).1));
     assert_eq!(link.resolved(Err(std::io::Error::other("no such name")), now), Ok(None));
-    // The name takes too long, and so does a Redis that says nothing.
-    now_fails(&mut link, Duration::from_secs(5));
+    // The lookup takes too long, and then the reply to the greeting.
+    lookup_times_out(&mut link, Duration::from_secs(5));
     let now = link.due();
     assert_eq!(link.expire(now), Ok(Some(LinkStep::Resolve)));
     link.resolved(Ok(vec![address()]), now).expect("an attempt");
@@ -125,8 +125,8 @@ fn each_address_is_tried_before_it_rests() {
     assert!(fails(link.expire(now + 10 * SECOND)));
 }
 
-/// It rests, looks the name up, and gives that up after `time`.
-fn now_fails(link: &mut Link, time: Duration) {
+/// The link waits for its retry, looks up the name, and fails after `time`.
+fn lookup_times_out(link: &mut Link, time: Duration) {
     let now = link.due();
     assert_eq!(link.expire(now), Ok(Some(LinkStep::Resolve)));
     assert_eq!(link.due(), now + time);
@@ -167,7 +167,7 @@ fn replies() {
         ("*4\r\n$8\r\npmessage\r\n$2\r\nc*\r\n$2\r\ncx\r\n$4\r\na\r\nb\r\n", message("cx", "a\r\nb")),
     ] {
         assert_eq!(reply(bytes.as_bytes()), Ok(Some((expected, bytes.len()))), "{bytes:?}");
-        // What follows a reply is not looked at.
+        // Bytes behind a reply are not read.
         let followed = format!("{bytes}?");
         assert!(matches!(reply(followed.as_bytes()), Ok(Some((_, used))) if used == bytes.len()), "{followed:?}");
         for length in 0..bytes.len() {
@@ -177,11 +177,11 @@ fn replies() {
 }
 
 #[test]
-fn what_is_no_reply() {
-    for senseless in ["*5\r\n", "*-1\r\n", "*x\r\n", "*1\r\n*1\r\n", "*11111111111111111111", "?\r\n", "HTTP/1.1\r\n"] {
-        assert!(reply(senseless.as_bytes()).is_err(), "{senseless:?}");
+fn invalid_replies() {
+    for invalid in ["*5\r\n", "*-1\r\n", "*x\r\n", "*1\r\n*1\r\n", "*11111111111111111111", "?\r\n", "HTTP/1.1\r\n"] {
+        assert!(reply(invalid.as_bytes()).is_err(), "{invalid:?}");
     }
-    for senseless in [
+    for invalid in [
         "*\r\n",
         "*1\r\n?",
         "*1\r\n$1\r\nab\r\n",
@@ -190,18 +190,18 @@ fn what_is_no_reply() {
         "$1 \r\n",
         "$1\r\nabc",
         "$0\r\n\n\r",
-        // Above the limits, whether all of it has come or not.
+        // Above the limits, complete or not.
         "$16777217\r\n",
         "$18446744073709551616\r\n",
         &format!("+{}", "x".repeat(5_000)),
         &format!("+{}\r\n", "x".repeat(5_000)),
     ] {
-        assert!(reply(senseless.as_bytes()).is_err(), "{:?}", &senseless[..senseless.len().min(50)]);
+        assert!(reply(invalid.as_bytes()).is_err(), "{:?}", &invalid[..invalid.len().min(50)]);
     }
 }
 
 #[test]
-fn half_a_reply_is_bounded() {
+fn a_partial_reply_is_bounded() {
     let now = Instant::now();
     let mut link = up(now);
     let part = format!("*2\r\n$16777000\r\n{}\r\n$16777000\r\n", "x".repeat(16_777_000));

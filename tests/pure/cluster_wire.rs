@@ -115,7 +115,7 @@ fn requests() {
         assert_eq!(kind as u8, number);
         assert_eq!(read(&format!(r#"{{"uid":"{UID}","type":{number}}}"#)).expect("a request").kind, kind);
     }
-    // The others are no requests in JSON; a type of its own is not known.
+    // Types of MessagePack, unknown types, and no type at all.
     for json in [r#"{"type":7}"#, r#"{"type":9}"#, r#"{"type":255}"#, "{}"] {
         assert_eq!(read(json).expect(json).kind, RequestKind::Unknown);
     }
