@@ -191,7 +191,7 @@ impl Incoming {
     /// A message or a fragment of one. Text is validated fragment by fragment, so that invalid UTF-8 is refused early.
     fn receive_data(&mut self, kind: Data, last: bool, payload: Vec<u8>) -> Result<Received, ProtocolError> {
         if last && self.0.is_none() {
-            return new_message(kind == Data::Text, payload);
+            return finish_message(kind == Data::Text, payload);
         }
         let text = kind == Data::Text;
         let fresh = || Box::new(FragmentedMessage { text, bytes: Vec::new(), fragments: 0, checked: 0 });
@@ -199,23 +199,23 @@ impl Incoming {
         open.bytes.extend_from_slice(&payload);
         open.fragments += 1;
         if last {
-            return new_message(open.text, open.bytes);
+            return finish_message(open.text, open.bytes);
         }
         if open.text {
-            open.checked += count_valid(&open.bytes[open.checked..])?;
+            open.checked += check_utf8(&open.bytes[open.checked..])?;
         }
         self.0 = Some(open);
         Ok(Received::Nothing)
     }
 }
 
-fn new_message(text: bool, bytes: Vec<u8>) -> Result<Received, ProtocolError> {
+fn finish_message(text: bool, bytes: Vec<u8>) -> Result<Received, ProtocolError> {
     let bytes = Bytes::from(bytes);
     Ok(if text { Received::Text(Text::try_from(bytes).map_err(|_| NOT_UTF_8)?) } else { Received::Binary(bytes) })
 }
 
-/// The length of `text` without a character that is cut off at its end; an error if it cannot become valid UTF-8.
-fn count_valid(text: &[u8]) -> Result<usize, ProtocolError> {
+/// Checks a part of a text. Returns its length without a character that is cut off at the end.
+fn check_utf8(text: &[u8]) -> Result<usize, ProtocolError> {
     match str::from_utf8(text) {
         Ok(_) => Ok(text.len()),
         Err(error) if error.error_len().is_none() => Ok(error.valid_up_to()),

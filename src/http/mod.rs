@@ -18,7 +18,7 @@ mod response;
 use crate::config::{Config, MAX_HEADERS};
 pub use response::Response;
 use std::borrow::Cow;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -65,7 +65,7 @@ const fn bad_request(reason: &'static str) -> Error {
     Error { status: 400, reason }
 }
 
-/// Memory for the header fields of one head. Uninitialized, because to fill it would cost as much as to parse the head.
+/// Memory for the header fields of one head. Uninitialized, because filling it would cost as much as parsing the head.
 pub type FieldBuffer<'a> = [MaybeUninit<httparse::Header<'a>>; MAX_HEADERS];
 pub const FIELD_BUFFER: FieldBuffer = [const { MaybeUninit::uninit() }; MAX_HEADERS];
 
@@ -131,10 +131,10 @@ pub enum Part<'a> {
     End,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 enum ParserState {
-    /// In the head; so many bytes of complete lines have been checked.
-    Head(usize),
+    #[default]
+    Head,
     /// `left` bytes of the body, or of one chunk of it, are still to come.
     Data {
         left: u64,
@@ -147,19 +147,13 @@ enum ParserState {
 }
 
 /// The parser of one connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Parser {
     state: ParserState,
-    /// Bytes of the chunked body so far, at most `max_payload`.
-    body: usize,
-    /// Bytes of chunk sizes, extensions and trailers so far, at most `max_head`.
+    /// Bytes of complete lines: of an incomplete head, or around the chunks of a body. At most `max_head`.
     lines: usize,
-}
-
-impl Default for Parser {
-    fn default() -> Self {
-        Parser { state: ParserState::Head(0), body: 0, lines: 0 }
-    }
+    /// Bytes of the chunked body so far. At most `max_payload`.
+    body: usize,
 }
 
 impl Parser {
@@ -169,7 +163,7 @@ impl Parser {
         &mut self, input: &'a [u8], buffer: &'a mut FieldBuffer<'a>, config: &Config,
     ) -> Result<Option<(usize, Part<'a>)>, Error> {
         match self.state {
-            ParserState::Head(lines) => self.next_head(lines, input, buffer, config),
+            ParserState::Head => self.next_head(input, buffer, config),
             ParserState::Data { left: 0, .. } => {
                 *self = Parser::default();
                 Ok(Some((0, Part::End)))
@@ -214,36 +208,36 @@ impl Parser {
     }
 
     fn next_head<'a>(
-        &mut self, mut lines: usize, input: &'a [u8], buffer: &'a mut FieldBuffer<'a>, config: &Config,
+        &mut self, input: &'a [u8], buffer: &'a mut FieldBuffer<'a>, config: &Config,
     ) -> Result<Option<(usize, Part<'a>)>, Error> {
         // RFC 9112 section 2.2: an empty line before the request line is tolerated; more than one is not.
         let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
-        lines = lines.max(start);
+        self.lines = self.lines.max(start);
         let too_large = Error { status: 431, reason: "request head too large" };
         loop {
-            let Some(found) = read_line(&input[lines..])? else {
-                self.state = ParserState::Head(lines);
+            let Some(found) = read_line(&input[self.lines..])? else {
                 return if input.len() > config.max_head { Err(too_large) } else { Ok(None) };
             };
-            lines += found.len() + 2;
+            self.lines += found.len() + 2;
             if found.is_empty() {
                 break;
             }
         }
-        if lines > config.max_head {
+        let length = mem::take(&mut self.lines);
+        if length > config.max_head {
             return Err(too_large);
         }
-        let head = parse_head(&input[start..lines], buffer, config)?;
+        let head = parse_head(&input[start..length], buffer, config)?;
         self.state = match head.framing {
             Framing::Length(left) => ParserState::Data { left, chunk: false },
             Framing::Chunked => ParserState::ChunkSize,
         };
-        Ok(Some((lines, Part::Head(head))))
+        Ok(Some((length, Part::Head(head))))
     }
 }
 
 /// The line at the start of `input`, without its CRLF; `None` if it is incomplete. A bare CR or LF is refused, because a
-/// proxy may see a line end where we see none (RFC 9112 section 2.2 permits to refuse it).
+/// proxy may see a line end where this parser sees none (RFC 9112 section 2.2 permits refusing it).
 fn read_line(input: &[u8]) -> Result<Option<&[u8]>, Error> {
     match memchr::memchr2(b'\r', b'\n', input) {
         None => Ok(None),
@@ -308,13 +302,9 @@ fn split_target(target: &str, method: Method) -> Result<(Option<&str>, &str), Er
     if target.starts_with('/') || target == "*" && method == Method::Options {
         return Ok((None, target));
     }
+    let is_known = |scheme: &str| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
     match origin::split_url(target) {
-        Some((scheme, authority, rest))
-            if !authority.is_empty()
-                && (scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")) =>
-        {
-            Ok((Some(authority), rest))
-        }
+        Some((scheme, authority, rest)) if is_known(scheme) && !authority.is_empty() => Ok((Some(authority), rest)),
         _ => Err(bad_request("malformed request target")),
     }
 }
@@ -346,7 +336,7 @@ fn parse_framing(head: &RequestHead) -> Result<Framing, Error> {
                 false => Error { status: 501, reason: "unknown transfer coding" },
             })
         }
-        _ => Err(bad_request("invalid or contradicting Content-Length or Transfer-Encoding")),
+        _ => Err(bad_request("invalid or conflicting Content-Length or Transfer-Encoding")),
     }
 }
 
@@ -362,7 +352,7 @@ fn parse_chunk_size(line: &[u8]) -> Option<u64> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Duplicate;
 
-/// What stands before and after the first `mark`, an ASCII character. Half the instructions of `split_once`.
+/// The text before and after the first `mark`, an ASCII character. Costs half the instructions of `split_once`.
 fn cut(text: &str, mark: u8) -> (&str, &str) {
     let at = memchr::memchr(mark, text.as_bytes());
     at.map_or((text, ""), |at| (&text[..at], &text[at + 1..]))
@@ -382,7 +372,7 @@ pub fn parameters<'a, const N: usize>(
         form_urlencoded::parse(query.as_bytes()).for_each(|(key, value)| set(&key, value));
         return values;
     }
-    // Nothing is escaped, as in nearly every request. Decoding byte by byte would make a poll a quarter more expensive.
+    // Nearly every query has no escapes. Decoding it byte by byte nevertheless would make a poll cost a quarter more.
     let mut rest = query;
     while !rest.is_empty() {
         let (pair, more) = cut(rest, b'&');

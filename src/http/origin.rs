@@ -1,7 +1,7 @@
 //! Authorities (`host:port`) and origins. Which origins may connect is decided by `server/access`.
 
-/// Host and port of a URL or of a Host field (RFC 3986 section 3.2). User information is not split off: a host that
-/// contains an `@` equals no host of ours.
+/// Host and port of a URL or of a Host field (RFC 3986 section 3.2). User information is not split off: it stays part of
+/// the host, which then matches no valid Host field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authority<'a> {
     /// An IPv6 address keeps its brackets.

@@ -23,7 +23,7 @@ impl Response {
         Response { status, lines: String::with_capacity(TYPICAL_HEAD), body: Bytes::new(), close: false }
     }
 
-    /// A short message for people.
+    /// A response with a short text, for people.
     pub fn text(status: u16, text: &'static str) -> Response {
         Response::new(status).body("text/plain", text)
     }
@@ -48,7 +48,7 @@ impl Response {
         self.header("Content-Type", content_type)
     }
 
-    /// Has the connection closed afterwards.
+    /// Closes the connection afterwards.
     pub fn close(mut self) -> Response {
         self.close = true;
         self

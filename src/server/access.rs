@@ -1,6 +1,6 @@
 //! Access by request head: which origins may connect, which address a client has, who may read the metrics.
 //!
-//! This is the only file that reads forwarded headers: X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto, and what
+//! This file reads the forwarded headers: X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto, and what
 //! Azure's front end sends in their place. Anybody can send them, so they count only with `--trust-proxy`, and of a list
 //! only the last entry: the nearest proxy has added it, those before it may be forged.
 
@@ -72,7 +72,7 @@ pub fn parse_address(entry: &[u8]) -> Option<IpAddr> {
     address.or_else(|_| entry.trim_matches(['[', ']']).parse()).ok()
 }
 
-/// Whether a proxy has passed the request on for somebody else. Trusted or not: such a request is not local.
+/// Whether a proxy has passed the request on, trusted or not. Then a loopback peer is the proxy, not a local program.
 fn is_forwarded(head: &RequestHead) -> bool {
     head.fields.iter().any(|field| {
         let name = field.name.to_ascii_lowercase();

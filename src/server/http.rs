@@ -16,8 +16,8 @@ use bytes::Bytes;
 const ENGINE_PATH: &str = "/socket.io/";
 
 impl<A: App> Server<A> {
-    /// Handles the next part of a request. Returns the bytes it takes; `None` if more have to arrive, or the request
-    /// before has to be answered first.
+    /// Handles the next part of a request. Returns the bytes it takes; `None` if more have to arrive, or the previous
+    /// request has to be answered first.
     pub(super) fn handle_http(&mut self, id: ConnId, bytes: &[u8]) -> Option<usize> {
         let Protocol::Http { parser, exchange } = &mut self.net.get_mut(id)?.protocol else { return None };
         if exchange.as_ref().is_some_and(|exchange| exchange.body.is_none()) {
@@ -40,7 +40,7 @@ impl<A: App> Server<A> {
                 self.net.set_phase(id, None);
                 self.io.engine.receive_body(id, session, body.into(), binary, form);
             }
-            // The request has been answered by its head.
+            // The rest of a request that has been answered already.
             (Part::Data(_) | Part::End, _) => {}
         }
         Some(count)
@@ -74,7 +74,7 @@ impl<A: App> Server<A> {
         };
         let next = self.check_head(id, head, &mut exchange);
         match &next {
-            // A response to the head alone leaves the body unread, so nothing may follow it.
+            // The response to a head leaves the body unread, so no request can follow.
             Next::Answer(_) => exchange.keep_alive &= head.framing == Framing::Length(0),
             Next::Wait(session) => exchange.session = Some(*session),
             Next::Body(session) => {
@@ -100,7 +100,7 @@ impl<A: App> Server<A> {
         let content_type = head.header("Content-Type").unwrap_or_default();
         exchange.binary = content_type.starts_with(b"application/octet-stream");
         exchange.form = content_type.starts_with(b"application/x-www-form-urlencoded");
-        // Even of an empty body the parser reports the end.
+        // The parser reports an end even for an empty body.
         exchange.body = Some(Vec::new());
         if head.expect_continue {
             self.net.push(id, Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
@@ -108,7 +108,7 @@ impl<A: App> Server<A> {
         self.net.set_phase(id, Some(self.now + self.config.body_timeout));
     }
 
-    /// Checks TLS and the origin, before anything is looked up for the request.
+    /// Checks TLS and origin, then routes the request.
     fn check_head(&mut self, id: ConnId, head: &RequestHead, exchange: &mut Exchange) -> Next {
         if let Some(response) = self.answer_plain_http(id, head) {
             return Next::Answer(response);
@@ -118,7 +118,7 @@ impl<A: App> Server<A> {
             Err(page) => return Next::Answer(self.refuse_origin(id, head, &page)),
         }
         if head.method == Method::Options && !exchange.cors.is_empty() {
-            return Next::Answer(preflight(head));
+            return Next::Answer(answer_preflight(head));
         }
         self.route_request(id, head)
     }
@@ -129,8 +129,8 @@ impl<A: App> Server<A> {
         match &self.net.get(id)?.tls {
             None => Some(access::redirect_to_https(&self.config, head)),
             Some(tls) if !tls.is_plain() => None,
-            // `salon --probe` asks without TLS: it could not verify the certificate for a loopback address.
-            Some(_) if head.method == Method::Get && head.path == "/healthz" => Some(self.health().close()),
+            // `salon --probe` runs on this machine and asks without TLS.
+            Some(_) if head.method == Method::Get && head.path == "/healthz" => Some(self.answer_health().close()),
             Some(_) => {
                 self.hit(Limit::PlainHttp, id);
                 Some(Response::text(400, "this port expects HTTPS, not plain HTTP").close())
@@ -148,7 +148,7 @@ impl<A: App> Server<A> {
 
     /// Decides by the path which part of the server answers a request.
     fn route_request(&mut self, id: ConnId, head: &RequestHead) -> Next {
-        let path = match self.path_below_base(head) {
+        let path = match self.strip_base(head) {
             Ok(path) => path,
             Err(response) => return Next::Answer(response),
         };
@@ -159,7 +159,7 @@ impl<A: App> Server<A> {
             return self.io.engine.handle_request(id, head, is_plain, client, busy);
         }
         Next::Answer(match path {
-            "/healthz" => self.health(),
+            "/healthz" => self.answer_health(),
             "/metrics" if access::may_read_metrics(&self.config, head, self.peer(id)) => {
                 Response::new(200).body(metrics::CONTENT_TYPE, self.metrics())
             }
@@ -167,20 +167,20 @@ impl<A: App> Server<A> {
         })
     }
 
-    /// The path without the `--base` that a proxy leaves in front of it; else a redirect or 404.
-    fn path_below_base<'h>(&self, head: &RequestHead<'h>) -> Result<&'h str, Response> {
+    /// The path without `--base`; outside of it the response, a redirect if only the final slash is missing.
+    fn strip_base<'h>(&self, head: &RequestHead<'h>) -> Result<&'h str, Response> {
         let base = &*self.config.base;
         match head.path.strip_prefix(base) {
             Some("") if !base.is_empty() => Err(Response::redirect(&format!("{base}/"), head.query)),
             Some(path) if path.starts_with('/') || path == "*" => Ok(path),
-            // Health checks and monitoring of the platform know no base.
+            // Platforms ask for these without the base.
             _ if matches!(head.path, "/healthz" | "/metrics" | "*") => Ok(head.path),
             _ => Err(Response::text(404, "not found")),
         }
     }
 
     /// 200 while new clients are accepted, 503 while the server stops.
-    fn health(&self) -> Response {
+    fn answer_health(&self) -> Response {
         match self.stopping {
             None => Response::text(200, "ok"),
             Some(_) => Response::new(503).header("Retry-After", "5").close(),
@@ -191,6 +191,7 @@ impl<A: App> Server<A> {
     pub(super) fn respond(&mut self, id: ConnId, response: Response) {
         let Some(connection) = self.net.get_mut(id) else { return };
         let Protocol::Http { exchange, .. } = &mut connection.protocol else { return };
+        // A head that could not be parsed has no exchange: the default closes the connection.
         let exchange = exchange.take().unwrap_or_default();
         let keep_alive = exchange.keep_alive && exchange.body.is_none() && !response.close;
         let (has_input, ended) = (!connection.input.is_empty(), connection.reading == ReadState::Ended);
@@ -211,8 +212,8 @@ impl<A: App> Server<A> {
     }
 }
 
-/// The response to a CORS preflight (Fetch standard) of a listed origin. It permits the request and does nothing else.
-fn preflight(head: &RequestHead) -> Response {
+/// The response to the CORS preflight (Fetch standard) of a page with a listed origin.
+fn answer_preflight(head: &RequestHead) -> Response {
     let headers = head.header("Access-Control-Request-Headers").unwrap_or_default();
     Response::new(204)
         .header("Access-Control-Allow-Methods", "GET, POST")

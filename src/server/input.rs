@@ -23,8 +23,8 @@ impl<A: App> Server<A> {
         self.steps = STEPS_PER_TURN;
         let Some(connection) = self.net.get(id) else { return };
         let hung_up = matches!(connection.reading, ReadState::HungUp | ReadState::Ended);
-        // A WebSocket is read again even if one read has emptied it: a message that has arrived meanwhile shares the
-        // broadcasts' writes of this turn. An HTTP client waits for its response before it sends more.
+        // A WebSocket is read again even if one read has emptied it, so that a message which arrives meanwhile is broadcast
+        // in the same writes. An HTTP client waits for its response before it sends more.
         let read_again = matches!(connection.protocol, Protocol::WebSocket { .. });
         if !connection.input.is_empty() && !self.is_paused(id) {
             // Left by the last turn, or pipelined behind a request that has been answered now.
@@ -54,9 +54,9 @@ impl<A: App> Server<A> {
         self.net.remember_unread(id);
     }
 
-    /// Backpressure: whether a connection is not read for now. Either a whole head's worth of bytes is pipelined behind a
-    /// request that is not answered, or a WebSocket client does not take what is sent to it. `respond` and `net`, when
-    /// the outbox has emptied, list the connection as unread again.
+    /// Backpressure: whether a connection is not read for now. HTTP: `max_head` bytes are pipelined behind a request that
+    /// is not answered yet. WebSocket: the outbox is more than half full, because the client does not read what it is
+    /// sent. `respond` and `Net::flush` put the connection on the unread list when the reason has ended.
     pub(super) fn is_paused(&self, id: ConnId) -> bool {
         let Some(connection) = self.net.get(id).filter(|connection| connection.is_open()) else { return false };
         match &connection.protocol {
@@ -70,7 +70,7 @@ impl<A: App> Server<A> {
         }
     }
 
-    /// Parses new bytes behind those that were kept. Bytes are kept only if they end within a message, or have to wait.
+    /// Parses new bytes together with those kept from earlier reads. Only incomplete or waiting input is kept (rule R10).
     fn receive(&mut self, id: ConnId, new: &[u8]) {
         let Some(connection) = self.net.get_mut(id) else { return };
         if new.is_empty() && connection.input.is_empty() {
@@ -94,6 +94,7 @@ impl<A: App> Server<A> {
         }
         let Some(connection) = self.net.get_mut(id) else { return };
         connection.input = kept;
+        // The deadline of a head starts again with each head, not with each byte.
         if let Protocol::Http { exchange: None, .. } = connection.protocol
             && (is_start || used > 0)
         {
@@ -138,7 +139,7 @@ impl<A: App> Server<A> {
             _ if connection.unread => {}
             // Every request is answered: close once the responses have been sent.
             Protocol::Http { exchange: None, .. } if connection.input.is_empty() => self.net.close(id),
-            // A parked poll, which would wait for nobody; an incomplete request; a WebSocket without a close frame.
+            // A parked poll, an incomplete request, or a WebSocket without a close frame.
             _ => self.net.abort(id),
         }
     }

@@ -6,24 +6,25 @@
 //!
 //! ```text
 //!   wait     until a socket is ready or a timer is due; not at all if the last turn has left input unread
-//!            now = the only reading of the clock in a turn (rule R6)
-//!   expire   timers that are due: heartbeats, timeouts, ends of sessions that drain          pump
-//!   read     each ready connection, a limited share of it: parse, one frame or request       pump
-//!   settle   answer parked polls, commit the history, write, reap closed connections;        pump
-//!            again, until nothing is left to reap
+//!   now      read the clock, once per turn; the layers below get the time as an argument (rule R6)
+//!   expire   run the timers that are due, such as heartbeats and timeouts                  pump
+//!   read     from each ready connection a limited share: parse and handle each             pump
+//!            frame or part of a request
+//!   settle   answer parked polls, write the history, write to sockets, reap closed         pump
+//!            connections; repeat until nothing is left to reap
 //! ```
 //!
 //! `pump` connects the layers. It carries events up (engineio, then socketio, then the application) and outputs down (frames
 //! and responses, into the outboxes of `net`) until there are none. Calls go down and only enqueue, so nothing is re-entrant
-//! (rule R5). `pump` runs after every frame and request, because one message may become a thousand: their outboxes have
-//! limits, which apply at once. Only the write waits for `settle`: one per connection and turn, whatever was queued.
+//! (rule R5). `pump` runs after every frame and request, because one message may go to a thousand outboxes, whose limits must
+//! apply at once. Only the write waits for `settle`: one per connection and turn, however much was queued.
 //!
 //! Timers go first, so that a request that arrives half a millisecond after the deadline of its session finds it closed.
 //! But if a timer is very late, the loop itself has stalled (throttled CPU, suspended machine). Then input goes first, or
 //! every session would be closed although its pong waits in the kernel.
 //!
-//! The parts: `input` (how much is read, backpressure, half-close), `http`, `websocket`, `cluster`, `metrics`, `signals`,
-//! and `access` (origins, forwarded headers).
+//! The rules of one connection are in `input` (share of a turn, backpressure, half-close, deadlines), `http` and `websocket`;
+//! `access` decides by origin and address who may connect.
 
 pub mod access;
 #[cfg(feature = "redis")]
@@ -221,7 +222,7 @@ impl<A: App> Server<A> {
         self.io.engine.out.limits.hit(limit, self.now, peer);
     }
 
-    /// The address of a connection that is being read.
+    /// The address of a connection that this turn works on.
     fn peer(&self, id: ConnId) -> IpAddr {
         self.net.get(id).expect("connections are reaped only at the end of the turn").peer
     }

@@ -1,4 +1,4 @@
-//! The embedded page: what is there, how it is compressed, when a client's copy is still good.
+//! The embedded page: its files, their compressed copies, and conditional requests.
 use salon::http::assets::{ASSETS, POLICY, find, matches};
 
 #[test]
@@ -26,7 +26,7 @@ fn types_and_page() {
     assert!(ASSETS.iter().all(|asset| asset.page == (asset.path == "/")));
 }
 
-/// Unpacks with the same crate that packed; the browser tests show that Chromium can read it too.
+/// Decompressed by the crate that compressed them; the browser tests show that Chromium can read them too.
 #[test]
 fn compressed_copies_are_the_same_file() {
     use std::io::Read;
@@ -36,7 +36,7 @@ fn compressed_copies_are_the_same_file() {
         flate2::read::GzDecoder::new(gzip.bytes).read_to_end(&mut plain).expect(asset.path);
         assert_eq!(plain, asset.plain.bytes, "{}", asset.path);
         assert!(gzip.bytes.len() < plain.len());
-        assert_eq!(gzip.bytes[4..8], [0; 4], "no time in it: the same input gives the same binary");
+        assert_eq!(gzip.bytes[4..8], [0; 4], "a time stamp would make builds differ");
     }
     let client = find("/socket.io/socket.io.min.js").expect("the client");
     assert!(client.copy(true).bytes.len() * 2 < client.copy(false).bytes.len());

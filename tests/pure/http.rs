@@ -1,5 +1,5 @@
-//! HTTP/1.1: requests by literal bytes (whole, byte by byte, cut in two at every place), the rules against
-//! request smuggling, answers as they go out, and the small readers of queries, origins and codings.
+//! HTTP/1.1: requests as literal bytes (whole, byte by byte, and split in two at every position), protection against
+//! request smuggling, encoded responses, and the parsers of queries, origins and content codings.
 
 use crate::random::{Random, splits};
 use salon::{
@@ -14,12 +14,12 @@ use salon::{
 use std::borrow::Cow;
 use std::mem;
 
-/// Small limits, so that the tests at the limits are quick.
+/// Small limits, so that tests reach them quickly.
 fn config() -> Config {
     Config { max_head: 512, max_headers: 8, max_payload: 100, ..Config::default() }
 }
 
-/// A head in one line; only what is not usual is named at the end.
+/// A head as one line, with `keep-alive`, `close` and `expect` only where they are not the default.
 fn describe(head: &RequestHead) -> String {
     let mut line = format!("{:?} {}", head.method, head.path);
     if !head.query.is_empty() {
@@ -35,12 +35,12 @@ fn describe(head: &RequestHead) -> String {
     line
 }
 
-/// What a parser has seen: a line per event, the data of a body joined, at the end the status of an error.
+/// What a parser has returned: a line for each part (the data of a body joined), and the error that ended it.
 #[derive(Default)]
 struct Seen {
     events: Vec<String>,
     error: Option<Error>,
-    /// Bytes that the parser has not taken.
+    /// Bytes that the parser has not consumed.
     left: Vec<u8>,
 }
 
@@ -79,7 +79,7 @@ fn feed(pieces: &[&[u8]], config: &Config) -> Seen {
     seen
 }
 
-/// The events of an input, the same however it is cut; the status if it ends in an error.
+/// The parts of an input, and the status of an error. Fails unless they are the same however the input is split.
 fn events_with(config: &Config, input: &[u8]) -> String {
     let mut results = splits(input).map(|pieces| {
         let mut seen = feed(&pieces, config);
@@ -95,12 +95,12 @@ fn events(input: impl AsRef<[u8]>) -> String {
     events_with(&config(), input.as_ref())
 }
 
-/// Header lines of a good request around those in question.
+/// A valid request with these additional header lines.
 fn with_lines(lines: &[u8]) -> Vec<u8> {
     [b"POST / HTTP/1.1\r\nHost: h\r\n", lines, b"\r\n"].concat()
 }
 
-/// Looks at the head of a request.
+/// Parses a request and passes its head to `look`.
 pub fn with_head<T>(request: impl AsRef<[u8]>, look: impl FnOnce(&RequestHead) -> T) -> T {
     match Parser::default().next(request.as_ref(), &mut { FIELD_BUFFER }, &Config::default()) {
         Ok(Some((_, Part::Head(head)))) => look(&head),
@@ -122,11 +122,11 @@ fn heads() {
         ("PATCH / HTTP/1.1\r\nHost:\r\n\r\n", "Known / 1.1 host= Length(0) | end"),
         ("DELETE / HTTP/1.1\r\nHost: h\r\n\r\n", "Known / 1.1 host=h Length(0) | end"),
         ("TRACE / HTTP/1.1\r\nHost: h\r\n\r\n", "Known / 1.1 host=h Length(0) | end"),
-        // Methods are compared letter by letter.
+        // Methods are case-sensitive.
         ("get / HTTP/1.1\r\nHost: h\r\n\r\n", "Other / 1.1 host=h Length(0) | end"),
         ("BREW / HTTP/1.1\r\nHost: h\r\n\r\n", "Other / 1.1 host=h Length(0) | end"),
         ("GET / HTTP/1.0\r\n\r\n", "Get / 1.0 host= Length(0) | end"),
-        // One empty line before a request is what some old clients leave after a body.
+        // Some old clients send an empty line after a body.
         ("\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", "Get / 1.1 host=h Length(0) | end"),
     ] {
         assert_eq!(events(request), expected, "{request:?}");
@@ -157,7 +157,7 @@ fn target_forms() {
         ("GET HTTPS://other HTTP/1.1", "Get / 1.1 host=other Length(0) | end"),
         ("GET http://other/ HTTP/1.0", "Get / 1.0 host=other Length(0) | end"),
         ("OPTIONS /* HTTP/1.1", "Options /* 1.1 host=h Length(0) | end"),
-        // Authority form is for CONNECT, and that is for proxies.
+        // The authority form is only for CONNECT, which only proxies serve.
         ("CONNECT other:443 HTTP/1.1", "501"),
         ("GET other:443 HTTP/1.1", "400"),
         ("GET other HTTP/1.1", "400"),
@@ -192,14 +192,14 @@ fn target_characters() {
         };
         assert_eq!(events(input), expected, "{byte:#x}");
     }
-    // The same characters as UTF-8.
+    // Non-ASCII characters as UTF-8, and fragments.
     assert_eq!(events("GET /ä HTTP/1.1\r\nHost: h\r\n\r\n"), "400");
     assert_eq!(events("GET /?ä HTTP/1.1\r\nHost: h\r\n\r\n"), "400");
     assert_eq!(events("GET /a#b HTTP/1.1\r\nHost: h\r\n\r\n"), "400");
     assert_eq!(events("GET /?a#b HTTP/1.1\r\nHost: h\r\n\r\n"), "400");
 }
 
-/// RFC 9112 section 3: it ends the target, and what follows is no version, not an unknown one.
+/// RFC 9112 section 3: the space ends the target, and the rest is a malformed version (400), not an unsupported one (505).
 #[test]
 fn a_space_in_the_target() {
     for line in ["GET /a b HTTP/1.1", "GET /  HTTP/1.1", "GET / a HTTP/2.0"] {
@@ -251,7 +251,7 @@ fn hosts() {
     for byte in b"\"<>@/?#\\^`{|} \t\0\x7f\x80\xff" {
         let input = [b"GET / HTTP/1.1\r\nHost: a", &[*byte][..], b"b\r\n\r\n"].concat();
         assert_eq!(events(input), "400", "{byte:#x}");
-        // Also where the target says whose host it is.
+        // The Host is checked even if the target has an authority, which takes precedence.
         let input = [b"GET http://other/ HTTP/1.1\r\nHost: a", &[*byte][..], b"b\r\n\r\n"].concat();
         assert_eq!(events(input), "400", "{byte:#x}");
     }
@@ -273,7 +273,7 @@ fn bodies_by_length() {
         ("POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\n\r\n", "Post / 1.0 host= Length(2) | \"\\r\\n\" | end"),
         ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", "Post / 1.1 host=h Length(0) | end"),
         ("POST / HTTP/1.1\r\nHost: h\r\n\r\n", "Post / 1.1 host=h Length(0) | end"),
-        // A body has no meaning here, but it is there.
+        // The body of a GET has no meaning, but it must be consumed.
         ("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx", "Get / 1.1 host=h Length(1) | \"x\" | end"),
         ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nhello", "Post / 1.1 host=h Length(6)"),
         (
@@ -302,7 +302,7 @@ fn bodies_in_chunks() {
         ("2;name=value;x=\"y\"\r\nab\r\n0;last\r\n\r\n", "\"ab\" | end"),
         ("2 ;a\r\nab\r\n1\t; b\r\nc\r\n0\r\n\r\n", "\"abc\" | end"),
         ("1\r\na\r\n0\r\nTrailer: x\r\nContent-Length: 7\r\n\r\n", "\"a\" | end"),
-        // What is not whole yet.
+        // Incomplete input.
         ("", ""),
         ("5", ""),
         ("5\r\nhello", ""),
@@ -313,7 +313,7 @@ fn bodies_in_chunks() {
     }
 }
 
-/// The largest chunk there is: what has come of it is passed on, nothing is reserved or overflows.
+/// The largest possible chunk: data is passed on as it arrives; nothing is reserved, nothing overflows.
 #[cfg(target_pointer_width = "64")]
 #[test]
 fn a_chunk_without_end() {
@@ -357,14 +357,14 @@ fn malformed_chunks() {
     }
 }
 
-/// Limits of a chunked body: 100 bytes of data, 512 of lines around it.
+/// Limits of a chunked body: 100 bytes of data, and 512 bytes of lines around it.
 #[test]
 fn chunks_at_the_limits() {
     let data = |length: usize| format!("{length:x}\r\n{}\r\n", "x".repeat(length));
     let all = format!("{:?} | end", "x".repeat(100));
     assert_eq!(chunked(&(data(100) + "0\r\n\r\n")), all);
     assert_eq!(chunked(&(data(60) + &data(40) + "0\r\n\r\n")), all);
-    // Refused by the size alone, also where the sum of sizes would overflow.
+    // Refused by the chunk size alone, even if the sum of sizes would overflow.
     for body in
         ["65\r\n".to_owned(), data(60) + "29\r\n", "ffffffffffffffff\r\n".into(), data(1) + "ffffffffffffffff\r\n"]
     {
@@ -379,19 +379,19 @@ fn chunks_at_the_limits() {
     let trailer = |length: usize| format!("T: {}\r\n", "t".repeat(length - 5));
     assert_eq!(chunked(&format!("0\r\n{}{}\r\n", trailer(200), trailer(307))), "end");
     assert_eq!(chunked(&format!("0\r\n{}{}\r\n", trailer(200), trailer(308))), "431");
-    // Many lines count as one long: 102 chunks of 3 bytes of lines would be within, 100 bytes of data each.
+    // The lines of all chunks are counted together: 169 chunks with 3 bytes of lines each are allowed, 170 are not.
     let many = Config { max_payload: 1000, ..config() };
     let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
     let chunks = |count| head.to_owned() + &data(1).repeat(count) + "0\r\n\r\n";
     assert!(events_with(&many, chunks(169).as_bytes()).ends_with("end"));
     assert!(events_with(&many, chunks(170).as_bytes()).ends_with("431"));
-    // The next body starts anew.
+    // Counting starts again with the next body.
     let twice = chunks(169).repeat(2);
     let seen = feed(&[twice.as_bytes()], &many);
     assert_eq!((seen.events.len(), seen.error), (6, None));
 }
 
-/// RFC 9112 sections 6 and 11.2: what a proxy in front might read differently is refused.
+/// RFC 9112 sections 6 and 11.2: whatever a proxy in front might read differently is refused.
 #[test]
 fn smuggling() {
     for (lines, expected) in [
@@ -430,11 +430,11 @@ fn smuggling() {
         (b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n", "501"),
         (b"Transfer-Encoding: chun\xffked\r\n", "501"),
         (b"Transfer-Encoding:\r\n", "501"),
-        // No other name is taken for one of these.
+        // Similar names are different fields.
         (b"Transfer_Encoding: chunked\r\n", "Post / 1.1 host=h Length(0) | end"),
         (b"Content-Lengthy: 5\r\n", "Post / 1.1 host=h Length(0) | end"),
         (b"TRANSFER-ENCODING:\tChunked \r\n", "Post / 1.1 host=h Chunked"),
-        // Lines.
+        // Line ends, and white space around names.
         (b"A: b\nContent-Length: 5\r\n", "400"),
         (b"A: b\rContent-Length: 5\r\n", "400"),
         (b"A: b\r\r\n", "400"),
@@ -473,7 +473,7 @@ fn bytes_in_values() {
         };
         assert_eq!(events(with_lines(&lines)), expected, "{byte:#x}");
     }
-    // Values are bytes, not text: strange members are no match and hide no other.
+    // Values are bytes, not text: members that are not UTF-8 do not match, and do not hide others.
     assert_eq!(events(with_lines(b"Connection: \xff, close ,\x80\r\n")), "Post / 1.1 host=h Length(0) close | end");
 }
 
@@ -506,7 +506,7 @@ fn expectations() {
         (1, "expect: 100-Continue\r\n", true),
         (1, "", false),
         (1, "Expect: 200-maybe\r\n", false),
-        // RFC 9110 section 10.1.1: ignored in HTTP/1.0.
+        // RFC 9110 section 10.1.1: Expect is ignored in HTTP/1.0.
         (0, "Expect: 100-continue\r\n", false),
     ] {
         let request = format!("POST / HTTP/1.{minor}\r\nHost: h\r\n{lines}Content-Length: 1\r\n\r\n");
@@ -531,7 +531,7 @@ fn pipelining() {
     for pieces in splits(input.as_bytes()) {
         assert_eq!(feed(&pieces, &config()).left, b"GET /5 HTTP/1.1\r\nHost", "it waits in the input of the caller");
     }
-    // The body of a GET is a body, not the next request.
+    // The body of a GET is not taken for the next request.
     assert_eq!(
         events("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nGET /xGET / HTTP/1.1\r\nHost: h\r\n\r\n"),
         "Get / 1.1 host=h Length(6) | \"GET /x\" | end | Get / 1.1 host=h Length(0) | end"
@@ -540,7 +540,7 @@ fn pipelining() {
     assert_eq!(events("GET / HTTP/1.1\r\nHost: h\r\n\r\n\r\n\r\n"), "Get / 1.1 host=h Length(0) | end | 400");
 }
 
-/// The server stops between two events when it has to answer first; the parser must not mind.
+/// The server may pause between two parts, to respond first.
 #[test]
 fn one_event_at_a_time() {
     let config = config();
@@ -567,10 +567,10 @@ fn size_and_number_of_header_fields() {
     assert_eq!(events(head(513)), "431");
     assert_eq!(events(format!("GET /{}", "a".repeat(508))), "431", "one byte too many, and no end in sight");
     assert_eq!(events(format!("GET /{}", "a".repeat(507))), "");
-    // The empty line before a request counts too.
+    // An empty line before the request counts.
     assert_eq!(events(format!("\r\n{}", head(510))), "Get / 1.1 host=h Length(0) | end");
     assert_eq!(events(format!("\r\n{}", head(511))), "431");
-    // What follows a head is no part of it.
+    // Bytes after the head do not count.
     assert_eq!(events(head(512).repeat(2)), "Get / 1.1 host=h Length(0) | end | Get / 1.1 host=h Length(0) | end");
 
     let fields = |count: usize| format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "A: b\r\n".repeat(count - 1));
@@ -582,7 +582,7 @@ fn size_and_number_of_header_fields() {
     assert_eq!(events_with(&most, fields(200).as_bytes()), "431");
 }
 
-/// A request, and what the parser has to say of it.
+/// A random request, and the parts that the parser must return.
 fn random_request(random: &mut Random) -> (Vec<u8>, Vec<String>) {
     let method = random.pick(&["GET", "POST", "HEAD", "OPTIONS"]);
     let path = random.pick(&["/", "/socket.io/", "/a%20b"]);
@@ -638,7 +638,7 @@ fn random_requests_in_random_pieces() {
     }
 }
 
-/// Whatever comes, nothing panics, and however it is cut, the same is read.
+/// Damaged input never panics, and is read the same however it is split.
 #[test]
 fn random_damage() {
     let (mut random, config) = (Random(2), config());
@@ -698,7 +698,7 @@ fn lengths_of_answers() {
         (501, "501 Not Implemented", true),
         (503, "503 Service Unavailable", true),
         (505, "505 HTTP Version Not Supported", true),
-        // A reason may be empty, the space before it not.
+        // The reason phrase may be empty, but not the space before it (RFC 9112 section 4).
         (299, "299 ", true),
     ] {
         let length = if length { "Content-Length: 0\r\n" } else { "" };
@@ -734,12 +734,12 @@ fn parameters_of_a_query() {
         ("a=b=c", Some("b=c")),
         ("a=%41%e2%82%ac+%2B%26%3d", Some("A€ +&=")),
         ("%61=b", Some("b")),
-        // Escapes that are none stay as they are.
+        // Invalid escapes stay as they are.
         ("a=%", Some("%")),
         ("a=%4", Some("%4")),
         ("a=%zz%+1", Some("%zz% 1")),
         ("a=%%41", Some("%A")),
-        // Bytes that are no UTF-8.
+        // Bytes that are not UTF-8.
         ("a=%ff", Some("\u{fffd}")),
         ("a=x%e2%82y", Some("x\u{fffd}y")),
         ("a=%00", Some("\0")),
@@ -769,7 +769,7 @@ fn origins() {
         ("https://A.Example", "a.eXample"),
         ("http://a:3000", "a:3000"),
         ("https://a:3000", "a:3000"),
-        // Default ports may be written or not.
+        // A default port may be written or left out.
         ("http://a", "a:80"),
         ("http://a:80", "a"),
         ("https://a", "a:443"),
@@ -778,7 +778,7 @@ fn origins() {
         ("http://[::1]:3000", "[::1]:3000"),
         ("https://[2001:DB8::1]:443", "[2001:db8::1]"),
         ("http://127.0.0.1:80", "127.0.0.1"),
-        // The browser sends the dot in both.
+        // Browsers send a final dot in both fields.
         ("http://a.example.:81", "a.example.:81"),
     ] {
         assert!(is_same_origin(origin, host, None), "{origin} {host}");
@@ -824,7 +824,7 @@ fn origins() {
     }
 }
 
-/// A proxy that is trusted tells the scheme as well.
+/// With TLS of its own, or behind a trusted proxy, the server knows the scheme.
 #[test]
 fn origins_have_the_scheme_that_the_browser_used() {
     for (origin, https, same) in [
@@ -838,7 +838,7 @@ fn origins_have_the_scheme_that_the_browser_used() {
     }
 }
 
-/// What proxies add is at the end; before it stands what anybody may have written.
+/// The last entry was added by the nearest proxy; those before it may be forged.
 #[test]
 fn addresses_of_clients() {
     for (list, address) in [
@@ -878,7 +878,7 @@ fn authorities() {
     assert_eq!(split_url("http:/a"), None);
 }
 
-/// Only a trusted proxy may name another client, and what it sends need not be UTF-8.
+/// Forwarded headers count only with `trust_proxy`, and need not be UTF-8.
 #[test]
 fn access_by_forwarded_headers() {
     let trusting = Config { trust_proxy: true, ..Config::default() };

@@ -1,4 +1,4 @@
-//! WebSocket: the upgrade, frames of clients by literal bytes (whole, byte by byte, cut in two), and frames of ours.
+//! WebSocket: upgrades, client frames as literal bytes (whole, byte by byte, split in two), and server frames.
 
 use crate::{
     http::with_head,
@@ -9,7 +9,7 @@ use salon::{
     ws::{Incoming, MAX_HEAD, Opcode, Received, accept, close_frame, frame, frame_head, is_upgrade},
 };
 
-/// Small limits, so that the tests at the limits are quick.
+/// Small limits, so that tests reach them quickly.
 fn config() -> Config {
     Config { max_payload: 300, max_fragments: 4, ..Config::default() }
 }
@@ -21,13 +21,13 @@ fn mask(payload: &[u8]) -> Vec<u8> {
     payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect()
 }
 
-/// A frame of a client: the first byte says FIN and opcode.
+/// A masked client frame; the first byte has FIN and opcode.
 fn client(first: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
     let payload = payload.as_ref();
     [&head(first, payload.len() as u64)[..], &mask(payload)].concat()
 }
 
-/// The head of such a frame.
+/// The head of a client frame.
 fn head(first: u8, length: u64) -> Vec<u8> {
     let length = match length {
         0..=125 => vec![0x80 | length as u8],
@@ -37,7 +37,7 @@ fn head(first: u8, length: u64) -> Vec<u8> {
     [&[first][..], &length, &MASK].concat()
 }
 
-/// A connection, and what it has brought so far.
+/// A connection, and what was received on it.
 #[derive(Default)]
 struct Connection {
     incoming: Incoming,
@@ -77,7 +77,7 @@ impl Connection {
     }
 }
 
-/// The events of an input, shown in these pieces.
+/// A connection that receives these pieces.
 fn feed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Connection {
     let mut connection = Connection::default();
     for piece in pieces {
@@ -86,7 +86,7 @@ fn feed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Connection {
     connection
 }
 
-/// The events of an input, the same however it is cut.
+/// What is received from an input. Fails unless it is the same however the input is split.
 fn events(input: impl AsRef<[u8]>) -> String {
     let mut results = splits(input.as_ref()).map(|pieces| feed(pieces).events.join(" | "));
     let whole = results.next().expect("the whole");
@@ -120,7 +120,7 @@ fn which_requests_are_upgrades() {
     }
 }
 
-/// The answer to an upgrade with these header lines.
+/// The response to an upgrade with these header lines.
 fn upgrade(lines: &str) -> String {
     let request = format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{lines}\r\n");
     let bytes = with_head(&request, |head| match accept(head) {
@@ -136,12 +136,12 @@ fn upgrade(lines: &str) -> String {
 
 #[test]
 fn upgrades() {
-    // The key and the answer are those of RFC 6455 section 1.3.
+    // Key and response of RFC 6455 section 1.3.
     let accepted = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
     assert_eq!(upgrade(&format!("{KEY}{VERSION}")), accepted);
     assert_eq!(upgrade(&format!("{VERSION}{}", KEY.replace(": ", ":"))), accepted);
-    // What the client offers and the answer does not name is not agreed to.
+    // Extensions and subprotocols that the client offers are declined: the response does not name them.
     for offer in [
         "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
         "Sec-WebSocket-Protocol: chat, superchat\r\n",
@@ -182,7 +182,7 @@ fn refused_upgrades() {
     assert!(upgrade(&format!("{VERSION}{KEY}{KEY}")).starts_with("HTTP/1.1 400 "), "two keys");
 }
 
-/// RFC 9110 section 7.8: who sends Upgrade names it in Connection as well.
+/// RFC 9110 section 7.8: an Upgrade field counts only if Connection lists it.
 #[test]
 fn upgrade_goes_with_connection() {
     let answer = upgrade(&format!("{KEY}Sec-WebSocket-Version: 8\r\n"));
@@ -202,17 +202,17 @@ fn examples_of_the_rfc() {
     );
     assert_eq!(events(b"\x82\x83\0\0\0\0\x01\x02\xff"), r#"binary b"\x01\x02\xff""#, "a mask of zeros");
     assert_eq!(events(b"\x81\x80abcd\x82\x80abcd"), "text  | binary b\"\"");
-    assert_eq!(events(b"\x8a\x80abcd"), "", "a pong nobody asked for");
+    assert_eq!(events(b"\x8a\x80abcd"), "", "an unsolicited pong");
     assert_eq!(events(b""), "");
 }
 
-/// Each of these is refused as soon as its head is there, whatever would follow.
+/// These are refused as soon as their head has arrived.
 #[test]
 fn heads_that_break_the_protocol() {
     let short = |first| head(first, 5);
     let long = |byte, length: &[u8]| [&[0x82, byte][..], length, &MASK].concat();
     for (input, code) in [
-        // Not masked: RFC 6455 section 5.1.
+        // Unmasked (RFC 6455 section 5.1).
         (b"\x81\x05".to_vec(), 1002),
         (b"\x89\x00".to_vec(), 1002),
         (b"\x82\x7e\x01\x00".to_vec(), 1002),
@@ -230,21 +230,21 @@ fn heads_that_break_the_protocol() {
         (head(0x88, 126), 1002),
         (head(0x89, 126), 1002),
         (head(0x8a, 65536), 1002),
-        // Half a close code.
+        // A truncated close code.
         (head(0x88, 1), 1002),
-        // A continuation of nothing.
+        // A continuation without a message.
         (short(0x80), 1002),
         (short(0x00), 1002),
-        // Lengths that are not in their shortest form.
+        // Lengths not in their shortest form.
         (long(0xfe, &[0, 0]), 1002),
         (long(0xfe, &[0, 125]), 1002),
         (long(0xff, &[0, 0, 0, 0, 0, 0, 0, 0]), 1002),
         (long(0xff, &[0, 0, 0, 0, 0, 0, 0, 125]), 1002),
         (long(0xff, &[0, 0, 0, 0, 0, 0, 0xff, 0xff]), 1002),
-        // The highest bit of a length is 0.
+        // The highest bit of a 64-bit length must be 0.
         (head(0x82, 1 << 63), 1002),
         (head(0x82, u64::MAX), 1002),
-        // Longer than a message may be, though none of it has come.
+        // A length above `max_payload`, before any of the payload has arrived.
         (head(0x81, 301), 1009),
         (head(0x82, 301), 1009),
         (head(0x01, 301), 1009),
@@ -256,14 +256,14 @@ fn heads_that_break_the_protocol() {
         assert!(before.events.is_empty() && !before.incoming.in_message(), "{input:x?}");
     }
     let unmasked = Incoming::default().next(b"\x81\x05Hello", &config()).expect_err("refused");
-    assert_eq!(unmasked.reason, "unmasked frame", "the commonest mistake has words of its own");
+    assert_eq!(unmasked.reason, "unmasked frame", "the reason names the mistake");
     for opcode in [3, 4, 5, 6, 7, 0xb, 0xc, 0xd, 0xe, 0xf] {
         assert_eq!(events(short(0x80 | opcode)), "1002", "{opcode}");
         assert_eq!(events(short(opcode)), "1002", "{opcode}");
     }
 }
 
-/// Were the length of a head reserved before its bytes have come, this would find no memory.
+/// A head may claim any length. If memory were reserved for the claim, this test would exhaust it.
 #[cfg(target_pointer_width = "64")]
 #[test]
 fn nothing_is_reserved_for_a_claim() {
@@ -300,16 +300,16 @@ fn messages_of_all_lengths() {
             }
         }
     }
-    // One byte more than the limit.
+    // One byte above the limit.
     let mut connection = Connection::default();
     connection.feed(&config, &head(0x82, 65537));
     assert_eq!(connection.events, ["1009"]);
 }
 
-/// First byte and payload.
+/// First byte (FIN and opcode) and payload.
 type Frame = (u8, &'static [u8]);
 
-/// Half of what a message may have.
+/// Half of the longest message.
 const MANY: &[u8] = &[b'x'; 150];
 
 #[test]
@@ -319,11 +319,11 @@ fn fragments() {
     let frames: &[(&[Frame], &str)] = &[
         (&[(0x01, b"a"), (0x00, b"b"), (0x80, b"c")], "text abc"),
         (&[(0x02, b"a"), (0x80, b"b")], r#"binary b"ab""#),
-        // Empty ones, of which all may be.
+        // Empty fragments are allowed; all may be empty.
         (&[(0x01, b""), (0x00, b""), (0x80, b"")], "text "),
         (&[(0x01, b""), (0x80, b"a")], "text a"),
         (&[(0x02, b"a"), (0x80, b"")], r#"binary b"a""#),
-        // Two messages, and one after the other.
+        // A fragmented message, then another message.
         (&[(0x01, b"a"), (0x80, b"b"), (0x81, b"c"), (0x02, b"d"), (0x80, b"e")], r#"text ab | text c | binary b"de""#),
         // Control frames between fragments.
         (
@@ -331,14 +331,14 @@ fn fragments() {
             r#"reply b"\x8a\x011" | reply b"\x8a\0" | text abc"#,
         ),
         (&[(0x01, b"a"), (0x88, b"\x03\xe8"), (0x80, b"b")], r#"close b"\x88\x02\x03\xe8""#),
-        // A message inside a message.
+        // A new message before the last fragment of the present one.
         (&[(0x01, b"a"), (0x81, b"b")], "1002"),
         (&[(0x01, b"a"), (0x02, b"b")], "1002"),
         (&[(0x02, b"a"), (0x01, b"b")], "1002"),
         // A continuation after the last fragment.
         (&[(0x01, b"a"), (0x80, b"b"), (0x80, b"c")], "text ab | 1002"),
         (&[(0x81, b"a"), (0x00, b"b")], "text a | 1002"),
-        // Four frames make a message, five are too many, empty or not.
+        // A message may have four fragments, not five, even if they are empty.
         (&[(0x01, b"a"), (0x00, b""), (0x00, b"b"), (0x80, b"c")], "text abc"),
         (&[(0x01, b"a"), (0x00, b"b"), (0x00, b"c"), (0x00, b"d"), (0x80, b"e")], "1008"),
         (&[(0x01, b""), (0x00, b""), (0x00, b""), (0x00, b""), (0x80, b"")], "1008"),
@@ -347,7 +347,7 @@ fn fragments() {
             &[(0x01, b""), (0x89, b""), (0x8a, b""), (0x8a, b""), (0x00, b""), (0x00, b""), (0x80, b"a")],
             "reply b\"\\x8a\\0\" | text a",
         ),
-        // All fragments together are as long as a message may be, or longer by one.
+        // All fragments together may be as long as a message; one byte more is too long.
         (&[(0x01, MANY), (0x80, MANY)], &all),
         (&[(0x01, MANY), (0x00, MANY), (0x80, b"")], &all),
         (&[(0x01, MANY), (0x00, MANY), (0x80, b"x")], "1009"),
@@ -356,7 +356,7 @@ fn fragments() {
         let input: Vec<u8> = join(frames);
         assert_eq!(events(&input), *expected, "{frames:x?}");
     }
-    // A message inside a message and the sum of lengths are judged by the head, too.
+    // A new message inside another, and the sum of lengths, are refused by the head alone too.
     assert_eq!(events([client(0x01, "a"), head(0x81, 5)].concat()), "1002");
     let input: Vec<u8> = [client(0x01, "a"), head(0x00, 300)].concat();
     assert_eq!(events(input), "1009");
@@ -382,7 +382,7 @@ fn whether_a_message_is_open() {
 fn text_is_utf_8() {
     for text in ["κόσμε", "é€😀\u{0}\u{7f}\u{feff}\u{fffe}\u{10ffff}", "\u{d7ff}\u{e000}"] {
         assert_eq!(events(client(0x81, text)), format!("text {text}"));
-        // Fragments may end within a character.
+        // A fragment may end within a character.
         for at in 0..=text.len() {
             let (start, end) = text.as_bytes().split_at(at);
             let input = [client(0x01, start), client(0x89, ""), client(0x80, end)].concat();
@@ -415,7 +415,7 @@ fn text_is_utf_8() {
         assert_eq!(events(client(0x82, bad)), format!("binary {:?}", bytes::Bytes::from_static(bad)));
         assert_eq!(events(client(0x88, [b"\x03\xe8", bad].concat())), "1007", "the reason of a close: {bad:x?}");
     }
-    // What can no more become a character is refused before the message ends, cut or not.
+    // Bytes that cannot become valid UTF-8 are refused before the message ends.
     assert_eq!(events(client(0x01, b"a\xff")), "1007");
     assert_eq!(events([client(0x01, b"a\xf4"), client(0x00, b"\x90")].concat()), "1007");
     assert_eq!(events([client(0x01, b"\xce\xba"), client(0x00, b"\xf4"), client(0x00, b"\x8f\xbf")].concat()), "");
@@ -427,7 +427,7 @@ fn pings() {
     assert_eq!(events(client(0x89, b"\0\xff")), r#"reply b"\x8a\x02\0\xff""#);
     let longest = "p".repeat(125);
     assert_eq!(events(client(0x89, &longest)), format!(r#"reply b"\x8a}}{longest}""#));
-    // Each has its own answer.
+    // Each ping has its own pong.
     let input = [client(0x89, "1"), client(0x81, "a"), client(0x89, "2"), client(0x8a, "x"), client(0x89, "3")];
     assert_eq!(events(input.concat()), r#"reply b"\x8a\x011" | text a | reply b"\x8a\x012" | reply b"\x8a\x013""#);
 }
@@ -442,15 +442,15 @@ fn closes() {
     }
     let longest = [b"\x03\xe8".to_vec(), vec![b'r'; 123]].concat();
     assert_eq!(events(client(0x88, &longest)), format!("close {:?}", frame(Opcode::Close, &longest)));
-    // Codes that nobody may send (RFC 6455 section 7.4).
+    // Codes that must not be sent (RFC 6455 section 7.4).
     for code in [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535u16] {
         assert_eq!(events(client(0x88, code.to_be_bytes())), "1002", "{code}");
     }
-    // Nothing is read after it.
+    // Nothing is read after a close frame.
     assert_eq!(events([client(0x88, b"\x03\xe8"), client(0x81, "a")].concat()), r#"close b"\x88\x02\x03\xe8""#);
 }
 
-/// The frames of a random conversation, and what they bring.
+/// Random frames, and what must be received from them.
 fn random_frames(random: &mut Random) -> (Vec<u8>, Vec<String>) {
     let (mut input, mut events) = (Vec::new(), Vec::new());
     for _ in 0..1 + random.below(4) {
@@ -501,7 +501,7 @@ fn random_frames_in_random_pieces() {
     }
 }
 
-/// Whatever comes, nothing panics, and however it is cut, the same is read.
+/// Damaged input never panics, and is read the same however it is split.
 #[test]
 fn random_damage() {
     let (mut random, config) = (Random(4), config());
@@ -550,7 +550,7 @@ fn our_frames() {
 fn our_close_frames() {
     assert_eq!(close_frame(1000, ""), &b"\x88\x02\x03\xe8"[..]);
     assert_eq!(close_frame(1002, "why €"), &b"\x88\x09\x03\xeawhy \xe2\x82\xac"[..]);
-    // 125 bytes at most, and no character is cut.
+    // At most 125 bytes of payload, and no character is split.
     for (reason, length) in
         [("r".repeat(123), 125), ("r".repeat(124), 125), ("€".repeat(41), 125), ("é".repeat(62), 124)]
     {
