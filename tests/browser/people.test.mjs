@@ -15,6 +15,12 @@ async function guest(t, server, name) {
   return user;
 }
 
+/** From here on the page's time passes only when the test says so. It is connected in its last way: that takes time too. */
+async function pauseClock(page) {
+  await page.locator('#about:has-text("WebSocket")').waitFor();
+  await page.clock.pauseAt(Date.now() + 10_000);
+}
+
 /** The names in the open list of people. */
 const listed = async (page) =>
   (await page.locator('#names li').allTextContents()).map((name) => name.replaceAll(/[\u2068\u2069]/g, ''));
@@ -27,6 +33,7 @@ test('who types is named, and forgotten in time', options, async (t) => {
   const users = {};
   for (const name of ['Bob', 'Cleo', 'Dora', 'Emil']) users[name] = await guest(t, server, name);
   await shows(ada, '#count', '5 people');
+  await pauseClock(ada);
 
   users.Bob.socket.emit('typing');
   await shows(ada, '#typing', 'Bob is typing…');
@@ -61,6 +68,7 @@ test('typing is said with the first key and every three seconds, and taken back'
   const ada = await open(t, browser, server.url);
   await ada.clock.install();
   await join(ada, 'Ada');
+  await pauseClock(ada);
   const typing = () => bob.heard.map(([event]) => event).filter((event) => event.endsWith('typing'));
   const text = field(ada);
   await text.press('a');
