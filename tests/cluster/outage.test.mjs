@@ -193,7 +193,8 @@ describe('Redis goes away', { concurrency: true, ...options }, () => {
       // What is said of users: at the start, and once Ada is here; and that she is.
       await counts(server, 'redis_dropped_total', 103);
       assert.equal(await metric(server, 'redis_up'), 1);
-      assert.equal(server.log().match(/WARN/g).length, 1, 'one line, not one for each');
+      const lines = server.log().match(/WARN/g).length;
+      assert.ok(lines < 10, `${lines} lines: one in a while, not one for each`);
     }
   });
 

@@ -13,7 +13,8 @@ const ALLOWED = 5;
 /** salon behind a platform that allows five WebSockets, and a way for clients to come, with all that goes wrong for them. */
 async function platform(t, { args = [], env = {} }) {
   const files = makeCertificate(t);
-  const server = await start(t, { args: ['--trust-proxy', ...args], env });
+  // A client whose upgrade is given up when it has just paused polling for it asks no more (engine.io-client 6.6).
+  const server = await start(t, { args: ['--trust-proxy', '--upgrade-timeout', '1m', ...args], env });
   const front = await frontEnd(t, [server.port], { ...files, websockets: ALLOWED });
   const troubles = [];
   async function come(name, transports = ['polling', 'websocket']) {

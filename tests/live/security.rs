@@ -481,14 +481,14 @@ fn bulk_whoever_vanishes_half_way_leaves_nothing() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_head_in_drops_is_cut_off_at_the_deadline() {
-    let mut scene = Scene::new(&["--head-timeout", "1s"]);
+    let mut scene = Scene::new(&["--head-timeout", "3s"]);
     let mut clients: Vec<Client> = (0..20).map(|_| scene.server.connect()).collect();
     let used = scene.server.cpu_time();
     let (begin, watch) = (Instant::now(), Stopwatch::start(&scene.server));
     clients.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\nA: "));
-    while begin.elapsed() < Duration::from_millis(900) {
+    while begin.elapsed() < Duration::from_millis(2900) {
         clients.iter_mut().for_each(|client| client.send_anyway("a"));
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(30));
     }
     scene.assert_served();
     for client in &mut clients {
@@ -497,7 +497,7 @@ fn a_head_in_drops_is_cut_off_at_the_deadline() {
     // What 20 clients cost, in an unoptimized build; TLS costs more there.
     let slow = hostile() || secure::is_on();
     let time = watch.elapsed(&scene.server);
-    assert!(time < Duration::from_millis(1500) || slow, "{time:?}");
+    assert!(time < Duration::from_millis(3500) || slow, "{time:?}");
     let used = scene.server.cpu_time() - used;
     assert!(used < Duration::from_millis(200) || slow, "{used:?} of the processor");
     drop(clients);

@@ -65,7 +65,7 @@ async function figures({ url }) {
 test('of 10,000 sessions that break nothing is left', { timeout: 120_000 }, async (t) => {
   const count = crowd();
   assert.ok(count >= 5_000, `only ${count} descriptors`);
-  const server = await start(t, { args: ['--recovery-time', '600ms', '--leave-grace', '300ms'] });
+  const server = await start(t, { args: ['--recovery-time', '600ms', '--leave-grace', '300ms', '--ping-interval', '1h'] });
   const base = await figures(server);
   /** Waits until the figures are so. */
   const reaches = async (fits, what) => {

@@ -2,6 +2,7 @@
 // `numUsers` is right in every event.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as pass } from 'node:timers/promises';
 import { Chatter, within } from '../lib/chatter.mjs';
 import { Poller, Raw } from '../lib/raw.mjs';
 import { start } from '../lib/server.mjs';
@@ -110,7 +111,7 @@ test('a goodbye is announced at once, and so is every end of a client without a 
     const metrics = await (await fetch(`${server.url}/metrics`)).text();
     return [...metrics.matchAll(/^salon_sessions{.*} (\d+)$/gm)].reduce((sum, [, count]) => sum + Number(count), 0);
   };
-  await within((async () => { while ((await sessions()) > 1); })(), 'the end of all sessions');
+  await within((async () => { while ((await sessions()) > 1) await pass(5); })(), 'the end of all sessions');
   const last = new Chatter(t, server.url);
   assert.deepEqual(await last.login('last'), { numUsers: broken.length + 2 });
   await witness.hears((heard) => heard.at(-1)[1].username === 'last', 'the last');
