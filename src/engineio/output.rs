@@ -30,12 +30,6 @@ table! {
     ServerClose = ("server_close", Some(1001));
 }
 
-impl CloseReason {
-    pub(super) fn close_code(self) -> Option<u16> {
-        self.row().1
-    }
-}
-
 /// Counters since the start, for metrics.
 #[derive(Debug, Default)]
 pub struct Counters {

@@ -62,20 +62,17 @@ pub enum Packet {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid(pub &'static str);
 
-/// Reads the packet of a WebSocket text frame. (A binary frame is the message itself.) Base64 is accepted here too:
-/// the protocol text has it in payloads only, but the official client with `forceBase64` sends it in frames.
-pub fn decode(text: Text) -> Result<Packet, Invalid> {
-    decode_bytes(text.into())
-}
-
 /// Reads a polling payload in one pass; one invalid packet makes all of it invalid. Of more than `most` packets, `most + 1`
 /// are returned, which shows that there are too many.
 pub fn decode_payload(body: Bytes, most: usize) -> Result<Vec<Packet>, Invalid> {
     let packets = body.split(|byte| *byte == SEPARATOR).take(most.saturating_add(1));
-    packets.map(|packet| decode_bytes(body.slice_ref(packet))).collect()
+    packets.map(|packet| decode(body.slice_ref(packet))).collect()
 }
 
-fn decode_bytes(mut packet: Bytes) -> Result<Packet, Invalid> {
+/// Reads a packet of a payload or of a WebSocket text frame. (A binary frame is the message itself.) Base64 is accepted in
+/// frames too: the protocol text has it in payloads only, but the official client with `forceBase64` sends it there.
+pub fn decode(packet: impl Into<Bytes>) -> Result<Packet, Invalid> {
+    let mut packet = packet.into();
     let kind = *packet.first().ok_or(Invalid("an empty packet"))?;
     packet.advance(1);
     let text = |bytes| Text::try_from(bytes).map_err(|_| Invalid("a packet is not UTF-8"));

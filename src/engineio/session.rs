@@ -82,9 +82,9 @@ struct Probe {
 /// What a session waits for until [`Session::deadline`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
-    /// To send the open packet to an older client's WebSocket.
+    /// The time to send the open packet to an older client's WebSocket.
     Opening,
-    /// To send the next ping (protocol 4).
+    /// The time of the next ping (protocol 4).
     Idle,
     /// The answer to the ping (protocol 4), or a ping of the client (protocol 3).
     Heartbeat,
@@ -109,7 +109,7 @@ pub(super) struct Session {
     /// The connection of a POST whose body is not complete.
     post: Option<ConnId>,
     probe: Option<Box<Probe>>,
-    /// Packets that wait for a GET, or for the open packet.
+    /// Packets that wait for a GET; in `Opening`, the open packet.
     queue: Queue,
 }
 
@@ -420,7 +420,7 @@ impl Session {
         cx.out.counters.closed[reason as usize] += 1;
         self.drain_at = None;
         self.drop_probe(cx.out);
-        let code = reason.close_code();
+        let (_, code) = reason.row();
         if let Some(conn) = self.websocket {
             cx.out.outputs.extend(code.map(|code| EngineOutput::Frame(conn, ws::close_frame(code, ""))));
             cx.out.outputs.push_back(EngineOutput::Close(conn));
