@@ -101,7 +101,7 @@ pub(super) struct Handshake {
     pub recovers: bool,
 }
 
-/// Reads a request head. The order of the checks decides which error a client sees; it is that of the reference.
+/// Reads a request head. The order of the checks decides which error a client sees.
 /// A parameter that is given twice has no known value, because either value could be the one that is meant.
 pub(super) fn read(head: &RequestHead, config: &Config, sids: &HashMap<Id, SessionId>) -> Result<Request, Refusal> {
     let names = ["transport", "sid", "j", "EIO", "b64", "recovery"];
