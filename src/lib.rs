@@ -40,9 +40,13 @@
 //! engineio/session      one session: states, heartbeat, upgrade, close, eviction of slow polling clients
 //! engineio/mod          all sessions, by sid; handshake, limits of new sessions, drain
 //! socketio/packet       packets of Socket.IO
-//! socketio/app          trait App and its types
+//! socketio/rate         the rate limit of events (token bucket)
+//! socketio/app          how to write an application: trait App
 //! socketio/recovery     connection state recovery
-//! socketio/mod          namespaces, sockets, rooms, acks, broadcasts; rate limit of events (token bucket)
+//! socketio/mod          namespaces and sockets, from CONNECT to their end
+//! socketio/rooms        rooms and their members
+//! socketio/send         events, acks and broadcasts to clients
+//! socketio/receive      packets of clients
 //! socketio/remote       requests of other servers: fetchSockets and others
 //! chat/journal          the history file
 //! chat/history          the last messages, and backfill from other nodes

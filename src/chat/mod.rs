@@ -1,20 +1,22 @@
-//! The chat: event for event what Socket.IO's public chat example does, so that its page and every client
-//! written for it work unchanged. What it does beyond that are fields and events that such clients do not know:
+//! The chat: the same events as Socket.IO's public chat example, so that its page and every client written for it work
+//! unchanged. Fields and events beyond the example are ones that such clients ignore or do not send:
 //!
 //! | client sends | server does |
 //! |---|---|
 //! | `add user` (name) | first time only: `login` to the sender, `user joined` to all others |
 //! | `new message` (text, `{id}`) | `new message` to all others, unless this user has sent that id before |
 //! | `typing`, `stop typing` | the same to all others |
-//! | (disconnect of a named user) | `user left` to all others |
+//! | (a user disconnects) | `user left` to all others |
 //! | `history` (which), `users` | answers |
 //!
-//! Each named socket has a public tag, `user`, which tells two users of one name apart.
-//! `numUsers` is the number of named sockets that are connected, or whose connection broke less than `leave_grace` ago:
-//! a broken connection is not a goodbye. In a cluster those of the other nodes count too. Who comes back later than that is announced again.
+//! Each user has a public tag, `user`, which tells two users of one name apart.
+//! `numUsers` counts the sockets with a name that are connected, or whose connection broke less than `leave_grace` ago, on
+//! all nodes of a cluster. A user whose connection breaks for longer has left, and joins again when it comes back.
 //!
-//! What the example does not do: judge what clients send. A name or text that is no string, is empty or too
-//! long, and a post without a name are refused: nothing is relayed, the ack callback gets `{error}`.
+//! Unlike the example, the chat validates: a name or text that is not a string, is blank or too long, and a message without
+//! a name are refused. Nothing is sent to others, and the ack is `{error}`.
+//!
+//! In a cluster, a server that starts gets the history from other nodes (backfill), and answers `history` when it has it.
 
 pub mod history;
 mod journal;
@@ -23,8 +25,7 @@ use crate::base::metrics::{COUNTER, GAUGE, Metrics};
 use crate::base::slab::SocketKey;
 use crate::config::Config;
 use crate::engineio;
-use crate::socketio::{App, DisconnectReason, Elsewhere, Event, Io, MAX_PEOPLE, Person, To, packet};
-use bytes::Bytes;
+use crate::socketio::{App, ClusterApp, DisconnectReason, Elsewhere, Event, Io, MAX_PEOPLE, Person, To, packet};
 use history::{Answer, History, HistoryRequest, Message, Position, Stamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -33,17 +34,17 @@ use std::collections::HashMap;
 use std::mem;
 use std::time::{Duration, Instant};
 
-/// How long a server that starts waits for what others tell of the time before.
+/// How long a server that starts waits for the history from other nodes (backfill).
 const BACKFILL_TIME: Duration = Duration::from_secs(2);
-/// Who may wait for that; others get what there is.
+/// Requests that wait for the backfill; further ones are answered at once with what there is.
 const MAX_WAITING: usize = 1_000;
-/// Parts of histories that are taken from others: some megabytes, whatever they say.
+/// Answers of other nodes that are read in a backfill, of at most 256 KiB each.
 const MAX_PARTS: usize = 64;
 
-/// Everybody on this server.
+/// All sockets of this server.
 const HERE: To = To { namespace: 0, rooms: &[], except: &[], local: true };
 
-/// What is told of a user, as far as the event has it.
+/// The argument of events about a user.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct UserNote<'a> {
@@ -63,49 +64,40 @@ struct Options<'a> {
 
 /// A named socket.
 struct User {
-    /// As it was sent, to be sent on as the same bytes (rule R11).
+    /// JSON, the bytes that came (rule R11).
     name: Box<RawValue>,
     tag: String,
-    /// Connected, or broken for less than the grace: what `numUsers` counts.
+    /// Connected, or disconnected for less than `leave_grace`: counted in `numUsers`.
     here: bool,
 }
 
-/// Who is here, by name. Who is not may come back, as long as their socket can be recovered.
+/// The chat of one server.
+#[derive(Default)]
 pub struct Chat {
     config: Config,
+    /// Also those not here, until their sockets cannot be recovered any more.
     users: HashMap<SocketKey, User>,
-    /// Users that are here.
+    /// How many users are here.
     here: usize,
-    /// How often that has changed.
+    /// How often `here` has changed.
     changes: u64,
-    /// Those on other nodes of a cluster.
+    /// The users on other nodes of a cluster.
     elsewhere: Elsewhere,
     history: History,
-    /// Until then other servers may tell what was said before this one started; who asks for the history waits for it.
+    /// The end of the backfill; `None` if it is over. Until then, requests for the history wait.
     backfill_until: Option<Instant>,
+    /// Those requests, each with the number of its ack.
     waiting: Vec<(SocketKey, u64, HistoryRequest)>,
-    /// Parts of their histories that are still taken.
-    parts_left: usize,
+    /// How many answers of other nodes were read.
+    parts: usize,
     /// Events refused since the start.
     pub refused: u64,
 }
 
 impl Chat {
-    /// An empty room.
     pub fn new(config: Config) -> Chat {
         let history = History::new(&config);
-        Chat {
-            config,
-            users: HashMap::new(),
-            here: 0,
-            changes: 0,
-            elsewhere: Elsewhere::default(),
-            history,
-            backfill_until: None,
-            waiting: Vec::new(),
-            parts_left: MAX_PARTS,
-            refused: 0,
-        }
+        Chat { config, history, ..Chat::default() }
     }
 
     fn add_user(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
@@ -113,45 +105,43 @@ impl Chat {
             return Ok(());
         }
         let raw = text_of(event, |name| name.chars().count() <= self.config.max_name)?;
-        // Who could not be recovered, and is back under the same name before the grace was over, was never away.
+        // A client that could not recover its socket, but is back under its name within `leave_grace`, has never left.
         let back = cx.socket(socket).and_then(|socket| socket.predecessor).filter(|old| {
             self.users.get(old).is_some_and(|user| user.here && packet::string(&user.name) == packet::string(raw))
         });
         let tag = match back.and_then(|old| self.users.remove(&old)) {
             Some(user) => user.tag,
             None => {
-                self.arrive(1);
+                self.count_here(1);
                 cx.fresh_id().short()
             }
         };
         self.users.insert(socket, User { name: raw.to_owned(), tag, here: true });
-        self.welcome(cx, socket);
+        self.send_login(cx, socket);
         if back.is_none() {
-            self.announce(cx, socket, "user joined", Some(self.count()));
+            self.announce(cx, socket, "user joined", Some(self.num_users()));
         }
         Ok(())
     }
 
-    /// Tells a user that the server knows them.
-    fn welcome(&self, cx: &mut Io, socket: SocketKey) {
+    fn send_login(&self, cx: &mut Io, socket: SocketKey) {
         if let Some(user) = self.users.get(&socket) {
-            let note = UserNote { username: None, num_users: Some(self.count()), user: &user.tag };
+            let note = UserNote { username: None, num_users: Some(self.num_users()), user: &user.tag };
             cx.emit(socket, "login", &(note,), &[]);
         }
     }
 
-    /// What `numUsers` is.
-    fn count(&self) -> usize {
+    fn num_users(&self) -> usize {
         self.here + self.elsewhere.users
     }
 
-    /// One user more, or less.
-    fn arrive(&mut self, users: isize) {
-        self.here = self.here.strict_add_signed(users);
+    /// Counts one user more (1) or less (-1).
+    fn count_here(&mut self, change: isize) {
+        self.here = self.here.strict_add_signed(change);
         self.changes += 1;
     }
 
-    /// Tells all others of a user, and with some events how many users there are.
+    /// Sends an event about a user to all other sockets.
     fn announce(&self, cx: &mut Io, socket: SocketKey, event: &str, num_users: Option<usize>) {
         if let Some(User { name, tag, .. }) = self.users.get(&socket) {
             cx.broadcast(&others(&[socket]), event, &(UserNote { username: Some(name), num_users, user: tag },), &[]);
@@ -167,46 +157,46 @@ impl Chat {
             id.ok_or("an id is 1 to 64 visible ASCII characters")
         });
         let user = Some(tag.as_str().into());
-        let said = Message { username: name, message, user, n: None, id: id.transpose()?, time: None };
-        let stamp = accept_message(&mut self.history, cx, said, Some(&others(&[socket])));
+        let message = Message { username: name, message, user, n: None, id: id.transpose()?, time: None };
+        let stamp = accept_message(&mut self.history, cx, message, Some(&others(&[socket])));
         answer(cx, socket, event, &stamp);
         Ok(())
     }
 
-    fn history(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
+    fn answer_history(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) -> Result<(), &'static str> {
         if !self.history.is_on() {
             return Err("no history is kept here");
         }
-        let wanted = event.args.first().map(|raw| serde_json::from_str(raw.get()));
-        let wanted = wanted.transpose().map_err(|_| "neither {last} nor {since: {boot, n}}")?.unwrap_or_default();
+        let request = event.args.first().map(|raw| serde_json::from_str(raw.get()));
+        let request = request.transpose().map_err(|_| "neither {last} nor {since: {boot, n}}")?.unwrap_or_default();
         match event.ack {
             Some(number) if self.backfill_until.is_some() && self.waiting.len() < MAX_WAITING => {
-                self.waiting.push((socket, number, wanted));
+                self.waiting.push((socket, number, request));
             }
-            _ => answer(cx, socket, event, &self.history.answer(&wanted)),
+            _ => answer(cx, socket, event, &self.history.answer(&request)),
         }
         Ok(())
     }
 
-    /// What was said before this server started is here, or does not come.
+    /// Answers the requests that have waited: the backfill is complete, or its time is over.
     fn end_backfill(&mut self, cx: &mut Io) {
         self.backfill_until = None;
-        for (socket, number, wanted) in mem::take(&mut self.waiting) {
-            cx.ack(socket, number, &(self.history.answer(&wanted),), &[]);
+        for (socket, number, request) in mem::take(&mut self.waiting) {
+            cx.ack(socket, number, &(self.history.answer(&request),), &[]);
         }
     }
 
-    /// Whether a message of another server is one that we could have taken.
-    fn could_take(&self, said: &Message) -> bool {
-        said.sender().is_some_and(|name| name.chars().count() <= self.config.max_name)
-            && packet::string(said.message).is_some_and(|text| text.len() <= self.config.max_text)
+    /// Whether a message of another server is within the limits of this one.
+    fn is_acceptable(&self, message: &Message) -> bool {
+        message.sender().is_some_and(|name| name.chars().count() <= self.config.max_name)
+            && packet::string(message.message).is_some_and(|text| text.len() <= self.config.max_text)
     }
 
-    fn list(&self, cx: &mut Io, socket: SocketKey, event: &Event) {
+    fn answer_users(&self, cx: &mut Io, socket: SocketKey, event: &Event) {
         let mut users = self.people();
         users.extend_from_slice(&self.elsewhere.people);
         users.truncate(MAX_PEOPLE);
-        let more = self.count().saturating_sub(users.len());
+        let more = self.num_users().saturating_sub(users.len());
         answer(cx, socket, event, &json!({"users": users, "more": more, "server": self.config.instance}));
     }
 }
@@ -240,12 +230,12 @@ impl App for Chat {
                 self.announce(cx, socket, event.name, None);
                 Ok(())
             }
-            "history" => self.history(cx, socket, event),
+            "history" => self.answer_history(cx, socket, event),
             "users" => {
-                self.list(cx, socket, event);
+                self.answer_users(cx, socket, event);
                 Ok(())
             }
-            // An event nobody listens to, as in any Socket.IO server.
+            // Without a listener an event is ignored, as in any Socket.IO server.
             _ => Ok(()),
         };
         if let Err(error) = result {
@@ -255,22 +245,22 @@ impl App for Chat {
     }
 
     fn disconnected(&mut self, cx: &mut Io, socket: SocketKey, reason: DisconnectReason) {
-        // Those whom a stopping server sends away will be back.
+        // A user whom this server sends away when it stops reconnects, and has not left.
         if reason != DisconnectReason::Session(engineio::CloseReason::ServerClose)
             && let Some(user) = self.users.get_mut(&socket)
         {
             user.here = false;
-            self.arrive(-1);
-            self.announce(cx, socket, "user left", Some(self.count()));
+            self.count_here(-1);
+            self.announce(cx, socket, "user left", Some(self.num_users()));
         }
     }
 
     fn recovered(&mut self, cx: &mut Io, socket: SocketKey) {
         if let Some(user) = self.users.get_mut(&socket).filter(|user| !user.here) {
             user.here = true;
-            self.arrive(1);
-            self.welcome(cx, socket);
-            self.announce(cx, socket, "user joined", Some(self.count()));
+            self.count_here(1);
+            self.send_login(cx, socket);
+            self.announce(cx, socket, "user joined", Some(self.num_users()));
         }
     }
 
@@ -291,10 +281,12 @@ impl App for Chat {
 
     fn forgotten(&mut self, socket: SocketKey) {
         if self.users.remove(&socket).is_some_and(|user| user.here) {
-            self.arrive(-1);
+            self.count_here(-1);
         }
     }
+}
 
+impl ClusterApp for Chat {
     fn present(&self) -> (usize, u64) {
         (self.here, self.changes)
     }
@@ -308,35 +300,35 @@ impl App for Chat {
     fn elsewhere(&mut self, cx: &mut Io, elsewhere: Elsewhere) {
         self.elsewhere = elsewhere;
         for Person { username: name, user } in &self.elsewhere.lost {
-            // Who has come here meanwhile has not left.
+            // A user who is on this node now has not left.
             let here = self.users.values().any(|user| user.here && packet::string(&user.name).as_deref() == Some(name));
             if let Ok(username) = to_raw_value(name)
                 && !here
             {
-                let note = UserNote { username: Some(&username), num_users: Some(self.count()), user };
+                let note = UserNote { username: Some(&username), num_users: Some(self.num_users()), user };
                 cx.broadcast(&HERE, "user left", &(note,), &[]);
             }
         }
     }
 
     fn answer_peer(&self, question: &RawValue) -> Option<Box<RawValue>> {
-        let wanted = serde_json::from_str(question.get()).ok().filter(|_| self.history.is_on())?;
-        to_raw_value(&self.history.answer(&wanted)).ok()
+        let request = serde_json::from_str(question.get()).ok().filter(|_| self.history.is_on())?;
+        to_raw_value(&self.history.answer(&request)).ok()
     }
 
     fn learn_from_peer(&mut self, cx: &mut Io, answer: &RawValue) -> Option<Box<RawValue>> {
-        let told: Option<Answer> = serde_json::from_str(answer.get()).ok().filter(|_| self.parts_left > 0);
-        self.parts_left = self.parts_left.saturating_sub(1);
+        let answer: Option<Answer> = serde_json::from_str(answer.get()).ok().filter(|_| self.parts < MAX_PARTS);
+        self.parts += 1;
         let mut last = None;
-        for raw in told.iter().flat_map(|told| &told.messages) {
-            let Ok(said) = serde_json::from_str::<Message>(raw.get()) else { continue };
-            last = said.n;
-            if self.could_take(&said) && said.id.is_some() && said.time.is_some() {
-                accept_message(&mut self.history, cx, said, None);
+        for raw in answer.iter().flat_map(|answer| &answer.messages) {
+            let Ok(message) = serde_json::from_str::<Message>(raw.get()) else { continue };
+            last = message.n;
+            if self.is_acceptable(&message) && message.id.is_some() && message.time.is_some() {
+                accept_message(&mut self.history, cx, message, None);
             }
         }
-        if let Some((n, told)) = last.zip(told.filter(|told| told.more)) {
-            let since = Position { boot: told.boot.into(), n };
+        if let Some((n, answer)) = last.zip(answer.filter(|answer| answer.more)) {
+            let since = Position { boot: answer.boot.into(), n };
             return to_raw_value(&HistoryRequest { since: Some(since), last: None }).ok();
         }
         self.end_backfill(cx);
@@ -345,49 +337,43 @@ impl App for Chat {
 
     fn relayed(&mut self, cx: &mut Io, event: &Event) -> bool {
         let ("new message", [raw], []) = (event.name, event.args, event.attachments) else { return false };
-        let said = serde_json::from_str(raw.get()).ok().filter(|said| self.could_take(said));
-        said.map(|said| accept_message(&mut self.history, cx, said, Some(&HERE))).is_some()
+        let message = serde_json::from_str(raw.get()).ok().filter(|message| self.is_acceptable(message));
+        message.map(|message| accept_message(&mut self.history, cx, message, Some(&HERE))).is_some()
     }
 }
 
-/// Takes a message, unless it is here already: gives it what it lacks, tells `to` of it and keeps it. If nobody is to be told,
-/// it is of the time before this server started; `None`: there is no room for it.
-fn accept_message(history: &mut History, cx: &mut Io, said: Message, to: Option<&To>) -> Option<Stamp> {
-    let sender = packet::string(said.username)?;
-    let id = said.id.unwrap_or_else(|| cx.fresh_id().to_string().into());
+/// Keeps a message and sends it to `to`, unless it is known already; adds what it lacks of id, number and time. Without `to`
+/// it is from a backfill: nothing is sent, its number is one from before the start, and `None` means that there are none left.
+fn accept_message(history: &mut History, cx: &mut Io, message: Message, to: Option<&To>) -> Option<Stamp> {
+    let sender = packet::string(message.username)?;
+    let id = message.id.unwrap_or_else(|| cx.fresh_id().to_string().into());
     if let Some(stamp) = history.known(&sender, &id) {
         return Some(stamp);
     }
     let n = if to.is_some() { history.number() } else { history.number_before()? };
-    let stamp = Stamp { n, time: said.time.unwrap_or(cx.time) };
-    let said = Message { n: Some(n), id: Some(id.as_ref().into()), time: Some(stamp.time), ..said };
+    let stamp = Stamp { n, time: message.time.unwrap_or(cx.time) };
+    let message = Message { n: Some(n), id: Some(id.as_ref().into()), time: Some(stamp.time), ..message };
     let json = match to {
-        Some(to) => object(cx.broadcast(to, "new message", &(said,), &[])),
-        None => serde_json::to_vec(&said).expect("memory takes it").into(),
+        Some(to) => cx.broadcast(to, "new message", &(message,), &[]),
+        None => serde_json::to_vec(&message).expect("a message is JSON and goes to memory").into(),
     };
     history.keep(stamp, &sender, &id, json);
     Some(stamp)
 }
 
-/// Answers an event, if its client wants that.
+/// Sends the ack of an event, if its client wants one.
 fn answer(cx: &mut Io, socket: SocketKey, event: &Event, answer: &impl Serialize) {
     if let Some(number) = event.ack {
         cx.ack(socket, number, &(answer,), &[]);
     }
 }
 
-/// Every socket, named or not, but these.
+/// All sockets, with a name or without, but `except`.
 fn others(except: &[SocketKey]) -> To<'_> {
     To { except, ..To::default() }
 }
 
-/// The one object that the packet of an event carries.
-fn object(packet: Bytes) -> Bytes {
-    let [first, last] = [packet.iter().position(|byte| *byte == b'{'), packet.iter().rposition(|byte| *byte == b'}')];
-    packet.slice(first.expect("it begins there")..=last.expect("and ends here"))
-}
-
-/// The first argument, if it is a string that says something and is short enough.
+/// The first argument of an event: a string that is not blank and that `fits`.
 fn text_of<'a>(event: &Event<'a>, fits: impl FnOnce(&str) -> bool) -> Result<&'a RawValue, &'static str> {
     let raw = event.args.first().ok_or("an argument is missing")?;
     let text = packet::string(raw).ok_or("not a string")?;

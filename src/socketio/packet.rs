@@ -9,102 +9,114 @@
 //! JSON        = 2, 5: [name, args...]; 3, 6: [args...]; 0: object or nothing; 1: nothing; 4: object or string
 //! ```
 //!
-//! Source: docs/socket.io-protocol/v5-current.md, "Packet encoding". Arguments stay the bytes that came (rule R11):
-//! here JSON is checked and cut into pieces, but only names and what the application asks for are decoded.
+//! Source: docs/socket.io-protocol/v5-current.md, "Packet encoding".
+//!
+//! Rule R11: arguments are `RawValue`s, the bytes that came, and leave as the same bytes. A `Value` would round numbers, sort
+//! keys and refuse lone surrogates (half an emoji, which clients do send). So JSON is checked and split here, but only
+//! event names, and strings that the application asks for, are decoded.
 
 use crate::config::Config;
+use crate::engineio::packet::Encoded;
+use bytes::Bytes;
+use serde::Serialize;
 use serde::de::{Deserializer, Visitor};
 use serde_json::value::RawValue;
-use std::{borrow::Cow, fmt, io::Write};
+use std::{borrow::Cow, fmt, io::Write, iter};
 
-/// Names that clients and servers use for events of their own; the reference refuses them as well.
+/// Event names that clients and servers use themselves; the reference refuses them as well.
 const RESERVED: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
-/// Above this, numbers in JavaScript are not exact, and an answer would carry another id than the question.
+/// The largest ack id. Above it integers are not exact in JavaScript, so the ack would carry a different id than its event.
 const MAX_ACK: u64 = (1 << 53) - 1;
 
-/// The type of a packet. Events and acks with attachments have digits of their own: 3 more.
+/// The type of a packet; the value is its digit, to which events and acks with attachments add 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Asks for a socket in a namespace, or grants it.
+    /// From a client: asks for a socket in a namespace. To a client: grants it.
     Connect = 0,
-    /// Gives a socket up.
     Disconnect = 1,
     Event = 2,
     /// The answer to an event.
     Ack = 3,
-    /// No socket.
+    /// To a client: its CONNECT is refused.
     ConnectError = 4,
 }
 
-/// By their digits.
+/// Kinds by digit.
 const KINDS: [Kind; 7] =
     [Kind::Connect, Kind::Disconnect, Kind::Event, Kind::Ack, Kind::ConnectError, Kind::Event, Kind::Ack];
 
-/// A packet, borrowed from the message it came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A packet, borrowed from the message it came in. Its JSON is parsed once, by [`decode`].
+#[derive(Debug)]
 pub struct Packet<'a> {
     pub kind: Kind,
-    /// Its namespace, without the query that older clients append.
+    /// The namespace, without the query that clients of protocol 3 and 4 append.
     pub namespace: &'a str,
     /// The ack id.
     pub id: Option<u64>,
     /// How many binary messages follow.
     pub attachments: usize,
-    /// The JSON: valid, not too deep, and of the shape that `kind` asks for; empty if there is none.
+    /// The JSON: valid, not nested too deeply, and of the shape that `kind` has; empty if there is none.
     pub data: &'a str,
+    /// The name of an event; empty for other kinds.
+    pub name: Cow<'a, str>,
+    /// The arguments of an event or ack; the payload of a CONNECT, if there is one.
+    pub args: Vec<&'a RawValue>,
 }
 
-/// A message that is no packet, and why.
+/// Why a message is not a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid(pub &'static str);
 
-/// Reads a packet. What it returns is wholly checked, but for the placeholders of attachments.
+/// Reads a packet and checks everything but the placeholders of attachments: see [`placeholders`].
 pub fn decode<'a>(text: &'a str, config: &Config) -> Result<Packet<'a>, Invalid> {
     let digit = text.bytes().next().map_or(usize::MAX, |first| usize::from(first.wrapping_sub(b'0')));
-    let kind = *KINDS.get(digit).ok_or(Invalid("a packet of unknown type"))?;
+    let kind = *KINDS.get(digit).ok_or(Invalid("unknown packet type"))?;
     let mut rest = &text[1..];
     let mut attachments = 0;
     if digit > Kind::ConnectError as usize {
         let (number, tail) = split_digits(rest);
         rest = tail.strip_prefix('-').ok_or(Invalid("the number of attachments is missing"))?;
         let number = number.parse().ok().filter(|number| *number <= config.max_attachments);
-        attachments = number.ok_or(Invalid("no number of attachments, or too many"))?;
+        attachments = number.ok_or(Invalid("the number of attachments is invalid or too large"))?;
     }
     let mut namespace = "/";
     if rest.starts_with('/') {
         (namespace, rest) = rest.split_once(',').unwrap_or((rest, ""));
-        // Clients of protocol 3 and 4 put a query there; salon has no use for it.
         namespace = namespace.split_once('?').map_or(namespace, |(name, _)| name);
     }
     let (number, data) = split_digits(rest);
     let id = match number.parse() {
         _ if number.is_empty() => None,
         Ok(id) if id <= MAX_ACK => Some(id),
-        _ => return Err(Invalid("an ack id that is no exact number")),
+        _ => return Err(Invalid("an ack id above 2^53 - 1")),
     };
     check_depth(data, config.max_depth)?;
+    let (name, args) = match kind {
+        Kind::Event => event(data)?,
+        Kind::Ack => ("".into(), elements(data)?),
+        _ if data.is_empty() => ("".into(), Vec::new()),
+        _ => ("".into(), vec![serde_json::from_str(data).map_err(|_| Invalid("not JSON"))?]),
+    };
+    let payload = args.first().map_or("", |first| first.get());
     let fits = match kind {
-        Kind::Event => {
-            event_name(elements(data)?.first().ok_or(Invalid("an event without a name"))?)?;
-            true
-        }
-        Kind::Ack => id.is_some() && elements(data).is_ok(),
-        Kind::Connect => data.is_empty() || starts_with(data, &['{']),
-        Kind::ConnectError => starts_with(data, &['{', '"']),
-        Kind::Disconnect => data.is_empty(),
+        Kind::Event => true,
+        Kind::Ack => id.is_some(),
+        Kind::Connect => payload.is_empty() || payload.starts_with('{'),
+        Kind::ConnectError => payload.starts_with(['{', '"']),
+        Kind::Disconnect => payload.is_empty(),
     };
     if !fits {
-        return Err(Invalid("data that this type of packet does not have, or an answer to nothing"));
+        return Err(Invalid("data that this type of packet does not have, or an ack without an id"));
     }
-    Ok(Packet { kind, namespace, id, attachments, data })
+    Ok(Packet { kind, namespace, id, attachments, data, name, args })
 }
 
 fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.bytes().take_while(u8::is_ascii_digit).count())
 }
 
-/// Counts brackets. serde_json skips a `RawValue` however deep it is, but those it is relayed to may recurse.
+/// Limits the depth of brackets. serde_json skips a `RawValue` however deep it is, but clients that get it may recurse.
 fn check_depth(json: &str, limit: usize) -> Result<(), Invalid> {
     let mut depth = 0usize;
     for token in tokens(json) {
@@ -118,11 +130,7 @@ fn check_depth(json: &str, limit: usize) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn starts_with(json: &str, any: &[char]) -> bool {
-    serde_json::from_str::<&RawValue>(json).is_ok_and(|raw| raw.get().starts_with(any))
-}
-
-/// Cuts JSON, and whatever is none, into brackets, colons, commas, strings and other values, without judging it.
+/// Splits JSON into brackets, colons, commas, strings and other values. Checks nothing, and takes text that is not JSON.
 pub fn tokens(json: &str) -> impl Iterator<Item = &str> {
     let mut rest = json;
     std::iter::from_fn(move || {
@@ -141,7 +149,7 @@ pub fn tokens(json: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Where the string that `bytes` begin with ends: after the first quote without a backslash that counts.
+/// Length of the JSON string at the start of `bytes`: up to the first quote that is not escaped.
 fn string_end(bytes: &[u8]) -> usize {
     let mut escaped = false;
     let ends = |byte: &u8| {
@@ -152,9 +160,19 @@ fn string_end(bytes: &[u8]) -> usize {
     bytes[1..].iter().position(ends).map_or(bytes.len(), |length| length + 2)
 }
 
-/// The elements of a JSON array, as they came.
+/// The elements of a JSON array, as the bytes that came.
 pub fn elements(array: &str) -> Result<Vec<&RawValue>, Invalid> {
     serde_json::from_str(array).map_err(|_| Invalid("not a JSON array"))
+}
+
+/// Splits the JSON of an event into its name and its arguments.
+pub fn event(json: &str) -> Result<(Cow<'_, str>, Vec<&RawValue>), Invalid> {
+    let mut elements = elements(json)?;
+    if elements.is_empty() {
+        return Err(Invalid("an event without a name"));
+    }
+    let name = event_name(elements.remove(0))?;
+    Ok((name, elements))
 }
 
 /// The name of an event: a string, or a number as the reference allows.
@@ -166,22 +184,22 @@ pub fn event_name(raw: &RawValue) -> Result<Cow<'_, str>, Invalid> {
     if RESERVED.contains(&&*name) { Err(Invalid("a reserved name")) } else { Ok(name) }
 }
 
-/// The text of a JSON string, if it is one. A lone surrogate, as in an emoji cut in half, becomes U+FFFD.
+/// The text of a JSON string; `None` for other JSON. A lone surrogate (half an emoji) becomes U+FFFD.
 pub fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     unquote(raw.get())
 }
 
-/// The same of JSON that may be anything.
+/// As [`string`], for text that need not be valid JSON.
 pub fn unquote(json: &str) -> Option<Cow<'_, str>> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
     if !inner.contains('\\') {
         return Some(inner.into());
     }
-    // As bytes, because serde_json refuses to make a `String` of lone surrogates.
+    // As bytes: serde_json refuses to decode lone surrogates into a `String`.
     serde_json::Deserializer::from_str(json).deserialize_bytes(Lossy).ok().map(Cow::Owned)
 }
 
-/// Makes a string of UTF-8 in which surrogates may stand, three bytes each, of which the first is ED.
+/// Decodes serde_json's form of a string with lone surrogates: UTF-8 but for three bytes each, of which the first is ED.
 struct Lossy;
 
 impl Visitor<'_> for Lossy {
@@ -203,12 +221,12 @@ impl Visitor<'_> for Lossy {
     }
 }
 
-/// Checks the placeholders in the data of a binary packet: `{"_placeholder":true,"num":N}`, where N is the index of
-/// an attachment, and each attachment has one. Clients that get a placeholder for nothing close the connection,
-/// so one that is spelt with escapes counts too. One pass, over data that [`decode`] has accepted.
+/// Checks the placeholders in the JSON of a binary packet: `{"_placeholder":true,"num":N}`, where N is the index of an
+/// attachment, and every attachment has at least one. A client that gets a placeholder without an attachment closes its
+/// connection, so keys written with escapes count too. One pass, over JSON that [`decode`] has accepted.
 pub fn placeholders(data: &str, attachments: usize) -> Result<(), Invalid> {
     let mut seen = vec![false; attachments];
-    // Of each array and object that is open: whether it is a placeholder, and its number. Arrays have neither.
+    // For each open array or object: whether it is a placeholder, and its number. Arrays have neither.
     let mut open: Vec<(bool, Option<usize>)> = Vec::new();
     let mut tokens = tokens(data).peekable();
     while let Some(token) = tokens.next() {
@@ -217,12 +235,12 @@ pub fn placeholders(data: &str, attachments: usize) -> Result<(), Invalid> {
             "]" | "}" => {
                 if let Some((true, number)) = open.pop() {
                     let place = number.and_then(|number| seen.get_mut(number));
-                    *place.ok_or(Invalid("a placeholder for no attachment"))? = true;
+                    *place.ok_or(Invalid("a placeholder without an attachment"))? = true;
                 }
             }
             key if tokens.next_if_eq(&":").is_some() => {
                 let (Some((placeholder, number)), Some(value)) = (open.last_mut(), tokens.peek()) else { continue };
-                // If a key comes twice the last one counts, as in JavaScript.
+                // Of a duplicate key the last value counts, as in JavaScript.
                 match unquote(key).as_deref() {
                     Some("_placeholder") => *placeholder = *value == "true",
                     Some("num") => *number = value.parse().ok(),
@@ -235,17 +253,56 @@ pub fn placeholders(data: &str, attachments: usize) -> Result<(), Invalid> {
     if seen.iter().all(|seen| *seen) { Ok(()) } else { Err(Invalid("an attachment without a placeholder")) }
 }
 
-/// Writes all of a packet that comes before its JSON.
+/// A packet as messages: the packet itself, whose JSON `write` appends, then its attachments.
+pub fn encode(
+    kind: Kind, namespace: &str, id: Option<u64>, attachments: &[Bytes], write: impl FnOnce(&mut Vec<u8>),
+) -> Vec<Encoded> {
+    let packet = Encoded::text(|out| {
+        write_head(out, kind, attachments.len(), namespace, id);
+        write(out);
+    });
+    iter::once(packet).chain(attachments.iter().cloned().map(Encoded::binary)).collect()
+}
+
+/// Writes the part of a packet before its JSON.
 pub fn write_head(out: &mut Vec<u8>, kind: Kind, attachments: usize, namespace: &str, id: Option<u64>) {
-    let fine = "writing to memory does not fail";
+    let infallible = "writing to memory does not fail";
     match attachments {
         0 => out.push(b'0' + kind as u8),
-        _ => write!(out, "{}{attachments}-", kind as u8 + 3).expect(fine),
+        _ => write!(out, "{}{attachments}-", kind as u8 + 3).expect(infallible),
     }
     if namespace != "/" {
-        write!(out, "{namespace},").expect(fine);
+        write!(out, "{namespace},").expect(infallible);
     }
     if let Some(id) = id {
-        write!(out, "{id}").expect(fine);
+        write!(out, "{id}").expect(infallible);
     }
+}
+
+/// Where parts of the JSON of an event are, as lengths: both end where the packet ends, the arguments before the last `]`.
+#[derive(Default)]
+pub struct Lengths {
+    pub json: usize,
+    /// The arguments, with the commas between them.
+    pub args: usize,
+}
+
+/// Writes the JSON of an event: `[name, args...]`. `args` serialize as an array.
+pub fn write_event(out: &mut Vec<u8>, name: &str, args: &impl Serialize) -> Lengths {
+    let start = out.len();
+    out.push(b'[');
+    write_json(out, &name);
+    // The bracket that opens the array of arguments becomes the comma behind the name.
+    let comma = out.len();
+    write_json(out, args);
+    if out[comma..] == *b"[]" {
+        out.remove(comma);
+    } else {
+        out[comma] = b',';
+    }
+    Lengths { json: out.len() - start, args: (out.len() - comma).saturating_sub(2) }
+}
+
+pub fn write_json(out: &mut Vec<u8>, value: &impl Serialize) {
+    serde_json::to_writer(out, value).expect("arguments have string keys and go to memory");
 }

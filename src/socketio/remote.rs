@@ -5,7 +5,8 @@
 //! and exceptions are found in the same way.
 
 use super::packet::{self, Kind};
-use super::{App, Event, Io, Publication, To, encode, members};
+use super::rooms::members;
+use super::{App, Event, Io, Publication, To};
 use crate::base::slab::SocketKey;
 use crate::engineio::CloseReason;
 use serde::Deserialize;
@@ -155,14 +156,12 @@ impl Io {
         if index == 0
             && rooms.is_empty()
             && except.is_empty()
-            && let Ok(elements) = packet::elements(json)
-            && let Some((name, args)) = elements.split_first()
-            && let Ok(name) = packet::event_name(name)
-            && app.relayed(self, &Event { name: &name, args, attachments, ack: None })
+            && let Ok((name, args)) = packet::event(json)
+            && app.relayed(self, &Event { name: &name, args: &args, attachments, ack: None })
         {
             return None;
         }
-        let messages = encode(Kind::Event, namespace, None, attachments, write);
+        let messages = packet::encode(Kind::Event, namespace, None, attachments, write);
         self.fan_out(&To { namespace: index, rooms: &rooms, except: &except, local: true }, messages);
         None
     }

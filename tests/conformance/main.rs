@@ -1,5 +1,5 @@
-//! What the protocols' public test suites need at the other end: an echo of Engine.IO messages at `/engine.io/`,
-//! and an application with the handlers that the Socket.IO suite expects at `/socket.io/`.
+//! The server for the protocols' public test suites: an echo of Engine.IO messages at `/engine.io/`, and at `/socket.io/` an
+//! application with the handlers that the Socket.IO suite expects.
 //!
 //! | client sends | application does |
 //! |---|---|
@@ -12,11 +12,11 @@
 //! | client sends | application does |
 //! |---|---|
 //! | CONNECT with `{"refuse":"why"}` | refuses with that message |
-//! | `ask`, `ask-briefly` | `question` with the same arguments and an ack id, or `busy`; then `answer` with the arguments of the answer, or `no-answer` |
+//! | `ask`, `ask-briefly` | `question` with the same arguments and an ack id, or `busy`; then `answer` with the arguments of the ack, or `no-answer` |
 //! | `end-all` | ends all sockets of all clients |
 //!
-//! It is built on the same `App` as the chat and takes the same options; only its defaults differ, because the
-//! suites count in half seconds. `cargo run --release --example conformance`; the suites want port 3000.
+//! It implements `App` as the chat does and takes the same options. Only their defaults differ: the suites expect
+//! heartbeats within half a second. `cargo run --release --example conformance`; the suites want port 3000.
 
 use salon::{
     base::logger,
@@ -26,25 +26,25 @@ use salon::{
         Engine,
         packet::{Data, Encoded},
     },
-    socketio::{App, DisconnectReason, Event, Io},
+    socketio::{App, ClusterApp, DisconnectReason, Event, Io},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::{env, process::ExitCode, time::Duration};
 
-/// How long the answer to `ask` may take, and that to `ask-briefly`.
+/// The time limit of the ack of `ask`, and of `ask-briefly`.
 const TIME: Duration = Duration::from_secs(3600);
 const BRIEFLY: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 struct Conformance {
-    /// Those that are connected, in the order in which they came.
+    /// The connected sockets, oldest first.
     sockets: Vec<SocketKey>,
 }
 
-/// An auth payload that wants to be refused.
+/// An auth payload that asks to be refused.
 #[derive(Deserialize)]
-struct Unwelcome {
+struct Refusal {
     refuse: String,
 }
 
@@ -55,7 +55,7 @@ impl App for Conformance {
 
     fn admit(&mut self, _namespace: &str, auth: Option<&RawValue>) -> Result<(), String> {
         match auth.map(|auth| serde_json::from_str(auth.get())) {
-            Some(Ok(Unwelcome { refuse })) => Err(refuse),
+            Some(Ok(Refusal { refuse })) => Err(refuse),
             _ => Ok(()),
         }
     }
@@ -70,7 +70,7 @@ impl App for Conformance {
     }
 
     fn event(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) {
-        let namespace = cx.socket(socket).expect("who emits an event is connected").namespace;
+        let namespace = cx.socket(socket).expect("a socket that emits is connected").namespace;
         match (event.name, namespace) {
             ("message", 0) => cx.emit(socket, "message-back", &event.args, event.attachments),
             ("message-with-ack", 0) => {
@@ -90,7 +90,7 @@ impl App for Conformance {
     }
 
     fn acknowledged(&mut self, cx: &mut Io, socket: SocketKey, number: u64, answer: Option<&Event>) {
-        cx.socket(socket).expect("who owes an answer is connected");
+        cx.socket(socket).expect("a socket that owes an ack is connected");
         match answer {
             Some(answer) => cx.emit(socket, "answer", &answer.args, answer.attachments),
             None => cx.emit(socket, "no-answer", &(number,), &[]),
@@ -113,6 +113,8 @@ impl App for Conformance {
         engine.send(session, &echo);
     }
 }
+
+impl ClusterApp for Conformance {}
 
 fn main() -> ExitCode {
     let defaults = Config {

@@ -1,4 +1,4 @@
-//! A server of another kind than the chat, for what the chat has no use for: binary, and a second namespace.
+//! A server for tests of what the chat does not do: binary events, a second namespace, plain Engine.IO.
 
 use crate::harness::Server;
 use salon::{
@@ -9,15 +9,15 @@ use salon::{
         Engine,
         packet::{Data, Encoded},
     },
-    socketio::{App, Event, Io},
+    socketio::{App, ClusterApp, Event, Io},
 };
 use serde_json::value::RawValue;
 use std::{env, net::Ipv4Addr, process::Command};
 
-/// The variable that makes the test `server` one.
+/// The environment variable that makes the test `server` run a server.
 const ECHO: &str = "SALON_TEST_ECHO";
 
-/// Sends back what it gets: messages of Engine.IO at `/engine.io/`, events of Socket.IO. Who connects is told its id.
+/// Sends back what it gets: messages of Engine.IO at `/engine.io/`, events of Socket.IO. A socket that connects gets its id.
 struct Echo;
 
 impl App for Echo {
@@ -26,7 +26,7 @@ impl App for Echo {
     }
 
     fn connected(&mut self, cx: &mut Io, socket: SocketKey, _: Option<&RawValue>) {
-        let id = cx.socket(socket).expect("it has come just now").id.to_string();
+        let id = cx.socket(socket).expect("the socket is connected").id.to_string();
         cx.emit(socket, "id", &(id,), &[]);
     }
 
@@ -50,7 +50,9 @@ impl App for Echo {
     }
 }
 
-/// No test: what [`start`] makes of this program, in a process of its own.
+impl ClusterApp for Echo {}
+
+/// Not a test: what [`start`] makes of this program, in a process of its own.
 #[test]
 #[ignore = "other tests start it"]
 fn server() {

@@ -230,7 +230,7 @@ fn session_ids_are_in_no_log() {
         assert!(sids.insert(polling.sid), "a sid twice");
     }
     let log = server.into_log().join("\n");
-    assert!(log.contains("is closed"), "the log tells of sessions: {log}");
+    assert!(log.contains("closing session"), "the log tells of sessions: {log}");
     assert!(sids.iter().all(|sid| !log.contains(sid)), "{log}");
 }
 

@@ -1,4 +1,5 @@
 //! Pure tests: every core, literal bytes in, events and outputs compared.
+mod app;
 mod assets;
 mod budget;
 mod cluster_link;

@@ -4,26 +4,26 @@
 use super::*;
 
 impl Io {
-    /// Panics where a rule is broken that must hold between two turns. For tests.
+    /// Panics if a rule is broken that must hold between two turns.
     pub fn check(&self) {
         self.engine.check();
         let open: BTreeSet<SessionId> = self.engine.open_sessions().collect();
-        assert_eq!(self.clients.keys().copied().collect::<BTreeSet<_>>(), open, "R4: opened, and not closed");
-        assert!(self.late.is_empty(), "the turn is not settled");
-        let mut sockets = 0;
-        for (session, client) in &self.clients {
-            let waits = client.deadline.is_some();
-            assert!(waits || client.partial.is_none(), "R7: a packet may stay partial for ever");
-            assert!(!waits || client.sockets.is_empty() || client.partial.is_some(), "it was told to connect");
-            for key in &client.sockets {
+        assert_eq!(self.sessions.keys().copied().collect::<BTreeSet<_>>(), open, "R4: opened, and not closed");
+        assert!(self.deferred.is_empty(), "the turn is not settled");
+        let mut attached = 0;
+        for (session, state) in &self.sessions {
+            let waits = state.deadline.is_some();
+            assert!(waits || state.pending.is_none(), "R7: a packet without a deadline for its attachments");
+            assert!(!waits || state.sockets.is_empty() || state.pending.is_some(), "a deadline for nothing");
+            for key in &state.sockets {
                 assert_eq!(self.sockets.get(*key).map(Socket::session), Some(Some(*session)), "R1");
-                sockets += 1;
+                attached += 1;
             }
         }
-        let held = self.sockets.iter().filter_map(|(_, socket)| socket.held.as_ref());
-        let held = held.inspect(|held| assert!(held.deadline.is_some(), "a socket is held for ever")).count();
-        assert_eq!(held, self.held.len());
-        assert_eq!(sockets + held, self.sockets.len(), "a socket has no client");
+        let suspensions = self.sockets.iter().filter_map(|(_, socket)| socket.suspension.as_ref());
+        let suspensions = suspensions.inspect(|it| assert!(it.deadline.is_some(), "suspended for ever")).count();
+        assert_eq!(suspensions, self.suspended.len());
+        assert_eq!(attached + suspensions, self.sockets.len(), "a socket has no session");
         let recoverable = self.sockets.iter().filter(|(_, socket)| socket.secret.is_some()).count();
         assert_eq!(recoverable, self.recoverable);
         let members = self.rooms.iter().flat_map(|((namespace, room), members)| {
@@ -31,17 +31,17 @@ impl Io {
             members.iter().map(move |key| (key, namespace, room))
         });
         for (key, namespace, room) in members {
-            let socket = self.sockets.get(*key).expect("a member of a room is there");
+            let socket = self.sockets.get(*key).expect("every member of a room is a socket");
             assert!(socket.namespace == *namespace && socket.rooms.contains(room));
         }
-        let timed = self.clients.values().filter(|client| client.deadline.is_some()).count();
-        assert_eq!(self.timers.len(), timed, "a timer has no owner");
-        assert!(self.acks.keys().all(|(socket, _)| self.sockets.get(*socket).is_some()), "an ack of a dead socket");
+        let timed = self.sessions.values().filter(|state| state.deadline.is_some()).count();
+        assert_eq!(self.timers.len(), timed, "a timer has no session");
+        assert!(self.acks.keys().all(|(socket, _)| self.sockets.get(*socket).is_some()), "an ack of a removed socket");
         assert_eq!(self.acks.len(), self.ack_timers.len(), "an ack without a deadline");
     }
 
     /// Panics if anything is left of clients that have gone.
     pub fn check_empty(&self) {
-        assert!(self.clients.is_empty() && self.sockets.is_empty() && self.rooms.is_empty());
+        assert!(self.sessions.is_empty() && self.sockets.is_empty() && self.rooms.is_empty());
     }
 }

@@ -7,7 +7,7 @@ use salon::config::Config;
 use salon::net::Wake;
 use salon::net::kernel::seam::Pipe;
 use salon::server::Server;
-use salon::socketio::{App, Event, Io, To, packet};
+use salon::socketio::{App, ClusterApp, Event, Io, To, packet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -35,6 +35,8 @@ impl App for Counter {
         }
     }
 }
+
+impl ClusterApp for Counter {}
 
 struct Scene {
     server: Server<Counter>,

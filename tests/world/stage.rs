@@ -8,7 +8,7 @@ use salon::config::Config;
 use salon::net::Wake;
 use salon::net::kernel::seam::Pipe;
 use salon::server::Server;
-use salon::socketio::{App, DisconnectReason, Event, Io};
+use salon::socketio::{App, ClusterApp, DisconnectReason, Event, Io};
 use serde_json::value::RawValue;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
@@ -58,6 +58,8 @@ impl App for Ledger {
         self.chat.forgotten(socket);
     }
 }
+
+impl ClusterApp for Ledger {}
 
 /// What the server has written.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,0 +1,128 @@
+//! Packets of clients: from the message of a session to the call of the application. Part of `socketio`.
+
+use super::packet::{self, Invalid, Kind, Packet};
+use super::rate::Rate;
+use super::{App, DisconnectReason, Event, Io, PendingPacket, Publication};
+use crate::base::limits::Limit;
+use crate::base::slab::{SessionId, SocketKey};
+use crate::engineio;
+use crate::ws::Text;
+use bytes::Bytes;
+
+impl Io {
+    /// A text message: a packet, complete unless it has attachments. The packet does not count if the rate limit is exceeded.
+    pub(super) fn receive_packet(&mut self, id: SessionId, text: Text, app: &mut impl App) -> Result<(), Invalid> {
+        let Some(state) = self.sessions.get_mut(&id) else { return Ok(()) };
+        if state.pending.is_some() {
+            return Err(Invalid("a packet before all attachments of the last one"));
+        }
+        let rate = state.bucket.take(self.engine.now, &self.config);
+        if rate == Rate::Flood {
+            self.engine.hit(Limit::Flood, id);
+            self.engine.close(id, engineio::CloseReason::Evicted);
+            return Ok(());
+        }
+        let packet = packet::decode(&text, &self.config)?;
+        let namespace = self.namespaces.iter().position(|name| *name == packet.namespace);
+        let in_namespace =
+            |key: &&SocketKey| self.sockets.get(**key).is_some_and(|socket| Some(socket.namespace) == namespace);
+        let mut socket = state.sockets.iter().find(in_namespace).copied();
+        let connecting = state.deadline.is_some();
+        if rate == Rate::Exceeded && packet.kind == Kind::Event && socket.is_some() {
+            self.refuse_event(id, &packet);
+            socket = None;
+        }
+        match packet.kind {
+            Kind::Connect => return self.receive_connect(id, &packet, namespace, socket, app),
+            Kind::ConnectError => return Err(Invalid("only a server may refuse a CONNECT")),
+            // Without a socket these may have crossed the packet that ended it.
+            _ if socket.is_none() && connecting => return Err(Invalid("a packet before CONNECT")),
+            Kind::Disconnect => socket.into_iter().for_each(|socket| self.remove(socket, DisconnectReason::Left)),
+            Kind::Event | Kind::Ack if packet.attachments == 0 => {
+                socket.into_iter().for_each(|socket| self.deliver(socket, &packet, &[], app));
+            }
+            Kind::Event | Kind::Ack => {
+                packet::placeholders(packet.data, packet.attachments)?;
+                let count = packet.attachments;
+                self.await_attachments(
+                    id,
+                    PendingPacket { text, socket, attachments: Vec::with_capacity(count), count },
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses an event beyond the rate limit. Its attachments are still received, and dropped.
+    fn refuse_event(&mut self, id: SessionId, packet: &Packet) {
+        self.engine.hit(Limit::Events, id);
+        if packet.id.is_some() {
+            let error = r#"[{"error":"too many events"}]"#;
+            self.reply(id, Kind::Ack, packet.namespace, packet.id, error);
+        }
+    }
+
+    fn receive_connect(
+        &mut self, id: SessionId, packet: &Packet, namespace: Option<usize>, socket: Option<SocketKey>,
+        app: &mut impl App,
+    ) -> Result<(), Invalid> {
+        match (namespace, socket) {
+            (None, _) => self.refuse(id, packet.namespace, "Invalid namespace"),
+            (Some(namespace), None) => self.connect(id, namespace, packet.args.first().copied(), app),
+            // Clients of protocol 3 and 4 have this socket without asking, and may ask all the same.
+            (Some(0), Some(_)) if self.engine.is_old(id) => {}
+            (Some(_), Some(_)) => return Err(Invalid("a second CONNECT to a namespace")),
+        }
+        Ok(())
+    }
+
+    fn await_attachments(&mut self, id: SessionId, packet: PendingPacket) {
+        let Some(state) = self.sessions.get_mut(&id) else { return };
+        state.pending = Some(Box::new(packet));
+        self.timers.set(id, &mut state.deadline, self.engine.now + self.config.message_timeout);
+    }
+
+    /// A binary message: the next attachment of the packet before it.
+    pub(super) fn receive_attachment(
+        &mut self, id: SessionId, bytes: Bytes, app: &mut impl App,
+    ) -> Result<(), Invalid> {
+        let Some(state) = self.sessions.get_mut(&id) else { return Ok(()) };
+        let mut pending = state.pending.take().ok_or(Invalid("an attachment without a packet"))?;
+        pending.attachments.push(bytes);
+        if pending.attachments.len() < pending.count {
+            state.pending = Some(pending);
+            return Ok(());
+        }
+        self.timers.clear(id, &mut state.deadline);
+        // The socket may have ended since its packet came.
+        let Some(socket) = pending.socket.filter(|socket| self.sockets.get(*socket).is_some()) else { return Ok(()) };
+        let packet = packet::decode(&pending.text, &self.config)?;
+        self.deliver(socket, &packet, &pending.attachments, app);
+        Ok(())
+    }
+
+    /// Brings a complete event or ack to the application, or an ack to the server that asked for it.
+    fn deliver(&mut self, socket: SocketKey, packet: &Packet, attachments: &[Bytes], app: &mut impl App) {
+        let (name, args, number) = (&*packet.name, &packet.args[..], packet.id);
+        if packet.kind == Kind::Event {
+            return app.event(self, socket, &Event { name, args, attachments, ack: number });
+        }
+        // An ack that is not awaited, or no longer, is ignored.
+        if let Some(number) = number
+            && let Some(known) = self.sockets.get(socket)
+            && let Some(mut ack) = self.acks.remove(&(socket, number))
+        {
+            self.ack_timers.clear((socket, number), &mut ack.deadline);
+            if ack.asker.is_none() {
+                return app.acknowledged(self, socket, number, Some(&Event { name, args, attachments, ack: None }));
+            }
+            self.publications.push_back(Publication {
+                namespace: self.namespaces[known.namespace].to_owned(),
+                asker: ack.asker,
+                json: args.first().map_or("null", |first| first.get()).to_owned(),
+                attachments: attachments.to_vec(),
+                ..Publication::default()
+            });
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Packets to clients: events to one socket, acks, broadcasts. Part of `socketio`.
+//!
+//! A broadcast is encoded once; a recipient costs a reference to each message.
+
+use super::packet::{self, Kind, Lengths};
+use super::recovery::{self, Target};
+use super::rooms::members;
+use super::{Io, PendingAck, Publication, To};
+use crate::base::limits::Limit;
+use crate::base::slab::{SessionId, SocketKey};
+use crate::base::timers::Deadline;
+use crate::engineio::packet::Encoded;
+use bytes::Bytes;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+impl Io {
+    /// Sends an event to one socket.
+    pub fn emit(&mut self, socket: SocketKey, name: &str, args: &impl Serialize, attachments: &[Bytes]) {
+        self.send(socket, Kind::Event, None, attachments, |out| {
+            packet::write_event(out, name, args);
+        });
+    }
+
+    /// Sends an event that asks for an ack within `timeout`, and returns its number for
+    /// [`App::acknowledged`](super::App::acknowledged). `None`: the socket is gone or owes `max_acks` already, and nothing
+    /// was sent.
+    pub fn emit_with_ack(
+        &mut self, socket: SocketKey, name: &str, args: &impl Serialize, timeout: Duration,
+    ) -> Option<u64> {
+        let number = self.expect_ack(socket, None, self.engine.now + timeout)?;
+        self.send(socket, Kind::Event, Some(number), &[], |out| {
+            packet::write_event(out, name, args);
+        });
+        Some(number)
+    }
+
+    /// Answers the event that had this number in [`Event::ack`](super::Event::ack).
+    pub fn ack(&mut self, socket: SocketKey, number: u64, args: &impl Serialize, attachments: &[Bytes]) {
+        self.send(socket, Kind::Ack, Some(number), attachments, |out| packet::write_json(out, args));
+    }
+
+    /// Sends an event to all sockets that `to` names. Returns the bytes of its arguments, as they were sent: with commas
+    /// between them, in the allocation that the recipients share.
+    pub fn broadcast(&mut self, to: &To, name: &str, args: &impl Serialize, attachments: &[Bytes]) -> Bytes {
+        let mut lengths = Lengths::default();
+        let messages = packet::encode(Kind::Event, self.namespaces[to.namespace], None, attachments, |out| {
+            lengths = packet::write_event(out, name, args);
+        });
+        let end = messages[0].data().len();
+        if self.config.redis.is_some() && !to.local {
+            self.publish(to, &messages[0].data()[end - lengths.json..], attachments);
+        }
+        // In the copy with an offset the arguments are at the same place.
+        self.fan_out(to, messages).slice(end - 1 - lengths.args..end - 1)
+    }
+
+    /// Leaves a broadcast for the other servers of the cluster.
+    fn publish(&mut self, to: &To, json: &[u8], attachments: &[Bytes]) {
+        let except = to.except.iter().filter_map(|key| self.socket(*key));
+        self.publications.push_back(Publication {
+            namespace: self.namespaces[to.namespace].to_owned(),
+            rooms: to.rooms.iter().map(|room| (*room).to_owned()).collect(),
+            except: except.map(|socket| socket.id.to_string()).collect(),
+            asker: None,
+            json: String::from_utf8_lossy(json).into_owned(),
+            attachments: attachments.to_vec(),
+        });
+    }
+
+    /// Sends to all sockets that `to` names. Returns the packet, with its offset if it is kept for recovery.
+    pub(super) fn fan_out(&mut self, to: &To, mut messages: Vec<Encoded>) -> Bytes {
+        let recoverable = (self.recoverable > 0).then(|| recovery::with_offset(&messages[0], self.log.last + 1));
+        for (_, socket) in members(&self.sockets, &self.rooms, to) {
+            socket.latest.set(self.log.last + 1);
+            if let Some(session) = socket.session() {
+                let own = recoverable.as_ref().filter(|_| socket.secret.is_some());
+                self.engine.send(session, own.unwrap_or(&messages[0]));
+                messages[1..].iter().for_each(|attachment| self.engine.send(session, attachment));
+            }
+        }
+        let Some(recoverable) = recoverable else { return messages[0].bytes() };
+        let bytes = recoverable.bytes();
+        messages[0] = recoverable;
+        self.log.keep(Target::many(to), messages, self.engine.now, &self.config);
+        bytes
+    }
+
+    /// Sends to one socket. Packets with a number are not kept for recovery, as in the reference: the ack would be late.
+    pub(super) fn send(
+        &mut self, key: SocketKey, kind: Kind, number: Option<u64>, attachments: &[Bytes],
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let Some(socket) = self.sockets.get(key) else { return };
+        let mut messages = packet::encode(kind, self.namespaces[socket.namespace], number, attachments, write);
+        let keep = number.is_none() && socket.secret.is_some();
+        if keep {
+            messages[0] = recovery::with_offset(&messages[0], self.log.last + 1);
+        }
+        if let Some(session) = socket.session() {
+            messages.iter().for_each(|message| self.engine.send(session, message));
+        }
+        if keep {
+            socket.latest.set(self.log.last + 1);
+            self.log.keep(Target::One(key), messages, self.engine.now, &self.config);
+        }
+    }
+
+    /// Sends a packet without attachments to a session, whether or not it has a socket in the namespace.
+    pub(super) fn reply(&mut self, session: SessionId, kind: Kind, namespace: &str, number: Option<u64>, json: &str) {
+        let messages = packet::encode(kind, namespace, number, &[], |out| out.extend_from_slice(json.as_bytes()));
+        self.engine.send(session, &messages[0]);
+    }
+
+    /// The number for an event that asks a socket for an ack until `at`; `None`: the socket is gone or owes `max_acks`.
+    pub(super) fn expect_ack(&mut self, key: SocketKey, asker: Option<Box<str>>, at: Instant) -> Option<u64> {
+        let socket = self.sockets.get_mut(key)?;
+        if self.acks.range((key, 0)..=(key, u64::MAX)).count() >= self.config.max_acks {
+            socket.session().into_iter().for_each(|session| self.engine.hit(Limit::Acks, session));
+            return None;
+        }
+        let number = socket.next_ack;
+        socket.next_ack += 1;
+        let mut deadline = Deadline::default();
+        self.ack_timers.set((key, number), &mut deadline, at);
+        self.acks.insert((key, number), PendingAck { deadline, asker });
+        Some(number)
+    }
+}
