@@ -1,129 +1,178 @@
-//! The file in which messages outlive the process.
+//! The file of the history: a header, then one line of JSON per message.
+//!
+//! Lines are appended, those of a turn in one write(2) before anything that was sent in the turn leaves: `kill -9` loses no
+//! acknowledged message. They are synced a second later. At the start, and when the file has grown long or could not be
+//! written, its whole content is written to `FILE.new`, which then takes its name.
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{mem, thread};
 
-/// From a write to the sync that a power cut cannot undo; and from a failure to the next attempt.
-pub(super) const SYNC_TIME: Duration = Duration::from_secs(1);
-/// How long the file may be in another process's hands: a server that is replaced is still going.
+/// From a write to its sync, so what a power cut may lose; also from a failure to the next attempt.
+const SYNC_TIME: Duration = Duration::from_secs(1);
+/// How long a start waits for the lock: the server that is replaced is still stopping.
 const LOCK_TIME: Duration = Duration::from_secs(10);
-/// What the file may have grown by, besides as much again as is kept, before it is written anew.
+/// Bytes that the file may grow by, besides doubling, before it is written anew.
 const SLACK: u64 = 64 * 1024;
-
-/// No message has a number or a time above: in JavaScript they are exact, and there is room for more.
+/// The longest line that is read.
+const MAX_LINE: u64 = 16 * 1024 * 1024;
+/// Numbers and times in the file are below: exact integers in JavaScript, with room to count on.
 pub(super) const MAX_NUMBER: u64 = 1 << 52;
+
 /// The first line of the file.
 #[derive(Serialize, Deserialize)]
 pub(super) struct FileHeader {
     pub(super) salon: String,
     pub(super) version: u32,
     pub(super) boot: String,
-    /// All messages that follow have higher numbers.
+    /// The messages that follow have higher numbers.
     pub(super) n: u64,
 }
 
 impl FileHeader {
-    pub(super) fn is_ours(&self) -> bool {
-        self.salon == "history" && self.version == 1 && is_id(&self.boot) && self.boot.len() >= 6 && self.n < MAX_NUMBER
+    pub(super) fn parse(line: &[u8]) -> Option<FileHeader> {
+        serde_json::from_slice(line).ok().filter(|header: &FileHeader| {
+            let FileHeader { salon, version, boot, n } = header;
+            salon == "history" && *version == 1 && is_id(boot) && boot.len() >= 6 && *n < MAX_NUMBER
+        })
     }
 }
 
-/// The file.
+/// The file, locked.
 #[derive(Default)]
 pub(super) struct Journal {
-    pub(super) path: PathBuf,
-    pub(super) _lock: Option<File>,
-    /// `None`: it cannot be written, and must be written anew.
+    path: PathBuf,
+    _lock: Option<File>,
+    /// Where lines are appended; `None`: the file must be written anew first.
     pub(super) file: Option<File>,
     pub(super) length: u64,
-    /// At this length it is written anew.
+    /// The length at which it is written anew.
     pub(super) limit: u64,
-    /// Lines to be written in this turn.
+    /// Lines to be written at the end of the turn.
     pub(super) pending: Vec<u8>,
-    /// When it is to be synced.
+    /// When it is to be synced or written anew.
     pub(super) due: Option<Instant>,
-    /// What is wrong has been said.
-    pub(super) complained: bool,
+    /// A failure has been logged, and no success since.
+    failed: bool,
 }
 
 impl Journal {
-    /// Goes on with the file that is there.
-    pub(super) fn open(&mut self) -> io::Result<()> {
-        self.file = Some(OpenOptions::new().append(true).open(&self.path)?);
+    /// Waits for the lock; `None` if another process keeps it. Where the platform has no locks, there is none.
+    pub(super) fn lock(path: &Path) -> Option<Journal> {
+        let lock = OpenOptions::new().create(true).write(true).truncate(false).open(beside(path, ".lock")).ok();
+        let start = Instant::now();
+        while lock.as_ref().is_some_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock))) {
+            if start.elapsed() > LOCK_TIME {
+                log::warn!("history: another process has locked {path:?}; messages are kept in memory only");
+                return None;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Some(Journal { path: path.to_owned(), _lock: lock, ..Journal::default() })
+    }
+
+    /// Calls `read` for each line, also with whether it is the first; it returns whether it understood the line. A file with other
+    /// lines is renamed, with `tag` in its name. Half a line at the end is ignored: that is what a killed process leaves.
+    pub(super) fn load(&mut self, tag: &str, mut read: impl FnMut(&[u8], bool) -> bool) -> io::Result<()> {
+        let mut file = match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            file => BufReader::new(file?),
+        };
+        let (mut first, mut torn, mut damaged, mut line) = (true, false, 0, Vec::new());
+        while file.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
+            torn = line.pop_if(|byte| *byte == b'\n').is_none();
+            // The header is never torn: it is written to another file, which is then renamed.
+            damaged += usize::from(!read(&line, first) && (first || !torn));
+            first = false;
+            line.clear();
+        }
+        if damaged > 0 {
+            let aside = beside(&self.path, &format!(".damaged-{tag}"));
+            let path = &self.path;
+            log::warn!(
+                "history: {damaged} lines of {path:?} are invalid; the rest is kept, and the file renamed to {aside:?}"
+            );
+            return fs::rename(path, aside);
+        }
+        if torn { Ok(()) } else { self.append() }
+    }
+
+    /// Opens the file to append to it.
+    fn append(&mut self) -> io::Result<()> {
+        let file = OpenOptions::new().append(true).open(&self.path)?;
+        self.length = file.metadata()?.len();
+        self.file = Some(file);
         Ok(())
     }
 
-    /// Writes all that is kept into a new file, which then takes the place of the old one. If there is no room for it, but for
-    /// more lines in the old one, that is gone on with.
-    pub(super) fn rewrite<'a>(&mut self, boot: &str, n: u64, lines: impl Iterator<Item = &'a Bytes>) -> io::Result<()> {
-        let head = FileHeader { salon: "history".into(), version: 1, boot: boot.to_owned(), n };
-        let mut content = serde_json::to_vec(&head).expect("memory takes it");
-        for line in lines {
-            content.push(b'\n');
-            content.extend_from_slice(line);
+    /// Writes the pending lines. After a failure half a line may be in the file, so it must be written anew.
+    pub(super) fn commit(&mut self, now: Instant) {
+        if self.pending.is_empty() {
+            return;
         }
-        content.push(b'\n');
+        let pending = mem::take(&mut self.pending);
+        self.length += pending.len() as u64;
+        self.due.get_or_insert(now + SYNC_TIME);
+        let written = self.file.as_mut().map_or(Ok(()), |file| file.write_all(&pending));
+        self.note(written);
+    }
+
+    /// Replaces the file by one with this content, which includes the pending lines. If that fails (there is no room for a second
+    /// file, or it is a mount point), lines are appended to the old one as before, until it is four times as long.
+    pub(super) fn rewrite(&mut self, content: &[u8]) -> io::Result<()> {
         let new = beside(&self.path, ".new");
+        let length = content.len() as u64;
         let written = File::create(&new).and_then(|mut file| {
-            file.write_all(&content)?;
+            file.write_all(content)?;
             file.sync_all()
         });
-        if let Err(error) = written {
-            let _ = fs::remove_file(&new);
-            self.limit = 2 * self.length + SLACK;
-            return if self.file.is_some() { Ok(()) } else { Err(error) };
+        let replaced = written.and_then(|()| {
+            // Windows does not replace a file that is open.
+            self.file.take_if(|_| cfg!(windows));
+            fs::rename(&new, &self.path)
+        });
+        match replaced {
+            Ok(()) => {
+                self.append()?;
+                self.pending.clear();
+                // Makes the new name durable, where a directory can be opened for that; elsewhere it is by itself.
+                let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let _ = File::open(parent.unwrap_or(Path::new("."))).and_then(|parent| parent.sync_all());
+            }
+            Err(error) => {
+                let _ = fs::remove_file(&new);
+                if self.file.is_none() || self.length > 4 * (length + SLACK) {
+                    return Err(error);
+                }
+            }
         }
-        // Windows gives the name of a file to another one only when it is closed.
-        self.file = None;
-        fs::rename(&new, &self.path)?;
-        self.open()?;
-        self.pending.clear();
-        self.length = content.len() as u64;
         self.limit = 2 * self.length + SLACK;
-        // So that the new name lasts; where a directory cannot be opened for that, it does by itself.
-        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let _ = File::open(parent.unwrap_or(Path::new("."))).and_then(|parent| parent.sync_all());
         Ok(())
     }
 
-    /// A file that has failed is not gone on with. Says once what is wrong, and once that it is right again.
+    /// Logs a failure, and the first success after it. A file that has failed is not appended to.
     pub(super) fn note(&mut self, result: io::Result<()>) {
+        let path = &self.path;
         if let Err(error) = result {
             self.file = None;
-            if !self.complained {
-                log::warn!("history: {:?} cannot be written: {error}; the chat goes on in memory", self.path);
+            if !self.failed {
+                log::warn!("history: {path:?} cannot be written: {error}; the chat goes on in memory");
             }
-        } else if self.complained && self.file.is_some() {
-            log::info!("history: {:?} is written again", self.path);
+        } else if self.failed && self.file.is_some() {
+            log::info!("history: {path:?} is written again");
         }
-        self.complained = self.file.is_none();
+        self.failed = self.file.is_none();
     }
 }
 
-/// A path with something behind its name.
-pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+/// The path with an ending behind its name.
+fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()
-}
-
-/// Makes sure that no other process has the file, or fails. Where there are no locks there is none.
-pub(super) fn lock(path: &Path) -> Result<Option<File>, ()> {
-    let Ok(file) = OpenOptions::new().create(true).write(true).truncate(false).open(path) else { return Ok(None) };
-    let start = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(Some(file)),
-            Err(TryLockError::Error(_)) => return Ok(None),
-            Err(TryLockError::WouldBlock) if start.elapsed() > LOCK_TIME => return Err(()),
-            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(50)),
-        }
-    }
 }
 
 /// Whether this can be the id of a message: 1 to 64 visible ASCII characters.
