@@ -3,6 +3,7 @@
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::fmt::Arguments;
 use std::io::{self, Write};
+use std::mem;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Minimum time between two lines of a [`RateLimitedLog`].
@@ -43,20 +44,13 @@ pub struct RateLimitedLog {
 }
 
 impl RateLimitedLog {
-    /// Returns whether a line may be written now: if so, the number of lines suppressed since the last one.
-    pub fn allow(&mut self, now: Instant) -> Option<u64> {
+    /// Writes a warning with the number of warnings suppressed before it, unless one was written less than ten seconds ago.
+    pub fn warn(&mut self, now: Instant, line: Arguments) {
         if self.last.is_some_and(|last| now.saturating_duration_since(last) < LOG_INTERVAL) {
             self.suppressed += 1;
-            return None;
+            return;
         }
         self.last = Some(now);
-        Some(std::mem::take(&mut self.suppressed))
-    }
-
-    /// Writes a warning, unless one was written less than ten seconds ago.
-    pub fn warn(&mut self, now: Instant, line: Arguments) {
-        if let Some(suppressed) = self.allow(now) {
-            log::warn!("{line} ({suppressed} suppressed)");
-        }
+        log::warn!("{line} ({} suppressed)", mem::take(&mut self.suppressed));
     }
 }
