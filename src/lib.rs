@@ -22,7 +22,7 @@
 //! net/kernel            every read(2) and writev(2)
 //! net/tls               TLS by rustls
 //! net/no_tls            stand-in for net/tls in builds without TLS
-//! net/connection        one TCP connection: stream, outbox, deadlines, half-close
+//! net/connection        one TCP connection: stream, outbox, deadlines
 //! net/listener          a listening socket; EMFILE
 //! net/mod               mio: poll, accept, read, flush, reap; eviction
 //! http/response         responses
@@ -90,7 +90,8 @@
 //! - R5 A call that goes down raises no event before it returns. A full outbox, a dead socket or a `disconnect` is only
 //!   marked; the event follows later, from the queue.
 //! - R6 The layers below `server` have no clock and no randomness, and only `net` has sockets. `server` passes in the time
-//!   and the source of ids.
+//!   and the source of ids. Exceptions without effect on any protocol: the time of log lines, the check of a certificate's
+//!   dates, and the wait for the lock of the history file at the start.
 //! - R7 Everything that a peer can make grow has a limit in `config`, with the reason for its default.
 //! - R8 Bytes from peers never cause a panic. An `expect` states the invariant that it relies on, arithmetic on numbers from
 //!   peers is checked, and header values are bytes rather than text.
