@@ -18,55 +18,55 @@
 //! base/table            macro for enums with constants per variant
 //! base/metrics          the text format of Prometheus
 //! base/limits           one counter and log line per limit; counts per address
-//! base/mod
+//! base/mod              the list of the above
 //! net/kernel            every read(2) and writev(2)
 //! net/tls               TLS by rustls
 //! net/no_tls            stand-in for net/tls in builds without TLS
 //! net/connection        one TCP connection: stream, outbox, deadlines
 //! net/listener          a listening socket; EMFILE
-//! net/mod               mio: poll, accept, read, flush, reap; eviction
+//! net/mod               mio: poll, accept, read, flush, reap; eviction of clients that do not read their outbox
 //! http/response         responses
 //! http/assets           the embedded page and client
-//! http/origin           host and port, origins
+//! http/origin           parses and compares hosts, ports and origins
 //! http/mod              request heads and bodies; protection against request smuggling
-//! ws                    WebSocket frames
+//! ws                    WebSocket frames, their limits and close codes; the upgrade response
 //! engineio/packet       packets and payloads of protocol 4; messages encoded once for many recipients
 //! engineio/v3           packets and payloads of protocols 2 and 3
 //! engineio/jsonp        JSONP
 //! engineio/budget       the budget of WebSockets on platforms that limit them
-//! engineio/request      what a request head asks for (handshake, upgrade, poll, post), or its refusal
+//! engineio/request      what a request head asks for, or its refusal; client kinds by User-Agent (recovery, payloads)
 //! engineio/output       events for socketio, outputs for net
-//! engineio/payload      bodies of poll responses; compression
-//! engineio/session      one session: states, heartbeat, upgrade, close, eviction of slow polling clients
+//! engineio/payload      encodes bodies of poll responses, and compresses them
+//! engineio/session      one session: heartbeat, upgrade probe and noop, packets per poll, close, eviction of slow pollers
 //! engineio/mod          all sessions, by sid; handshake, limits of new sessions, drain
 //! socketio/packet       packets of Socket.IO
 //! socketio/rate         the rate limit of events (token bucket)
 //! socketio/app          how to write an application: trait App
-//! socketio/recovery     connection state recovery
-//! socketio/mod          namespaces and sockets, from CONNECT to their end
+//! socketio/recovery     connection state recovery; the grace after a broken connection (--leave-grace)
+//! socketio/mod          namespaces and sockets, from CONNECT to their end; acks that clients owe
 //! socketio/rooms        rooms and their members
 //! socketio/send         events, acks and broadcasts to clients
 //! socketio/receive      packets of clients
 //! socketio/remote       requests of other servers: fetchSockets and others
-//! chat/journal          the history file
-//! chat/history          the last messages, and backfill from other nodes
-//! chat/mod              the chat application
+//! chat/journal          the history file: append, sync, rewrite, lock
+//! chat/history          the last messages, found by number and by id (duplicates)
+//! chat/mod              the chat: names, messages, typing, users, requests for history; backfill from other nodes
 //! cluster/resp          RESP2, the protocol of Redis
 //! cluster/link          one connection to Redis: keepalive, timeouts, retries
 //! cluster/wire          broadcasts in the format of @socket.io/redis-adapter
-//! cluster/presence      users of other nodes
+//! cluster/presence      users of other nodes; nodes that fall silent
 //! cluster/mod           this server as a node of a cluster
-//! server/access         origins; client addresses from X-Forwarded-For
+//! server/access         which origins may connect, who may read /metrics; client addresses from X-Forwarded-For
 //! server/protocol       what a connection carries: HTTP, WebSocket or Redis
 //! server/signals        SIGTERM, SIGINT, SIGHUP
 //! server/mod            one turn of the event loop; start reading here
 //! server/input          reads connections: backpressure, half-close, deadlines
 //! server/http           routes requests, sends responses
-//! server/websocket      receives frames
-//! server/metrics        GET /metrics
+//! server/websocket      frames in the turn of the loop
+//! server/metrics        the text of /metrics
 //! server/cluster        connections to Redis; the cluster's part of a turn
 //! server/probe          salon --probe
-//! lib
+//! lib                   this map
 //! main                  arguments and environment in, server out
 //! ```
 //!

@@ -1,9 +1,13 @@
-//! Compares src/lib.rs with the sources: its map lists every file, a file imports only files above it, and its trust
-//! boundary is that of README.
+//! Compares src/lib.rs with the sources: its map lists every file, a file imports only files above it, its trust
+//! boundary is that of README, and no file or function is too long.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+
+/// The most lines of a file, and of a function.
+const MAX_FILE: usize = 450;
+const MAX_FUNCTION: usize = 60;
 
 /// Allowed imports of files below, each with its reason.
 const EXCEPTIONS: [(&str, &str); 3] = [
@@ -151,6 +155,32 @@ fn every_exception_is_needed() {
     for (from, to) in EXCEPTIONS {
         let targets: Vec<_> = imports(&files[from]).iter().filter_map(|path| target(from, path, &files)).collect();
         assert!(targets.iter().any(|target| target == to), "{from} does not import {to}");
+    }
+}
+
+#[test]
+fn no_file_and_no_function_is_too_long() {
+    for (name, source) in sources() {
+        assert!(source.lines().count() <= MAX_FILE, "{name} is longer than {MAX_FILE} lines");
+        let mut begin: Option<(usize, String)> = None;
+        for (number, line) in source.lines().enumerate() {
+            let code = line.trim_start();
+            let indent = line.len() - code.len();
+            let is_function =
+                ["fn ", "pub fn ", "pub(super) fn ", "pub(crate) fn "].iter().any(|start| code.starts_with(start));
+            if is_function && begin.is_none() {
+                begin = Some((number, " ".repeat(indent) + "}"));
+            } else if let Some((start, end)) = &begin
+                && line == end
+            {
+                assert!(
+                    number - start < MAX_FUNCTION,
+                    "{name}:{} is a function longer than {MAX_FUNCTION} lines",
+                    start + 1
+                );
+                begin = None;
+            }
+        }
     }
 }
 
