@@ -1,10 +1,10 @@
-//! The last messages of the chat, by number: kept in memory, answered to clients and other nodes, and written to a file.
+//! The most recent messages of the chat, in order of their numbers: kept in memory, sent to clients and nodes that ask, and
+//! written to a file.
 //!
-//! A message is kept as the bytes of its broadcast, which it shares with the recipients' queues. A position is the id of a history
-//! (`boot`) and the number of a message in it. Numbers grow, and no two messages have the same; a server that starts skips a million
-//! of them, for messages that were numbered but did not get into the file, and for those of the backfill.
+//! A message is kept as the bytes of its broadcast, which it shares with the recipients' queues. A position is the id of a
+//! history (`boot`) and the number of a message in it. Numbers grow, and no two messages have the same; see `SKIP`.
 //!
-//! A message is known by its sender and id as long as it is kept, so one that is sent again is not said twice.
+//! As long as a message is kept, its sender and id are known, so a message that is sent again is not broadcast twice.
 
 use super::journal::{FileHeader, Journal, MAX_NUMBER, is_id};
 use crate::config::Config;
@@ -17,23 +17,24 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
-/// Bytes that a kept message costs besides its own, roughly: its entries in `messages` and `known`, the rest of its packet.
+/// Estimated bytes of a kept message besides its JSON: its entries in `messages` and `known`, and the rest of its packet.
 const OVERHEAD: usize = 192;
-/// Bytes of messages in one answer: far below `max_queue`, the limit of what is queued for one client.
+/// Maximum bytes of messages in one answer: far below `max_queue`, the limit of the bytes that are queued for one client.
 const MAX_ANSWER: usize = 256 * 1024;
-/// Numbers skipped at a start.
+/// After a restart, and at any start in a cluster, numbers continue this far above the last one in the file, so that a number
+/// whose message did not get into the file is not given out again. Messages of the backfill get the numbers in between.
 const SKIP: u64 = 1_000_000;
 
-/// What a message gets when it is accepted: the ack of its sender.
+/// The number and time that a message gets when it is accepted. They are sent to its sender as the ack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Stamp {
-    /// Its number in the history of this server.
+    /// The number of the message in the history of this server.
     pub n: u64,
     /// Milliseconds since 1970, by the clock of the server that accepted it first.
     pub time: u64,
 }
 
-/// Which messages are asked for: all after a position, or the last few, or (neither is given) all that are kept.
+/// Asks for all messages after the position `since`, or for the last few, or, if both are `None`, for all that are kept.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HistoryRequest {
@@ -41,15 +42,15 @@ pub struct HistoryRequest {
     pub last: Option<usize>,
 }
 
-/// A place between two messages.
+/// A place between two messages of a history.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Position {
     pub boot: String,
-    /// The message before it.
+    /// The number of the message before this place.
     pub n: u64,
 }
 
-/// A message, as it is for clients, for other servers and in the file. JSON with other fields is not one.
+/// A message in the form that clients and other servers get and that the file has. JSON with other fields is not a message.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Message<'a> {
@@ -57,7 +58,7 @@ pub struct Message<'a> {
     pub username: &'a RawValue,
     #[serde(borrow)]
     pub message: &'a RawValue,
-    /// The tag. Messages of Node servers have neither this nor the fields below.
+    /// The tag of the sender. Messages of Node servers have neither this field nor the fields below.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub user: Option<Cow<'a, str>>,
     pub n: Option<u64>,
@@ -67,7 +68,7 @@ pub struct Message<'a> {
 }
 
 impl Message<'_> {
-    /// The name of the sender; `None` if a field of the message is invalid.
+    /// Returns the name of the sender, or `None` if a field of the message is invalid.
     pub fn sender(&self) -> Option<Cow<'_, str>> {
         let valid = self.id.as_deref().is_none_or(is_id)
             && self.user.as_deref().is_none_or(is_id)
@@ -77,47 +78,47 @@ impl Message<'_> {
     }
 }
 
-/// Kept messages, oldest first.
+/// The answer to a [`HistoryRequest`]: kept messages, oldest first.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Answer<'a> {
     #[serde(borrow)]
     pub boot: Cow<'a, str>,
-    /// The number of the newest message.
+    /// The highest number that this history has given out or skipped.
     pub n: u64,
     #[serde(borrow)]
     pub messages: Vec<&'a RawValue>,
-    /// Messages may be missing between the position asked for and the first of these.
+    /// Whether messages may be missing between the position asked for and the first of `messages`.
     pub gap: bool,
-    /// There are more behind the last of these.
+    /// Whether the history has newer messages than the last of `messages`.
     pub more: bool,
 }
 
 struct Entry {
     n: u64,
-    /// Its key in `known`.
+    /// The key of the message in `known`.
     key: u64,
-    /// A [`Message`] with all its fields.
+    /// The message in JSON: a [`Message`] with all fields.
     json: Bytes,
 }
 
-/// The last messages.
+/// The kept messages, the state of the numbers, and the file.
 #[derive(Default)]
 pub struct History {
     boot: String,
-    /// Messages and bytes that are kept at most.
+    /// Maximum number of kept messages, and maximum of their bytes.
     limits: [usize; 2],
     messages: VecDeque<Entry>,
     bytes: usize,
-    /// By the hash of sender and id, with a random key: 64 bits that nobody can choose do not collide among so few.
+    /// Stamps by a hash of sender and id with a random key: 64 bits that no client can choose do not collide in practice.
     known: HashMap<u64, Stamp>,
     hasher: RandomState,
-    /// The last number given.
+    /// The last number that was given to a new message or skipped at the start.
     last: u64,
-    /// The highest number of a message that was kept and dropped.
+    /// The highest number of a message that was dropped to keep the limits.
     dropped: u64,
-    /// The last number skipped at the start.
+    /// The last number that was skipped at the start.
     start: u64,
-    /// The last skipped number that a message of the backfill was given.
+    /// The last of the skipped numbers that was given to a message of the backfill; at first, the number before them.
     before: u64,
     journal: Option<Journal>,
 }
@@ -127,8 +128,9 @@ impl History {
         History { limits: [config.history_messages, config.history_bytes], ..History::default() }
     }
 
-    /// Loads the file of `config`, or begins a history called `boot`, and writes the file anew. If that fails, one log line
-    /// says why, and messages are kept in memory only.
+    /// Loads the file of `config.history` and writes it anew. The id of the history is that in the file's header or, without
+    /// a file or a valid header, `boot`. If the file cannot be locked, loaded or written, one log line says why, and
+    /// messages are kept in memory only. Unless another process has the lock, writing is tried again after the next message.
     pub fn begin(&mut self, boot: String, config: &Config) {
         self.boot.clone_from(&boot);
         if let Some(path) = config.history.as_deref().filter(|_| self.is_on())
@@ -146,7 +148,7 @@ impl History {
         self.start = self.last;
     }
 
-    /// Takes a line of the file; `None` if it is neither the header nor a message, or a message that is there already.
+    /// Adds a line of the file. Returns `None` if the line is neither the header nor a valid message, or repeats a message.
     fn load(&mut self, line: &[u8], first: bool) -> Option<()> {
         if first && let Some(FileHeader { boot, n, .. }) = FileHeader::parse(line) {
             (self.boot, self.last, self.dropped) = (boot, n, n);
@@ -163,7 +165,7 @@ impl History {
         Some(())
     }
 
-    /// The whole file, as it is written anew.
+    /// Returns the content with which the file is written anew.
     fn content(&self) -> Vec<u8> {
         let header = FileHeader { salon: "history".into(), version: 1, boot: self.boot.clone(), n: self.dropped };
         let mut content = serde_json::to_vec(&header).expect("the header is JSON and goes to memory");
@@ -175,17 +177,17 @@ impl History {
         content
     }
 
-    /// Writes the messages kept since the last call. To be called before anything that was sent with them leaves.
+    /// Writes the messages kept since the last call. Must be called before their broadcasts and acks leave the server.
     pub fn commit(&mut self, now: Instant) {
         self.journal.iter_mut().for_each(|journal| journal.commit(now));
     }
 
-    /// When [`History::expire`] is to be called.
+    /// Returns the time at which [`History::expire`] is to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.journal.as_ref()?.due
     }
 
-    /// Syncs the file, or writes it anew, when that is due.
+    /// Syncs the file or writes it anew, if either is due.
     pub fn expire(&mut self, now: Instant) {
         let is_due = |journal: &mut Journal| journal.due.take_if(|due| *due <= now).is_some();
         if let Some(mut journal) = self.journal.take_if(is_due) {
@@ -197,7 +199,7 @@ impl History {
             self.journal = Some(journal);
         }
     }
-    /// Whether messages are written to the file; `None`: there is no file.
+    /// Returns whether messages are written to the file, or `None` if no file is used.
     pub fn is_written(&self) -> Option<bool> {
         self.journal.as_ref().map(|journal| journal.file.is_some())
     }
@@ -207,31 +209,31 @@ impl History {
         self.limits[0] > 0
     }
 
-    /// How many messages are kept, and the bytes they count as.
+    /// Returns the number of kept messages, and the bytes that they count as.
     pub fn size(&self) -> [usize; 2] {
         [self.messages.len(), self.bytes]
     }
 
-    /// The stamp of the kept message of this sender and id.
+    /// Returns the stamp of the kept message with this sender and id.
     pub fn known(&self, sender: &str, id: &str) -> Option<Stamp> {
         self.known.get(&self.hasher.hash_one((sender, id))).copied()
     }
 
-    /// A number for a new message.
+    /// Returns the number for a new message.
     pub fn number(&mut self) -> u64 {
         self.last += 1;
         self.last
     }
 
-    /// A number for a message of the backfill, below those of this start; `None` if none is left, or if newer messages have
-    /// been dropped already.
+    /// Returns a skipped number for a message of the backfill, or `None` if none is left or newer messages were dropped
+    /// already.
     pub fn number_before(&mut self) -> Option<u64> {
         let room = self.is_on() && self.before + 1 < self.start && self.dropped < self.start;
         self.before += u64::from(room);
         room.then_some(self.before)
     }
 
-    /// Keeps a message, in the order of numbers, and drops the oldest ones beyond the limits.
+    /// Keeps a message, in the order of numbers, and drops the oldest messages beyond the limits.
     pub fn keep(&mut self, stamp: Stamp, sender: &str, id: &str, json: Bytes) {
         if let Some(journal) = &mut self.journal {
             journal.pending.extend_from_slice(&json);
@@ -251,7 +253,7 @@ impl History {
         }
     }
 
-    /// Answers a request. A position of another `boot`, or beyond the newest message, is unknown: everything is sent, with `gap`.
+    /// Answers a request. A position of another `boot`, or above the last number, is ignored, and the answer has a `gap`.
     pub fn answer(&self, request: &HistoryRequest) -> Answer<'_> {
         let known = request.since.as_ref().filter(|since| since.boot == self.boot && since.n <= self.last);
         let first = match (known, request.last) {

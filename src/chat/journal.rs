@@ -1,8 +1,8 @@
 //! The file of the history: a header, then one line of JSON per message.
 //!
-//! Lines are appended, those of a turn in one write(2) before anything that was sent in the turn leaves: `kill -9` loses no
-//! acknowledged message. They are synced a second later. At the start, and when the file has grown long or could not be
-//! written, its whole content is written to `FILE.new`, which then takes its name.
+//! The lines of a turn are appended in one write(2) before any packet of the turn leaves, so `kill -9` loses no acknowledged
+//! message. The file is synced a second later. At the start, and when the file has grown long or could not be written, the
+//! whole content is written to `FILE.new`, which is then renamed to the name of the file.
 
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -11,15 +11,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{mem, thread};
 
-/// From a write to its sync, so what a power cut may lose; also from a failure to the next attempt.
+/// Delay from a write to the sync: a power cut loses the messages of this time. Also the delay of a retry after a failure.
 const SYNC_TIME: Duration = Duration::from_secs(1);
-/// How long a start waits for the lock: the server that is replaced is still stopping.
+/// Maximum time that a start waits for the lock, while the server that is being replaced is still stopping.
 const LOCK_TIME: Duration = Duration::from_secs(10);
-/// Bytes that the file may grow by, besides doubling, before it is written anew.
+/// The file is written anew when it has reached twice its length after the last rewrite, plus this many bytes.
 const SLACK: u64 = 64 * 1024;
-/// The longest line that is read.
+/// Maximum bytes of a line that is read.
 const MAX_LINE: u64 = 16 * 1024 * 1024;
-/// Numbers and times in the file are below: exact integers in JavaScript, with room to count on.
+/// Numbers and times in the file must be below this. New ones may be up to twice as large and still be exact in JavaScript.
 pub(super) const MAX_NUMBER: u64 = 1 << 52;
 
 /// The first line of the file.
@@ -28,7 +28,7 @@ pub(super) struct FileHeader {
     pub(super) salon: String,
     pub(super) version: u32,
     pub(super) boot: String,
-    /// The messages that follow have higher numbers.
+    /// All messages in the file have higher numbers.
     pub(super) n: u64,
 }
 
@@ -41,26 +41,26 @@ impl FileHeader {
     }
 }
 
-/// The file, locked.
+/// The file and the lock on it.
 #[derive(Default)]
 pub(super) struct Journal {
     path: PathBuf,
     _lock: Option<File>,
-    /// Where lines are appended; `None`: the file must be written anew first.
+    /// The file, open to append lines; `None` if it must be written anew first.
     pub(super) file: Option<File>,
     pub(super) length: u64,
-    /// The length at which it is written anew.
+    /// The length in bytes at which the file is written anew.
     pub(super) limit: u64,
     /// Lines to be written at the end of the turn.
     pub(super) pending: Vec<u8>,
-    /// When it is to be synced or written anew.
+    /// The time at which the file is to be synced or written anew.
     pub(super) due: Option<Instant>,
-    /// A failure has been logged, and no success since.
+    /// Whether a failure has been logged, and no success since.
     failed: bool,
 }
 
 impl Journal {
-    /// Waits for the lock; `None` if another process keeps it. Where the platform has no locks, there is none.
+    /// Waits for the lock. Returns `None` if another process keeps it. On a platform without locks, none is used.
     pub(super) fn lock(path: &Path) -> Option<Journal> {
         let lock = OpenOptions::new().create(true).write(true).truncate(false).open(beside(path, ".lock")).ok();
         let start = Instant::now();
@@ -74,8 +74,8 @@ impl Journal {
         Some(Journal { path: path.to_owned(), _lock: lock, ..Journal::default() })
     }
 
-    /// Calls `read` for each line, also with whether it is the first; it returns whether it understood the line. A file with other
-    /// lines is renamed, with `tag` in its name. Half a line at the end is ignored: that is what a killed process leaves.
+    /// Calls `read(line, is_first)` for each line; `read` returns whether the line is valid. A file with invalid lines is
+    /// renamed, with `tag` in its new name. Half a line at the end is ignored, because a killed process may leave one.
     pub(super) fn load(&mut self, tag: &str, mut read: impl FnMut(&[u8], bool) -> bool) -> io::Result<()> {
         let mut file = match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -84,7 +84,7 @@ impl Journal {
         let (mut first, mut torn, mut damaged, mut line) = (true, false, 0, Vec::new());
         while file.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
             torn = line.pop_if(|byte| *byte == b'\n').is_none();
-            // The header is never torn: it is written to another file, which is then renamed.
+            // Half a header is invalid, too: no killed process leaves one, as `FILE.new` is renamed when complete.
             damaged += usize::from(!read(&line, first) && (first || !torn));
             first = false;
             line.clear();
@@ -100,7 +100,6 @@ impl Journal {
         if torn { Ok(()) } else { self.append() }
     }
 
-    /// Opens the file to append to it.
     fn append(&mut self) -> io::Result<()> {
         let file = OpenOptions::new().append(true).open(&self.path)?;
         self.length = file.metadata()?.len();
@@ -108,7 +107,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes the pending lines. After a failure half a line may be in the file, so it must be written anew.
+    /// Appends the pending lines to the file. A failure may leave half a line in it, so the file must then be written anew.
     pub(super) fn commit(&mut self, now: Instant) {
         if self.pending.is_empty() {
             return;
@@ -120,8 +119,8 @@ impl Journal {
         self.note(written);
     }
 
-    /// Replaces the file by one with this content, which includes the pending lines. If that fails (there is no room for a second
-    /// file, or it is a mount point), lines are appended to the old one as before, until it is four times as long.
+    /// Replaces the file by one with this content, which includes the pending lines. If that fails (no space for a second
+    /// file, or the file is a mount point), lines are appended to the old file until it exceeds 4 * (length + `SLACK`).
     pub(super) fn rewrite(&mut self, content: &[u8]) -> io::Result<()> {
         let new = beside(&self.path, ".new");
         let length = content.len() as u64;
@@ -138,7 +137,7 @@ impl Journal {
             Ok(()) => {
                 self.append()?;
                 self.pending.clear();
-                // Makes the new name durable, where a directory can be opened for that; elsewhere it is by itself.
+                // Makes the renaming durable where a directory can be opened to be synced; other platforms do not need this.
                 let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
                 let _ = File::open(parent.unwrap_or(Path::new("."))).and_then(|parent| parent.sync_all());
             }
@@ -153,7 +152,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Logs a failure, and the first success after it. A file that has failed is not appended to.
+    /// Logs the first failure, and the first success after it. A file that has failed is closed until it is written anew.
     pub(super) fn note(&mut self, result: io::Result<()>) {
         let path = &self.path;
         if let Err(error) = result {
@@ -168,14 +167,14 @@ impl Journal {
     }
 }
 
-/// The path with an ending behind its name.
+/// Returns `path` with `ending` appended to the name of the file.
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()
 }
 
-/// Whether this can be the id of a message: 1 to 64 visible ASCII characters.
+/// Whether `id` is valid as the id of a message: 1 to 64 visible ASCII characters.
 pub fn is_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -7,16 +7,16 @@
 //! | `new message` (text, `{id}`) | `new message` to all others, unless this user has sent that id before |
 //! | `typing`, `stop typing` | the same to all others |
 //! | (a user disconnects) | `user left` to all others |
-//! | `history` (which), `users` | answers |
+//! | `history` (request), `users` | the ack to the sender: kept messages, or users |
 //!
-//! Each user has a public tag, `user`, which tells two users of one name apart.
-//! `numUsers` counts the sockets with a name that are connected, or whose connection broke less than `leave_grace` ago, on
-//! all nodes of a cluster. A user whose connection breaks for longer has left, and joins again when it comes back.
+//! Each user has a public tag, `user`, which differs between two users with the same name. `numUsers` counts the sockets
+//! with a name that are connected, or whose connection broke less than `leave_grace` ago, on all nodes of a cluster. A user
+//! whose connection is broken for longer has left, and joins again when the client reconnects.
 //!
-//! Unlike the example, the chat validates: a name or text that is not a string, is blank or too long, and a message without
-//! a name are refused. Nothing is sent to others, and the ack is `{error}`.
+//! Unlike the example, the chat refuses a name or text that is not a string, is blank or too long, and a message of a socket
+//! without a name: nothing is sent to others, and the ack is `{error}`.
 //!
-//! In a cluster, a server that starts gets the history from other nodes (backfill), and answers `history` when it has it.
+//! In a cluster, a server that starts asks other nodes for their history (backfill), and answers `history` when it has that.
 
 pub mod history;
 mod journal;
@@ -34,17 +34,17 @@ use std::collections::HashMap;
 use std::mem;
 use std::time::{Duration, Instant};
 
-/// How long a server that starts waits for the history from other nodes (backfill).
+/// Maximum time that a server waits after its start for the history from other nodes (backfill).
 const BACKFILL_TIME: Duration = Duration::from_secs(2);
-/// Requests that wait for the backfill; further ones are answered at once with what there is.
+/// Maximum number of `history` requests that wait for the backfill; further ones are answered at once, without it.
 const MAX_WAITING: usize = 1_000;
-/// Answers of other nodes that are read in a backfill, of at most 256 KiB each.
+/// Maximum number of answers of other nodes that are read in a backfill, of about 256 KiB each.
 const MAX_PARTS: usize = 64;
 
 /// All sockets of this server.
 const HERE: To = To { namespace: 0, rooms: &[], except: &[], local: true };
 
-/// The argument of events about a user.
+/// The argument of events about a user, such as `login` and `user joined`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct UserNote<'a> {
@@ -55,19 +55,19 @@ struct UserNote<'a> {
     user: &'a str,
 }
 
-/// The second argument of a message.
+/// The second argument of `new message`, which clients of the example do not send.
 #[derive(Deserialize)]
 struct Options<'a> {
     #[serde(borrow)]
     id: &'a RawValue,
 }
 
-/// A named socket.
+/// A socket with a name: its client has sent `add user`.
 struct User {
-    /// JSON, the bytes that came (rule R11).
+    /// The name in JSON, as the bytes that arrived (rule R11).
     name: Box<RawValue>,
     tag: String,
-    /// Connected, or disconnected for less than `leave_grace`: counted in `numUsers`.
+    /// Whether the user is counted in `numUsers`: connected, or disconnected for less than `leave_grace`.
     here: bool,
 }
 
@@ -75,22 +75,22 @@ struct User {
 #[derive(Default)]
 pub struct Chat {
     config: Config,
-    /// Also those not here, until their sockets cannot be recovered any more.
+    /// The users of this node, each until its socket can no longer be recovered.
     users: HashMap<SocketKey, User>,
-    /// How many users are here.
+    /// The number of users with `User::here`.
     here: usize,
-    /// How often `here` has changed.
+    /// The number of changes of `here`.
     changes: u64,
     /// The users on other nodes of a cluster.
     elsewhere: Elsewhere,
     history: History,
-    /// The end of the backfill; `None` if it is over. Until then, requests for the history wait.
+    /// The latest end of the backfill; `None` if the backfill is over. Until then, `history` requests wait.
     backfill_until: Option<Instant>,
-    /// Those requests, each with the number of its ack.
+    /// The `history` requests that wait for the end of the backfill, each with its socket and ack id.
     waiting: Vec<(SocketKey, u64, HistoryRequest)>,
-    /// How many answers of other nodes were read.
+    /// The number of answers that other nodes have sent for the backfill.
     parts: usize,
-    /// Events refused since the start.
+    /// The number of events refused since the start.
     pub refused: u64,
 }
 
@@ -105,7 +105,7 @@ impl Chat {
             return Ok(());
         }
         let raw = text_of(event, |name| name.chars().count() <= self.config.max_name)?;
-        // A client that could not recover its socket, but is back under its name within `leave_grace`, has never left.
+        // If a client could not recover its socket, but sends the same name within `leave_grace`, the user has not left.
         let back = cx.socket(socket).and_then(|socket| socket.predecessor).filter(|old| {
             self.users.get(old).is_some_and(|user| user.here && packet::string(&user.name) == packet::string(raw))
         });
@@ -135,13 +135,13 @@ impl Chat {
         self.here + self.elsewhere.users
     }
 
-    /// Counts one user more (1) or less (-1).
+    /// Adds `change`, 1 or -1, to the number of users on this node.
     fn count_here(&mut self, change: isize) {
         self.here = self.here.strict_add_signed(change);
         self.changes += 1;
     }
 
-    /// Sends an event about a user to all other sockets.
+    /// Sends an event about the user of `socket` to all other sockets.
     fn announce(&self, cx: &mut Io, socket: SocketKey, event: &str, num_users: Option<usize>) {
         if let Some(User { name, tag, .. }) = self.users.get(&socket) {
             cx.broadcast(&others(&[socket]), event, &(UserNote { username: Some(name), num_users, user: tag },), &[]);
@@ -178,7 +178,7 @@ impl Chat {
         Ok(())
     }
 
-    /// Answers the requests that have waited: the backfill is complete, or its time is over.
+    /// Answers the requests that have waited. Called when a node has sent its last answer, or at `backfill_until`.
     fn end_backfill(&mut self, cx: &mut Io) {
         self.backfill_until = None;
         for (socket, number, request) in mem::take(&mut self.waiting) {
@@ -235,7 +235,7 @@ impl App for Chat {
                 self.answer_users(cx, socket, event);
                 Ok(())
             }
-            // Without a listener an event is ignored, as in any Socket.IO server.
+            // An event with another name is ignored, as in any Socket.IO server without a listener for it.
             _ => Ok(()),
         };
         if let Err(error) = result {
@@ -245,7 +245,7 @@ impl App for Chat {
     }
 
     fn disconnected(&mut self, cx: &mut Io, socket: SocketKey, reason: DisconnectReason) {
-        // A user whom this server sends away when it stops reconnects, and has not left.
+        // When this server stops, it closes all sessions; their users are expected to reconnect, so they have not left.
         if reason != DisconnectReason::Session(engineio::CloseReason::ServerClose)
             && let Some(user) = self.users.get_mut(&socket)
         {
@@ -300,7 +300,7 @@ impl ClusterApp for Chat {
     fn elsewhere(&mut self, cx: &mut Io, elsewhere: Elsewhere) {
         self.elsewhere = elsewhere;
         for Person { username: name, user } in &self.elsewhere.lost {
-            // A user who is on this node now has not left.
+            // If a user with that name is on this node now, the user has not left.
             let here = self.users.values().any(|user| user.here && packet::string(&user.name).as_deref() == Some(name));
             if let Ok(username) = to_raw_value(name)
                 && !here
@@ -342,8 +342,9 @@ impl ClusterApp for Chat {
     }
 }
 
-/// Keeps a message and sends it to `to`, unless it is known already; adds what it lacks of id, number and time. Without `to`
-/// it is from a backfill: nothing is sent, its number is one from before the start, and `None` means that there are none left.
+/// Gives a message a number and, if missing, an id and a time, sends it to `to` and keeps it, unless the history knows it
+/// already. If `to` is `None`, the message is from the backfill: it is not sent, and gets one of the numbers skipped at the
+/// start. Returns `None` if no such number can be given, or if the name of the sender is not a string.
 fn accept_message(history: &mut History, cx: &mut Io, message: Message, to: Option<&To>) -> Option<Stamp> {
     let sender = packet::string(message.username)?;
     let id = message.id.unwrap_or_else(|| cx.fresh_id().to_string().into());
@@ -361,19 +362,19 @@ fn accept_message(history: &mut History, cx: &mut Io, message: Message, to: Opti
     Some(stamp)
 }
 
-/// Sends the ack of an event, if its client wants one.
+/// Sends `answer` as the ack of an event, if the client wants an ack.
 fn answer(cx: &mut Io, socket: SocketKey, event: &Event, answer: &impl Serialize) {
     if let Some(number) = event.ack {
         cx.ack(socket, number, &(answer,), &[]);
     }
 }
 
-/// All sockets, with a name or without, but `except`.
+/// Returns all sockets of the cluster, with or without a name, but not `except`.
 fn others(except: &[SocketKey]) -> To<'_> {
     To { except, ..To::default() }
 }
 
-/// The first argument of an event: a string that is not blank and that `fits`.
+/// Returns the first argument of an event if it is a string that is not blank and for which `fits` returns `true`.
 fn text_of<'a>(event: &Event<'a>, fits: impl FnOnce(&str) -> bool) -> Result<&'a RawValue, &'static str> {
     let raw = event.args.first().ok_or("an argument is missing")?;
     let text = packet::string(raw).ok_or("not a string")?;

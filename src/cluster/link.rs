@@ -6,7 +6,7 @@
 //!    +------------------+------- failure --------+-----------------------+
 //! ```
 //!
-//! A cluster has two links: one publishes, the other subscribes, because a connection with subscriptions cannot PUBLISH in
+//! Each node has two links: one publishes, the other subscribes, because a connection with subscriptions cannot PUBLISH in
 //! RESP2. The greeting is AUTH, SELECT and (P)SUBSCRIBE or PING, sent in one piece. Redis answers commands in order, so a
 //! reply belongs to the oldest entry of `unanswered`. A link ends in one way only: it fails, and is tried again.
 //!
@@ -18,19 +18,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Limit of a name lookup.
+/// Maximum time for a name lookup.
 const RESOLVE_TIME: Duration = Duration::from_secs(5);
 /// An idle link is sent a PING after this time without a byte from Redis. Azure closes connections that are idle for ten
 /// minutes.
 const IDLE_TIME: Duration = Duration::from_secs(15);
-/// Limit of a reply; for the greeting it includes connecting and TLS.
+/// Maximum time for a reply; for the greeting, this includes connecting and TLS.
 const REPLY_TIME: Duration = Duration::from_secs(10);
 /// Delay before the first retry; it doubles with every failure up to `MAX_RETRY_DELAY`.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
-/// Also the delay after a refusal, which only an operator can end, by changing the password for example.
+/// Maximum delay before a retry; also the delay after a refusal, which only an operator can end (a wrong password).
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);
 
-/// The purpose of a link; as a number, its index in arrays.
+/// The purpose of a link. Its value is the index of the link in arrays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Publish = 0,
@@ -52,9 +52,9 @@ pub type NextStep = Result<Option<LinkStep>, LinkFailure>;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum LinkStep {
-    /// Look up the addresses of the host.
+    /// The caller must look up the addresses of the host and pass them to [`Link::resolved`].
     Resolve,
-    /// Open a connection to this address and send these bytes.
+    /// The caller must open a connection to this address and send these bytes.
     Connect(SocketAddr, Vec<u8>),
     Send(Vec<u8>),
 }
@@ -63,7 +63,7 @@ pub enum LinkStep {
 #[derive(Debug, PartialEq, Eq)]
 pub struct LinkFailure {
     pub why: String,
-    /// Redis has refused the login or a subscription, so retrying soon is useless.
+    /// Whether Redis has refused the login or a subscription, so that retrying soon is useless.
     pub refused: bool,
 }
 
@@ -73,31 +73,30 @@ impl<T: Into<String>> From<T> for LinkFailure {
     }
 }
 
-/// A command that Redis has not answered.
 struct Unanswered {
     sent: Instant,
-    /// Length of the command if it is a PUBLISH, else 0.
+    /// Length of the command in bytes if it is a PUBLISH, else 0.
     published: usize,
 }
 
-/// One link.
+/// The state of one link; its connection belongs to `server/cluster`.
 pub struct Link {
     /// The commands that a new connection begins with.
     greeting: Vec<Vec<u8>>,
     state: LinkState,
-    /// Addresses of the host that are not tried yet, the next one last.
+    /// Addresses of the host that have not been tried yet; the last element is tried next.
     addresses: Vec<SocketAddr>,
     unanswered: VecDeque<Unanswered>,
-    /// The sum of their `published`.
+    /// The sum of `published` of all entries of `unanswered`.
     pub unanswered_bytes: usize,
-    /// Time of the last byte from Redis.
+    /// The time at which the last byte from Redis arrived.
     heard: Instant,
-    /// Failures since the link was up.
+    /// The number of failures since the link was last up.
     failures: u32,
 }
 
 impl Link {
-    /// A link whose first attempt is due at `now`. Each entry of `greeting` is one command with one reply.
+    /// Returns a link whose first attempt is due at `now`. Each entry of `greeting` must be one command with one reply.
     pub fn new(greeting: Vec<Vec<u8>>, now: Instant) -> Link {
         Link {
             greeting,
@@ -115,7 +114,7 @@ impl Link {
         self.state == LinkState::Up
     }
 
-    /// The deadline for the next call of [`Link::expire`].
+    /// Returns the time at which [`Link::expire`] is to be called.
     pub fn due(&self) -> Instant {
         match (self.state, self.unanswered.front()) {
             (LinkState::Down(at) | LinkState::Resolving(at), _) => at,
@@ -126,7 +125,7 @@ impl Link {
         }
     }
 
-    /// Acts on the deadline if it has passed.
+    /// Handles the deadline that [`Link::due`] returns, if it has passed.
     pub fn expire(&mut self, now: Instant) -> NextStep {
         if now < self.due() {
             return Ok(None);
@@ -146,7 +145,7 @@ impl Link {
         }
     }
 
-    /// The name lookup has ended.
+    /// Handles the result of the name lookup.
     pub fn resolved(&mut self, found: io::Result<Vec<SocketAddr>>, now: Instant) -> NextStep {
         let LinkState::Resolving(_) = self.state else { return Ok(None) };
         self.addresses = found.map_err(|error| error.to_string())?;
@@ -162,8 +161,8 @@ impl Link {
         Some(LinkStep::Connect(address, self.greeting.concat()))
     }
 
-    /// The connection has failed or is given up. Tries the next address at once, or waits for the next attempt; `random`
-    /// spreads that, so that the nodes of a cluster do not all reconnect at the same moment.
+    /// Handles a connection or attempt that has failed. Tries the next address at once, or waits for the next attempt;
+    /// `random` varies the delay, so that the nodes of a cluster do not all reconnect at the same moment.
     pub fn fail(&mut self, refused: bool, random: u64, now: Instant) -> Option<LinkStep> {
         self.unanswered.clear();
         self.unanswered_bytes = 0;
@@ -177,13 +176,13 @@ impl Link {
         None
     }
 
-    /// Records that a PUBLISH of so many bytes was sent.
+    /// Records that a PUBLISH command with a length of `bytes` was sent.
     pub fn published(&mut self, bytes: usize, now: Instant) {
         self.unanswered.push_back(Unanswered { sent: now, published: bytes });
         self.unanswered_bytes += bytes;
     }
 
-    /// Reads one reply from the start of `bytes`, as [`reply`] does, and moves the state.
+    /// Parses one reply at the start of `bytes`, as [`reply`] does, and updates the state of the link.
     pub fn receive<'a>(
         &mut self, bytes: &'a [u8], now: Instant,
     ) -> Result<Option<(RedisReply<'a>, usize)>, LinkFailure> {

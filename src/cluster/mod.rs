@@ -1,5 +1,5 @@
-//! Several servers, one chat: over the publish and subscribe of Redis, in the format of `@socket.io/redis-adapter`, so that
-//! Node servers can take part.
+//! Joins several servers to one chat, over the publish and subscribe of Redis, in the format of `@socket.io/redis-adapter`,
+//! so that Node servers can take part.
 //!
 //! | channel | content | subscribers |
 //! |---|---|---|
@@ -7,13 +7,13 @@
 //! | `socket.io-request#NSP#` | requests to all servers, `fetchSockets` for example, in JSON ([`Request`]) | all |
 //! | `socket.io-response#NSP#` | answers to requests | Node servers; salon sends no requests |
 //! | `socket.io-users#/#` | how many users a node has ([`presence`]) | salon |
-//! | `socket.io-history#BOOT#` | backfill: `{from, ask}` or `{from, tell}` | the salon node of that boot |
+//! | `socket.io-history#BOOT#` | backfill: `{from, ask}` or `{from, tell}` | the salon node with that boot |
 //!
-//! [`Cluster`] knows no socket and no clock. It takes bytes and the time, and leaves [`ClusterOutput`]s in a queue, as the
-//! engine does. The connections belong to `server/cluster`, which also drives the state machine of each ([`link`]).
+//! A boot is the id of one start of a node. [`Cluster`] has no connections and reads no clock: its methods get bytes and the
+//! time, and queue [`ClusterOutput`]s, as the engine does. `server/cluster` owns the connections and drives each [`link`].
 //!
-//! While Redis is unreachable, every node serves its own clients, and publications are dropped and counted. Two words for
-//! endings in this folder: a link *fails*, and is tried again; a node is *removed*.
+//! While Redis is unreachable, every node serves its own clients, and publications are dropped and counted. In this folder,
+//! a link *fails*, and is tried again; a node is *removed*.
 
 pub mod link;
 pub mod presence;
@@ -36,19 +36,19 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::time::Instant;
 
-/// How many nodes are asked for backfill: more than one, because a single one may have just started, too.
+/// Maximum number of nodes that are asked for backfill: more than one, because a single one may have just started, too.
 const MAX_ASKED: usize = 3;
-/// A message with backfill may have this many bytes more than `max_payload`, for the part that it carries.
+/// Maximum bytes of a publication with backfill above `max_payload`, because its messages may together be longer than one.
 const MAX_PART: usize = 512 * 1024;
-/// Bytes of the boot of a node that asks for backfill or answers.
+/// Maximum bytes of the boot of a node that asks for backfill or answers.
 const MAX_BOOT: usize = 64;
 /// Publications are dropped this many bytes below `max_queue`, because at `max_queue` the connection would be closed.
 const QUEUE_MARGIN: usize = 1024;
 
-/// Why serializing cannot fail.
+/// The reason that serializing cannot fail.
 const TO_MEMORY: &str = "JSON with string keys is written to memory";
 
-/// A question for backfill, or its answer; the application writes and reads both.
+/// A question for backfill, or an answer. The application of the sender writes it, and that of the recipient reads it.
 #[derive(Serialize, Deserialize)]
 struct PeerMessage<'a> {
     /// The boot of the sender.
@@ -59,29 +59,29 @@ struct PeerMessage<'a> {
     answer: Option<&'a RawValue>,
 }
 
-/// A task for the server.
+/// A task that the cluster leaves for the server.
 #[derive(Debug)]
 pub enum ClusterOutput {
-    /// Send this command on the connection of [`Role::Publish`].
+    /// The server must send this command on the connection of [`Role::Publish`].
     Publish(Vec<u8>),
-    /// Deliver this to clients; if it has an `asker`, with a request for acks.
+    /// The server must send this broadcast to its clients and, if it has an `asker`, request acks.
     Broadcast(Publication),
-    /// Carry this out, in this namespace.
+    /// The server must carry out this request of another server in this namespace.
     Request(&'static str, Request),
-    /// The users of other nodes have changed.
+    /// The users of other nodes may have changed: the application must be told.
     Users(Elsewhere),
-    /// The node of this boot asks for backfill.
+    /// The node with this boot has asked this question for backfill.
     PeerQuestion(String, Box<RawValue>),
-    /// The node of this boot has answered our question.
+    /// The node with this boot has answered our question.
     PeerAnswer(String, Box<RawValue>),
 }
 
-/// A time in which a link is down. It is logged once, not for every failed attempt.
+/// A period in which a link is down. It is logged once, not for every failed attempt.
 struct Outage {
     since: Instant,
-    /// `Cluster::dropped` at its start.
+    /// The value of `Cluster::dropped` at the start of the outage.
     dropped: u64,
-    /// The reason that was logged last; empty: none yet.
+    /// The reason that was logged last; empty if none was.
     reported: String,
 }
 
@@ -89,27 +89,27 @@ struct Outage {
 pub struct Cluster {
     config: Config,
     pub url: RedisUrl,
-    /// Marks the publications of this process, which it ignores when Redis sends them back.
+    /// Marks the publications of this process, which ignores them when Redis sends them back.
     uid: String,
     namespaces: &'static [&'static str],
-    /// By [`Role`].
+    /// The link of each [`Role`].
     pub links: [Link; 2],
     presence: Presence,
     /// Boots of the nodes that were asked for backfill.
     asked: Vec<String>,
-    /// `None`: both links are up.
+    /// The present outage; `None` if both links are up.
     outage: Option<Outage>,
     pub outputs: VecDeque<ClusterOutput>,
     published: u64,
     received: u64,
     dropped: u64,
     invalid: u64,
-    /// Limits the log lines of invalid and of refused publications.
+    /// Limits the log lines about invalid and refused publications.
     warnings: RateLimitedLog,
 }
 
 impl Cluster {
-    /// A member that connects at once. `ids` become its uid and its boot.
+    /// Returns a member whose links connect at once. `ids` become its uid and its boot.
     pub fn new(
         config: Config, url: RedisUrl, namespaces: &'static [&'static str], ids: [Id; 2], now: Instant,
     ) -> Cluster {
@@ -134,12 +134,12 @@ impl Cluster {
         }
     }
 
-    /// The deadline for [`Link::expire`] and [`Cluster::remove_silent_nodes`].
+    /// Returns the time at which [`Link::expire`] and [`Cluster::remove_silent_nodes`] are to be called.
     pub fn due(&self) -> Option<Instant> {
         self.links.iter().map(Link::due).chain(self.presence.due()).min()
     }
 
-    /// Removes nodes whose deadline has passed, with their users, and starts the next beat of our own.
+    /// Removes nodes that have been silent too long, with their users. Makes our own note due when a beat has passed.
     pub fn remove_silent_nodes(&mut self, now: Instant) {
         while let Some(lost) = self.presence.expire(now) {
             self.outputs.push_back(ClusterOutput::Users(self.presence.elsewhere(lost)));
@@ -147,7 +147,7 @@ impl Cluster {
     }
 
     /// Logs the failure of a link: once in an outage, and again only for another refusal, which an operator has to end.
-    /// Returns what [`Link::fail`] returns.
+    /// Returns the next step of the link, from [`Link::fail`].
     pub fn fail_link(&mut self, role: Role, failure: LinkFailure, now: Instant) -> Option<LinkStep> {
         let LinkFailure { why, refused } = failure;
         let what = if self.is_up() { "lost the connection" } else { "no connection" };
@@ -161,7 +161,7 @@ impl Cluster {
         self.links[role as usize].fail(refused, random, now)
     }
 
-    /// Acts on one reply at the start of `bytes`. Returns its length; `None` if the rest of it has not arrived yet.
+    /// Handles one reply at the start of `bytes`. Returns its length, or `None` if the reply is not complete yet.
     pub fn receive(&mut self, role: Role, bytes: &[u8], now: Instant) -> Result<Option<usize>, LinkFailure> {
         let Some((reply, used)) = self.links[role as usize].receive(bytes, now)? else { return Ok(None) };
         if self.links.iter().all(Link::is_up)
@@ -180,7 +180,7 @@ impl Cluster {
                     self.warnings.warn(now, format_args!("redis: invalid publication on {channel:?} ignored: {why}"));
                 }
             }
-            // The link itself works: Redis is out of memory or a read-only replica, for example.
+            // Not a failure of the link: Redis is out of memory or a read-only replica, for example.
             RedisReply::Error(text) => {
                 self.dropped += 1;
                 self.warnings.warn(now, format_args!("redis: {:?} refuses a publication: {text}", self.url));
@@ -201,7 +201,7 @@ impl Cluster {
             name if name.starts_with("-history#") => self.receive_from_peer(content),
             name => match name.strip_prefix("-request#").and_then(|name| name.strip_suffix('#')) {
                 Some(namespace) if content.first() == Some(&b'{') => self.receive_request(namespace, content),
-                // A broadcast with acks is a request as well, but in MessagePack.
+                // A broadcast with acks is on the channel for requests as well, but in MessagePack instead of JSON.
                 _ => self.receive_broadcast(content),
             },
         }
@@ -210,7 +210,7 @@ impl Cluster {
     fn receive_presence(&mut self, content: &[u8], now: Instant) -> Result<(), Invalid> {
         let boot = self.presence.receive(content, now)?;
         self.outputs.push_back(ClusterOutput::Users(self.presence.elsewhere(Vec::new())));
-        // Without both links no question can be sent; once they are up, our hello makes all nodes send their notes again.
+        // While a link is down, no question is sent; once both are up, our hello makes all nodes send their notes again.
         if let Some(boot) = boot
             && self.is_up()
             && self.asked.len() < MAX_ASKED
@@ -260,13 +260,13 @@ impl Cluster {
         Ok(())
     }
 
-    /// Sends a node a question for backfill, or the answer to its question.
+    /// Sends a question for backfill, or an answer, to the node with this boot.
     pub fn send_to_peer(&mut self, boot: &str, question: Option<&RawValue>, answer: Option<&RawValue>, now: Instant) {
         let content = serde_json::to_vec(&PeerMessage { from: &self.presence.boot, question, answer });
         self.publish(&channel(&self.config, "-history", boot), &content.expect(TO_MEMORY), now);
     }
 
-    /// Publishes a broadcast for the sockets of other servers, or the ack of a client for the server that asked for it.
+    /// Publishes a broadcast for the sockets of other servers, or a client's ack for the server that asked for the ack.
     pub fn publish_broadcast(&mut self, publication: &Publication, now: Instant) {
         let Publication { namespace, rooms, asker, .. } = publication;
         let mut channel = channel(&self.config, if asker.is_some() { "-response" } else { "" }, namespace);
@@ -276,13 +276,13 @@ impl Cluster {
         self.publish(&channel, &wire::encode(&self.uid, publication), now);
     }
 
-    /// Answers a request of another server.
+    /// Publishes the answer to a request of another server.
     pub fn answer_request(&mut self, namespace: &str, answer: &impl Serialize, now: Instant) {
         let content = serde_json::to_vec(answer).expect(TO_MEMORY);
         self.publish(&channel(&self.config, "-response", namespace), &content, now);
     }
 
-    /// Publishes the presence of this node if other nodes do not know it yet: `users` as in [`Presence::presence_note`].
+    /// Publishes a presence note if one is due. `users` and `people` are passed to [`Presence::presence_note`].
     pub fn send_presence_note(
         &mut self, users: Option<(usize, u64)>, people: impl FnOnce() -> Vec<Person>, now: Instant,
     ) {

@@ -1,8 +1,8 @@
 //! Presence: how many users each node has and some of their names, so that `numUsers` counts the whole cluster.
 //!
 //! Every node publishes notes, `{"node","boot","users","people","beat","hello","bye"}` in JSON, on a channel that only salon
-//! subscribes to: when its users change, at every beat while it has users, and in reply to a hello. The sum is kept from these
-//! notes, so nobody has to wait for an answer. A node is removed when it stops, has no users, or is silent for three beats.
+//! subscribes to: when its users change, at every beat while it has users, and in reply to a hello. Each node keeps the last
+//! note of every other, so nobody waits for an answer. A node is removed when it stops, has no users, or misses 3 beats.
 
 use crate::socketio::packet::Invalid;
 use crate::socketio::{Elsewhere, MAX_PEOPLE, Person};
@@ -11,17 +11,17 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::time::{Duration, Instant};
 
-/// Nodes that are remembered; notes of further ones are ignored.
+/// Maximum number of other nodes whose notes are kept; notes of further nodes are ignored.
 const MAX_NODES: usize = 1_000;
-/// The most users that a node may report.
+/// Maximum number of users that a node may report.
 const MAX_USERS: usize = 1_000_000;
-/// Bytes of the name of a node, of a boot, and of the tag of a user.
+/// Maximum bytes of the name of a node, of a boot, and of the tag of a user.
 const MAX_ID: usize = 64;
-/// Bytes of the name of a user.
+/// Maximum bytes of the name of a user.
 const MAX_NAME: usize = 1_024;
-/// Beats without a note after which a node is removed.
+/// Number of beats without a note after which a node is removed.
 const MISSED_BEATS: u32 = 3;
-/// A beat that a node reports is moved into this range.
+/// Limits of a beat: one that a node reports outside of them is set to the nearer limit.
 const MIN_BEAT: Duration = Duration::from_millis(100);
 const MAX_BEAT: Duration = Duration::from_secs(600);
 
@@ -34,11 +34,11 @@ struct PresenceNote {
     boot: String,
     users: usize,
     people: Vec<Person>,
-    /// Milliseconds until its next note.
+    /// Milliseconds until the next note of the node.
     beat: u64,
-    /// The node has just connected and asks all others for their notes.
+    /// Whether the node has just connected and asks all other nodes for their notes.
     hello: bool,
-    /// The node stops. Its users are expected to reconnect elsewhere, so they are not reported as lost.
+    /// Whether the node stops. Its users are expected to reconnect elsewhere, so they are not reported as lost.
     bye: bool,
 }
 
@@ -48,26 +48,26 @@ pub struct Presence {
     /// Identifies this start of the node.
     pub boot: String,
     beat: Duration,
-    /// By name: the last note of each node with users, and when the node is removed unless another note arrives.
+    /// For each other node with users, by name: the time at which it is removed unless a note arrives, and its last note.
     nodes: BTreeMap<String, (Instant, PresenceNote)>,
-    /// The users in our last note and their number of changes; `None`: it was a bye.
+    /// The number of users in our last note, and their number of changes by then; `None` if that note was a bye.
     published: Option<(usize, u64)>,
-    /// When a note is published even if nothing has changed.
+    /// The time at which our next note is published even if nothing has changed.
     next_beat: Option<Instant>,
-    /// A note is to be published as soon as possible.
+    /// Whether a note of ours is to be published as soon as possible.
     note_due: bool,
-    /// The next note is a hello.
+    /// Whether our next note is a hello.
     hello: bool,
 }
 
 impl Presence {
-    /// Knows of no other node. `boot` identifies this start of the node, `beat` is the interval of its notes.
+    /// Returns a state without other nodes. `boot` identifies this start of the node, `beat` is the interval of its notes.
     pub fn new(node: String, boot: String, beat: Duration) -> Presence {
         let nodes = BTreeMap::new();
         Presence { node, boot, beat, nodes, published: Some((0, 0)), next_beat: None, note_due: false, hello: false }
     }
 
-    /// The users on all other nodes. Of `lost`, the users of a node that was removed, those remain that no other node reports.
+    /// Returns the users on all other nodes. `lost` are the users of a removed node, except those that another node names.
     pub fn elsewhere(&self, mut lost: Vec<Person>) -> Elsewhere {
         let notes = || self.nodes.values().map(|(_, note)| note);
         let people = || notes().flat_map(|note| &note.people);
@@ -81,12 +81,12 @@ impl Presence {
         (self.note_due, self.hello) = (true, true);
     }
 
-    /// The deadline for the next call of [`Presence::expire`].
+    /// Returns the time at which [`Presence::expire`] is to be called.
     pub fn due(&self) -> Option<Instant> {
         self.nodes.values().map(|(silent_at, _)| *silent_at).chain(self.next_beat).min()
     }
 
-    /// Makes a note due if a beat has passed. Removes at most one silent node and returns its users: call it until `None`.
+    /// Makes our note due if a beat has passed. Removes one silent node and returns its users, or `None` if none is silent.
     pub fn expire(&mut self, now: Instant) -> Option<Vec<Person>> {
         if self.next_beat.is_some_and(|at| at <= now) {
             (self.next_beat, self.note_due) = (None, true);
@@ -97,8 +97,8 @@ impl Presence {
         self.nodes.remove(&name).map(|(_, note)| note.people)
     }
 
-    /// The note to publish now, in JSON; `None` if there is nothing new. `users` is the number of users here and of their
-    /// changes, `None` if this node stops.
+    /// Returns the note to publish now, in JSON, or `None` if nothing is new. `users` is the number of users on this node
+    /// and the number of their changes; it is `None` if this node stops.
     pub fn presence_note(
         &mut self, users: Option<(usize, u64)>, people: impl FnOnce() -> Vec<Person>, now: Instant,
     ) -> Option<Vec<u8>> {
@@ -120,7 +120,7 @@ impl Presence {
         Some(serde_json::to_vec(&note).expect("JSON with string keys is written to memory"))
     }
 
-    /// Stores the note of another node. Returns its boot, unless it stops; `None` also for a note of our own.
+    /// Stores the note of another node and returns its boot, or `None` if that node stops or the note is our own.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<Option<String>, Invalid> {
         let note: PresenceNote = serde_json::from_slice(bytes).map_err(|_| Invalid("not a presence note"))?;
         if note.boot == self.boot {
@@ -143,7 +143,7 @@ impl Presence {
         let beat = Duration::from_millis(note.beat).clamp(MIN_BEAT, MAX_BEAT);
         let boot = (!note.bye).then(|| note.boot.clone());
         match note.users {
-            // The bye of an earlier start of the node may arrive after notes of the present one.
+            // The bye of an earlier start of the node may arrive after notes of its present start.
             _ if note.bye && self.nodes.get(&note.node).is_some_and(|(_, known)| known.boot != note.boot) => {}
             0 => drop(self.nodes.remove(&note.node)),
             _ => drop(self.nodes.insert(note.node.clone(), (now + beat * MISSED_BEATS, note))),

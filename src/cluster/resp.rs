@@ -12,26 +12,26 @@
 
 use std::borrow::Cow;
 
-/// Bytes of one reply, and so of the input that a link keeps. Far above what is accepted of one publication.
+/// Maximum bytes of one reply, so also of the input that a link keeps. Far above the bytes that one publication may have.
 pub const MAX_REPLY: usize = 16 * 1024 * 1024;
-/// Values of an array: `pmessage` has 4.
+/// Maximum number of values in an array: `pmessage` has 4.
 const MAX_VALUES: usize = 4;
-/// Bytes of a line before its CRLF, if it holds a count or a length.
+/// Maximum bytes before the CRLF of a line that holds a count or a length.
 const MAX_NUMBER: usize = 16;
-/// Bytes of any other line before its CRLF.
+/// Maximum bytes before the CRLF of any other line.
 const MAX_TEXT: usize = 4096;
 
-/// One reply, or one publication.
+/// One message from Redis: the reply to a command, or a publication.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RedisReply<'a> {
-    /// Success: `OK`, `PONG`, a number, or (of PING and SUBSCRIBE on a subscribed connection) an array of those.
+    /// A reply of success: `OK`, `PONG`, a number, or the array that answers PING and SUBSCRIBE on a subscribed connection.
     Success,
     /// A publication: channel and content.
     Message(&'a [u8], &'a [u8]),
     Error(Cow<'a, str>),
 }
 
-/// Reads one reply from the start of `bytes`. Returns it with its length; `None` if the rest of it has not arrived yet.
+/// Parses one reply at the start of `bytes`. Returns the reply and its length, or `None` if its rest has not arrived yet.
 pub fn reply(bytes: &[u8]) -> Result<Option<(RedisReply<'_>, usize)>, &'static str> {
     let mut rest = bytes;
     let Some((kind, content)) = take_value(&mut rest)? else { return Ok(None) };
@@ -52,7 +52,7 @@ pub fn reply(bytes: &[u8]) -> Result<Option<(RedisReply<'_>, usize)>, &'static s
     Ok(Some((reply, bytes.len() - rest.len())))
 }
 
-/// Takes a value from the start of `rest`: its type, which is its first byte, and its content; of an array only the count.
+/// Takes a value from the start of `rest`. Returns its type (the first byte) and its content; of an array, only the count.
 fn take_value<'a>(rest: &mut &'a [u8]) -> Result<Option<(u8, &'a [u8])>, &'static str> {
     let Some((kind, text)) = rest.split_first() else { return Ok(None) };
     let limit = match kind {

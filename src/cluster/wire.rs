@@ -8,9 +8,9 @@
 //! opts           = {rooms: [...], except: [...], flags: {}}    a socket is in a room named by its id
 //! ```
 //!
-//! Arguments are JSON here and MessagePack there. Both directions convert with the number rules of JavaScript: an integer of
-//! 20 digits loses its last ones, as between two Node servers. `flags` are ignored: a `volatile` broadcast is delivered like
-//! any other.
+//! Arguments are JSON in salon and MessagePack in Redis. Both directions convert with the number rules of JavaScript: an
+//! integer of 20 digits loses its last digits, as between two Node servers. `flags` are ignored: a `volatile` broadcast is
+//! delivered like any other.
 //!
 //! Not done: serde in place of trees and tokens. A JavaScript string may end in half an emoji (a lone surrogate): serde_json
 //! refuses it, and MessagePack crates pass it to serde as bytes, like binary.
@@ -27,14 +27,14 @@ use rmpv::{Value, ValueRef};
 use std::iter::Peekable;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Rooms and ids that one publication may name.
+/// Maximum number of entries in `rooms`, and in `except`, of one publication.
 const MAX_ROOMS: usize = 20_000;
-/// Bytes of a room, an id, a namespace.
+/// Maximum bytes of the name of a room or namespace, of a uid and of a request id.
 const MAX_NAME: usize = 256;
-/// Up to 2^53 every integer is exact in JavaScript.
+/// 2^53: every integer up to this one is exact in JavaScript.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// Writes a broadcast, or the ack of one client.
+/// Encodes a broadcast, or the ack of one client.
 pub fn encode(uid: &str, publication: &Publication) -> Vec<u8> {
     let Publication { namespace, rooms, except, asker, json, attachments } = publication;
     let map = |entries: Vec<(&str, Value)>| Value::Map(entries.into_iter().map(|(key, to)| (key.into(), to)).collect());
@@ -57,8 +57,8 @@ pub fn encode(uid: &str, publication: &Publication) -> Vec<u8> {
     out
 }
 
-/// Converts the next value of JSON, which was checked when it arrived: its depth is limited. A duplicate key is kept, because
-/// MessagePack allows it and its readers use the last one, as those of JSON do.
+/// Converts the next JSON value to MessagePack. The JSON was checked when it arrived, so its depth is limited. A duplicate
+/// key is kept: MessagePack allows it, and readers use the last one, as readers of JSON do.
 fn value<'a>(json: &mut Peekable<impl Iterator<Item = &'a str>>, files: &[Bytes]) -> Value {
     match json.next() {
         Some("[") => {
@@ -88,7 +88,7 @@ fn value<'a>(json: &mut Peekable<impl Iterator<Item = &'a str>>, files: &[Bytes]
         Some("false") => false.into(),
         Some("null") | None => Value::Nil,
         Some(text) if text.starts_with('"') => packet::unquote(text).unwrap_or_default().as_ref().into(),
-        // As JavaScript reads it: 1e400 is Infinity.
+        // The number that JavaScript reads: 1e400 is Infinity.
         Some(number) => match number.parse().unwrap_or(f64::NAN) {
             number if number.fract() == 0.0 && number.abs() < i64::MAX as f64 => (number as i64).into(),
             number => number.into(),
@@ -96,8 +96,8 @@ fn value<'a>(json: &mut Peekable<impl Iterator<Item = &'a str>>, files: &[Bytes]
     }
 }
 
-/// Reads a broadcast with or without acks, and the uid of the server that sends it. Fails if clients could not decode the
-/// packet: they would disconnect.
+/// Decodes a broadcast with or without acks. Returns the uid of the server that sent it, and the broadcast. Fails if clients
+/// could not decode the packet, because they would disconnect.
 pub fn decode(bytes: &[u8], config: &Config) -> Result<(String, Publication), Invalid> {
     let mut rest = bytes;
     // rmpv counts each level twice.
@@ -123,7 +123,7 @@ pub fn decode(bytes: &[u8], config: &Config) -> Result<(String, Publication), In
     let mut event = vec![b'2'];
     write_json(field(packet, "data")?, &mut event, &mut broadcast.attachments, config)?;
     let event = String::from_utf8(event).map_err(|_| Invalid("not UTF-8"))?;
-    // The same checks as for packets of clients.
+    // Makes the same checks as for a packet from a client.
     packet::decode(&event, config)?;
     if !broadcast.attachments.is_empty() {
         packet::placeholders(&event, broadcast.attachments.len())?;
@@ -154,7 +154,7 @@ fn names(value: &ValueRef) -> Result<Vec<String>, Invalid> {
     }
 }
 
-/// Writes MessagePack as JSON. Binary becomes an attachment, and a placeholder in its place.
+/// Writes MessagePack as JSON. A binary value becomes an attachment, with a placeholder in its place in the JSON.
 fn write_json(value: &ValueRef, out: &mut Vec<u8>, files: &mut Vec<Bytes>, config: &Config) -> Result<(), Invalid> {
     match value {
         ValueRef::Nil => out.extend_from_slice(b"null"),
@@ -205,7 +205,7 @@ fn write_number(out: &mut Vec<u8>, number: f64) {
     serde_json::to_writer(out, &number).expect("writing to memory does not fail");
 }
 
-/// Formats a Date of JavaScript, the timestamp extension, as `JSON.stringify` does.
+/// Formats a timestamp extension, which stands for a `Date` of JavaScript, as `JSON.stringify` formats the `Date`.
 fn date(bytes: &[u8]) -> Result<String, Invalid> {
     let (seconds, nanos) = match *bytes {
         [a, b, c, d] => (u64::from(u32::from_be_bytes([a, b, c, d])), 0),

@@ -17,22 +17,22 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Instant;
 use std::{io, thread};
 
-/// The addresses of the host of Redis, for a link.
+/// The result of a name lookup: the link that needs it, and the addresses of the host of Redis.
 type Found = (Role, io::Result<Vec<SocketAddr>>);
 
 /// The cluster, and the connections of its links.
 pub struct Links {
     pub cluster: Cluster,
-    /// The authorities that are trusted, for `rediss://`.
+    /// The certificate authorities that are trusted; `None` if the URL is not `rediss://`.
     trust: Option<Trust>,
-    /// By [`Role`].
+    /// The connection of each link, indexed by [`Role`]; `None` while the link has no connection.
     connections: [Option<ConnId>; 2],
-    /// A channel from the threads that look up the host.
+    /// The channel on which the threads that look up the host send their results.
     found: (Sender<Found>, Receiver<Found>),
 }
 
 impl Links {
-    /// `None` without `--redis`. Fails if the file of `--redis-ca` cannot be used.
+    /// Returns `None` without `--redis`. Fails if the file of `--redis-ca` cannot be used.
     pub fn new(
         config: &Config, namespaces: &'static [&'static str], engine: &mut Engine,
     ) -> io::Result<Option<Box<Links>>> {
@@ -56,7 +56,7 @@ impl Links {
         }
     }
 
-    /// Carries out a step of a link. A failure, also of the step itself, closes the connection and leads to the next step.
+    /// Carries out a step of a link, and those that follow from it. A failure, also of a step itself, closes the connection.
     fn drive(&mut self, role: Role, mut step: NextStep, net: &mut Net<Protocol>, now: Instant) {
         loop {
             step = match step {
@@ -87,7 +87,7 @@ impl Links {
         let (sender, waker) = (self.found.0.clone(), Arc::clone(&net.waker));
         let thread = thread::Builder::new().name("resolve".into()).spawn(move || {
             let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
-            // Both succeed while the loop runs; after that the result is of no use.
+            // Sending and waking succeed while the event loop runs; after that, nobody needs the result.
             let _ = sender.send((role, found));
             let _ = waker.wake();
         });
@@ -105,7 +105,7 @@ impl Links {
 
 impl<A: App> Server<A> {
     /// Passes one publication of `Io` to the cluster, or one output of the cluster to `Io`, the application or the connection.
-    /// Returns whether there was one.
+    /// Returns `false` if there was neither.
     pub(super) fn exchange_with_cluster(&mut self) -> bool {
         let Some(links) = &mut self.links else { return false };
         let (cluster, now) = (&mut links.cluster, self.now);
@@ -141,7 +141,7 @@ impl<A: App> Server<A> {
         true
     }
 
-    /// Handles what is due at the end of a turn, and publishes a change of presence.
+    /// Ends the turn of the cluster: handles name lookups and deadlines, and publishes a presence note if one is due.
     pub(super) fn tend_links(&mut self) {
         let Some(links) = &mut self.links else { return };
         links.expire(&mut self.net, self.now);
@@ -150,7 +150,7 @@ impl<A: App> Server<A> {
         links.cluster.send_presence_note(present, || self.app.people(), self.now);
     }
 
-    /// Handles one reply at the start of `bytes`. Returns its length, or `None` if the rest of it has not arrived yet.
+    /// Handles one reply at the start of `bytes`. Returns its length, or `None` if the reply is not complete yet.
     pub(super) fn receive_from_redis(&mut self, role: Role, bytes: &[u8]) -> Option<usize> {
         let links = self.links.as_mut()?;
         links.cluster.receive(role, bytes, self.now).unwrap_or_else(|failure| {
@@ -159,7 +159,7 @@ impl<A: App> Server<A> {
         })
     }
 
-    /// Handles the end of a connection, unless the link has closed it itself.
+    /// Handles the end of a connection to Redis, unless this server has closed the connection because the link failed.
     pub(super) fn redis_connection_lost(&mut self, role: Role, id: ConnId, cause: EndCause) {
         let Some(links) = &mut self.links else { return };
         if links.connections[role as usize] == Some(id) {

@@ -1,9 +1,9 @@
 //! How to write an application: the trait [`App`] and the types in its methods. The rest of the API is [`Io`]: `emit`, `ack`,
 //! `broadcast`, `join`, `leave_room`, `disconnect`.
 //!
-//! The server calls the application, which keeps its state in `self` and acts through `cx`, the [`Io`] of the turn. Calls of
-//! `Io` only enqueue (rule R5): no method of the application runs while another one does. Only
-//! `event` must be written:
+//! The server calls the methods of the application, which keeps its state in `self` and acts through `cx`, the [`Io`]. Calls
+//! of `Io` only enqueue (rule R5), so no method of the application is called while another one runs. Only `event` has no
+//! default:
 //!
 //! ```ignore
 //! /// Sends every `say` to all other clients. The ack is the number of messages so far.
@@ -44,106 +44,106 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::time::Instant;
 
-/// Users that one node names to other nodes, and to a client that asks: enough for the `user left` of a node that dies.
+/// Maximum number of users that a node names to other nodes, and to clients. If it dies, `user left` is announced for these.
 pub const MAX_PEOPLE: usize = 200;
 
-/// An application. All methods but `event` have a default that does nothing, or accepts.
+/// An application. All methods but `event` have a default, which does nothing; that of `admit` accepts every client.
 pub trait App: ClusterApp {
-    /// The namespaces; a CONNECT to any other is refused. Clients of protocol 3 and 4 are in the first without asking.
+    /// Returns the namespaces; a CONNECT to another is refused. Clients of protocol 3 and 4 get the first one unasked.
     fn namespaces(&self) -> &'static [&'static str] {
         &["/"]
     }
 
-    /// The server listens, and no client has connected yet.
+    /// Called once, when the server listens and no client has connected yet.
     fn start(&mut self, _cx: &mut Io) {}
 
-    /// A client asks for a socket in `namespace`. An error refuses it, and is the message of its CONNECT_ERROR.
+    /// Called when a client asks for a new socket in `namespace`. An `Err` refuses it, with the text for CONNECT_ERROR.
     fn admit(&mut self, _namespace: &str, _auth: Option<&RawValue>) -> Result<(), String> {
         Ok(())
     }
 
-    /// The socket is connected, and the client's CONNECT is answered.
+    /// Called when the socket is connected and the client's CONNECT has been answered.
     fn connected(&mut self, _cx: &mut Io, _socket: SocketKey, _auth: Option<&RawValue>) {}
 
-    /// The client has emitted an event.
+    /// Called when the client has emitted an event.
     fn event(&mut self, cx: &mut Io, socket: SocketKey, event: &Event);
 
-    /// The client has answered the event that [`Io::emit_with_ack`] sent with this number; `None`: not in time.
+    /// Called when the client has answered event `number` of [`Io::emit_with_ack`]; `answer` is `None` after a time-out.
     fn acknowledged(&mut self, _cx: &mut Io, _socket: SocketKey, _number: u64, _answer: Option<&Event>) {}
 
-    /// The socket is disconnected. If its connection broke, the call comes `leave_grace` later, and the client may still
-    /// recover the socket.
+    /// Called when the socket is disconnected. If the connection of a client that does recovery broke, the call comes
+    /// `leave_grace` later, unless the client has recovered the socket by then; after the call it may still recover it.
     fn disconnected(&mut self, _cx: &mut Io, _socket: SocketKey, _reason: DisconnectReason) {}
 
-    /// The client has recovered its socket, with its rooms, and gets all events it has missed.
+    /// Called when the client has recovered its socket, with its rooms. The events that it has missed are enqueued already.
     fn recovered(&mut self, _cx: &mut Io, _socket: SocketKey) {}
 
-    /// The socket cannot be recovered any more: the last call for its key, after `disconnected`.
+    /// Called when the socket can no longer be recovered: the last call for its key, after `disconnected`.
     fn forgotten(&mut self, _socket: SocketKey) {}
 
-    /// When [`App::expire`] is to be called.
+    /// Returns the time at which [`App::expire`] is to be called; `None` if nothing is due.
     fn next_deadline(&self) -> Option<Instant> {
         None
     }
 
-    /// Called in each turn, and at [`App::next_deadline`]: does what is due.
+    /// Does what is due. Called in each turn of the event loop; a turn begins at [`App::next_deadline`] at the latest.
     fn expire(&mut self, _cx: &mut Io) {}
 
-    /// Called at the end of a turn, before anything that was sent in it leaves: the place to write to a disk. Called again if
-    /// more is sent.
+    /// Called at the end of a turn, before the packets of the turn are written to connections: the place to write to a disk.
+    /// Called again if connections that closed meanwhile have led to more packets.
     fn commit(&mut self, _now: Instant) {}
 
     /// Adds the application's own metrics.
     fn metrics(&self, _metrics: &mut Metrics) {}
 
-    /// A second path, where sessions carry plain messages of Engine.IO instead of Socket.IO; for tests of Engine.IO.
+    /// Returns a second URL path, for tests: its sessions carry plain messages of Engine.IO instead of Socket.IO.
     fn plain_path(&self) -> Option<&'static str> {
         None
     }
 
-    /// A message of a session at [`App::plain_path`].
+    /// Called for each message that a client sends in a session at [`App::plain_path`].
     fn plain_message(&mut self, _engine: &mut Engine, _session: SessionId, _data: Data) {}
 }
 
-/// What an application does in a cluster beyond [`App`]. By default it has no users to count, and events of other servers go to
-/// the sockets here unchanged.
+/// The methods of an application that are called in a cluster only. By default the application has no users to count, and
+/// events of other servers go unchanged to the sockets of this server.
 pub trait ClusterApp {
-    /// How many users are here, and a number that changes with them: both go to the other nodes.
+    /// Returns the number of users on this node, and of its changes so far: when either has changed, other nodes are told.
     fn present(&self) -> (usize, u64) {
         (0, 0)
     }
 
-    /// Some users that are here: at most [`MAX_PEOPLE`].
+    /// Returns users of this node, at most [`MAX_PEOPLE`], to be named to other nodes.
     fn people(&self) -> Vec<Person> {
         Vec::new()
     }
 
-    /// The users of other nodes have changed.
+    /// Called when the users of other nodes may have changed: a node has sent a presence note, or a silent one was removed.
     fn elsewhere(&mut self, _cx: &mut Io, _elsewhere: Elsewhere) {}
 
-    /// Another server has sent an event to all sockets of the first namespace. `true`: the application has sent an event
-    /// of its own in its place; `false`: the sockets here get it unchanged.
+    /// Called when another server has sent an event to all sockets of the first namespace. Returns `true` if the application
+    /// has handled the event, for example sent another to the sockets here; if `false`, the sockets here get it unchanged.
     fn relayed(&mut self, _cx: &mut Io, _event: &Event) -> bool {
         false
     }
 
-    /// Another node asks for what it has missed. Question and answer are JSON.
+    /// Called when another node asks for what it has missed; its first question is `{}`. Returns the answer, if any.
     fn answer_peer(&self, _question: &RawValue) -> Option<Box<RawValue>> {
         None
     }
 
-    /// Another node has answered; returns the next question to it, if there is one.
+    /// Called when another node has answered a question. Returns the next question to the same node, if there is one.
     fn learn_from_peer(&mut self, _cx: &mut Io, _answer: &RawValue) -> Option<Box<RawValue>> {
         None
     }
 }
 
-/// A user, as nodes of a cluster name them to each other.
+/// A user, as the nodes of a cluster name users to each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Person {
     pub username: String,
-    /// A tag that differs between two users of one name.
+    /// The user's public tag, which differs between two users with the same name.
     pub user: String,
 }
 
@@ -151,33 +151,33 @@ pub struct Person {
 #[derive(Debug, Default)]
 pub struct Elsewhere {
     pub users: usize,
-    /// Some of them.
+    /// Some of these users, at most [`MAX_PEOPLE`].
     pub people: Vec<Person>,
-    /// Users of a node that died without taking its leave, and that no node has now.
+    /// Users of a node that was removed because it fell silent, without users whose name another node reports.
     pub lost: Vec<Person>,
 }
 
 /// Why a socket was disconnected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DisconnectReason {
-    /// The client left the namespace: packet `1`.
+    /// The client left the namespace: it sent packet `1`.
     Left,
-    /// The server disconnected it: see [`Io::disconnect`].
+    /// The server ended the socket: see [`Io::disconnect`].
     Ended,
-    /// Its session was closed.
+    /// The session of the socket was closed.
     Session(engineio::CloseReason),
 }
 
-/// An event of a client, or its ack of one of ours.
+/// An event from a client or another server, or a client's ack of an event from this server.
 #[derive(Debug)]
 pub struct Event<'a> {
-    /// Empty in an ack.
+    /// The name of the event; empty in an ack.
     pub name: &'a str,
-    /// The arguments, as the bytes that came (rule R11).
+    /// The arguments in JSON, as the bytes that arrived (rule R11).
     pub args: &'a [&'a RawValue],
     /// The binary values that placeholders in the arguments stand for.
     pub attachments: &'a [Bytes],
-    /// The number for [`Io::ack`], if the client wants an ack.
+    /// The number to pass to [`Io::ack`]; `None` if the client does not want an ack.
     pub ack: Option<u64>,
 }
 
@@ -186,24 +186,24 @@ pub struct Event<'a> {
 pub struct To<'a> {
     /// Index into [`App::namespaces`].
     pub namespace: usize,
-    /// Only sockets in at least one of these rooms; empty: all of the namespace.
+    /// The broadcast goes to sockets in at least one of these rooms; if empty, to all sockets of the namespace.
     pub rooms: &'a [&'a str],
-    /// Sockets left out.
+    /// Sockets that do not get the broadcast.
     pub except: &'a [SocketKey],
-    /// Only sockets of this server.
+    /// Whether only sockets of this server get the broadcast.
     pub local: bool,
 }
 
-/// A broadcast between servers of a cluster; or a client's ack, for the server that asked for it.
+/// A broadcast from one server of a cluster to the others, or a client's ack for the server whose broadcast asked for acks.
 #[derive(Debug, Default)]
 pub struct Publication {
     pub namespace: String,
     pub rooms: Vec<String>,
-    /// Ids of sockets.
+    /// Rooms whose sockets do not get the broadcast. A room with the name of a socket's id stands for this one socket.
     pub except: Vec<String>,
-    /// The asking server's id of its question, if it wants acks.
+    /// The id that the asking server has given to its request; `None` if it wants no acks.
     pub asker: Option<Box<str>>,
-    /// JSON: an array of name and arguments; in an ack, the first argument only.
+    /// The JSON of a broadcast is `[name, args...]`; that of an ack is its first argument only.
     pub json: String,
     pub attachments: Vec<Bytes>,
 }

@@ -1,17 +1,17 @@
 //! Socket.IO: namespaces and the sockets of sessions, from CONNECT to their end.
 //!
-//! One session carries one socket per namespace. [`Io`] owns the engine, takes the events of its sessions, keeps the books
-//! and calls the application. The application in turn calls methods of [`Io`], which only enqueue; what it must hear of
-//! that has no packet of a client behind it (a socket is gone, an ack is late) waits in `deferred` until its own call has
-//! returned (rule R5).
+//! One session carries at most one socket per namespace. [`Io`] owns the engine, handles the events of its sessions, keeps
+//! the tables of sockets and rooms, and calls the application. The application in turn calls methods of [`Io`], which only
+//! enqueue. A call that no packet of a client causes (a socket is gone, an ack is late) waits in `deferred` until the
+//! application has returned from its current call (rule R5).
 //!
 //! How a socket ends:
 //!
 //! | word | meaning |
 //! |---|---|
-//! | `suspend` | the connection broke: the socket is kept for connection state recovery, or removed if its client has none |
-//! | `disconnect` | the server ends the socket: the client gets packet `1`, then the socket is removed |
-//! | `remove` | takes the socket out of the books, in these cases and when the client sends packet `1` |
+//! | `suspend` | the connection broke: the socket is kept for recovery, or removed if its client does not do recovery |
+//! | `disconnect` | the server ends the socket: packet `1` is sent to the client, then the socket is removed |
+//! | `remove` | the socket is taken out of the tables: in the two cases above, and when the client sends packet `1` |
 //!
 //! Source: docs/socket.io-protocol/ of the Socket.IO monorepo, v5-current.md, v4.md, v3.md.
 
@@ -44,75 +44,75 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
-/// A call of the application that has no packet of a client behind it.
+/// A call of the application that no packet of a client causes. It is made when the application's current call has returned.
 enum Deferred {
     Disconnected(SocketKey, DisconnectReason),
     Forgotten(SocketKey),
     NoAnswer(SocketKey, u64),
 }
 
-/// A client in a namespace.
+/// The connection of a client to a namespace.
 pub struct Socket {
-    /// The id that the client has been told.
+    /// The public id, which the client knows too.
     pub id: Id,
-    /// The session that carries it; while the socket is suspended, the one that did.
+    /// The session that carries the socket; while the socket is suspended, its last session, now closed.
     session: SessionId,
     suspension: Option<Box<Suspension>>,
     /// Index into [`App::namespaces`].
     pub namespace: usize,
     rooms: Vec<Box<str>>,
-    /// The number of the next event that asks for an ack.
+    /// The ack id of the next event that asks the client for an ack.
     next_ack: u64,
-    /// The random part of its `pid`, which proves that a client owns this socket; `None`: the client does not do recovery.
+    /// The random part of the `pid`, which proves that a client owns this socket; `None` if the socket cannot be recovered.
     secret: Option<Id>,
-    /// The offset when it connected: all that a client has seen that has had no event yet.
+    /// The last offset of the log when the socket connected. Recovery starts here if the client has received no event on it.
     since: u64,
     /// Offset of the last packet sent to this socket. A client that presents it has missed nothing, whether or not later
     /// packets for others are still kept.
     latest: Cell<u64>,
-    /// The socket that its client had before and could not recover; possibly removed by now.
+    /// The earlier socket of the same client, which the client could not recover; it may have been removed since.
     pub predecessor: Option<SocketKey>,
 }
 
 impl Socket {
-    /// The session that carries it now; `None` while it is suspended.
+    /// Returns the session that carries the socket, or `None` while the socket is suspended.
     fn session(&self) -> Option<SessionId> {
         self.suspension.is_none().then_some(self.session)
     }
 }
 
-/// An ack that a client owes.
+/// An ack that a client has not sent yet.
 struct PendingAck {
     deadline: Deadline,
-    /// The id that another server has given its question; `None`: the application wants the ack.
+    /// The id of the request with which another server asked for the ack; `None` if the application here asked for it.
     asker: Option<Box<str>>,
 }
 
-/// A binary packet whose attachments have not all come.
+/// A binary packet whose attachments have not all arrived.
 struct PendingPacket {
-    /// Parsed again when it is complete, because a parsed packet borrows from it.
+    /// The text of the packet. It is parsed again when all attachments are here, because a parsed packet borrows from it.
     text: Text,
-    /// `None`: the packet and its attachments are dropped.
+    /// The recipient; if `None`, the packet is dropped when its attachments have arrived.
     socket: Option<SocketKey>,
     attachments: Vec<Bytes>,
-    /// How many attachments the packet has.
+    /// The number of attachments that the packet announces.
     count: usize,
 }
 
-/// A session, as Socket.IO sees it.
+/// The state that Socket.IO keeps for a session.
 struct SessionState {
-    /// Its sockets, one per namespace; nearly always one.
+    /// The sockets of the session, at most one per namespace; nearly always a single one.
     sockets: SmallVec<[SocketKey; 2]>,
     pending: Option<Box<PendingPacket>>,
-    /// When it must have its first socket, or all attachments of `pending`; `None` if it has.
+    /// The time at which the session must have its first socket, or all attachments of `pending`; `None` if it has them.
     deadline: Deadline,
     bucket: TokenBucket,
 }
 
-/// The members of each room of each namespace. No room is empty.
+/// The members of each room, by the index of the namespace and the name of the room. Empty rooms are removed.
 type Rooms = HashMap<(usize, Box<str>), BTreeSet<SocketKey>>;
 
-/// All sockets, and the rooms they are in. Arguments of events serialize as an array: `(one,)`, `(one, two)`, `[&raw]`.
+/// All sockets, and their rooms. The `args` of its methods must serialize as an array: `(one,)`, `(one, two)`, `[&raw]`.
 pub struct Io {
     config: Config,
     pub engine: Engine,
@@ -120,20 +120,20 @@ pub struct Io {
     sockets: Slab<slab::Socket, Socket>,
     sessions: HashMap<SessionId, SessionState>,
     rooms: Rooms,
-    /// The suspended sockets.
+    /// The timers of all suspended sockets.
     suspended: Timers<SocketKey>,
-    /// How many sockets have a secret. While there are none, no packet is kept for recovery.
+    /// The number of sockets with a secret. While it is 0, no packet is kept for recovery.
     recoverable: usize,
     log: recovery::Log,
-    /// The deadlines in `sessions`.
+    /// The timers of the deadlines in `sessions`.
     timers: Timers<SessionId>,
-    /// By socket and number.
+    /// The acks that clients owe, by socket and ack id.
     acks: BTreeMap<(SocketKey, u64), PendingAck>,
     ack_timers: Timers<(SocketKey, u64)>,
     deferred: VecDeque<Deferred>,
-    /// Broadcasts and acks for other servers of the cluster; empty if there is none.
+    /// Broadcasts and acks that are to be published to other servers; always empty without a cluster.
     pub publications: VecDeque<Publication>,
-    /// The time of the turn in milliseconds since 1970.
+    /// The time at which the turn began, by the system clock, in milliseconds since 1970.
     pub time: u64,
 }
 
@@ -158,38 +158,38 @@ impl Io {
         }
     }
 
-    /// How many sockets are connected, and how many are suspended.
+    /// Returns the number of connected sockets and the number of suspended ones.
     pub fn sockets(&self) -> [usize; 2] {
         [self.sockets.len() - self.suspended.len(), self.suspended.len()]
     }
 
-    /// How many timers run, those of the engine included.
+    /// Returns the number of running timers, including those of the engine.
     pub fn timers(&self) -> usize {
         self.engine.timers.len() + self.timers.len() + self.ack_timers.len() + self.suspended.len()
     }
 
-    /// When [`Io::expire`] is to be called.
+    /// Returns the time at which [`Io::expire`] is to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
         let own = [self.timers.next(), self.ack_timers.next(), self.suspended.next()];
         own.into_iter().chain([self.engine.next_deadline()]).flatten().min()
     }
 
-    /// The time of the turn.
+    /// Returns the time at which the turn began, by the monotonic clock.
     pub fn now(&self) -> Instant {
         self.engine.now
     }
 
-    /// A new id that nobody can guess.
+    /// Returns a new id that nobody can guess.
     pub fn fresh_id(&mut self) -> Id {
         self.engine.ids.fresh()
     }
 
-    /// A socket that is connected or suspended.
+    /// Returns the socket with this key, connected or suspended; `None` if it was removed.
     pub fn socket(&self, key: SocketKey) -> Option<&Socket> {
         self.sockets.get(key)
     }
 
-    /// Handles one event, which may call the application; `false` if there is none.
+    /// Handles one event of the engine or makes one deferred call of the application. Returns `false` if there is neither.
     pub fn handle(&mut self, app: &mut impl App) -> bool {
         if let Some(event) = self.engine.out.events.pop_front() {
             self.handle_session(event, app);
@@ -237,7 +237,7 @@ impl Io {
         }
     }
 
-    /// A client asks for a socket: it gets its old one back, or a new one if the application admits it.
+    /// Connects a client to a namespace: it gets its old socket back, or a new one if the application admits the client.
     fn connect(&mut self, session: SessionId, namespace: usize, auth: Option<&RawValue>, app: &mut impl App) {
         let Some(engineio::ClientInfo { sid, recovers, .. }) = self.engine.client(session) else { return };
         let name = self.namespaces[namespace];
@@ -253,7 +253,7 @@ impl Io {
         if let Err(message) = app.admit(name, auth) {
             return self.refuse(session, name, &message);
         }
-        // Clients of protocol 3 and 4 take the sid for the id.
+        // Clients of protocol 3 and 4 use the `sid` of the session as the id of the socket.
         let id = if self.engine.is_old(session) { sid } else { self.fresh_id() };
         let secret = recovers.then(|| self.fresh_id());
         self.recoverable += usize::from(recovers);
@@ -270,14 +270,14 @@ impl Io {
             predecessor: credentials.map(|credentials| credentials.key),
         });
         if self.config.redis.is_some() {
-            // Other servers name the socket by this room.
+            // Other servers address a single socket by this room, which is named after the socket's id.
             self.join(key, &id.to_string());
         }
         self.attach(session, key);
         app.connected(self, key, auth);
     }
 
-    /// Attaches a socket to a session, and answers the CONNECT.
+    /// Attaches a socket to a session, and answers the client's CONNECT.
     fn attach(&mut self, session: SessionId, key: SocketKey) {
         let Some((state, socket)) = self.sessions.get_mut(&session).zip(self.sockets.get_mut(key)) else { return };
         self.timers.clear(session, &mut state.deadline);
@@ -292,13 +292,13 @@ impl Io {
         self.reply(session, Kind::Connect, namespace, None, &json);
     }
 
-    /// Refuses a CONNECT. Protocol 5 has an object where 3 and 4 had any value.
+    /// Refuses a CONNECT. The error is an object in protocol 5, and the bare message in 3 and 4, which allow any value.
     fn refuse(&mut self, session: SessionId, namespace: &str, message: &str) {
         let json = if self.engine.is_old(session) { json!(message) } else { json!({ "message": message }) };
         self.reply(session, Kind::ConnectError, namespace, None, &json.to_string());
     }
 
-    /// Ends a socket. Its client is told; [`App::disconnected`] is called later.
+    /// Ends a socket: sends packet `1` to its client and removes the socket. [`App::disconnected`] is called later.
     pub fn disconnect(&mut self, key: SocketKey) {
         let Some(socket) = self.sockets.get(key) else { return };
         let namespace = self.namespaces[socket.namespace];
@@ -308,7 +308,7 @@ impl Io {
         self.remove(key, DisconnectReason::Ended);
     }
 
-    /// Takes a socket out of the books. For a suspended one, the application is told why its connection broke.
+    /// Takes a socket out of all tables. For a suspended socket, the application gets the reason of the suspension.
     fn remove(&mut self, key: SocketKey, reason: DisconnectReason) {
         let Some(socket) = self.sockets.remove(key) else { return };
         if let Some(state) = self.sessions.get_mut(&socket.session) {
@@ -335,7 +335,7 @@ impl Io {
         self.deferred.push_back(Deferred::Forgotten(key));
     }
 
-    /// Does what is due: CONNECTs, attachments, acks and recoveries that did not come in time.
+    /// Handles the deadlines that have passed, of CONNECTs, attachments, acks and recoveries that did not come in time.
     pub fn expire(&mut self) {
         self.engine.expire();
         let now = self.engine.now;

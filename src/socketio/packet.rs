@@ -3,17 +3,17 @@
 //! ```text
 //! packet      = type [attachments "-"] [namespace ","] [ack id] [JSON]
 //! type        = "0" CONNECT | "1" DISCONNECT | "2" EVENT | "3" ACK | "4" CONNECT_ERROR | "5" BINARY_EVENT | "6" BINARY_ACK
-//! attachments = digits, only of 5 and 6: so many binary messages follow
+//! attachments = digits, in types 5 and 6 only: the number of binary messages that follow
 //! namespace   = "/" and anything up to a comma or the end; missing means "/"
-//! ack id      = digits: the sender wants an answer (2, 5), or this is it (3, 6)
-//! JSON        = 2, 5: [name, args...]; 3, 6: [args...]; 0: object or nothing; 1: nothing; 4: object or string
+//! ack id      = digits; in types 2 and 5 the sender wants an ack with this id, in 3 and 6 the packet is that ack
+//! JSON        = by type, 2, 5: [name, args...]; 3, 6: [args...]; 0: object or nothing; 1: nothing; 4: object or string
 //! ```
 //!
 //! Source: docs/socket.io-protocol/v5-current.md, "Packet encoding".
 //!
-//! Rule R11: arguments are `RawValue`s, the bytes that came, and leave as the same bytes. A `Value` would round numbers, sort
-//! keys and refuse lone surrogates (half an emoji, which clients do send). So JSON is checked and split here, but only
-//! event names, and strings that the application asks for, are decoded.
+//! Rule R11: arguments are kept as `RawValue`s, so they leave as the bytes that arrived. A `Value` would round numbers, sort
+//! keys and refuse lone surrogates (half an emoji, which clients do send). JSON is therefore checked and split here, but
+//! decoded only for event names, and for strings that the application asks for.
 
 use crate::config::Config;
 use crate::engineio::packet::Encoded;
@@ -23,40 +23,40 @@ use serde::de::{Deserializer, Visitor};
 use serde_json::value::RawValue;
 use std::{borrow::Cow, fmt, io::Write, iter};
 
-/// Event names that clients and servers use themselves; the reference refuses them as well.
+/// Event names that Socket.IO libraries emit locally. A packet with such a name is refused, as in the reference.
 const RESERVED: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
-/// The largest ack id. Above it integers are not exact in JavaScript, so the ack would carry a different id than its event.
+/// The largest ack id. Larger integers are not exact in JavaScript, so an ack could carry another id than its event.
 const MAX_ACK: u64 = (1 << 53) - 1;
 
 /// The type of a packet; the value is its digit, to which events and acks with attachments add 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// From a client: asks for a socket in a namespace. To a client: grants it.
+    /// From a client: asks for a socket in a namespace. From the server: grants the socket.
     Connect = 0,
     Disconnect = 1,
     Event = 2,
     /// The answer to an event.
     Ack = 3,
-    /// To a client: its CONNECT is refused.
+    /// From the server: refuses the client's CONNECT.
     ConnectError = 4,
 }
 
-/// Kinds by digit.
+/// The kind for each type digit. Types 5 and 6 are an event and an ack with attachments.
 const KINDS: [Kind; 7] =
     [Kind::Connect, Kind::Disconnect, Kind::Event, Kind::Ack, Kind::ConnectError, Kind::Event, Kind::Ack];
 
-/// A packet, borrowed from the message it came in. Its JSON is parsed once, by [`decode`].
+/// A packet, which borrows from the message that it arrived in. Its JSON is parsed once, by [`decode`].
 #[derive(Debug)]
 pub struct Packet<'a> {
     pub kind: Kind,
     /// The namespace, without the query that clients of protocol 3 and 4 append.
     pub namespace: &'a str,
-    /// The ack id.
+    /// The ack id, if the packet has one.
     pub id: Option<u64>,
-    /// How many binary messages follow.
+    /// The number of binary messages that follow.
     pub attachments: usize,
-    /// The JSON: valid, not nested too deeply, and of the shape that `kind` has; empty if there is none.
+    /// The JSON: valid, nested at most `max_depth` deep, and of the shape that `kind` has; empty if the packet has none.
     pub data: &'a str,
     /// The name of an event; empty for other kinds.
     pub name: Cow<'a, str>,
@@ -68,7 +68,7 @@ pub struct Packet<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid(pub &'static str);
 
-/// Reads a packet and checks everything but the placeholders of attachments: see [`placeholders`].
+/// Parses a packet and checks everything except the placeholders of attachments, for which see [`placeholders`].
 pub fn decode<'a>(text: &'a str, config: &Config) -> Result<Packet<'a>, Invalid> {
     let digit = text.bytes().next().map_or(usize::MAX, |first| usize::from(first.wrapping_sub(b'0')));
     let kind = *KINDS.get(digit).ok_or(Invalid("unknown packet type"))?;
@@ -116,7 +116,7 @@ fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.bytes().take_while(u8::is_ascii_digit).count())
 }
 
-/// Limits the depth of brackets. serde_json skips a `RawValue` however deep it is, but clients that get it may recurse.
+/// Checks the nesting depth of brackets. serde_json accepts a `RawValue` of any depth, but clients may recurse into it.
 fn check_depth(json: &str, limit: usize) -> Result<(), Invalid> {
     let mut depth = 0usize;
     for token in tokens(json) {
@@ -130,7 +130,7 @@ fn check_depth(json: &str, limit: usize) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Splits JSON into brackets, colons, commas, strings and other values. Checks nothing, and takes text that is not JSON.
+/// Splits JSON into brackets, colons, commas, strings and other values. Checks nothing, so it splits other text as well.
 pub fn tokens(json: &str) -> impl Iterator<Item = &str> {
     let mut rest = json;
     std::iter::from_fn(move || {
@@ -149,7 +149,7 @@ pub fn tokens(json: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Length of the JSON string at the start of `bytes`: up to the first quote that is not escaped.
+/// Returns the length of the JSON string at the start of `bytes`, up to and including the first quote that is not escaped.
 fn string_end(bytes: &[u8]) -> usize {
     let mut escaped = false;
     let ends = |byte: &u8| {
@@ -160,7 +160,7 @@ fn string_end(bytes: &[u8]) -> usize {
     bytes[1..].iter().position(ends).map_or(bytes.len(), |length| length + 2)
 }
 
-/// The elements of a JSON array, as the bytes that came.
+/// Splits a JSON array into its elements, as the bytes that arrived.
 pub fn elements(array: &str) -> Result<Vec<&RawValue>, Invalid> {
     serde_json::from_str(array).map_err(|_| Invalid("not a JSON array"))
 }
@@ -175,7 +175,7 @@ pub fn event(json: &str) -> Result<(Cow<'_, str>, Vec<&RawValue>), Invalid> {
     Ok((name, elements))
 }
 
-/// The name of an event: a string, or a number as the reference allows.
+/// Returns the name of an event, which is a string or, as in the reference, a number.
 pub fn event_name(raw: &RawValue) -> Result<Cow<'_, str>, Invalid> {
     let name = match raw.get().starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
         true => Cow::Borrowed(raw.get()),
@@ -184,22 +184,22 @@ pub fn event_name(raw: &RawValue) -> Result<Cow<'_, str>, Invalid> {
     if RESERVED.contains(&&*name) { Err(Invalid("a reserved name")) } else { Ok(name) }
 }
 
-/// The text of a JSON string; `None` for other JSON. A lone surrogate (half an emoji) becomes U+FFFD.
+/// Returns the text of a JSON string, or `None` for any other JSON value. A lone surrogate (half an emoji) becomes U+FFFD.
 pub fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     unquote(raw.get())
 }
 
-/// As [`string`], for text that need not be valid JSON.
+/// Does the same as [`string`], but for text that need not be valid JSON.
 pub fn unquote(json: &str) -> Option<Cow<'_, str>> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
     if !inner.contains('\\') {
         return Some(inner.into());
     }
-    // As bytes: serde_json refuses to decode lone surrogates into a `String`.
+    // Decoded as bytes, because serde_json refuses to decode lone surrogates into a `String`.
     serde_json::Deserializer::from_str(json).deserialize_bytes(Lossy).ok().map(Cow::Owned)
 }
 
-/// Decodes serde_json's form of a string with lone surrogates: UTF-8 but for three bytes each, of which the first is ED.
+/// Decodes what serde_json makes of a string: UTF-8, but a lone surrogate is three bytes, of which the first is ED.
 struct Lossy;
 
 impl Visitor<'_> for Lossy {
@@ -221,12 +221,12 @@ impl Visitor<'_> for Lossy {
     }
 }
 
-/// Checks the placeholders in the JSON of a binary packet: `{"_placeholder":true,"num":N}`, where N is the index of an
-/// attachment, and every attachment has at least one. A client that gets a placeholder without an attachment closes its
-/// connection, so keys written with escapes count too. One pass, over JSON that [`decode`] has accepted.
+/// Checks the placeholders in the JSON of a binary packet, `{"_placeholder":true,"num":N}`: each N must be the index of an
+/// attachment, and each attachment must have a placeholder. A client that gets a placeholder without an attachment closes
+/// its connection, so keys written with escapes count, too. `data` must be JSON that [`decode`] has accepted.
 pub fn placeholders(data: &str, attachments: usize) -> Result<(), Invalid> {
     let mut seen = vec![false; attachments];
-    // For each open array or object: whether it is a placeholder, and its number. Arrays have neither.
+    // For each open object: whether it has `"_placeholder":true`, and its `num`. Arrays are entered with neither.
     let mut open: Vec<(bool, Option<usize>)> = Vec::new();
     let mut tokens = tokens(data).peekable();
     while let Some(token) = tokens.next() {
@@ -253,7 +253,7 @@ pub fn placeholders(data: &str, attachments: usize) -> Result<(), Invalid> {
     if seen.iter().all(|seen| *seen) { Ok(()) } else { Err(Invalid("an attachment without a placeholder")) }
 }
 
-/// A packet as messages: the packet itself, whose JSON `write` appends, then its attachments.
+/// Encodes a packet as messages: first the packet itself, to which `write` appends the JSON, then the attachments.
 pub fn encode(
     kind: Kind, namespace: &str, id: Option<u64>, attachments: &[Bytes], write: impl FnOnce(&mut Vec<u8>),
 ) -> Vec<Encoded> {
@@ -264,7 +264,7 @@ pub fn encode(
     iter::once(packet).chain(attachments.iter().cloned().map(Encoded::binary)).collect()
 }
 
-/// Writes the part of a packet before its JSON.
+/// Writes the part of a packet that precedes the JSON.
 pub fn write_head(out: &mut Vec<u8>, kind: Kind, attachments: usize, namespace: &str, id: Option<u64>) {
     let infallible = "writing to memory does not fail";
     match attachments {
@@ -279,15 +279,15 @@ pub fn write_head(out: &mut Vec<u8>, kind: Kind, attachments: usize, namespace: 
     }
 }
 
-/// Where parts of the JSON of an event are, as lengths: both end where the packet ends, the arguments before the last `]`.
+/// Lengths in bytes of the parts at the end of an event: its JSON ends with the packet, its arguments before the last `]`.
 #[derive(Default)]
 pub struct Lengths {
     pub json: usize,
-    /// The arguments, with the commas between them.
+    /// Length of the arguments, including the commas between them.
     pub args: usize,
 }
 
-/// Writes the JSON of an event: `[name, args...]`. `args` serialize as an array.
+/// Writes the JSON of an event: `[name, args...]`. `args` must serialize as an array.
 pub fn write_event(out: &mut Vec<u8>, name: &str, args: &impl Serialize) -> Lengths {
     let start = out.len();
     out.push(b'[');

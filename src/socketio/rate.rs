@@ -1,35 +1,34 @@
 //! The rate limit of events: one token bucket per session.
 //!
-//! Every packet of a client takes a token, whatever its type; the bucket holds `event_burst` of them and is refilled at
-//! `event_rate` per second. Events beyond that are refused with an error, other packets are let through, because
-//! they are few and cheap. A client that is ahead by two buckets does not wait for answers: its session is closed.
+//! Every packet of a client takes a token, whatever its type. The bucket holds `event_burst` tokens and is refilled at
+//! `event_rate` tokens per second. While it is empty, events are refused with an error; other packets are accepted, because
+//! they are few and cheap. A client that goes on until it owes a whole bucket ignores the errors: its session is closed.
 
 use crate::config::Config;
 use std::time::{Duration, Instant};
 
-/// A token bucket, kept as one instant (the generic cell rate algorithm): no refill, no timer.
+/// A token bucket, kept as one instant (the generic cell rate algorithm), so it needs neither refills nor a timer.
 pub struct TokenBucket {
-    /// When the bucket is full again; in the past if it is full.
+    /// The time at which the bucket is full again; in the past if the bucket is full.
     full_at: Instant,
 }
 
-/// How a packet stands to the rate limit.
+/// The result of taking a token for a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Rate {
     Within,
     /// The bucket is empty: an event is refused.
     Exceeded,
-    /// The client went on regardless: its session is closed.
+    /// The client owes more than `event_burst` tokens: its session is closed.
     Flood,
 }
 
 impl TokenBucket {
-    /// A full bucket.
     pub fn new(now: Instant) -> TokenBucket {
         TokenBucket { full_at: now }
     }
 
-    /// Takes one token, also from an empty bucket: a client that goes on regardless gets ever further ahead.
+    /// Takes one token, even from an empty bucket: a client that ignores refusals owes more and more tokens.
     pub fn take(&mut self, now: Instant, config: &Config) -> Rate {
         let token = Duration::from_secs(1) / config.event_rate as u32;
         let burst = token * config.event_burst as u32;

@@ -1,10 +1,10 @@
 //! Connection state recovery, as in Socket.IO 4.6: a client whose connection broke gets its socket back, and the packets it has
 //! missed, once and in order.
 //!
-//! The answer to a CONNECT has a private id (`pid`), every event has its offset as one more argument, and a client that
-//! comes back presents both: `{"pid":...,"offset":...}`. Until then its socket is suspended. Packets for sockets that can be
-//! recovered are kept in a log, once however many recipients they have, limited in time, number and bytes. An offset
-//! counts all packets ever kept, so it shows whether a packet between it and the oldest one here is missing.
+//! The server's answer to a CONNECT has a private id (`pid`), and each event from the server has its offset as its last
+//! argument. A client that reconnects presents both in its CONNECT: `{"pid":...,"offset":...}`. Until then, its socket is
+//! suspended. Packets for sockets that can be recovered are kept in a log, once for all recipients, limited in time, number
+//! and bytes. Offsets count all packets ever kept, so they show whether a packet that a client has missed was dropped.
 //! Source: docs of Socket.IO, "Connection state recovery"; the protocol text does not have it.
 
 use super::{Deferred, DisconnectReason, Io, Socket, To};
@@ -20,23 +20,23 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-/// Bytes that a kept packet costs besides its own, roughly.
+/// Estimated memory of a kept packet in addition to its own bytes, in bytes.
 const OVERHEAD: usize = 256;
 
-/// The private id of a socket: its key, by which the server finds it, and a random part, which proves that the client owns it.
+/// Returns the private id of a socket: its key, to find it, and a random part, which proves that the client owns it.
 pub fn pid(key: SocketKey, secret: Id) -> String {
     format!("{:x}.{secret}", key.pack())
 }
 
-/// What a client presents to recover a socket.
+/// The `pid` and the offset that a client presents in its CONNECT to recover a socket.
 pub struct Credentials {
     pub key: SocketKey,
     pub secret: Id,
-    /// The offset of the last event it has received; `None`: it has received none.
+    /// The offset of the last event that the client has received; `None` if the client has received none.
     pub offset: Option<u64>,
 }
 
-/// Reads the payload of a CONNECT. `None`: it has no credentials, or invalid ones, so the client gets a new socket.
+/// Parses the payload of a CONNECT. Returns `None` without valid credentials; the client then gets a new socket.
 pub fn credentials(auth: Option<&RawValue>) -> Option<Credentials> {
     #[derive(Deserialize)]
     struct Auth<'a> {
@@ -52,7 +52,7 @@ pub fn credentials(auth: Option<&RawValue>) -> Option<Credentials> {
     Some(Credentials { key, secret: Id::parse(secret)?, offset })
 }
 
-/// The packet of an event, with its offset as one more argument.
+/// Returns the packet of an event with its offset appended as the last argument.
 pub fn with_offset(event: &Encoded, offset: u64) -> Encoded {
     let array = event.data().strip_suffix(b"]").expect("the JSON of an event is an array");
     Encoded::text(|out| out.extend([array, format!(",\"{offset}\"]").as_bytes()].concat()))
@@ -86,21 +86,21 @@ struct Entry {
     at: Instant,
     bytes: usize,
     target: Target,
-    /// The event with its offset, then its attachments.
+    /// The messages of the packet: the event with its offset, then its attachments.
     messages: Vec<Encoded>,
 }
 
-/// The packets sent lately.
+/// The packets that were sent recently, oldest first.
 #[derive(Default)]
 pub struct Log {
     entries: VecDeque<Entry>,
     bytes: usize,
-    /// The offset of the last packet that was kept; the log starts with 0.
+    /// The offset of the last packet that was kept; 0 before the first one.
     pub last: u64,
 }
 
 impl Log {
-    /// Keeps a packet, at the next offset, and drops packets beyond the limits.
+    /// Appends a packet, which gets the next offset, and drops the oldest packets beyond the limits.
     pub fn keep(&mut self, target: Target, messages: Vec<Encoded>, now: Instant, config: &Config) {
         let bytes = OVERHEAD + messages.iter().map(|message| message.data().len()).sum::<usize>();
         self.entries.push_back(Entry { at: now, bytes, target, messages });
@@ -116,7 +116,7 @@ impl Log {
         }
     }
 
-    /// The messages for the socket after `offset`, in order; `None`: some are no longer kept, or there was no such offset yet.
+    /// Returns the messages for the socket after `offset`, or `None` if some were dropped or `offset` is above the last one.
     pub fn since(&self, offset: u64, key: SocketKey, socket: &Socket) -> Option<impl Iterator<Item = &Encoded>> {
         let missed = usize::try_from(self.last.checked_sub(offset)?).ok()?;
         let missed = if socket.latest.get() <= offset { 0 } else { missed };
@@ -125,26 +125,26 @@ impl Log {
         Some(missed.flat_map(|entry| &entry.messages))
     }
 
-    /// Drops all packets: no socket can be recovered any more.
+    /// Drops all packets but keeps the offset. Called when no socket is left that could be recovered.
     pub fn clear(&mut self) {
         *self = Log { last: self.last, ..Log::default() };
     }
 }
 
-/// The state of a suspended socket. It receives nothing, but keeps its rooms.
+/// The state of a suspended socket, which receives nothing but keeps its rooms.
 pub struct Suspension {
-    /// Why the connection broke; `None`: the application has been told.
+    /// The reason that `App::disconnected` will be called with; `None` if it has been called.
     pub reason: Option<DisconnectReason>,
-    /// The end of `leave_grace`, when the application is told; then `until`.
+    /// First the end of `leave_grace`, when `App::disconnected` is called; after that, `until`.
     pub deadline: Deadline,
-    /// Until when the socket can be recovered.
+    /// The time until which the socket can be recovered.
     pub until: Instant,
 }
 
 impl Io {
-    /// The connection of a socket broke: suspends it if its client can recover it, else removes it. Packet `1` of Engine.IO
-    /// (`ClientClose`) counts as broken too: official clients send it over polling after errors and time-outs. A client
-    /// that leaves for good sends packet `1` of Socket.IO before it.
+    /// Suspends a socket whose connection broke if its client can recover the socket, else removes the socket. Packet `1` of
+    /// Engine.IO from the client (`ClientClose`) counts as broken, too: official clients send it over polling after errors
+    /// and time-outs. A client that leaves for good sends packet `1` of Socket.IO before.
     pub(super) fn suspend(&mut self, key: SocketKey, reason: engineio::CloseReason) {
         let Some(socket) = self.sockets.get_mut(key) else { return };
         let reason = DisconnectReason::Session(reason);
@@ -155,7 +155,7 @@ impl Io {
         let mut deadline = Deadline::default();
         self.suspended.set(key, &mut deadline, now + grace);
         socket.suspension = Some(Box::new(Suspension { reason: Some(reason), deadline, until: now + time }));
-        // At most as many as there may be connections: the one with the nearest deadline is removed.
+        // At most `max_connections` sockets are suspended; beyond that, the one with the nearest deadline is removed.
         if self.suspended.len() > self.config.max_connections
             && let Some((_, oldest)) = self.suspended.pop_due(now + time.max(grace))
         {
@@ -163,11 +163,11 @@ impl Io {
         }
     }
 
-    /// Attaches a socket to a new session of its client, and sends what it has missed. `false`: it is too late, or some
-    /// packets are no longer kept; the socket then stays suspended until its time is over, and cannot be recovered.
+    /// Attaches a socket to a new session of its client, and sends the packets that the client has missed. Returns `false`
+    /// if it is too late or some packets were dropped; the socket is then removed at its deadline, and never recovered.
     pub(super) fn recover(&mut self, session: SessionId, credentials: &Credentials) -> bool {
         let key = credentials.key;
-        // The client is back before its old session has timed out: close that one, without a packet.
+        // If the client is back before its old session has timed out, close the old session, without a packet.
         if let Some(old) = self.sockets.get(key).and_then(Socket::session) {
             if let Some(state) = self.sessions.get_mut(&old) {
                 state.sockets.retain(|own| *own != key);
@@ -176,7 +176,7 @@ impl Io {
             self.engine.close(old, engineio::CloseReason::TransportClose);
         }
         let Some(socket) = self.sockets.get_mut(key) else { return false };
-        // The official client presents the offset of an earlier socket if it has received no event on this one.
+        // The official client presents the offset of an earlier socket if it has received no event on this socket.
         let since = credentials.offset.unwrap_or_default().max(socket.since);
         let late = socket.suspension.as_ref().is_some_and(|suspension| suspension.until < self.engine.now);
         if late || self.log.since(since, key, socket).is_none() {
@@ -192,7 +192,7 @@ impl Io {
         true
     }
 
-    /// A deadline of a suspended socket has passed: first that of `leave_grace`, then that of the recovery.
+    /// Handles a deadline of a suspended socket: first the application is told, then, at `until`, the socket is removed.
     pub(super) fn expire_suspension(&mut self, key: SocketKey) {
         let suspension = self.sockets.get_mut(key).and_then(|socket| socket.suspension.as_mut());
         match suspension.and_then(|suspension| Some((suspension.reason.take()?, suspension))) {

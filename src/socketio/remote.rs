@@ -1,8 +1,8 @@
 //! Broadcasts and requests of other servers of a cluster. Node servers send requests for `fetchSockets`, `socketsJoin`,
 //! `socketsLeave`, `disconnectSockets` and `serverSideEmit`; salon sends none. Part of `socketio`.
 //!
-//! Other servers name sockets by id. Each socket is in a room with the name of its id, as in the reference, so that rooms
-//! and exceptions are found in the same way.
+//! Other servers name a socket by its id. Each socket is in a room named after its id, as in the reference, so an id of a
+//! socket is looked up like the name of a room.
 
 use super::packet::{self, Kind};
 use super::rooms::members;
@@ -14,15 +14,16 @@ use serde_json::{Value, json};
 use std::slice;
 use std::time::Duration;
 
-/// How long clients may take to ack a broadcast of another server.
+/// Maximum time for clients to ack a broadcast of another server; later acks are ignored.
 const ACK_TIME: Duration = Duration::from_secs(5);
 
-/// Requests and answers, by the numbers of `@socket.io/redis-adapter`.
+/// The kinds of requests and answers; their values are the numbers of `@socket.io/redis-adapter`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "u8")]
 pub enum RequestKind {
-    /// Lists the ids of the sockets in some rooms.
+    /// Asks for the ids of the sockets in some rooms.
     Sockets,
+    /// Asks for the names of all rooms.
     AllRooms,
     /// `socketsJoin`
     RemoteJoin,
@@ -34,11 +35,11 @@ pub enum RequestKind {
     RemoteFetch,
     /// `serverSideEmit`: an event for the servers themselves.
     ServerSideEmit,
-    /// A broadcast that asks clients for acks; not in JSON.
+    /// A broadcast that asks clients for acks; in MessagePack.
     Broadcast,
-    /// The first answer to that: how many clients are asked.
+    /// The first answer to [`RequestKind::Broadcast`]: the number of clients that are asked for an ack.
     BroadcastClientCount,
-    /// A further answer for each client: its ack; not in JSON.
+    /// A further answer to [`RequestKind::Broadcast`]: the ack of one client; in MessagePack.
     BroadcastAck,
     #[default]
     Unknown,
@@ -52,28 +53,28 @@ impl From<u8> for RequestKind {
     }
 }
 
-/// A request of another server, as it stands in JSON.
+/// A request of another server, as parsed from JSON.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Request {
-    /// The server that sends it.
+    /// Identifies the server that sent the request.
     pub uid: String,
-    /// Set if that server waits for an answer.
+    /// The id that the answer must carry; `None` if the sender does not wait for an answer.
     pub request_id: Option<String>,
     #[serde(rename = "type")]
     pub kind: RequestKind,
-    /// The sockets it applies to.
+    /// The sockets that the request applies to.
     pub opts: Selection,
-    /// Rooms to join or leave; for [`RequestKind::Sockets`], the rooms to list.
+    /// The rooms to join or leave; for [`RequestKind::Sockets`], the rooms whose sockets are asked for.
     pub rooms: Vec<String>,
-    /// Older servers name one socket and one room, in place of `opts` and `rooms`.
+    /// Older servers send `sid` in place of `opts`, and `room` in place of `rooms`: the id of one socket, and one room.
     pub sid: Option<String>,
     pub room: Option<String>,
-    /// For [`RequestKind::RemoteDisconnect`]: close the session as well.
+    /// For [`RequestKind::RemoteDisconnect`]: whether the session is to be closed as well.
     pub close: bool,
 }
 
-/// The connected sockets in at least one of `rooms` (all, if there are none), without those in a room of `except`.
+/// Stands for the connected sockets in at least one of `rooms` (if empty, for all), except sockets in a room of `except`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Selection {
@@ -82,8 +83,8 @@ pub struct Selection {
 }
 
 impl Io {
-    /// Carries out a request and returns the answer, if one is wanted. A Node server waits for an answer of every server, so
-    /// even `serverSideEmit` is answered, for which nothing is done here.
+    /// Carries out a request and returns the answer, if the sender wants one. A Node server waits for an answer of every
+    /// server, so `serverSideEmit` is answered as well, although the request has no effect here.
     pub fn handle_request(&mut self, namespace: &str, request: &Request) -> Option<Value> {
         let sockets = match &request.sid {
             Some(sid) => self.select(namespace, slice::from_ref(sid), &[]),
@@ -113,7 +114,7 @@ impl Io {
         Some(answer)
     }
 
-    /// A socket as `fetchSockets` returns it. The handshake is left empty: its request is not kept, and `auth` holds secrets.
+    /// Describes a socket for `fetchSockets`. The handshake is empty: its request is not kept, and `auth` holds secrets.
     fn describe(&self, socket: SocketKey) -> Value {
         let rooms = self.sockets.get(socket).map_or(&[][..], |socket| &socket.rooms);
         let handshake = json!({
@@ -128,7 +129,7 @@ impl Io {
         rooms.map(|(_, room)| &**room).collect()
     }
 
-    /// Disconnects a socket, and with `close` its session, which may have sockets in other namespaces.
+    /// Disconnects a socket. If `close` is set, also closes the session, which may have sockets in other namespaces.
     fn disconnect_socket(&mut self, socket: SocketKey, close: bool) {
         let session = self.sockets.get(socket).and_then(|known| known.session());
         self.disconnect(socket);
@@ -137,8 +138,8 @@ impl Io {
         }
     }
 
-    /// Delivers a broadcast of another server as one of our own, or lets the application do that ([`App::relayed`]). If acks
-    /// are wanted, returns the first answer, the number of clients that are asked; their acks become publications.
+    /// Sends a broadcast of another server to the sockets of this one, unless [`App::relayed`] handles it. If the broadcast
+    /// asks for acks, returns the answer with the number of clients that are asked; each ack is published when it arrives.
     pub fn handle_broadcast(&mut self, broadcast: &Publication, app: &mut impl App) -> Option<Value> {
         let Publication { namespace, rooms, except, asker, json, attachments } = broadcast;
         let write = |out: &mut Vec<u8>| out.extend_from_slice(json.as_bytes());
@@ -166,7 +167,7 @@ impl Io {
         None
     }
 
-    /// The connected sockets of a namespace that are in one of the rooms (of no rooms: all) and in none of `except`.
+    /// Returns the connected sockets of a namespace that are in one of `rooms` (if empty: all) and in no room of `except`.
     fn select(&self, namespace: &str, rooms: &[String], except: &[String]) -> Vec<SocketKey> {
         let Some((namespace, rooms, except)) = self.find(namespace, rooms, except) else { return Vec::new() };
         let to = To { namespace, rooms: &rooms, except: &except, local: true };
@@ -174,7 +175,7 @@ impl Io {
         members.filter(|(_, socket)| socket.session().is_some()).map(|(key, _)| key).collect()
     }
 
-    /// Converts names to the fields of [`To`]: the index of the namespace, the rooms, and the sockets in the rooms of `except`.
+    /// Converts names to fields of [`To`]: a namespace, rooms, and sockets in rooms of `except`, if the namespace exists.
     fn find<'a>(
         &self, namespace: &str, rooms: &'a [String], except: &[String],
     ) -> Option<(usize, Vec<&'a str>, Vec<SocketKey>)> {

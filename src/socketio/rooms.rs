@@ -6,7 +6,7 @@ use crate::base::slab::{self, Slab, SocketKey};
 use std::collections::BTreeSet;
 
 impl Io {
-    /// Puts a socket into a room, unless it is in `max_rooms` already.
+    /// Puts a socket into a room, unless it is in `max_rooms` rooms already.
     pub fn join(&mut self, key: SocketKey, room: &str) {
         let Some(socket) = self.sockets.get_mut(key) else { return };
         if socket.rooms.len() >= self.config.max_rooms {
@@ -17,7 +17,6 @@ impl Io {
         }
     }
 
-    /// Takes a socket out of a room.
     pub fn leave_room(&mut self, key: SocketKey, room: &str) {
         let Some(socket) = self.sockets.get_mut(key) else { return };
         socket.rooms.retain(|own| &**own != room);
@@ -25,7 +24,7 @@ impl Io {
         self.leave(key, room);
     }
 
-    /// Takes a socket out of the members of a room, and drops the room if it is empty.
+    /// Removes a socket from the members of a room, and the room from the table if it has no members left.
     pub(super) fn leave(&mut self, key: SocketKey, room: (usize, Box<str>)) {
         if let Some(members) = self.rooms.get_mut(&room) {
             members.remove(&key);
@@ -36,13 +35,13 @@ impl Io {
     }
 }
 
-/// The sockets that `to` names, suspended ones included.
+/// Returns the sockets that `to` names, including suspended sockets.
 pub(super) fn members<'a>(
     sockets: &'a Slab<slab::Socket, Socket>, rooms: &'a Rooms, to: &'a To,
 ) -> impl Iterator<Item = (SocketKey, &'a Socket)> {
     let all = to.rooms.is_empty().then(|| sockets.iter());
     let rooms = to.rooms.iter().filter_map(|room| rooms.get(&(to.namespace, Box::from(*room))));
-    // A set: a socket in two of the rooms is one recipient.
+    // A set, because a socket in two of the rooms must get the broadcast once.
     let some: BTreeSet<SocketKey> = rooms.flatten().copied().collect();
     let some = some.into_iter().filter_map(|key| Some((key, sockets.get(key)?)));
     let members = all.into_iter().flatten().chain(some);
