@@ -1,4 +1,4 @@
-//! Arguments and environment in, server out.
+//! The program: reads arguments and environment, then runs the server, the check or the probe, or prints the help.
 
 use salon::base::id::Ids;
 use salon::base::logger;
@@ -33,7 +33,7 @@ fn run(Settings { action, mut config, lines, errors }: Settings) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints all settings, and everything that is wrong or looks wrong.
+/// Prints all settings, then one warning for each setting that is wrong or looks wrong. Any warning is a failure.
 fn print_check(config: &Config, lines: &[String], mut warnings: Vec<String>) -> ExitCode {
     let variables = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     warnings.extend(config.warnings(variables, check::open_files_limit()));

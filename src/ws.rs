@@ -18,12 +18,12 @@ use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
 /// Hashed together with the client's key (RFC 6455 section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-/// The longest head of a server frame, in bytes.
+/// Maximum length of the head of a server frame, in bytes.
 pub const MAX_HEAD: usize = 10;
-/// The longest payload of a control frame, in bytes (RFC 6455 section 5.5).
+/// Maximum length of the payload of a control frame, in bytes (RFC 6455 section 5.5).
 const MAX_CONTROL: usize = 125;
 
-/// Opcodes of server frames.
+/// Opcodes of the frames that the server sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opcode {
     Text = 1,
@@ -40,7 +40,7 @@ pub fn is_upgrade(head: &RequestHead) -> bool {
         && head.has_token("Upgrade", "websocket")
 }
 
-/// The encoded 101 response (RFC 6455 section 4.2.2), or the refusal.
+/// Returns the encoded 101 response (RFC 6455 section 4.2.2), or as the error the response that refuses the upgrade.
 pub fn accept(head: &RequestHead) -> Result<Bytes, Response> {
     if head.header("Sec-WebSocket-Version") != Some(b"13") {
         let refusal =
@@ -59,49 +59,49 @@ pub fn accept(head: &RequestHead) -> Result<Bytes, Response> {
     Ok(head.into())
 }
 
-/// Writes the head of a frame at the end of `buffer`, so that the payload may follow. Returns where the head starts.
+/// Writes the head of a frame at the end of `buffer`, so that the payload may follow. Returns the index of its start.
 pub fn frame_head(opcode: Opcode, length: usize, buffer: &mut [u8; MAX_HEAD]) -> usize {
     let (start, length_byte) = match length {
         0..=125 => (8, length as u8),
         126..=0xffff => (6, 126),
         _ => (0, 127),
     };
-    // The 64-bit length is always written: for a shorter form the two bytes below overwrite its upper part.
+    // The length is always written with 64 bits. In a shorter head the first two bytes then overwrite a part of it.
     buffer[2..].copy_from_slice(&(length as u64).to_be_bytes());
     buffer[start..start + 2].copy_from_slice(&[0x80 | opcode as u8, length_byte]);
     start
 }
 
-/// An encoded server frame.
+/// Returns an encoded server frame.
 pub fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
     let mut buffer = [0; MAX_HEAD];
     let start = frame_head(opcode, payload.len(), &mut buffer);
     [&buffer[start..], payload].concat().into()
 }
 
-/// A close frame; a reason that is too long is cut.
+/// Returns an encoded close frame. A `reason` that is too long for a control frame is cut.
 pub fn close_frame(code: u16, reason: &str) -> Bytes {
     let reason = &reason[..reason.floor_char_boundary(MAX_CONTROL - 2)];
     frame(Opcode::Close, &[&code.to_be_bytes(), reason.as_bytes()].concat())
 }
 
-/// The meaning of one complete frame.
+/// The content of one complete frame from a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
     Text(Text),
     Binary(Bytes),
-    /// A ping; this frame is the pong to send.
+    /// The client sent a ping. The bytes are the encoded pong frame to send.
     Ping(Bytes),
-    /// The client closes: this frame is the reply to send before the connection is closed.
+    /// The client sent a close frame. The bytes are the encoded reply to send before the connection is closed.
     Close(Bytes),
-    /// A fragment that does not complete a message, or a pong.
+    /// A fragment that does not complete a message, or a pong: nothing to do for the caller.
     Nothing,
 }
 
-/// The client violated the protocol or a limit: the close frame to send before the connection is closed.
+/// The client violated the protocol or a limit. Code and reason are for the close frame, sent before the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProtocolError {
-    /// Of RFC 6455 section 7.4.1.
+    /// Status code of RFC 6455 section 7.4.1.
     pub code: u16,
     pub reason: &'static str,
 }
@@ -112,16 +112,16 @@ fn protocol_error(reason: &'static str) -> ProtocolError {
 
 const NOT_UTF_8: ProtocolError = ProtocolError { code: 1007, reason: "text is not UTF-8" };
 
-/// A message of which the last fragment has not arrived.
+/// The fragments of a message from a client, of which the last has not arrived.
 struct FragmentedMessage {
     text: bool,
     bytes: Vec<u8>,
     fragments: usize,
-    /// Leading bytes of a text that have been validated as UTF-8.
+    /// Number of leading bytes of a text message that have been validated as UTF-8.
     checked: usize,
 }
 
-/// The receiving side of one connection: its fragmented message, if one is open.
+/// The receiving side of one connection. Holds the fragmented message, if one is incomplete.
 #[derive(Default)]
 pub struct Incoming(Option<Box<FragmentedMessage>>);
 
@@ -130,8 +130,8 @@ impl Incoming {
         self.0.is_some()
     }
 
-    /// The frame at the start of `input`, and the bytes it takes. `None` if it is incomplete: the caller passes the same bytes
-    /// again once more have arrived. Nothing is allocated before the whole payload is there.
+    /// Returns the length of the frame at the start of `input`, in bytes, and its content. Returns `None` if the frame is
+    /// incomplete: the caller passes the same bytes again with those that arrive. Allocates only for a complete frame.
     pub fn next(&mut self, input: &[u8], config: &Config) -> Result<Option<(usize, Received)>, ProtocolError> {
         let mut cursor = Cursor::new(input);
         let Some((head, length)) = FrameHeader::parse(&mut cursor).map_err(|_| protocol_error("unknown opcode"))?
@@ -141,7 +141,7 @@ impl Incoming {
         let start = cursor.position() as usize;
         let mask = head.mask.ok_or(protocol_error("unmasked frame"))?;
         self.check_head(&head, length, start, config)?;
-        // At most `max_payload`, so the length fits in a usize.
+        // `check_head` has refused a length above `max_payload`, so the length fits in a usize.
         let end = start + length as usize;
         let Some(payload) = input.get(start..end) else { return Ok(None) };
         let mut payload = payload.to_vec();
@@ -157,7 +157,7 @@ impl Incoming {
         Ok(Some((end, received)))
     }
 
-    /// Refuses a frame by its head alone (RFC 6455 section 5).
+    /// Checks a frame by its head alone, before its payload has arrived (RFC 6455 section 5).
     fn check_head(
         &self, head: &FrameHeader, length: u64, head_length: usize, config: &Config,
     ) -> Result<(), ProtocolError> {
@@ -188,7 +188,7 @@ impl Incoming {
         }
     }
 
-    /// A message or a fragment of one. Text is validated fragment by fragment, so that invalid UTF-8 is refused early.
+    /// Handles a message, or a fragment of one. Text is validated fragment by fragment: invalid UTF-8 is refused early.
     fn receive_data(&mut self, kind: Data, last: bool, payload: Vec<u8>) -> Result<Received, ProtocolError> {
         if last && self.0.is_none() {
             return finish_message(kind == Data::Text, payload);
@@ -214,7 +214,7 @@ fn finish_message(text: bool, bytes: Vec<u8>) -> Result<Received, ProtocolError>
     Ok(if text { Received::Text(Text::try_from(bytes).map_err(|_| NOT_UTF_8)?) } else { Received::Binary(bytes) })
 }
 
-/// Checks a part of a text. Returns its length without a character that is cut off at the end.
+/// Validates a part of a text as UTF-8. Returns the number of valid bytes: a character cut off at the end is left out.
 fn check_utf8(text: &[u8]) -> Result<usize, ProtocolError> {
     match str::from_utf8(text) {
         Ok(_) => Ok(text.len()),
@@ -223,7 +223,7 @@ fn check_utf8(text: &[u8]) -> Result<usize, ProtocolError> {
     }
 }
 
-/// The reply to a close frame: the same code and reason (RFC 6455 section 5.5.1).
+/// Returns the reply to a close frame of the client: the same code and reason (RFC 6455 section 5.5.1).
 fn answer_close(payload: &[u8]) -> Result<Bytes, ProtocolError> {
     match payload.split_first_chunk() {
         Some((code, _)) if !CloseCode::from(u16::from_be_bytes(*code)).is_allowed() => {

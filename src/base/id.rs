@@ -12,13 +12,13 @@ use std::{fmt, str};
 pub struct Id([u8; 20]);
 
 impl Id {
-    /// Parses an id that a peer sent.
+    /// Parses an id that came from outside; returns `None` if `text` does not have the form of an id.
     pub fn parse(text: &str) -> Option<Id> {
         let bytes: [u8; 20] = text.as_bytes().try_into().ok()?;
         bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)).then_some(Id(bytes))
     }
 
-    /// The first six characters: unlikely to repeat, and not secret.
+    /// Returns the first six characters, for names and logs: unlikely to repeat, and too few to take over a session.
     pub fn short(self) -> String {
         self.as_str()[..6].to_owned()
     }
@@ -44,7 +44,7 @@ impl fmt::Debug for Id {
 pub enum Ids {
     /// Random bits of the operating system.
     System,
-    /// A counter, for tests: the same start gives the same ids.
+    /// A counter, for tests: the same initial value gives the same ids.
     Seeded(u64),
 }
 

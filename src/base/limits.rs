@@ -1,5 +1,5 @@
-//! The limits that clients reach: one counter each, and at most one log line each in ten seconds. Also counts per
-//! address, for `max_per_address`.
+//! Counts how often clients reach each limit, and logs each limit at most once in ten seconds. Also counts the
+//! connections and sessions of each client address, for `max_per_address`.
 
 use crate::base::logger::RateLimitedLog;
 use crate::base::metrics::{COUNTER, Metrics};
@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
 table! {
-    /// A limit of `config`. Its row: the label in metrics, the option to look up, and what the log says.
+    /// A limit that clients can reach. Its row: the label in metrics, the option that the log line refers to, the log line.
     Limit: (&'static str, &'static str, &'static str);
     Connections = ("connections", "max-connections", "connection limit reached: accepting none until one closes");
     AddressConnections =
@@ -50,7 +50,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Counts one hit and logs it. `client` is its address, as far as it is known.
+    /// Counts one hit of `limit` and logs it. `client` is the address of the client, as far as the address is known.
     pub fn hit(&mut self, limit: Limit, now: Instant, client: impl Display) {
         let (count, log) = &mut self.hits[limit as usize];
         *count += 1;
@@ -64,20 +64,20 @@ impl Limits {
     }
 }
 
-/// Counts per client address. An IPv6 client usually has a whole /64, so a /64 counts as one address. Entries with a
-/// count of zero are removed.
+/// The number of connections or sessions of each client address. An IPv6 client usually has a whole
+/// /64, so a /64 counts as one address. Entries with a count of zero are removed.
 pub struct Addresses {
     exempt: fn(&IpAddr) -> bool,
     counts: HashMap<IpAddr, usize>,
 }
 
 impl Addresses {
-    /// Addresses for which `exempt` returns true are not counted.
+    /// Creates an empty table. Addresses for which `exempt` returns true are not counted.
     pub fn new(exempt: fn(&IpAddr) -> bool) -> Addresses {
         Addresses { exempt, counts: HashMap::new() }
     }
 
-    /// The entry that an address belongs to; `None` if it is exempt.
+    /// Returns the address under which `address` is counted, or `None` if it is exempt.
     fn key(&self, address: IpAddr) -> Option<IpAddr> {
         let address = address.to_canonical();
         (!(self.exempt)(&address)).then(|| match address {

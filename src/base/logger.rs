@@ -29,7 +29,7 @@ impl Log for Stderr {
     fn flush(&self) {}
 }
 
-/// Installs the logger. Only the first call has an effect.
+/// Installs the logger with this level. Only the first call has an effect.
 pub fn start(level: LevelFilter) {
     if log::set_logger(&Stderr).is_ok() {
         log::set_max_level(level);
@@ -44,7 +44,7 @@ pub struct RateLimitedLog {
 }
 
 impl RateLimitedLog {
-    /// Writes a warning with the number of warnings suppressed before it, unless one was written less than ten seconds ago.
+    /// Logs `line` with the number of lines suppressed before it, unless a line was logged less than ten seconds ago.
     pub fn warn(&mut self, now: Instant, line: Arguments) {
         if self.last.is_some_and(|last| now.saturating_duration_since(last) < LOG_INTERVAL) {
             self.suppressed += 1;

@@ -1,19 +1,19 @@
-//! The text format of Prometheus (version 0.0.4), which GET /metrics answers. All names begin with `salon_`.
+//! The text format of Prometheus (version 0.0.4), for the response to GET /metrics. All names begin with `salon_`.
 
 use std::fmt::Display;
 use std::fs;
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The type of a value that goes up and down.
+/// The Prometheus type of a value that goes up and down.
 pub const GAUGE: &str = "gauge";
-/// The type of a value that only grows.
+/// The Prometheus type of a value that only grows.
 pub const COUNTER: &str = "counter";
 
-/// A metric without labels: name, type, help and value.
+/// A metric without labels: name (without `salon_`), type, help text and value.
 pub type Row<'a> = (&'a str, &'a str, &'a str, &'a dyn Display);
 
-/// The text written so far.
+/// The text of the response, as far as it is written.
 #[derive(Default)]
 pub struct Metrics(pub String);
 
@@ -25,7 +25,7 @@ impl Metrics {
         }
     }
 
-    /// Writes one metric with several values, each with its own value of `label`.
+    /// Writes one metric with several samples. A sample is a value of `label` and the number measured for that label value.
     pub fn family<'a>(
         &mut self, name: &str, kind: &str, help: &str, label: &str,
         samples: impl IntoIterator<Item = (&'a str, impl Display)>,
@@ -41,7 +41,7 @@ impl Metrics {
     }
 }
 
-/// Resident memory of this process in bytes; `None` on systems without Linux's /proc.
+/// Returns the resident memory of this process in bytes, or `None` on systems without Linux's /proc.
 pub fn resident() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -1,15 +1,15 @@
 //! Many queues of [`Bytes`] in one vector.
 //!
-//! Every connection has an outbox and every polling session a queue. Nearly always all are empty, and a broadcast fills
-//! all of them at once. So the entries of all queues live in one [`Pool`], linked by index: an empty queue has no buffer
-//! (rule R10), and a broadcast to a thousand recipients allocates nothing once the pool has grown.
+//! Every connection has an outbox and every polling session a queue. Nearly always all of these queues are empty,
+//! and a broadcast fills all of them at once. So the entries of all queues are in one [`Pool`], linked by index: an empty
+//! queue has no buffer (rule R10), and a broadcast to a thousand recipients allocates nothing once the pool has grown.
 
 use bytes::Bytes;
 use std::{iter, mem};
 
-/// The end of a linked list.
+/// In place of an index: the end of a linked list.
 const NONE: u32 = u32::MAX;
-/// A pool with more slots than this releases its memory when it becomes empty. A slot takes 40 bytes.
+/// A pool with more than this number of entries releases its memory when it becomes empty. An entry takes 40 bytes.
 const KEEP: usize = 32 * 1024;
 
 /// One FIFO queue, with its entries in a [`Pool`]. A queue that may not be empty must be passed to [`Pool::clear`] before
@@ -18,7 +18,7 @@ const KEEP: usize = 32 * 1024;
 pub struct Queue {
     first: u32,
     last: u32,
-    /// Sum of the lengths of its entries.
+    /// Sum of the lengths of the entries in this queue, in bytes.
     pub bytes: usize,
 }
 
@@ -34,15 +34,15 @@ impl Queue {
     }
 }
 
-/// The entries of many queues.
+/// The memory that holds the entries of many queues.
 pub struct Pool {
-    /// The bytes, and the index of the next entry of the same queue.
+    /// Per entry: its bytes, and the index of the next entry of the same queue (if unused: of the next unused entry).
     entries: Vec<(Bytes, u32)>,
-    /// The first unused entry; the others follow it.
+    /// Index of the first unused entry, which links to the other unused entries.
     free: u32,
     /// Number of entries in all queues.
     pub len: usize,
-    /// Sum of the lengths of all entries. A buffer that is in several queues counts several times.
+    /// Sum of the lengths of all entries, in bytes. A buffer that is in several queues counts several times.
     pub bytes: usize,
 }
 
@@ -73,7 +73,7 @@ impl Pool {
         self.len += 1;
     }
 
-    /// The entries of `queue`, oldest first.
+    /// Returns the entries of `queue`, oldest first.
     pub fn iter(&self, queue: &Queue) -> impl Iterator<Item = &Bytes> {
         let mut next = queue.first;
         iter::from_fn(move || {

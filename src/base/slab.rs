@@ -15,28 +15,28 @@ pub enum Session {}
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Socket {}
 
-/// A TCP connection in `net`.
+/// The key of a TCP connection in `net`.
 pub type ConnId = Key<Conn>;
-/// An Engine.IO session in `engineio`.
+/// The key of an Engine.IO session in `engineio`. Not the sid, which clients see.
 pub type SessionId = Key<Session>;
-/// A Socket.IO socket in `socketio`. "Key", because the protocol has a socket id, which clients see.
+/// The key of a Socket.IO socket in `socketio`. Not named `SocketId`: in the protocol that is the id that clients see.
 pub type SocketKey = Key<Socket>;
 
 #[cfg(target_pointer_width = "64")]
 const INDEX_BITS: u32 = 32;
 #[cfg(not(target_pointer_width = "64"))]
 const INDEX_BITS: u32 = 17;
-/// Bits of a packed key left for the generation, at most 32.
+/// Number of bits of a packed key that hold the generation, at most 32.
 const GENERATION_BITS: u32 = usize::BITS - INDEX_BITS;
-/// No key has this generation: a slot that reaches it is retired. So no packed key equals one of the few highest tokens,
-/// which `net` uses for itself.
+/// No key has this generation: a slot that reaches it is not used again. So no packed key equals one of the few
+/// highest tokens, which `net` uses for itself.
 const LAST_GENERATION: u32 = ((1u64 << GENERATION_BITS) - 1) as u32;
-/// The most values that a slab can hold.
+/// Maximum number of values in one slab.
 pub const MAX_LEN: usize = ((1u64 << INDEX_BITS) - 1) as usize;
-/// A slab with at most this many slots never shrinks: it would not be worth the work.
+/// A slab with at most this many slots never shrinks: the memory saved would not be worth the work.
 const MIN_SLOTS: usize = 64;
 
-/// The name of a value in a [`Slab`].
+/// Identifies a value in a [`Slab`]: the index of its slot and a generation. The type parameter is the kind of value.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key<K> {
     index: u32,
@@ -54,7 +54,7 @@ impl<K: Copy> Key<K> {
         (self.generation as usize) << INDEX_BITS | self.index as usize
     }
 
-    /// The reverse of [`Key::pack`]. Every number gives a key, but not every key names a value.
+    /// Reverses [`Key::pack`]. Every number gives a key, but not every key names a value.
     pub fn unpack(number: usize) -> Self {
         let index = number & (usize::MAX >> GENERATION_BITS);
         Key::new(index as u32, (number >> INDEX_BITS) as u32)
@@ -72,13 +72,13 @@ struct Slot<T> {
     value: Option<T>,
 }
 
-/// A vector with free slots: values of type `T`, named by keys of kind `K`.
+/// Values of type `T`, named by keys of kind `K`, in a vector of slots, some of them free.
 pub struct Slab<K, T> {
     slots: Vec<Slot<T>>,
-    /// Free slots. The lowest is filled first, so that the end of the vector becomes free and can be truncated.
+    /// Indexes of free slots. The lowest is filled first, so that the end of the vector becomes free and can be truncated.
     free: BTreeSet<u32>,
     len: usize,
-    /// First generation of a new slot: above the generations of all truncated slots (rule R1).
+    /// Generation of a new slot: above the generations in all keys of truncated slots (rule R1).
     floor: u32,
     kind: PhantomData<fn() -> K>,
 }
@@ -121,7 +121,7 @@ impl<K: Copy, T> Slab<K, T> {
         slot.value.as_mut().filter(|_| slot.generation == key.generation)
     }
 
-    /// Removes the value. Its key never names a value again.
+    /// Removes and returns the value of `key`. `key` never names a value again.
     pub fn remove(&mut self, key: Key<K>) -> Option<T> {
         self.get(key)?;
         let slot = &mut self.slots[key.index as usize];
@@ -144,7 +144,7 @@ impl<K: Copy, T> Slab<K, T> {
         value
     }
 
-    /// Keys and values, in order of index.
+    /// Returns all keys and values, in order of index.
     pub fn iter(&self) -> impl Iterator<Item = (Key<K>, &T)> {
         let all = self.slots.iter().enumerate();
         all.filter_map(|(index, slot)| Some((Key::new(index as u32, slot.generation), slot.value.as_ref()?)))

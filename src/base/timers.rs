@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-/// The owner's copy of when a key is due; `None` while no timer runs.
+/// The time at which a timer is due, as its owner keeps it; `None` while the timer is not running.
 pub type Deadline = Option<Instant>;
 
 /// The running timers of all keys of one kind.
@@ -20,7 +20,7 @@ impl<K: Copy + Ord> Default for Timers<K> {
 }
 
 impl<K: Copy + Ord> Timers<K> {
-    /// Starts the timer of `key`, or moves it.
+    /// Starts the timer of `key`, or moves it; it is due at `at`. `deadline` is the owner's copy and is updated.
     pub fn set(&mut self, key: K, deadline: &mut Deadline, at: Instant) {
         if *deadline != Some(at) {
             self.clear(key, deadline);
@@ -29,14 +29,14 @@ impl<K: Copy + Ord> Timers<K> {
         }
     }
 
-    /// Stops the timer of `key`, if it is running.
+    /// Stops the timer of `key`, if it is running. `deadline` is the owner's copy and is updated.
     pub fn clear(&mut self, key: K, deadline: &mut Deadline) {
         if let Some(at) = deadline.take() {
             self.set.remove(&(at, key));
         }
     }
 
-    /// The earliest deadline.
+    /// Returns the earliest deadline, or `None` if no timer is running.
     pub fn next(&self) -> Option<Instant> {
         self.set.first().map(|(at, _)| *at)
     }
@@ -50,7 +50,7 @@ impl<K: Copy + Ord> Timers<K> {
         }
     }
 
-    /// Keys that are due at `until` or earlier. Their timers keep running.
+    /// Returns the keys of all timers that are due at `until` or earlier. These timers keep running.
     pub fn due_by(&self, until: Instant) -> Vec<K> {
         self.set.iter().take_while(|(at, _)| *at <= until).map(|(_, key)| *key).collect()
     }

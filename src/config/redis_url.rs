@@ -16,7 +16,7 @@ pub struct RedisUrl {
 }
 
 impl RedisUrl {
-    /// Parses `redis[s]://[[user]:password@]host[:port][/database]`.
+    /// Parses `redis[s]://[[user]:password@]host[:port][/database]`; returns `None` if `text` does not have this form.
     pub fn parse(text: &str) -> Option<RedisUrl> {
         let (scheme, rest) = text.split_once("://")?;
         let tls = match scheme {
@@ -26,7 +26,7 @@ impl RedisUrl {
         };
         let (rest, database) = rest.split_once('/').unwrap_or((rest, ""));
         let database = if database.is_empty() { 0 } else { database.parse().ok()? };
-        // A password often contains an @ that is not percent-encoded, so the last one counts.
+        // A password often contains an @ that is not percent-encoded, so the last @ is the separator.
         let (login, address) = rest.rsplit_once('@').unwrap_or(("", rest));
         let (user, password) = login.split_once(':').unwrap_or((login, ""));
         let decode = |text: &str| {
@@ -43,8 +43,8 @@ impl RedisUrl {
         valid.then(|| RedisUrl { tls, user, password, host: host.into(), port, database })
     }
 
-    /// Whether the host seems to be on the internet rather than in a private network. It looks at the name only and
-    /// resolves nothing.
+    /// Whether the host seems to be on the internet rather than in a private network. Judges by the name or address in the
+    /// URL; names are not resolved.
     pub fn is_public(&self) -> bool {
         match self.host.parse() {
             Ok(IpAddr::V4(address)) => !address.is_loopback() && !address.is_private() && !address.is_link_local(),
@@ -54,7 +54,7 @@ impl RedisUrl {
     }
 }
 
-/// Scheme, host and port only, because this is logged.
+/// Shows scheme, host and port only: the output is logged, and user and password must not be.
 impl fmt::Debug for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let scheme = if self.tls { "rediss" } else { "redis" };

@@ -1,4 +1,4 @@
-//! Parsers of option values. An error completes the sentence "VALUE is not ...".
+//! Parsers of option values. The text of an error completes the sentence "VALUE is not ...".
 
 use super::{GIGABYTE, Origins, Recovery, RedisUrl, Transports};
 use bytesize::ByteSize;
@@ -19,13 +19,13 @@ pub(super) fn port(text: &str) -> Result<u16, String> {
 pub(super) fn host(text: &str) -> Result<Option<IpAddr>, String> {
     match text.trim_matches(['[', ']']) {
         "*" => Ok(None),
-        // The only name accepted, because it needs no DNS lookup.
+        // `localhost` is the only name accepted, because it needs no DNS lookup.
         "localhost" => Ok(Some(IpAddr::from([127, 0, 0, 1]))),
         address => address.parse().map(Some).map_err(|_| "an IP address".into()),
     }
 }
 
-/// A time in milliseconds, or with a unit: from `least` milliseconds to a day.
+/// Returns a parser of times, in milliseconds or with a unit, from `least` milliseconds to a day.
 pub(super) fn time(least: u64) -> impl Fn(&str) -> Result<Duration, String> {
     move |text| {
         let time = text.parse().map(Duration::from_millis).or_else(|_| humantime::parse_duration(text)).ok();
@@ -34,7 +34,7 @@ pub(super) fn time(least: u64) -> impl Fn(&str) -> Result<Duration, String> {
     }
 }
 
-/// A count, or a number of bytes that may have a unit.
+/// Returns a parser of counts, or of numbers of bytes that may have a unit (if `range` reaches a gigabyte).
 pub(super) fn number(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
     move |text| match text.parse() {
         Ok(ByteSize(size)) if usize::try_from(size).is_ok_and(|size| range.contains(&size)) => Ok(size as usize),
@@ -47,7 +47,7 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
     number(1..=GIGABYTE)(text)
 }
 
-/// `none`, or a value that `parse` accepts.
+/// Returns a parser of `none` and of the values that `parse` accepts.
 pub(super) fn optional<T>(parse: fn(&str) -> Result<T, String>) -> impl Fn(&str) -> Result<Option<T>, String> {
     move |text| if text == "none" { Ok(None) } else { parse(text).map(Some) }
 }
@@ -64,7 +64,7 @@ pub(super) fn transports(text: &str) -> Result<Transports, String> {
     Ok(transports)
 }
 
-/// A parser for an option whose value is one of a few words.
+/// Defines a parser for an option whose value is one of a few words.
 macro_rules! choice {
     ($name:ident: $type:ty, $expected:literal, $($word:pat => $value:expr),*) => {
         pub(super) fn $name(text: &str) -> Result<$type, String> {
@@ -85,7 +85,7 @@ pub(super) fn origins(text: &str) -> Result<Origins, String> {
         let origin = origin.to_ascii_lowercase();
         let (scheme, host) = origin.split_once("://").unwrap_or_default();
         let visible = host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/*?#@".contains(&byte));
-        // A browser omits the default port in Origin, so an origin that has it would never match.
+        // A browser omits the default port in Origin, so a listed origin with the default port would never match.
         let default = if scheme == "https" { ":443" } else { ":80" };
         let valid = !scheme.is_empty() && !host.is_empty() && visible && !host.ends_with(default);
         if valid || origin == "null" { Ok(origin) } else { Err(()) }
@@ -100,7 +100,7 @@ pub(super) fn origins(text: &str) -> Result<Origins, String> {
     }
 }
 
-/// Azure sets its variable to -1 if there is no limit.
+/// Parses `max_websockets`. Azure sets the environment variable of this option to -1 if there is no limit.
 pub(super) fn budget(text: &str) -> Result<Option<usize>, String> {
     match text {
         "none" | "-1" => Ok(None),
@@ -108,7 +108,7 @@ pub(super) fn budget(text: &str) -> Result<Option<usize>, String> {
     }
 }
 
-/// The path prefix without a slash at the end, so empty for `/`.
+/// Parses a path prefix and removes slashes at its end, so the prefix `/` becomes empty.
 pub(super) fn base(text: &str) -> Result<String, String> {
     let path = text.trim_end_matches('/');
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"/._~-".contains(&byte);
@@ -116,7 +116,7 @@ pub(super) fn base(text: &str) -> Result<String, String> {
     if valid { Ok(path.into()) } else { Err("a path such as /chat, of letters, digits and . _ ~ -".into()) }
 }
 
-/// Excludes characters with a meaning in patterns of Redis (`*?[`) or in channel names of the adapter (`#`).
+/// Parses a word. Refuses characters with a meaning in patterns of Redis (`*?[`) or channel names of the adapter (`#`).
 pub(super) fn word(text: &str) -> Result<String, String> {
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
     let valid = (1..=64).contains(&text.len()) && text.bytes().all(valid);
@@ -144,7 +144,7 @@ pub(super) fn tls_file(path: &str) -> Result<String, String> {
     Ok(path.to_owned())
 }
 
-/// `none` or a path, which need not be UTF-8.
+/// Parses `none` or a path, which need not be UTF-8.
 pub(super) fn file(path: &OsStr) -> Result<Option<PathBuf>, String> {
     Ok((path != "none").then(|| path.into()))
 }

@@ -1,26 +1,26 @@
-//! The WebSocket budget (`max_websockets`): small hosting allows a fixed number of WebSockets and answers 503 or 429 above.
+//! The WebSocket budget (`max_websockets`): small hosting allows a fixed number, and answers 503 or 429 above it.
 //!
-//! Open WebSockets and offered upgrades both count. At the limit the handshake offers no upgrade, so that clients stay on
-//! polling without a failed attempt. An offer that is not used in time is withdrawn; a later upgrade of that session is
-//! granted if there is room.
+//! Open WebSockets and offered upgrades both count towards the limit. At the limit the handshake offers no upgrade,
+//! so that clients stay on polling without a failed attempt. An offer that is not used in time is withdrawn; a later
+//! upgrade of the same session is granted if there is room.
 
 use crate::base::slab::SessionId;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How long an offer is valid. Clients upgrade right after the handshake.
+/// Time for which an offer is valid. Clients upgrade right after the handshake.
 const OFFER_TIME: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 pub struct Budget {
-    /// `None`: no limit, and no offers are kept.
+    /// Maximum number of WebSockets; if `None`, there is no limit and offers are not recorded.
     pub limit: Option<usize>,
     /// The number of open WebSockets.
     pub used: usize,
-    /// Sessions that were offered an upgrade and until when, oldest first. Searched linearly: platforms with a limit allow
-    /// some hundred WebSockets.
+    /// Sessions whose handshake offered an upgrade, and the time at which each offer expires, oldest first. Searched
+    /// linearly: platforms with a limit allow some hundred WebSockets.
     pub offers: VecDeque<(SessionId, Instant)>,
-    /// WebSockets refused since the start.
+    /// Number of WebSockets refused since the start of the server.
     pub refused: u64,
 }
 
@@ -29,7 +29,7 @@ impl Budget {
         Budget { limit, ..Budget::default() }
     }
 
-    /// Whether one more may be offered or opened.
+    /// Whether one more WebSocket may be offered or opened.
     pub fn is_free(&self) -> bool {
         self.limit.is_none_or(|limit| self.used + self.offers.len() < limit)
     }
@@ -41,13 +41,13 @@ impl Budget {
         }
     }
 
-    /// Removes the offer of a session that has upgraded or is gone; returns whether there was one.
+    /// Removes the offer of a session that has upgraded or is gone; returns whether there was an offer.
     pub fn withdraw(&mut self, session: SessionId) -> bool {
         let offer = self.offers.iter().position(|(offered, _)| *offered == session);
         offer.and_then(|index| self.offers.remove(index)).is_some()
     }
 
-    /// Opens a WebSocket for a session that polls, or for a new one (`None`); returns whether it is granted.
+    /// Opens a WebSocket for a polling session, or for a new session (`None`); returns whether the WebSocket is granted.
     pub fn open(&mut self, session: Option<SessionId>) -> bool {
         let offered = session.is_some_and(|session| self.withdraw(session));
         let granted = offered || self.is_free();
@@ -56,14 +56,14 @@ impl Budget {
         granted
     }
 
-    /// Removes offers whose time is over.
+    /// Removes the offers that have expired.
     pub fn expire(&mut self, now: Instant) {
         while self.next().is_some_and(|until| until <= now) {
             self.offers.pop_front();
         }
     }
 
-    /// When [`Budget::expire`] is to be called.
+    /// Returns the time at which [`Budget::expire`] is to be called.
     pub fn next(&self) -> Option<Instant> {
         self.offers.front().map(|(_, until)| *until)
     }

@@ -1,12 +1,13 @@
-//! Engine.IO: HTTP requests and WebSocket frames in, sessions with messages out.
+//! Engine.IO: turns HTTP requests and WebSocket frames into sessions and their messages.
 //!
-//! [`Engine`] owns all sessions and finds them by sid. It knows neither sockets nor a clock: `server` reports what
-//! happened, then empties two queues: [`SessionEvent`]s go up to `socketio`, [`EngineOutput`]s go down to `net`.
+//! [`Engine`] owns all sessions and finds them by sid. It has neither sockets nor a clock: `server` calls it with
+//! requests, frames and the time, then empties two queues: [`SessionEvent`]s go up to `socketio`, [`EngineOutput`]s go
+//! down to `net`.
 //! Calls from above (`send`, `close`) only enqueue.
 //!
-//! This file has the answer to each kind of request, the limits of new sessions (`max_connections`, `max_per_address`,
-//! `max_queued`), the coalescing of pings and the drain before a stop. `session` has the rules of one session:
-//! heartbeat, upgrade, parked polls, the limit of its queue.
+//! This file answers each kind of request. It also has the limits of new sessions (`max_connections`,
+//! `max_per_address`, `max_queued`), the coalescing of pings and the drain before a stop. `session` has the rules of
+//! one session: heartbeat, upgrade, parked polls, the limit of its queue.
 //! Source: docs/engine.io-protocol/ of the Socket.IO monorepo, v4-current.md and v3.md.
 
 pub mod budget;
@@ -38,30 +39,30 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Pings that are due within this time are sent together, so that one wake-up serves many sessions. A ping may be
-/// early, no deadline is late.
+/// Pings that are due within this time are sent together, so that one wake-up serves many sessions. So a ping
+/// may be sent before it is due, but is not delayed.
 const PING_WINDOW: Duration = Duration::from_millis(500);
-/// With a shorter ping interval, as tests use it, each ping is sent when it is due.
+/// Minimum ping interval for sending pings together. With a shorter interval, as in tests, each ping is sent when due.
 const PING_WINDOW_FROM: Duration = Duration::from_secs(2);
-/// The longest time between the closing of two sessions while the server drains.
+/// Maximum time between the closing of two sessions while the server drains.
 const DRAIN_STEP: Duration = Duration::from_millis(50);
 /// `Retry-After` of a 503 answer, in seconds.
 const RETRY_AFTER: &str = "5";
 
-/// All sessions.
+/// The Engine.IO layer: all sessions, the WebSocket budget and the queues to the other layers.
 pub struct Engine {
     config: Config,
     sessions: Slab<slab::Session, Session>,
     sids: HashMap<Id, SessionId>,
-    /// One timer per session: [`Session::next_deadline`].
+    /// One timer per session, due at [`Session::next_deadline`].
     pub(crate) timers: Timers<SessionId>,
     pub out: Out,
     pub ids: Ids,
-    /// The time of the turn, set by `server`.
+    /// The time at which the current turn of the event loop began, set by `server`.
     pub now: Instant,
-    /// Created for the first client that accepts gzip.
+    /// The gzip compressor, created for the first client that accepts gzip.
     deflate: Option<Deflate>,
-    /// `server` decrements `used` when a connection that carried a WebSocket is gone.
+    /// The WebSocket budget. `server` decrements `used` when a connection that carried a WebSocket is gone.
     pub budget: Budget,
     /// The server is about to stop: handshakes are answered with 503.
     draining: bool,
@@ -71,7 +72,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// `ids` generates the sids.
+    /// Creates an engine without sessions. `ids` generates the sids.
     pub fn new(config: Config, ids: Ids, now: Instant) -> Engine {
         // Without `trust_proxy` all clients behind a proxy on this host have its address, so loopback is not limited.
         let exempt: fn(&IpAddr) -> bool = if config.trust_proxy { |_| false } else { IpAddr::is_loopback };
@@ -95,7 +96,7 @@ impl Engine {
         self.sessions.is_empty()
     }
 
-    /// The client of a session; `None` once the session is gone.
+    /// Returns the client of a session, or `None` if the session is gone.
     pub fn client(&self, id: SessionId) -> Option<ClientInfo> {
         Some(self.sessions.get(id)?.client)
     }
@@ -112,18 +113,18 @@ impl Engine {
         }
     }
 
-    /// The number of sessions that poll, and of those on a WebSocket.
+    /// Returns the number of sessions that poll, and the number of sessions on a WebSocket.
     pub fn transports(&self) -> [usize; 2] {
         let websockets = self.sessions.iter().filter(|(_, session)| session.websocket.is_some()).count();
         [self.sessions.len() - websockets, websockets]
     }
 
-    /// When [`Engine::expire`] is to be called.
+    /// Returns the time at which [`Engine::expire`] is to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.timers.next().into_iter().chain(self.budget.next()).min()
     }
 
-    /// Runs one transition of a session, then sets its timer, or removes it everywhere if it is gone.
+    /// Runs `act` on a session, then sets its timer, or removes a session that is gone. `None`: there is no such session.
     fn transition<R>(&mut self, id: SessionId, act: impl FnOnce(&mut Session, &mut Context) -> R) -> Option<R> {
         let session = self.sessions.get_mut(id)?;
         let mut cx = Context { id, now: self.now, config: &self.config, out: &mut self.out };
@@ -145,7 +146,7 @@ impl Engine {
     }
 
     /// Handles the head of a request for a path of Engine.IO that came on `conn` from the client at `address`. `plain`:
-    /// a session that begins here does not carry Socket.IO. `busy`: too much is queued to accept new sessions.
+    /// a session that this request starts does not carry Socket.IO. `busy`: too many bytes are queued for new sessions.
     pub fn handle_request(
         &mut self, conn: ConnId, head: &RequestHead, plain: bool, address: IpAddr, busy: bool,
     ) -> Next {
@@ -226,8 +227,8 @@ impl Engine {
         if !self.budget.open(Some(id)) {
             return unavailable();
         }
-        // A session has at most one probe at a time, and none after the upgrade. As in the reference, another WebSocket
-        // is accepted and closed at once, so that its client sees no HTTP error.
+        // A session has at most one probe at a time, and none after the upgrade. As in the reference, any other
+        // WebSocket is accepted and closed at once, so that the client does not see an HTTP error.
         if self.transition(id, |session, cx| session.probe(conn, cx)) != Some(true) {
             self.out.outputs.push_back(EngineOutput::Close(conn));
         }
@@ -257,8 +258,8 @@ impl Engine {
         }
     }
 
-    /// The whole body of a POST that was answered with [`Next::Body`]. `binary`: its type is `application/octet-stream`;
-    /// `form`: it is the form that a JSONP client posts.
+    /// Handles the whole body of a POST whose head gave [`Next::Body`]. `binary`: the Content-Type of the body is
+    /// `application/octet-stream`; `form`: the body is the form that a JSONP client posts.
     pub fn receive_body(&mut self, conn: ConnId, id: SessionId, body: Bytes, binary: bool, form: bool) {
         let Some(client) = self.client(id) else {
             let response = Refusal::UnknownSid.response(false);
@@ -277,7 +278,7 @@ impl Engine {
             Err(packet::Invalid(why)) => Err((Limit::Packet, why)),
         };
         let response = match packets {
-            // The type is the reference's; the iframe of an old JSONP client needs it.
+            // `text/html` is the type that the reference sends; the iframe of an old JSONP client needs it.
             Ok(_) => Response::new(200).header("Cache-Control", "no-store").body("text/html", "ok"),
             Err((limit, why)) => {
                 log::debug!("invalid payload in a POST: {why}");
@@ -289,7 +290,7 @@ impl Engine {
         self.out.outputs.push_back(EngineOutput::Answer(conn, response));
     }
 
-    /// A message came on a WebSocket that was accepted for session `id`.
+    /// Handles a message that arrived on `conn`, a WebSocket that was accepted for session `id`.
     pub fn receive_frame(&mut self, conn: ConnId, id: SessionId, data: Data) {
         let Some(client) = self.client(id) else { return self.out.outputs.push_back(EngineOutput::Close(conn)) };
         let decoded = match (client.version, data) {
@@ -303,7 +304,7 @@ impl Engine {
         self.transition(id, |session, cx| session.receive_frame(conn, decoded.ok(), cx));
     }
 
-    /// A connection that was given to session `id` is closed.
+    /// Handles the end of `conn`, a connection that was given to session `id`.
     pub fn connection_lost(&mut self, conn: ConnId, id: SessionId) {
         self.transition(id, |session, cx| session.connection_lost(conn, cx));
     }
@@ -319,14 +320,14 @@ impl Engine {
         }
     }
 
-    /// Closes a session; `Closed` rises later.
+    /// Closes a session. `socketio` gets [`SessionEvent::Closed`] later, from the queue.
     pub fn close(&mut self, id: SessionId, reason: CloseReason) {
         self.transition(id, |session, cx| session.close(reason, cx));
     }
 
-    /// Refuses new sessions from now on and closes all others within `time`, WebSockets with code 1001, polling sessions
-    /// with packet `1`. They are closed one after the other, so that the next server does not get all clients at once,
-    /// and the oldest last.
+    /// Refuses new sessions from now on and closes all existing sessions within `time`: WebSockets with code 1001, polling
+    /// sessions with packet `1`. Sessions are closed one after the other, so that the next server does not get all clients
+    /// at once. The oldest sessions are mostly closed last.
     pub fn begin_drain(&mut self, time: Duration) {
         self.draining = true;
         let ids = self.sessions.keys();
@@ -338,7 +339,7 @@ impl Engine {
         self.expire();
     }
 
-    /// Runs what is due.
+    /// Handles all expired offers and timers; if a timer was due, sends all pings that are due within [`PING_WINDOW`].
     pub fn expire(&mut self) {
         self.budget.expire(self.now);
         let mut any = false;
@@ -354,7 +355,7 @@ impl Engine {
         }
     }
 
-    /// Answers the parked GETs that have packets, at the end of the turn. Consecutive equal payloads are encoded once.
+    /// At the end of the turn, answers parked GETs with queued packets. Encodes consecutive equal payloads once.
     pub fn flush(&mut self) {
         let mut ready = std::mem::take(&mut self.out.ready);
         let mut packets = Vec::new();
@@ -369,12 +370,12 @@ impl Engine {
             let response = payload.response(poll.gzip.then_some(&mut self.deflate));
             self.out.outputs.push_back(EngineOutput::Answer(poll.conn, response));
         }
-        // Nothing was added to `out.ready` meanwhile: a session whose GET was just answered has none parked.
+        // The loop above adds no session to `out.ready`: a session whose GET was just answered has no other parked GET.
         self.out.ready = ready;
     }
 }
 
-/// The first packet of a session: its sid, the transports to upgrade to, and the times and limits of this server.
+/// Returns the first packet of a session: its sid, the transports to upgrade to, and times and limits of this server.
 fn open_packet(sid: Id, upgrade: bool, config: &Config) -> Bytes {
     let upgrades = if upgrade { "\"websocket\"" } else { "" };
     let open = format!(
@@ -386,7 +387,7 @@ fn open_packet(sid: Id, upgrade: bool, config: &Config) -> Bytes {
     open.into()
 }
 
-/// The answer to a client that there is no room for now.
+/// Returns the answer to a handshake or upgrade for which there is no room now.
 fn unavailable() -> Next {
     Next::Answer(Response::new(503).header("Retry-After", RETRY_AFTER).close())
 }

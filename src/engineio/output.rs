@@ -11,31 +11,31 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 
 table! {
-    /// Why a session ended. Its row: the label in metrics, and the code of the close frame (RFC 6455, section 7.4.1); no
-    /// code where no close frame is sent.
+    /// Why a session ended. Its row: the label in metrics, and the code of the close frame (RFC 6455, section 7.4.1),
+    /// or `None` if no close frame is sent.
     CloseReason: (&'static str, Option<u16>);
     /// The client sent a close packet (`1`).
     ClientClose = ("client_close", None);
-    /// Its connection was lost.
+    /// The connection of the client was lost.
     TransportClose = ("transport_close", None);
-    /// It misused the transport: overlapping requests.
+    /// The client misused the transport: it sent overlapping requests.
     TransportError = ("transport_error", Some(1008));
-    /// It did not answer a ping, or (protocol 3) did not send one.
+    /// The client did not answer a ping in time, or (protocol 3) did not send a ping in time.
     PingTimeout = ("ping_timeout", Some(1001));
-    /// It sent something malformed.
+    /// The client sent a malformed or unexpected packet.
     ParseError = ("parse_error", Some(1002));
-    /// It reached a limit: `max_queue` (it does not read) or `event_burst` (it floods).
+    /// The client reached a limit, such as `max_queue` (it does not read) or `event_burst` (it floods).
     Evicted = ("evicted", Some(1008));
-    /// The server closed it.
+    /// The server closed the session.
     ServerClose = ("server_close", Some(1001));
 }
 
-/// Counters since the start, for metrics.
+/// Counters since the start of the server, for metrics.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Messages from clients.
+    /// Messages received from clients.
     pub received: u64,
-    /// Messages to clients, counted once per recipient.
+    /// Messages sent to clients, counted once per recipient.
     pub sent: u64,
     /// Sessions closed, by [`CloseReason`].
     pub closed: [u64; CloseReason::TABLE.len()],
@@ -43,30 +43,30 @@ pub struct Counters {
     pub refused: [u64; Refusal::TABLE.len()],
 }
 
-/// What happened to a session.
+/// An event of a session, for `socketio`.
 #[derive(Debug)]
 pub enum SessionEvent {
-    /// Messages can be sent from now on.
+    /// The session is open: messages can be sent to it from now on.
     Opened(SessionId),
     Message(SessionId, Data),
-    /// The last event of this id.
+    /// The session has ended. No event with this id follows.
     Closed(SessionId, CloseReason),
 }
 
-/// What `server` does with a connection for the engine.
+/// An instruction to `server` about a connection.
 #[derive(Debug)]
 pub enum EngineOutput {
-    /// Sends the answer to the request that waits.
+    /// Send this response to the request that waits on this connection.
     Answer(ConnId, Response),
-    /// Sends these bytes, a whole WebSocket frame.
+    /// Send these bytes, a whole WebSocket frame.
     Frame(ConnId, Bytes),
-    /// Closes it after its outbox has been sent.
+    /// Close the connection after its outbox has been sent.
     Close(ConnId),
-    /// Closes it at the end of the turn, whatever is queued.
+    /// Close the connection at the end of the turn, even if its outbox is not empty.
     Abort(ConnId),
 }
 
-/// What sessions leave for the layers above and below, each queue in the order of its causes.
+/// The effects of sessions on the layers above and below, each queue in order of time.
 #[derive(Default)]
 pub struct Out {
     pub events: VecDeque<SessionEvent>,
@@ -75,6 +75,6 @@ pub struct Out {
     pub limits: Limits,
     /// The entries of the queues of all polling sessions.
     pub pool: Pool,
-    /// Sessions with packets for their parked GET, to be answered at the end of the turn.
+    /// Sessions that have a parked GET and packets to answer it with at the end of the turn.
     pub(super) ready: Vec<SessionId>,
 }

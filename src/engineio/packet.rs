@@ -1,15 +1,15 @@
 //! Engine.IO packets of protocol 4: a type, then data. A WebSocket frame carries one packet; a polling payload carries
-//! several with 0x1e between them, binary ones in base64.
+//! several packets with 0x1e between them, binary packets in base64.
 //! Source: docs/engine.io-protocol/v4-current.md, "Packet encoding".
 //!
-//! [`Encoded`] is a message that is encoded once per wire format, however many recipients a broadcast has.
+//! [`Encoded`] is a message for clients that is encoded once per wire format, however many recipients a broadcast has.
 
 use crate::ws::{self, Opcode, Text};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Buf, Bytes};
 use std::cell::OnceCell;
 
-/// Between two packets of a payload. JSON has no such byte: in its strings it is written `\u001e`.
+/// Stands between two packets of a payload. JSON does not contain this byte: a JSON string writes it as `\u001e`.
 const SEPARATOR: u8 = 0x1e;
 /// Initial capacity for a text message, in bytes: most messages fit, so that the vector does not grow.
 const ORDINARY: usize = 256;
@@ -20,12 +20,12 @@ pub const PING: Bytes = Bytes::from_static(b"2");
 pub const PING_FRAME: Bytes = Bytes::from_static(b"\x81\x012");
 /// The answer to a probe, as a whole WebSocket frame.
 pub const PONG_PROBE_FRAME: Bytes = Bytes::from_static(b"\x81\x063probe");
-/// The answer to a GET that must not wait any longer.
+/// A packet without effect, to answer a GET that must not wait any longer; as a polling packet.
 pub const NOOP: Bytes = Bytes::from_static(b"6");
-/// Closes the session, as a polling packet.
+/// Tells the client that the session is closed, as a polling packet.
 pub const CLOSE: Bytes = Bytes::from_static(b"1");
 
-/// `EIO=2`, `3` or `4`.
+/// Protocol version that the client asked for with `EIO=2`, `EIO=3` or `EIO=4`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     V2,
@@ -40,19 +40,19 @@ pub enum Data {
     Binary(Bytes),
 }
 
-/// A packet of a client. Data to which the protocol gives no meaning are dropped.
+/// A packet from a client. Data to which the protocol gives no meaning are dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet {
-    /// `0`: only servers send it.
+    /// `0`: the open packet, which only servers may send.
     Open,
-    /// `1`: closes the session.
+    /// `1`: the client closes the session.
     Close,
-    /// `2`, with `probe` during an upgrade.
+    /// `2`: a ping; its text is `probe` during an upgrade.
     Ping(Text),
-    /// `3`, the answer to a ping.
+    /// `3`: the answer to a ping.
     Pong(Text),
     Message(Data),
-    /// `5`: the WebSocket takes over.
+    /// `5`: completes the upgrade to the WebSocket on which it arrives.
     Upgrade,
     /// `6`: has no effect.
     Noop,
@@ -62,15 +62,15 @@ pub enum Packet {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid(pub &'static str);
 
-/// Reads a polling payload in one pass; one invalid packet makes all of it invalid. Of more than `most` packets, `most + 1`
-/// are returned, which shows that there are too many.
+/// Decodes a polling payload in one pass; one invalid packet makes the whole payload invalid. If it has more than `most`
+/// packets, `most + 1` packets are returned, which shows the caller that there are too many.
 pub fn decode_payload(body: Bytes, most: usize) -> Result<Vec<Packet>, Invalid> {
     let packets = body.split(|byte| *byte == SEPARATOR).take(most.saturating_add(1));
     packets.map(|packet| decode(body.slice_ref(packet))).collect()
 }
 
-/// Reads a packet of a payload or of a WebSocket text frame. (A binary frame is the message itself.) Base64 is accepted in
-/// frames too: the protocol text has it in payloads only, but the official client with `forceBase64` sends it there.
+/// Decodes a packet of a payload or of a WebSocket text frame. (A binary frame is the message itself.) Base64 is accepted
+/// in frames too: the protocol text has it in payloads only, but the official client with `forceBase64` uses it in frames.
 pub fn decode(packet: impl Into<Bytes>) -> Result<Packet, Invalid> {
     let mut packet = packet.into();
     let kind = *packet.first().ok_or(Invalid("an empty packet"))?;
@@ -89,7 +89,7 @@ pub fn decode(packet: impl Into<Bytes>) -> Result<Packet, Invalid> {
     })
 }
 
-/// Reads a binary message from its base64, without the type in front.
+/// Decodes a binary message from its base64. The caller has removed the packet type in front.
 pub(super) fn decode_base64(base64: &[u8]) -> Result<Packet, Invalid> {
     let bytes = STANDARD.decode(base64).map_err(|_| Invalid("a binary packet is not base64"))?;
     Ok(Packet::Message(Data::Binary(bytes.into())))
@@ -100,12 +100,12 @@ pub fn payload(packets: &[Bytes]) -> Vec<u8> {
     packets.join(&SEPARATOR)
 }
 
-/// A pong, as a polling packet.
+/// Returns the pong to a ping with this text, as a polling packet.
 pub fn pong(text: &str) -> Bytes {
     ["3", text].concat().into()
 }
 
-/// Turns a queued polling packet into a WebSocket frame, after an upgrade.
+/// Turns a polling packet that was queued before an upgrade into a WebSocket frame.
 pub fn packet_to_frame(packet: &Bytes) -> Bytes {
     match packet.strip_prefix(b"b").map(|base64| STANDARD.decode(base64)) {
         Some(Ok(bytes)) => ws::frame(Opcode::Binary, &bytes),
@@ -113,8 +113,8 @@ pub fn packet_to_frame(packet: &Bytes) -> Bytes {
     }
 }
 
-/// A message for any number of sessions. One allocation holds the WebSocket frame of protocol 4; for text, its end is the
-/// polling packet.
+/// A message for any number of sessions. One allocation holds the WebSocket frame of protocol 4. The payload of a text
+/// frame is also the polling packet.
 #[derive(Clone, Debug)]
 pub struct Encoded {
     frame: Bytes,
@@ -128,7 +128,7 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// A text message; `write` appends its UTF-8, without the packet type, to the vector and leaves what is in front.
+    /// Encodes a text message. `write` appends the UTF-8 text, without packet type, and must not change the bytes before it.
     pub fn text(write: impl FnOnce(&mut Vec<u8>)) -> Encoded {
         Encoded::new(Opcode::Text, ORDINARY, |out| {
             out.push(b'4');
@@ -136,12 +136,12 @@ impl Encoded {
         })
     }
 
-    /// A binary message; `data` is copied once, behind the head of the frame.
+    /// Encodes a binary message. `data` is copied once, behind the head of the frame.
     pub fn binary(data: Bytes) -> Encoded {
         Encoded::new(Opcode::Binary, data.len(), |out| out.extend_from_slice(&data))
     }
 
-    /// Encodes a frame; `write` appends its payload. `length` is the initial capacity for it, in bytes.
+    /// Encodes a frame. `write` appends the payload; `length` is the initial capacity for the payload, in bytes.
     pub(super) fn new(opcode: Opcode, length: usize, write: impl FnOnce(&mut Vec<u8>)) -> Encoded {
         let mut buffer = Vec::with_capacity(ws::MAX_HEAD + length);
         buffer.extend_from_slice(&[0; ws::MAX_HEAD]);
@@ -153,27 +153,27 @@ impl Encoded {
         Encoded { frame, head, text: opcode == Opcode::Text, base64: OnceCell::new(), old: OnceCell::new() }
     }
 
-    /// The message without frame head and packet type.
+    /// Returns the message without frame head and packet type.
     pub fn data(&self) -> &[u8] {
         &self.frame[self.head + usize::from(self.text)..]
     }
 
-    /// As [`Encoded::data`], sharing the allocation.
+    /// Returns the same bytes as [`Encoded::data`], sharing the allocation.
     pub fn bytes(&self) -> Bytes {
         self.frame.slice_ref(self.data())
     }
 
-    /// The WebSocket frame of protocol 4.
+    /// Returns the WebSocket frame of protocol 4.
     pub fn frame(&self) -> Bytes {
         self.frame.clone()
     }
 
-    /// The frame without its head.
+    /// Returns the frame without its head.
     pub(super) fn payload(&self) -> Bytes {
         self.frame.slice(self.head..)
     }
 
-    /// The polling packet of protocol 4.
+    /// Returns the polling packet of protocol 4.
     pub fn packet(&self) -> Bytes {
         if self.text {
             return self.payload();

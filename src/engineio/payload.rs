@@ -1,5 +1,5 @@
-//! Bodies of answers to GETs. A body is encoded and compressed once for all clients of a turn that get the same packets in
-//! the same format.
+//! Bodies of answers to GETs. A body is encoded and compressed once for consecutive clients of a turn that get the same
+//! packets in the same format.
 
 use super::packet::{self, Version};
 use super::request::ClientInfo;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use flate2::{Compression, Crc, write::DeflateEncoder};
 use std::io::Write;
 
-/// Larger bodies, in bytes, are compressed for clients that accept it, as in the reference.
+/// Bodies with more than this number of bytes are compressed for clients that accept gzip, as in the reference.
 const GZIP_FROM: usize = 1024;
 
 /// The body of an answer to a GET.
@@ -19,7 +19,7 @@ pub(super) struct Payload {
     kind: (Version, bool, Option<u32>),
     body: Bytes,
     content_type: &'static str,
-    /// The body compressed, for the first client that accepts it.
+    /// The compressed body, made for the first client that accepts gzip.
     gzip: Option<Bytes>,
 }
 
@@ -36,15 +36,15 @@ impl Payload {
         Payload { packets: packets.to_vec(), kind, body: body.into(), content_type, gzip: None }
     }
 
-    /// Whether these packets in this format give the same body. Compares addresses, not bytes: a broadcast is one
-    /// allocation. It compares all of them, because two queues may begin alike and carry different acks behind.
+    /// Whether `packets` in this client's format give this body. Compares the addresses of all packets, not their bytes:
+    /// recipients of a broadcast share one allocation. Two queues may begin with the same packets and end in different acks.
     pub fn is_of(&self, packets: &[Bytes], client: &ClientInfo, jsonp: Option<u32>) -> bool {
         let same = |(one, other): (&Bytes, &Bytes)| one.as_ptr_range() == other.as_ptr_range();
         let equal = self.packets.len() == packets.len() && self.packets.iter().zip(packets).all(same);
         equal && self.kind == (client.version, client.base64, jsonp)
     }
 
-    /// An answer with this body. `deflate`: `None` if the client does not accept gzip.
+    /// Returns an answer with this body. `deflate` is `None` if the client does not accept gzip.
     pub fn response(&mut self, deflate: Option<&mut Option<Deflate>>) -> Response {
         let response = Response::new(200).header("Cache-Control", "no-store");
         match deflate.filter(|_| self.body.len() > GZIP_FROM) {
@@ -57,10 +57,10 @@ impl Payload {
     }
 }
 
-/// The compressor; one for all payloads. `GzEncoder` cannot be reset and would allocate 350 KB for each of them.
+/// The compressor, one for all payloads. `GzEncoder` cannot be reset and would allocate 350 KB for each payload.
 pub(super) type Deflate = DeflateEncoder<Vec<u8>>;
 
-/// One gzip member (RFC 1952): a head without name and time, the compressed bytes, their checksum and length.
+/// Compresses `bytes` into one gzip member (RFC 1952): head without name and time, compressed data, checksum, length.
 fn gzip(deflate: &mut Option<Deflate>, bytes: &[u8]) -> Bytes {
     let deflate = deflate.get_or_insert_with(|| DeflateEncoder::new(Vec::new(), Compression::fast()));
     let infallible = "memory takes everything";

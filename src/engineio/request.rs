@@ -1,4 +1,4 @@
-//! What a request head asks for: a handshake, an upgrade, a poll or a post, or why it is refused.
+//! Interprets request heads: as a handshake, an upgrade, a poll or a post, or as a request to be refused.
 
 use super::packet::Version;
 use super::v3;
@@ -12,15 +12,15 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-/// What `server` does after [`Engine::handle_request`].
+/// An instruction to `server`, the caller of [`Engine::handle_request`], such as to send a response.
 #[derive(Debug)]
 pub enum Next {
     Answer(Response),
-    /// Waits for an [`EngineOutput`]; until then the connection belongs to the session.
+    /// The caller must wait for an [`EngineOutput`] for this connection, which until then belongs to the session.
     Wait(SessionId),
-    /// Reads the body and passes it to [`Engine::receive_body`].
+    /// The caller must read the body and pass it to [`Engine::receive_body`].
     Body(SessionId),
-    /// Sends these bytes (a 101 response); WebSocket frames follow.
+    /// The caller must send these bytes (a 101 response); after them the connection carries WebSocket frames.
     WebSocket(SessionId, Bytes),
 }
 
@@ -30,11 +30,11 @@ table! {
     Refusal: (&'static str, &'static str);
     /// `transport` is missing, unknown, not allowed here or given twice.
     UnknownTransport = ("unknown_transport", "Transport unknown");
-    /// No session has this sid (any more).
+    /// There is no session with this sid, or the session has ended.
     UnknownSid = ("unknown_sid", "Session ID unknown");
     /// The method is neither GET nor POST, or the handshake is not a GET.
     BadMethod = ("bad_method", "Bad handshake method");
-    /// Anything else.
+    /// The request is wrong in any other way.
     BadRequest = ("bad_request", "Bad request");
     /// The origin is not allowed.
     Forbidden = ("forbidden", "Forbidden");
@@ -43,7 +43,7 @@ table! {
 }
 
 impl Refusal {
-    /// The response. A refused WebSocket upgrade gets the bare message as text, as in the reference.
+    /// Returns the response. A refused WebSocket upgrade gets the bare message as text, as in the reference.
     pub fn response(self, upgrade: bool) -> Response {
         let (_, message) = self.row();
         let status = if self == Refusal::Forbidden { 403 } else { 400 };
@@ -60,15 +60,15 @@ impl Refusal {
 pub struct ClientInfo {
     pub sid: Id,
     pub version: Version,
-    /// It cannot read the binary payloads of older protocols: `b64=1`, or JSONP.
+    /// The client cannot read the binary payloads of older protocols: it sent `b64=1`, or uses JSONP.
     pub base64: bool,
-    /// It reads more than 16 packets in one payload.
+    /// The client accepts more than 16 packets in one payload.
     pub long_payloads: bool,
-    /// Its messages are not Socket.IO.
+    /// The messages of the session are not Socket.IO.
     pub plain: bool,
-    /// It uses connection state recovery.
+    /// The client uses connection state recovery.
     pub recovers: bool,
-    /// The peer's address, or the one that a trusted proxy has forwarded.
+    /// The address of the TCP peer, or the address that a trusted proxy has forwarded.
     pub address: IpAddr,
 }
 
@@ -76,7 +76,7 @@ pub struct ClientInfo {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Poll {
     pub conn: ConnId,
-    /// The callback number of a JSONP request.
+    /// The callback number, if this is a JSONP request.
     pub jsonp: Option<u32>,
     /// The client accepts a compressed answer.
     pub gzip: bool,
@@ -84,14 +84,14 @@ pub(super) struct Poll {
 
 pub(super) enum Request {
     Handshake(Handshake),
-    /// A WebSocket for a session that exists.
+    /// A request for a WebSocket for a session that exists.
     Upgrade(SessionId),
-    /// A GET, with its JSONP callback.
+    /// A GET for a session, with its JSONP callback number.
     Poll(SessionId, Option<u32>),
     Post(SessionId),
 }
 
-/// A request without a sid. The fields are those of [`ClientInfo`] and [`Poll`].
+/// A request without a sid, which starts a session. The fields have the meaning of those of [`ClientInfo`] and [`Poll`].
 pub(super) struct Handshake {
     pub websocket: bool,
     pub jsonp: Option<u32>,
@@ -101,8 +101,8 @@ pub(super) struct Handshake {
     pub recovers: bool,
 }
 
-/// Reads a request head. The order of the checks decides which error a client sees.
-/// A parameter that is given twice has no known value, because either value could be the one that is meant.
+/// Interprets a request head. The order of the checks decides which error a client sees.
+/// A parameter that is given twice is refused or ignored, because either of its values could be the intended one.
 pub(super) fn read(head: &RequestHead, config: &Config, sids: &HashMap<Id, SessionId>) -> Result<Request, Refusal> {
     let names = ["transport", "sid", "j", "EIO", "b64", "recovery"];
     let [transport, sid, jsonp, version, base64, recovery] = http::parameters(head.query, names);
@@ -141,11 +141,11 @@ pub(super) fn read(head: &RequestHead, config: &Config, sids: &HashMap<Id, Sessi
         _ => return Err(Refusal::UnsupportedProtocol),
     };
     let base64 = jsonp.is_some() || base64.is_ok_and(|value| value.as_deref() == Some("1"));
-    // Browsers read payloads of any length; python-engineio does not, and others may have limits too.
+    // Browsers accept any number of packets in a payload; python-engineio does not, and other clients may have limits too.
     let agent = head.header("User-Agent").unwrap_or_default();
     let long_payloads = agent.starts_with(b"Mozilla/");
-    // Recovery adds the offset to the arguments of an event, and handlers that do not expect it may fail. So only
-    // clients that are known to use the offset get it, or that ask for it.
+    // Recovery adds the offset to the arguments of an event, and handlers that do not expect it may fail. So the
+    // offset is sent only to clients that are known to use it or that ask for recovery.
     let recovers = match (config.recovery, recovery.ok().flatten().as_deref()) {
         _ if version != Version::V4 => false,
         (Recovery::Off, _) | (_, Some("0")) => false,

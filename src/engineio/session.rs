@@ -19,25 +19,25 @@
 //! - Polling: a GET that finds no packets is parked. All packets of one turn leave in one payload
 //!   ([`Session::take_payload`], at the end of the turn).
 //! - Probing: messages use polling until `5` arrives. A GET that is parked when `2probe` arrives is answered with a
-//!   noop at once. Each later one is answered after 100 ms: the client polls again until it has read `3probe`, and would
-//!   spin if the answer came at once. One that is still parked at `5` is answered then.
+//!   noop at once. Each later GET is answered after 100 ms: the client polls again until it has read `3probe`, and would
+//!   spin if the answer came at once. A GET that is still parked when `5` arrives is answered then.
 //! - Heartbeat: in protocol 4 the server pings and waits for the pong, in protocol 3 the client pings. Deadlines count
-//!   from the scheduled time, not from when the ping left. The heartbeat never pauses, not for a probe either.
+//!   from the scheduled time, not from the time the ping was sent. The heartbeat continues during a probe.
 //!
-//! A session ends in two steps. `close` tells `socketio`: only there `Closed` is raised, once (rule R4). `release` drops
-//! what is queued, and the engine removes the session. WebSockets are released at once; polling sessions too, unless the
-//! close packet waits for a GET.
+//! A session ends in two steps. `close` queues the event `Closed` for `socketio`, once per session; no other function
+//! does (rule R4). `release` drops the queued packets, and the engine removes the session. Sessions on a WebSocket are
+//! released at once; polling sessions too, unless the close packet waits for a GET.
 //!
 //! | cause | where | reason in `Closed` |
 //! |---|---|---|
 //! | packet `1` of the client | `receive` | `ClientClose` |
-//! | its WebSocket, parked GET or unfinished POST was lost | `connection_lost` | `TransportClose` |
+//! | the client's WebSocket, parked GET or unfinished POST was lost | `connection_lost` | `TransportClose` |
 //! | two GETs or two POSTs at a time | `poll`, `post` | `TransportError` |
 //! | no pong in time (protocol 3: no ping) | `expire` | `PingTimeout` |
 //! | a packet or payload is invalid | `receive`, `receive_body`, `receive_frame` | `ParseError` |
-//! | more queued than `max_queue` | `enqueue` | `Evicted` |
+//! | more bytes queued than `max_queue` | `enqueue` | `Evicted` |
 //! | the server drains | `expire` | `ServerClose` |
-//! | a call of `socketio` or `server` | [`Engine::close`] | the caller's |
+//! | a call of `socketio` or `server` | [`Engine::close`] | that of the caller |
 
 use super::output::{CloseReason, EngineOutput, Out, SessionEvent};
 use super::packet::{self, Encoded, Packet, Version};
@@ -53,14 +53,14 @@ use crate::ws;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 
-/// After this time a GET that is parked during a probe is answered with a noop (the reference checks every 100 ms).
+/// Time after which a GET that is parked during a probe is answered with a noop (the reference checks every 100 ms).
 const NOOP_DELAY: Duration = Duration::from_millis(100);
 /// The time between the 101 response and the open packet for older clients.
 const OPEN_DELAY: Duration = Duration::from_millis(20);
-/// Packets in one payload for clients that may be python-engineio, which refuses more.
+/// Maximum number of packets in one payload for clients that may be python-engineio, which refuses more.
 const FEW_PACKETS: usize = 16;
 
-/// What a transition reads besides the session, and where it leaves its effects.
+/// The input of a transition besides the session, and `out`, the queues for its effects.
 pub(super) struct Context<'a> {
     pub id: SessionId,
     pub now: Instant,
@@ -71,15 +71,15 @@ pub(super) struct Context<'a> {
 /// A WebSocket that may take over from polling.
 struct Probe {
     conn: ConnId,
-    /// When it is closed unless `5` has arrived.
+    /// The time at which the WebSocket is closed unless `5` has arrived.
     deadline: Instant,
-    /// `2probe` has been answered.
+    /// Whether `2probe` has been answered.
     answered: bool,
-    /// When the parked GET is to be answered with a noop.
+    /// The time at which the parked GET is to be answered with a noop.
     noop_at: Option<Instant>,
 }
 
-/// What a session waits for until [`Session::deadline`].
+/// The event that a session waits for until [`Session::deadline`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     /// The time to send the open packet to an older client's WebSocket.
@@ -88,21 +88,20 @@ enum Phase {
     Idle,
     /// The answer to the ping (protocol 4), or a ping of the client (protocol 3).
     Heartbeat,
-    /// A GET that takes the close packet; `Closed` has been raised.
+    /// A GET that takes the close packet; `Closed` has been queued for `socketio`.
     CloseQueued,
-    /// Nothing: the engine removes it.
+    /// Nothing: the engine removes the session after this transition.
     Gone,
 }
 
-/// One session.
 pub(super) struct Session {
     pub client: ClientInfo,
     pub timer: Deadline,
     phase: Phase,
     deadline: Instant,
-    /// When a server that drains closes it.
+    /// The time at which the session is closed because the server drains.
     pub drain_at: Option<Instant>,
-    /// `None` while the session polls. With a WebSocket there is no parked GET and no probe.
+    /// The WebSocket; `None` while the session polls. With a WebSocket there is no parked GET and no probe.
     pub websocket: Option<ConnId>,
     /// The parked GET.
     poll: Option<Poll>,
@@ -114,7 +113,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session on a WebSocket, or one that polls: then the open packet is the answer to its handshake.
+    /// Creates a session that polls if `websocket` is `None`; its handshake is then answered with the open packet.
     pub fn new(client: ClientInfo, websocket: Option<ConnId>, config: &Config, now: Instant) -> Session {
         let mut session = Session {
             client,
@@ -140,8 +139,8 @@ impl Session {
         };
     }
 
-    /// Sends the open packet over WebSocket, to older clients [`OPEN_DELAY`] after the 101: the reference sends it apart,
-    /// and some clients (the protocol's own test suite) lose a frame that comes in the same segment as the 101.
+    /// Sends the open packet over WebSocket, to older clients [`OPEN_DELAY`] after the 101: the reference sends it
+    /// separately, and some clients (the protocol's own test suite) lose a frame that comes in the same segment as the 101.
     pub fn start_on_websocket(&mut self, open: Bytes, cx: &mut Context) {
         cx.out.pool.push(&mut self.queue, open);
         match self.client.version {
@@ -164,14 +163,14 @@ impl Session {
         self.phase == Phase::Gone
     }
 
-    /// When [`Session::expire`] is to be called.
+    /// Returns the time at which [`Session::expire`] is to be called.
     pub fn next_deadline(&self) -> Instant {
         let probe = self.probe.iter().flat_map(|probe| [Some(probe.deadline), probe.noop_at]);
         probe.chain([self.drain_at]).flatten().fold(self.deadline, Instant::min)
     }
 
     /// Parks a GET; returns whether it is parked. As in the reference, a second GET is refused and closes the session,
-    /// and the first is answered with `1`.
+    /// and the first GET is answered with `1`.
     pub fn poll(&mut self, poll: Poll, cx: &mut Context) -> bool {
         if self.websocket.is_some() {
             return false;
@@ -190,8 +189,8 @@ impl Session {
         true
     }
 
-    /// The head of a POST; returns whether to read its body. As in the reference, a second POST is refused and closes the
-    /// session, and the connection of the first is closed without an answer.
+    /// Handles the head of a POST; returns whether to read the body. As in the reference, a second POST is refused and
+    /// closes the session, and the connection of the first POST is closed without an answer.
     pub fn post(&mut self, conn: ConnId, cx: &mut Context) -> bool {
         if self.websocket.is_some() {
             return false;
@@ -205,7 +204,7 @@ impl Session {
         true
     }
 
-    /// The packets of a POST in order, `None` if its body is invalid. Packets after one that closes the session are ignored.
+    /// Handles the packets of a POST, up to one that closes the session. `packets` is `None` if the body is invalid.
     pub fn receive_body(&mut self, packets: Option<Vec<Packet>>, cx: &mut Context) {
         self.post = None;
         let Some(packets) = packets else { return self.close(CloseReason::ParseError, cx) };
@@ -217,7 +216,7 @@ impl Session {
         }
     }
 
-    /// A WebSocket for the upgrade; returns whether it may probe: one at a time, and none once upgraded.
+    /// Handles a new WebSocket; returns whether it may probe: one at a time, and none after the upgrade.
     pub fn probe(&mut self, conn: ConnId, cx: &Context) -> bool {
         let free = self.websocket.is_none() && self.probe.is_none() && !self.is_closed();
         if free {
@@ -227,7 +226,7 @@ impl Session {
         free
     }
 
-    /// A packet from any WebSocket that was accepted for this session; `None` if the frame is no packet.
+    /// Handles a packet from any WebSocket accepted for this session. `packet` is `None` if the frame is not a packet.
     pub fn receive_frame(&mut self, conn: ConnId, packet: Option<Packet>, cx: &mut Context) {
         if self.phase == Phase::Opening && packet.is_some() {
             self.finish_opening(cx);
@@ -239,12 +238,12 @@ impl Session {
             (Some(probe), Some(Packet::Ping(text))) if &*text == "probe" && !probe.answered => {
                 probe.answered = true;
                 cx.out.outputs.push_back(EngineOutput::Frame(conn, packet::PONG_PROBE_FRAME));
-                // With packets in the queue the GET is answered at the end of the turn.
+                // If packets are queued, the parked GET is answered with them at the end of the turn.
                 if self.queue.is_empty() {
                     self.answer_noop(cx.out);
                 }
             }
-            // From now on everything uses the WebSocket, first the packets that polling has not delivered.
+            // From now on all packets use the WebSocket, first the packets that polling has not delivered.
             (Some(probe), Some(Packet::Upgrade)) if probe.answered => {
                 self.answer_noop(cx.out);
                 (self.websocket, self.probe) = (Some(conn), None);
@@ -254,7 +253,7 @@ impl Session {
         }
     }
 
-    /// Sends the packets over WebSocket that were queued before there was one.
+    /// Sends all queued packets over the WebSocket of the session, if it has one.
     fn send_queue(&mut self, out: &mut Out) {
         let Some(conn) = self.websocket else { return };
         while let Some(packet) = out.pool.pop(&mut self.queue) {
@@ -266,7 +265,7 @@ impl Session {
         }
     }
 
-    /// A packet on the transport of this session (not on a probe).
+    /// Handles a packet that came on the transport of this session (not on a probe).
     fn receive(&mut self, packet: Packet, cx: &mut Context) {
         match (packet, self.client.version) {
             (Packet::Message(data), _) => {
@@ -306,7 +305,7 @@ impl Session {
         }
     }
 
-    /// Queues a packet for a GET; a client that does not read is evicted at `max_queue` bytes.
+    /// Queues a packet for a GET. A client with more than `max_queue` bytes in its queue does not read, and is evicted.
     fn enqueue(&mut self, packet: Bytes, cx: &mut Context) {
         if self.queue.bytes + packet.len() > cx.config.max_queue {
             cx.out.pool.clear(&mut self.queue);
@@ -316,8 +315,8 @@ impl Session {
         self.push(packet, cx);
     }
 
-    /// Queues a packet whatever the limit. The first one for a parked GET puts the session on the list for the end of
-    /// the turn.
+    /// Queues a packet without a check of `max_queue`. If it is the first packet for a parked GET, the GET is to be answered
+    /// at the end of the turn.
     fn push(&mut self, packet: Bytes, cx: &mut Context) {
         if self.queue.is_empty() && self.poll.is_some() {
             cx.out.ready.push(cx.id);
@@ -325,8 +324,8 @@ impl Session {
         cx.out.pool.push(&mut self.queue, packet);
     }
 
-    /// At the end of the turn: takes the parked GET and the packets to answer it with, if there are both. One payload has
-    /// at most 16 packets unless the client reads more, and at most `max_payload` bytes, but always one packet.
+    /// At the end of the turn, takes the parked GET and the packets to answer it with, if there are both. One payload has
+    /// at most 16 packets unless the client accepts more, and at most `max_payload` bytes, but always at least one packet.
     pub fn take_payload(&mut self, packets: &mut Vec<Bytes>, cx: &mut Context) -> Option<Poll> {
         let poll = self.poll.take_if(|_| !self.queue.is_empty())?;
         packets.clear();
@@ -363,7 +362,7 @@ impl Session {
         out.outputs.extend(self.probe.take().map(|probe| EngineOutput::Close(probe.conn)));
     }
 
-    /// A connection of this session was lost. The session is closed with it, but not if it was a probe.
+    /// Closes the session if the lost `conn` was its WebSocket or, while it polls, carried its GET or POST; not its probe.
     pub fn connection_lost(&mut self, conn: ConnId, cx: &mut Context) {
         self.probe.take_if(|probe| probe.conn == conn);
         let parked = self.poll.take_if(|poll| poll.conn == conn).is_some();
@@ -372,7 +371,7 @@ impl Session {
         }
     }
 
-    /// Does what is due at `cx.now`.
+    /// Handles the deadlines of this session that have passed at `cx.now`.
     pub fn expire(&mut self, cx: &mut Context) {
         if self.drain_at.is_some_and(|at| at <= cx.now) {
             return self.close(CloseReason::ServerClose, cx);
@@ -392,14 +391,14 @@ impl Session {
             Phase::Opening => self.finish_opening(cx),
             Phase::Idle => self.ping(cx.now, cx),
             Phase::Heartbeat => self.close(CloseReason::PingTimeout, cx),
-            // The loop was stalled, and a GET was read before this timer: it takes the close packet at the end of the turn.
+            // The loop was late and read a GET before this timer ran: the GET takes the close packet at the end of the turn.
             Phase::CloseQueued if self.poll.is_some() => self.deadline = cx.now + cx.config.ping_timeout,
             Phase::CloseQueued | Phase::Gone => self.release(cx),
         }
     }
 
-    /// Sends a ping that is due at `by` or before, perhaps a little early. The time for the pong counts from when the ping
-    /// was due.
+    /// Sends the ping if it is due at `by` or before, so perhaps early. The time for the pong counts from the time at which
+    /// the ping was due.
     pub fn ping(&mut self, by: Instant, cx: &mut Context) {
         if self.phase == Phase::Idle && self.deadline <= by {
             self.phase = Phase::Heartbeat;
@@ -411,7 +410,7 @@ impl Session {
         }
     }
 
-    /// Closes the session, once.
+    /// Closes the session, unless it is already closed.
     pub fn close(&mut self, reason: CloseReason, cx: &mut Context) {
         if self.is_closed() {
             return;
@@ -436,7 +435,7 @@ impl Session {
         }
     }
 
-    /// Drops the packets that are queued; the engine removes the session after this transition.
+    /// Drops the queued packets; the engine removes the session after this transition.
     fn release(&mut self, cx: &mut Context) {
         cx.out.pool.clear(&mut self.queue);
         self.phase = Phase::Gone;

@@ -11,12 +11,12 @@
 //! characters). A length in a binary payload counts bytes, and its digits are the bytes 0 to 9.
 //!
 //! Clients 1.x encode text as UTF-8 twice: 1.0 on WebSocket and in text payloads, 1.1 to 1.7 in text payloads only.
-//! Clients 2.x encode it once, but cannot be told from 1.1 to 1.7: all send `EIO=3`. Therefore outgoing text has JSON
+//! Clients 2.x encode text once, but look like 1.1 to 1.7: all send `EIO=3`. Therefore outgoing text has JSON
 //! escapes for all that is not ASCII, which every client reads correctly, and incoming text is decoded a second time if
 //! it can be (see [`undouble`]).
 //!
-//! In the queue of a polling session a packet has the form of a WebSocket frame's payload: a binary one begins with the
-//! byte 04, all others with a digit. Whether a payload has text or binary framing is decided when it is encoded.
+//! In the queue of a polling session a packet has the form of a WebSocket frame's payload: a binary packet begins
+//! with the byte 04, all other packets with a digit. [`payload`] decides whether the framing is text or binary.
 
 pub use super::packet::Version;
 use super::packet::{self, Data, Encoded, Invalid, Packet};
@@ -27,23 +27,23 @@ use std::{io::Write, str::FromStr};
 
 /// The type of a binary message: a byte with the value 4, where text has the digit `4`.
 const MESSAGE: u8 = 4;
-/// Follows the digits of a length in a binary payload.
+/// The byte after the digits of a length in a binary payload.
 const END_OF_LENGTH: u8 = 0xff;
 
-// Outgoing.
+// Encoding, from the server to the client.
 
-/// A message as a WebSocket frame.
+/// Returns a message as a WebSocket frame.
 pub fn frame(message: &Encoded, version: Version) -> Bytes {
-    // On WebSocket all `EIO=3` clients encode text once, so they get the frame of protocol 4.
+    // `EIO=3` clients encode text twice at most in text payloads. Their text frames are plain UTF-8, as in protocol 4.
     if version == Version::V3 && message.text { message.frame() } else { old_form(message).frame() }
 }
 
-/// A message as a packet for [`payload`], the same for both versions.
+/// Returns a message as a packet for [`payload`], the same for `EIO=2` and `EIO=3`.
 pub fn packet(message: &Encoded) -> Bytes {
     old_form(message).payload()
 }
 
-/// Turns a queued packet into a WebSocket frame, after an upgrade.
+/// Turns a packet that was queued before an upgrade into a WebSocket frame.
 pub fn packet_to_frame(packet: &Bytes) -> Bytes {
     let opcode = if binary_data(packet).is_some() { Opcode::Binary } else { Opcode::Text };
     ws::frame(opcode, packet)
@@ -63,14 +63,14 @@ fn old_form(message: &Encoded) -> &Encoded {
     })
 }
 
-/// The data of a queued packet, if it is binary.
+/// Returns the data of a queued packet, or `None` if the packet is not binary.
 fn binary_data(packet: &[u8]) -> Option<&[u8]> {
     packet.strip_prefix(&[MESSAGE])
 }
 
-/// Encodes a payload; returns its body and its Content-Type. `base64`: the client wants text (`b64=1`, or JSONP). Otherwise
-/// the framing is binary if a packet is, and always for `EIO=2`: over XHR socket.io-client 1.0.6 reads no text, not even
-/// the handshake.
+/// Encodes a payload; returns body and Content-Type. If `base64`, the client needs text framing (`b64=1`, or JSONP). If
+/// not, the framing is binary if a packet is binary, and always for `EIO=2`: over XHR socket.io-client 1.0.6 cannot read
+/// text, not even the handshake.
 pub fn payload(packets: &[Bytes], version: Version, base64: bool) -> (Vec<u8>, &'static str) {
     let binary = !base64 && (version == Version::V2 || packets.iter().any(|packet| binary_data(packet).is_some()));
     let mut body = Vec::new();
@@ -95,19 +95,19 @@ pub fn payload(packets: &[Bytes], version: Version, base64: bool) -> (Vec<u8>, &
     (body, if binary { "application/octet-stream" } else { "text/plain; charset=UTF-8" })
 }
 
-/// The most bytes that a packet takes in a payload of either framing.
+/// Returns the maximum number of bytes that a packet takes in a payload, for both framings.
 pub fn framed_length(packet: &[u8]) -> usize {
     let length = binary_data(packet).map_or(packet.len(), |data| 2 + data.len().div_ceil(3) * 4);
-    // Binary framing: kind, digits, 0xff. Text framing has one byte less.
+    // Binary framing adds the kind, the digits of the length, and 0xff. Text framing adds one byte less.
     length + 3 + length.checked_ilog10().unwrap_or(0) as usize
 }
 
-/// The UTF-16 code units of UTF-8 text: one for the first byte of each character, another if it has four bytes.
+/// Counts the UTF-16 code units of UTF-8 text: one for each character, two for a character of four bytes.
 fn utf16_length(text: &[u8]) -> usize {
     text.iter().map(|byte| usize::from(byte & 0xc0 != 0x80) + usize::from(*byte >= 0xf0)).sum()
 }
 
-/// Writes JSON with `\uXXXX` for all characters in strings that are not ASCII. Outside strings JSON has no escapes.
+/// Writes JSON to `out` with `\uXXXX` for all non-ASCII characters in strings. Outside strings JSON has no escapes.
 pub(super) fn escape(json: &str, out: &mut Vec<u8>) {
     let (mut quoted, mut escaped) = (false, false);
     for character in json.chars() {
@@ -123,14 +123,14 @@ pub(super) fn escape(json: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// Parses a number of ASCII digits only: `parse` alone would accept a sign.
+/// Parses a number that has ASCII digits only: `parse` alone would accept a sign.
 pub fn digits<T: FromStr>(text: &str) -> Option<T> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
-// Incoming.
+// Decoding, from the client to the server.
 
-/// Reads the packet of a WebSocket frame.
+/// Decodes the packet of a WebSocket frame.
 pub fn decode_frame(data: Data, version: Version) -> Result<Packet, Invalid> {
     match data {
         Data::Binary(bytes) => decode_binary(bytes),
@@ -139,7 +139,7 @@ pub fn decode_frame(data: Data, version: Version) -> Result<Packet, Invalid> {
     }
 }
 
-/// Reads a polling payload of either version; `most` as in [`packet::decode_payload`].
+/// Decodes a polling payload of `EIO=2` or `EIO=3`; `most` is that of [`packet::decode_payload`].
 pub fn decode_payload(body: Bytes, binary: bool, most: usize) -> Result<Vec<Packet>, Invalid> {
     if binary { decode_binary_payload(body, most) } else { decode_text_payload(body, most) }
 }
@@ -160,8 +160,8 @@ fn decode_text_payload(body: Bytes, most: usize) -> Result<Vec<Packet>, Invalid>
     }
 }
 
-/// The byte index after the first `units` UTF-16 code units of `text`; `None` if `text` is shorter, or if that splits a
-/// character.
+/// Returns the byte index after the first `units` UTF-16 code units of `text`, or `None` if `text` is shorter or the index
+/// is inside a character.
 fn utf16_end(text: &str, mut units: usize) -> Option<usize> {
     for (index, character) in text.char_indices() {
         if units == 0 {
@@ -185,7 +185,7 @@ fn decode_binary_payload(mut rest: Bytes, most: usize) -> Result<Vec<Packet>, In
         let length = length.filter(|length| !digits.is_empty() && *length <= rest.len());
         let packet = rest.split_to(length.ok_or(Invalid("a length does not fit the payload"))?);
         packets.push(match kind {
-            // In binary framing clients 1.x encode text once, so it is not decoded twice.
+            // In binary framing clients 1.x encode text only once, so the text is decoded only once.
             0 => decode_text(Text::try_from(packet).map_err(|_| Invalid("a packet is not UTF-8"))?)?,
             1 => decode_binary(packet)?,
             _ => return Err(Invalid("a packet is neither text nor binary")),
@@ -196,7 +196,7 @@ fn decode_binary_payload(mut rest: Bytes, most: usize) -> Result<Vec<Packet>, In
     }
 }
 
-/// Reads a text packet. `b` in front of the type marks base64.
+/// Decodes a text packet. A `b` in front of the type marks base64.
 fn decode_text(text: Text) -> Result<Packet, Invalid> {
     match text.strip_prefix('b') {
         Some(rest) => packet::decode_base64(
@@ -206,7 +206,7 @@ fn decode_text(text: Text) -> Result<Packet, Invalid> {
     }
 }
 
-/// Reads a binary packet. The protocol allows any type, but only messages have a use for binary data.
+/// Decodes a binary packet. The protocol allows any type, but only messages have a use for binary data.
 fn decode_binary(mut packet: Bytes) -> Result<Packet, Invalid> {
     if packet.first() != Some(&MESSAGE) {
         return Err(Invalid("a binary packet that is not a message"));
@@ -216,8 +216,8 @@ fn decode_binary(mut packet: Bytes) -> Result<Packet, Invalid> {
 }
 
 /// Undoes the second UTF-8 encoding of clients 1.x. Text was encoded twice if all its characters are below U+0100 and
-/// their values, taken as bytes, are valid UTF-8. This is wrong for a text that was encoded once and looks so, as "Ã©"
-/// does; such text is very rare.
+/// their values, taken as bytes, are valid UTF-8. This test is wrong for text that was encoded once but looks as
+/// if it were encoded twice, such as "Ã©"; such text is very rare.
 fn undouble(text: Text) -> Text {
     if text.is_ascii() {
         return text;

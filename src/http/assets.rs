@@ -1,5 +1,5 @@
 //! The page and the official client, embedded: `static/build.rs` reads and compresses the files at build time, and gives
-//! them entity tags. At run time a path is looked up in a fixed table: no file system is read, so no path can leave a folder.
+//! them entity tags. At run time a path is looked up in a fixed table: no file is read, so no path can leave a folder.
 
 use super::response::Response;
 
@@ -8,11 +8,11 @@ pub struct Asset {
     /// Path of the URL. Requests must send exactly this: dot segments and percent-encoding are not resolved.
     pub path: &'static str,
     pub content_type: &'static str,
-    /// An HTML page, served with [`POLICY`].
+    /// Whether the file is an HTML page, which is served with [`POLICY`].
     pub page: bool,
-    /// Uncompressed.
+    /// The uncompressed copy.
     pub plain: Copy,
-    /// Compressed; `None` if that saves nothing.
+    /// The copy compressed with gzip; `None` if compression saves nothing.
     pub gzip: Option<Copy>,
 }
 
@@ -27,7 +27,7 @@ pub struct Copy {
 pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                           base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
 
-/// Headers of every asset. `no-cache` lets browsers keep a copy if they revalidate it each time, which costs one 304.
+/// Headers of every asset. `no-cache` lets browsers keep a copy if they revalidate it each time: one 304 response.
 /// `same-origin` hides the URL of the chat from other sites; the stricter `no-referrer` would make browsers send beacons
 /// with `Origin: null`.
 const COMMON: [(&str, &str); 4] = [
@@ -39,18 +39,18 @@ const COMMON: [(&str, &str); 4] = [
 
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
-/// The asset at this path (without query), compared byte by byte; `/` is the page.
+/// Returns the asset at `path` (without query), compared byte by byte. `/` is the path of the page.
 pub fn find(path: &str) -> Option<&'static Asset> {
     ASSETS.iter().find(|asset| asset.path == path)
 }
 
 impl Asset {
-    /// The compressed copy, if there is one and the client accepts gzip.
+    /// Returns the compressed copy if there is one and the client accepts gzip (`gzip`), else the uncompressed copy.
     pub fn copy(&self, gzip: bool) -> &Copy {
         self.gzip.as_ref().filter(|_| gzip).unwrap_or(&self.plain)
     }
 
-    /// The response to a GET or HEAD. `if_none_match`: the value of that header; `gzip`: the client accepts gzip.
+    /// Returns the response to a GET or HEAD. `if_none_match`: value of If-None-Match; `gzip`: the client accepts gzip.
     pub fn answer(&self, if_none_match: Option<&[u8]>, gzip: bool) -> Response {
         let copy = self.copy(gzip);
         let fresh = if_none_match.is_some_and(|list| matches(list, copy.etag));
@@ -66,9 +66,9 @@ impl Asset {
     }
 }
 
-/// Whether an If-None-Match contains this entity tag, so that the response is 304: `*`, or a list compared weakly
-/// (RFC 9110 section 13.1.2). Splitting at commas is safe: our tags have none, and the halves of a foreign tag that has one
-/// equal no tag of ours.
+/// Whether If-None-Match contains the entity tag `etag` and the response is 304: `*`, or a list compared weakly (RFC 9110
+/// section 13.1.2). Splitting at commas is safe: our tags contain no comma. A tag of another server that contains commas
+/// is cut into parts that lack a quote, so these parts cannot equal our tags.
 pub fn matches(if_none_match: &[u8], etag: &str) -> bool {
     let mut tags = if_none_match.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     if_none_match.trim_ascii() == b"*" || tags.any(|tag| tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes())

@@ -3,10 +3,10 @@
 //! [`Parser`] keeps no bytes: the caller passes the unconsumed input and learns how much of it was consumed. It returns
 //! the head before the body, so that a request can be refused before its body is read.
 //!
-//! All defences against request smuggling (RFC 9112 section 11.2) are in this file: httparse checks the grammar of heads,
-//! and what it accepts but a proxy might read differently is refused here: bare LF and CR (`read_line`), a missing or
-//! second Host (`parse_head`), more than one length and unknown transfer codings (`parse_framing`). After an error, or
-//! a response that leaves a body unread, `server` closes the connection.
+//! All defences against request smuggling (RFC 9112 section 11.2) are in this file: httparse checks the grammar of heads;
+//! this file refuses what a proxy might read differently: bare LF and CR (`read_line`), a missing or second Host
+//! (`parse_head`), more than one length and unknown transfer codings (`parse_framing`). After an error, or a response
+//! that leaves a request body unread, `server` closes the connection.
 //!
 //! Not done: trailers are dropped; no `Date` (RFC 9110 section 6.6.1 lets only a server without a clock leave it out, but
 //! no client of ours reads it, and it would cost 37 bytes in every poll); no ranges; no compression other than gzip.
@@ -28,7 +28,7 @@ pub enum Method {
     Options,
     /// Another method of RFC 9110, or PATCH; no path supports it.
     Known,
-    /// Not a method that this server knows (501).
+    /// An unknown method, which is answered with 501.
     Other,
 }
 
@@ -40,21 +40,21 @@ impl Method {
             "POST" => Method::Post,
             "OPTIONS" => Method::Options,
             "PUT" | "PATCH" | "DELETE" | "TRACE" => Method::Known,
-            // Its target has a form of its own, and what follows would be a tunnel.
+            // The target of CONNECT has a form of its own, and the bytes after the head would be a tunnel.
             "CONNECT" => return Err(Error { status: 501, reason: "CONNECT is not supported" }),
             _ => Method::Other,
         })
     }
 }
 
-/// How the end of the body is found (RFC 9112 section 6.3). A head that announces no body has the length 0.
+/// How the parser finds the end of the body (RFC 9112 section 6.3). A head that announces no body has the length 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     Length(u64),
     Chunked,
 }
 
-/// A request that cannot be served: the response to send before the connection is closed.
+/// Status and text of the response to a request that cannot be served. The connection is closed after the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Error {
     pub status: u16,
@@ -74,39 +74,39 @@ pub struct RequestHead<'a> {
     pub method: Method,
     /// As sent, without the query; `*` for `OPTIONS *`. Visible ASCII only.
     pub path: &'a str,
-    /// What follows the first `?`, as sent. Visible ASCII only.
+    /// The part of the target after the first `?`, as sent. Visible ASCII only.
     pub query: &'a str,
     /// 0 for HTTP/1.0, 1 for HTTP/1.1.
     pub minor: u8,
-    /// The client lets the connection be used for another request.
+    /// Whether the client permits another request on this connection.
     pub keep_alive: bool,
-    /// Authority of the target if that has one, else the Host field; empty if HTTP/1.0 sends neither.
+    /// Authority of the target if the target has one, else the Host field; empty if an HTTP/1.0 client sends neither.
     pub host: &'a str,
     pub framing: Framing,
-    /// The client waits for `100 Continue` before it sends the body.
+    /// Whether the client waits for `100 Continue` before it sends the body.
     pub expect_continue: bool,
     /// All header fields, in order.
     pub fields: &'a [httparse::Header<'a>],
 }
 
 impl<'a> RequestHead<'a> {
-    /// The values of all header fields of that name, in order.
+    /// Returns the values of all header fields called `name`, in order.
     pub fn headers(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let fields = self.fields.iter();
         fields.filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
 
-    /// The value of the first header field of that name.
+    /// Returns the value of the first header field called `name`.
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
         self.headers(name).next()
     }
 
-    /// The members of a list-valued field (RFC 9110 section 5.6.1).
+    /// Returns the members of the list-valued field `name` (RFC 9110 section 5.6.1).
     fn members(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.headers(name).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
     }
 
-    /// Whether a list-valued field has that member, in upper or lower case.
+    /// Whether the list-valued field `name` has the member `token`, in upper or lower case.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         self.members(name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
     }
@@ -125,9 +125,9 @@ impl<'a> RequestHead<'a> {
 /// The next part of a request.
 pub enum Part<'a> {
     Head(RequestHead<'a>),
-    /// Bytes of the body; empty for the lines around a chunk.
+    /// Bytes of the body; empty if the part is a line of the chunked coding, such as a chunk size.
     Data(&'a [u8]),
-    /// The request is complete; another one may follow.
+    /// The request is complete; another request may follow.
     End,
 }
 
@@ -140,7 +140,7 @@ enum ParserState {
         left: u64,
         chunk: bool,
     },
-    /// At the CRLF after the data of a chunk.
+    /// The CRLF after the data of a chunk is next.
     ChunkEnd,
     ChunkSize,
     Trailers,
@@ -150,15 +150,15 @@ enum ParserState {
 #[derive(Debug, Default)]
 pub struct Parser {
     state: ParserState,
-    /// Bytes of complete lines: of an incomplete head, or around the chunks of a body. At most `max_head`.
+    /// In bytes: length of the complete lines of an incomplete head, or of all chunk sizes and trailers; at most `max_head`.
     lines: usize,
-    /// Bytes of the chunked body so far. At most `max_payload`.
+    /// Sum of the chunk sizes so far, in bytes. At most `max_payload`.
     body: usize,
 }
 
 impl Parser {
-    /// The part at the start of `input`, and the bytes it takes. `None` if it is incomplete: the caller passes the same
-    /// bytes again once more have arrived.
+    /// Returns the part at the start of `input`, after its length in bytes. Returns `None` if the part is incomplete: the
+    /// caller passes the same bytes again with those that arrive.
     pub fn next<'a>(
         &mut self, input: &'a [u8], buffer: &'a mut FieldBuffer<'a>, config: &Config,
     ) -> Result<Option<(usize, Part<'a>)>, Error> {
@@ -180,7 +180,7 @@ impl Parser {
         }
     }
 
-    /// A line of a chunked body (RFC 9112 section 7.1). All of them together may be as long as a head.
+    /// Parses a line of a chunked body (RFC 9112 section 7.1). All lines of one body together are limited by `max_head`.
     fn next_chunk_line<'a>(&mut self, input: &'a [u8], config: &Config) -> Result<Option<(usize, Part<'a>)>, Error> {
         let found = read_line(input)?;
         let length = found.map_or(input.len(), |found| found.len() + 2);
@@ -236,8 +236,8 @@ impl Parser {
     }
 }
 
-/// The line at the start of `input`, without its CRLF; `None` if it is incomplete. A bare CR or LF is refused, because a
-/// proxy may see a line end where this parser sees none (RFC 9112 section 2.2 permits refusing it).
+/// Returns the line at the start of `input`, without its CRLF, or `None` if the line is incomplete. Refuses a bare CR or
+/// LF, because a proxy may see a line end where this parser sees none (RFC 9112 section 2.2 permits refusing it).
 fn read_line(input: &[u8]) -> Result<Option<&[u8]>, Error> {
     match memchr::memchr2(b'\r', b'\n', input) {
         None => Ok(None),
@@ -297,7 +297,7 @@ fn parse_head<'a>(bytes: &'a [u8], buffer: &'a mut FieldBuffer<'a>, config: &Con
     Ok(head)
 }
 
-/// Authority, if the target is in absolute form, and path with query (RFC 9112 section 3.2).
+/// Splits a target into authority (`None` unless it is in absolute form) and path with query (RFC 9112 section 3.2).
 fn split_target(target: &str, method: Method) -> Result<(Option<&str>, &str), Error> {
     if target.starts_with('/') || target == "*" && method == Method::Options {
         return Ok((None, target));
@@ -309,14 +309,14 @@ fn split_target(target: &str, method: Method) -> Result<(Option<&str>, &str), Er
     }
 }
 
-/// The characters of RFC 3986 section 3.2.2.
+/// Checks that `host` has only characters that RFC 3986 section 3.2.2 permits.
 fn check_host(host: &[u8]) -> Result<&str, Error> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte);
     let host = str::from_utf8(host).ok().filter(|host| host.bytes().all(is_allowed));
     host.ok_or(bad_request("invalid character in Host"))
 }
 
-/// RFC 9112 section 6.3, as strictly as it permits.
+/// Determines the framing of the body by RFC 9112 section 6.3, as strictly as the RFC permits.
 fn parse_framing(head: &RequestHead) -> Result<Framing, Error> {
     let mut lengths = head.headers("Content-Length");
     let mut codings = head.headers("Transfer-Encoding");
@@ -340,7 +340,7 @@ fn parse_framing(head: &RequestHead) -> Result<Framing, Error> {
     }
 }
 
-/// RFC 9112 section 7.1; extensions are skipped.
+/// Parses the line with the size of a chunk (RFC 9112 section 7.1). Chunk extensions are skipped.
 fn parse_chunk_size(line: &[u8]) -> Option<u64> {
     let extension = line.iter().position(|byte| *byte == b';');
     let digits = extension.map_or(line, |at| line[..at].trim_ascii_end());
@@ -348,17 +348,17 @@ fn parse_chunk_size(line: &[u8]) -> Option<u64> {
     u64::from_str_radix(str::from_utf8(digits).ok().filter(|_| valid)?, 16).ok()
 }
 
-/// A query has a parameter more than once.
+/// The error that a query or form has a parameter more than once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Duplicate;
 
-/// The text before and after the first `mark`, an ASCII character. Costs half the instructions of `split_once`.
+/// Splits `text` at the first `mark`, an ASCII character. Costs half the instructions of `split_once`.
 fn cut(text: &str, mark: u8) -> (&str, &str) {
     let at = memchr::memchr(mark, text.as_bytes());
     at.map_or((text, ""), |at| (&text[..at], &text[at + 1..]))
 }
 
-/// The decoded values of these parameters of a query or form, in one pass. Bytes that are not UTF-8 become U+FFFD.
+/// Returns the decoded parameters `names` of a query or form, `None` if missing. Bytes that are not UTF-8 become U+FFFD.
 pub fn parameters<'a, const N: usize>(
     query: &'a str, names: [&str; N],
 ) -> [Result<Option<Cow<'a, str>>, Duplicate>; N] {
@@ -372,7 +372,7 @@ pub fn parameters<'a, const N: usize>(
         form_urlencoded::parse(query.as_bytes()).for_each(|(key, value)| set(&key, value));
         return values;
     }
-    // Nearly every query has no escapes. Decoding it byte by byte nevertheless would make a poll cost a quarter more.
+    // Nearly every query is without escapes. To decode such a query byte by byte would make a poll cost a quarter more.
     let mut rest = query;
     while !rest.is_empty() {
         let (pair, more) = cut(rest, b'&');

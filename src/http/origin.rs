@@ -1,7 +1,7 @@
 //! Authorities (`host:port`) and origins. Which origins may connect is decided by `server/access`.
 
-/// Host and port of a URL or of a Host field (RFC 3986 section 3.2). User information is not split off: it stays part of
-/// the host, which then matches no valid Host field.
+/// Host and port of a URL or of a Host field (RFC 3986 section 3.2). User information (`user@`) stays part of the
+/// host, so that such a host does not match any valid Host field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authority<'a> {
     /// An IPv6 address keeps its brackets.
@@ -10,7 +10,7 @@ pub struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// Splits at the last colon, unless that is inside the brackets of an IPv6 address.
+    /// Splits at the last colon, unless this colon is inside the brackets of an IPv6 address.
     pub fn parse(text: &'a str) -> Authority<'a> {
         match text.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => Authority { host, port: Some(port) },
@@ -19,20 +19,20 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// Scheme, authority and the rest of an absolute URL; `None` if it has no `://`.
+/// Splits an absolute URL into scheme, authority and the rest. Returns `None` if `url` has no `://`.
 pub fn split_url(url: &str) -> Option<(&str, &str, &str)> {
     let (scheme, rest) = url.split_once("://")?;
     let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     Some((scheme, authority, rest))
 }
 
-/// The origin of an absolute URL, as the browser writes it into the Origin field; other text stays as it is.
+/// Returns the origin of an absolute URL, as a browser writes it into the Origin field; other text is returned unchanged.
 pub fn origin_of(url: &str) -> &str {
     split_url(url).map_or(url, |(_, _, rest)| &url[..url.len() - rest.len()])
 }
 
-/// Whether an Origin field (RFC 6454) names the host that the client addressed. A missing port stands for both 80 and
-/// 443: behind a proxy that ends TLS the scheme is unknown. Where it is known (`https`), it must match as well.
+/// Whether an Origin field (RFC 6454) names the host that the client addressed. If `host` has no port, it stands for
+/// both 80 and 443: behind a proxy that ends TLS the scheme is unknown. If `https` is known, the scheme must match too.
 pub fn is_same_origin(origin: &str, host: &str, https: Option<bool>) -> bool {
     let Some((scheme, authority, "")) = split_url(origin) else { return false };
     let default_port = match (scheme, https) {

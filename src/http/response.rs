@@ -6,29 +6,29 @@ use std::fmt::Write;
 /// Bytes reserved for the head of an ordinary response, so that it is written without reallocation.
 const TYPICAL_HEAD: usize = 256;
 
-/// A response, independent of the connection that it leaves on.
+/// A response, without the header lines that depend on the connection.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
     /// Header lines, each with its CRLF.
     lines: String,
     body: Bytes,
-    /// The connection is to be closed afterwards.
+    /// Whether the connection is to be closed after this response.
     pub close: bool,
 }
 
 impl Response {
-    /// A response without a body.
+    /// Creates a response without a body.
     pub fn new(status: u16) -> Response {
         Response { status, lines: String::with_capacity(TYPICAL_HEAD), body: Bytes::new(), close: false }
     }
 
-    /// A response with a short text, for people.
+    /// Creates a response with a short plain text for people to read.
     pub fn text(status: u16, text: &'static str) -> Response {
         Response::new(status).body("text/plain", text)
     }
 
-    /// 308 to another location, with the query of the request.
+    /// Creates a 308 redirect to `location`, with the query of the request.
     pub fn redirect(location: &str, query: &str) -> Response {
         let mark = if query.is_empty() { "" } else { "?" };
         Response::new(308).header("Location", &format!("{location}{mark}{query}"))
@@ -48,14 +48,14 @@ impl Response {
         self.header("Content-Type", content_type)
     }
 
-    /// Closes the connection afterwards.
+    /// Marks that the connection is to be closed after this response.
     pub fn close(mut self) -> Response {
         self.close = true;
         self
     }
 
-    /// Head and body as sent. `more`: header lines that depend on the request. `head_only`: the request was a HEAD.
-    /// `old`: it was HTTP/1.0, where a connection that is kept open must be announced.
+    /// Returns encoded head and body. `more`: header lines that depend on the request. `head_only`: the request was a HEAD.
+    /// `old`: the request was HTTP/1.0, where the response must announce that the connection stays open.
     pub fn encode(self, more: &str, head_only: bool, keep_alive: bool, old: bool) -> (Bytes, Bytes) {
         let connection = match (keep_alive, old) {
             _ if self.lines.contains("Connection: ") => "",
@@ -66,7 +66,7 @@ impl Response {
         let mut head = String::with_capacity(TYPICAL_HEAD + self.lines.len() + more.len());
         let infallible = "writing to a String cannot fail";
         write!(head, "HTTP/1.1 {} {}\r\n{}", self.status, reason(self.status), self.lines).expect(infallible);
-        // Rule R9. These have no body and no Content-Length (RFC 9112 section 6.3, RFC 9110 section 8.6).
+        // Rule R9. These statuses have no body and no Content-Length (RFC 9112 section 6.3, RFC 9110 section 8.6).
         if !matches!(self.status, 100..=199 | 204 | 304) {
             write!(head, "Content-Length: {}\r\n", self.body.len()).expect(infallible);
         }
