@@ -82,7 +82,7 @@ pub struct Connection<P> {
     pub(super) dirty: bool,
     /// It is on the list `unread`: the next turn reads it without waiting for an event.
     pub unread: bool,
-    /// What the last events and reads have shown.
+    /// State of the input after the last event and read.
     pub reading: ReadState,
     /// `server` knows that the peer sends nothing more, so that a close need not wait for it.
     pub no_linger: bool,
@@ -141,9 +141,9 @@ impl<P> Connection<P> {
         Ok(transfer)
     }
 
-    /// Called after a write that the kernel did not take completely; `before` bytes were queued before it. Returns how long the
-    /// peer may now take, or `None` if the running deadline stays: above the soft limit the time to catch up is fixed, below
-    /// it every byte taken restarts the time.
+    /// Called after an incomplete write, with the number of bytes queued before it. Returns how long the peer may take from
+    /// now on, or `None` if the running deadline stays: above the soft limit the time to catch up is fixed, below it every
+    /// byte taken restarts the time.
     pub(super) fn stall_time(&mut self, before: usize, config: &Config) -> Option<Duration> {
         let over = self.queued() > config.soft_queue;
         let restarts = self.stall.is_none() || over != self.soft || !over && self.queued() < before;

@@ -1,6 +1,6 @@
-//! The only two functions that move bytes through sockets: every read(2) and writev(2) of the server.
+//! Every read(2) and writev(2) on the server's connections is in the two functions here.
 //!
-//! Tests therefore replace the kernel here. In a build with debug assertions the environment variable
+//! This is therefore the place where tests replace the kernel. In a build with debug assertions the environment variable
 //! `SALON_TEST_KERNEL` (a seed) makes each transfer move one byte or nothing at all; and a connection may be a pipe in
 //! memory instead of a socket, so that tests/world runs a server without any. A release build has neither; see
 //! tests/seams/kernel.rs.

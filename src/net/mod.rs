@@ -1,5 +1,5 @@
-//! All sockets of the server. This folder alone reads, writes and accepts through mio; what the bytes mean is the business
-//! of `server`.
+//! All sockets of the server: this folder polls, accepts, reads and writes through mio. It does not interpret the bytes;
+//! `server` does.
 //!
 //! Three lists carry the work of a turn: `dirty` (has something to write), `unread` (the next turn reads it even without
 //! an event) and `dead` (to be reaped). Nothing here calls upwards (R5): a full outbox or a broken socket only makes the
@@ -11,7 +11,7 @@
 //! | [`Net::abort`] | are dropped | the connection is dead, and its socket is closed at the end of the turn |
 //! | [`Net::reap`] | | returns each dead connection once, so that the server can release what belongs to it |
 //!
-//! What mio and the kernels require: A socket is registered once, for both interests. After a readiness event it is read
+//! Requirements of mio and the kernels: A socket is registered once, for both interests. After a readiness event it is read
 //! until `WouldBlock`, or is on the list `unread` (R2). A non-empty outbox is dirty, or its last write returned `WouldBlock`
 //! (R3): a short write is followed by another one, or Windows would never report the socket as writable again.
 

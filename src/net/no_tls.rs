@@ -23,7 +23,7 @@ pub struct Tls {
 #[derive(Default)]
 pub struct Scratch {}
 
-/// Methods that nothing can call, for want of a value.
+/// Methods that cannot be called, since no value exists.
 macro_rules! never {
     ($($name:ident($($argument:ty),*) -> $result:ty;)*) => {
         $(pub fn $name(&self $(, _: $argument)*) -> $result {

@@ -156,7 +156,7 @@ pub struct Tls {
 enum Side {
     Server(UnbufferedServerConnection),
     Client(UnbufferedClientConnection),
-    /// The client speaks plain HTTP: bytes pass unchanged, so that it can be answered with what is wrong.
+    /// The client speaks plain HTTP: bytes pass unchanged, so that it can be sent an error response.
     Plain,
     /// The peer has violated the protocol: input is ignored, and nothing is sent but the alert in `unsent`.
     Failed,
@@ -170,7 +170,7 @@ pub struct Scratch {
     outgoing: Vec<u8>,
 }
 
-/// What is to be encrypted.
+/// Plaintext or an alert, to be encrypted.
 #[derive(Clone, Copy)]
 enum Outgoing<'a> {
     /// Application data; empty if only messages of TLS itself are to be sent.
@@ -183,7 +183,7 @@ enum Outgoing<'a> {
 enum Step {
     /// There is more to do.
     More,
-    /// All input is decrypted, and what was to be sent is encrypted; or the handshake waits for the peer.
+    /// All input is decrypted, and all output encrypted; or the handshake waits for the peer.
     Done,
     /// The peer has sent its close_notify alert.
     PeerClosed,
@@ -300,7 +300,7 @@ impl Tls {
 }
 
 impl Side {
-    /// What rustls has in common for both sides; `None` if it takes no part any more.
+    /// The state that server and client have in common; `None` if rustls is no longer used.
     fn common(&self) -> Option<&CommonState> {
         match self {
             Side::Server(server) => Some(server),
@@ -317,15 +317,15 @@ impl Side {
         Ok(())
     }
 
-    /// Runs rustls until it needs more input, or has done what it was asked: decrypts `incoming` into `received`, and appends
-    /// what is to be sent to `outgoing`. Returns how many bytes of `incoming` are used up, and whether the peer has sent its
-    /// close_notify alert. After an error `outgoing` ends with the alert that says why.
+    /// Runs rustls until it needs more input or everything is done: decrypts `incoming` into `received`, and appends the
+    /// ciphertext of `send` and messages of the handshake to `outgoing`. Returns how many bytes of `incoming` are used up, and
+    /// whether the peer has sent its close_notify alert. After an error, `outgoing` ends with the alert that names it.
     fn advance(
         &mut self, incoming: &mut [u8], send: Outgoing, received: &mut &mut [u8], outgoing: &mut Vec<u8>,
     ) -> Result<(usize, bool), Error> {
         let (mut used, mut peer_closed) = (0, false);
         loop {
-            // rustls remembers how far it has looked, and panics if it then gets less: so it always gets all that is left.
+            // rustls remembers how far it has parsed and panics if it gets fewer bytes later, so it always gets all that are left.
             let (discard, step) = self.step(&mut incoming[used..], send, received, outgoing);
             used += discard;
             match step {
@@ -355,7 +355,7 @@ impl Side {
     }
 }
 
-/// Does what rustls asks for in its present state. `received` shrinks to the part that is still free.
+/// Performs the one action that rustls asks for. `received` shrinks to the part that is still free.
 fn handle<Data>(
     status: UnbufferedStatus<'_, '_, Data>, send: Outgoing, received: &mut &mut [u8], outgoing: &mut Vec<u8>,
 ) -> (usize, Result<Step, Error>) {
