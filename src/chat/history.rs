@@ -21,8 +21,8 @@ use std::time::Instant;
 const OVERHEAD: usize = 192;
 /// Maximum bytes of messages in one answer: far below `max_queue`, the limit of the bytes that are queued for one client.
 const MAX_ANSWER: usize = 256 * 1024;
-/// After a restart, and at any start in a cluster, numbers continue this far above the last one in the file, so that a number
-/// whose message did not get into the file is not given out again. Messages of the backfill get the numbers in between.
+/// After a restart, and at any start in a cluster, numbers continue this far above the last one in the file, so that no
+/// number whose message did not get into the file is given out again. Messages of the backfill get the numbers in between.
 const SKIP: u64 = 1_000_000;
 
 /// The number and time that a message gets when it is accepted. They are sent to its sender as the ack.
@@ -225,8 +225,8 @@ impl History {
         self.last
     }
 
-    /// Returns a skipped number for a message of the backfill, or `None` if none is left or newer messages were dropped
-    /// already.
+    /// Returns a skipped number for a message of the backfill, or `None` if no number is left or messages
+    /// with higher numbers have been dropped already.
     pub fn number_before(&mut self) -> Option<u64> {
         let room = self.is_on() && self.before + 1 < self.start && self.dropped < self.start;
         self.before += u64::from(room);

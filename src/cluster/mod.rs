@@ -38,7 +38,7 @@ use std::time::Instant;
 
 /// Maximum number of nodes that are asked for backfill: more than one, because a single one may have just started, too.
 const MAX_ASKED: usize = 3;
-/// Maximum bytes of a publication with backfill above `max_payload`, because its messages may together be longer than one.
+/// Bytes by which a publication with backfill may exceed `max_payload`: an answer has up to 256 KiB of messages.
 const MAX_PART: usize = 512 * 1024;
 /// Maximum bytes of the boot of a node that asks for backfill or answers.
 const MAX_BOOT: usize = 64;

@@ -44,7 +44,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::time::Instant;
 
-/// Maximum number of users that a node names to other nodes, and to clients. If it dies, `user left` is announced for these.
+/// Maximum number of users that a node names to other nodes and to clients. If the node dies, `user left` is sent for these.
 pub const MAX_PEOPLE: usize = 200;
 
 /// An application. All methods but `event` have a default, which does nothing; that of `admit` accepts every client.
