@@ -66,16 +66,16 @@ test('the banner says what becomes of the connection, and nothing of short break
   const server = await start(t, { port });
   const ada = await open(t, browser, server.url);
   await ada.clock.install();
-  // Every text that the banner has had.
+  await join(ada, 'Ada');
+  assert.equal(await ada.locator('#status').getAttribute('role'), 'status');
+  await ada.locator('#about:has-text("WebSocket")').waitFor();
+  await ada.clock.pauseAt(Date.now() + 10_000);
+  // Every text that the banner has from here on.
   await ada.evaluate(() => {
     window.said = [];
     const status = document.getElementById('status');
     new MutationObserver(() => window.said.push(status.textContent)).observe(status, { childList: true });
   });
-  await join(ada, 'Ada');
-  assert.equal(await ada.locator('#status').getAttribute('role'), 'status');
-  await ada.locator('#about:has-text("WebSocket")').waitFor();
-  await ada.clock.pauseAt(Date.now() + 1000);
   await ada.context().setOffline(true);
   await shows(ada, '#about', '');
   await ada.context().setOffline(false);

@@ -72,5 +72,5 @@ test('without stickiness polling fails, and the log says why', { timeout: 30_000
   const { sid } = JSON.parse(session.slice(1));
   const lost = await fetch(`${two.url}/socket.io/?EIO=4&transport=polling&sid=${sid}`);
   assert.deepEqual([lost.status, await lost.json()], [400, { code: 1, message: 'Session ID unknown' }]);
-  await two.logs(/instance n2 does not know the session of a request .*sticky sessions/);
+  await two.logs(/instance n2 does not know the session of a request.*sticky sessions/);
 });

@@ -27,8 +27,9 @@ use std::{
 /// How long anything may take; only a failure reaches it.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Deadlines of a server, but for those that a test names: how long a test takes is no matter of the server.
-pub const FAR_DEADLINES: [&str; 9] = [
+pub const FAR_DEADLINES: [&str; 10] = [
     "--ping-interval=1h",
+    "--ping-timeout=1h",
     "--connect-timeout=1h",
     "--upgrade-timeout=1h",
     "--head-timeout=1h",

@@ -97,7 +97,7 @@ fn a_handshake_over_polling_is_framed_as_the_client_can_read_it() {
 
 #[test]
 fn a_handshake_over_websocket_is_two_text_frames() {
-    let server = Server::start(&["--recovery", "always", "--ping-interval", "25s"]);
+    let server = Server::start(&["--recovery", "always", "--ping-interval", "25s", "--ping-timeout", "20s"]);
     for version in [2, 3] {
         for more in ["", "&b64=1", "&recovery=1"] {
             let mut client = server.connect();
