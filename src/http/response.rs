@@ -3,15 +3,17 @@
 use bytes::Bytes;
 use std::fmt::Write;
 
-/// Bytes reserved for the head of an ordinary response, so that it is written without reallocation.
-const TYPICAL_HEAD: usize = 256;
+/// Bytes reserved for the head of a response, so that few heads need a second allocation.
+const TYPICAL_HEAD: usize = 512;
+/// The invariant of writing to a head.
+const INFALLIBLE: &str = "writing to a String cannot fail";
 
 /// A response, without the header lines that depend on the connection.
 #[derive(Debug)]
 pub struct Response {
-    pub status: u16,
-    /// Header lines, each with its CRLF.
-    lines: String,
+    status: u16,
+    /// The status line and the header lines so far, each with its CRLF.
+    head: String,
     body: Bytes,
     /// Whether the connection is to be closed after this response.
     pub close: bool,
@@ -20,7 +22,9 @@ pub struct Response {
 impl Response {
     /// Creates a response without a body.
     pub fn new(status: u16) -> Response {
-        Response { status, lines: String::with_capacity(TYPICAL_HEAD), body: Bytes::new(), close: false }
+        let mut head = String::with_capacity(TYPICAL_HEAD);
+        write!(head, "HTTP/1.1 {status} {}\r\n", reason(status)).expect(INFALLIBLE);
+        Response { status, head, body: Bytes::new(), close: false }
     }
 
     /// Creates a response with a short plain text for people to read.
@@ -37,7 +41,7 @@ impl Response {
     /// Adds a header field. A value with control characters, which could inject further header lines, is left out.
     pub fn header(mut self, name: &str, value: &str) -> Response {
         if !value.bytes().any(|byte| byte.is_ascii_control()) {
-            self.lines.extend([name, ": ", value, "\r\n"]);
+            self.head.extend([name, ": ", value, "\r\n"]);
         }
         self
     }
@@ -56,22 +60,19 @@ impl Response {
 
     /// Returns encoded head and body. `more`: header lines that depend on the request. `head_only`: the request was a HEAD.
     /// `old`: the request was HTTP/1.0, where the response must announce that the connection stays open.
-    pub fn encode(self, more: &str, head_only: bool, keep_alive: bool, old: bool) -> (Bytes, Bytes) {
+    pub fn encode(mut self, more: &str, head_only: bool, keep_alive: bool, old: bool) -> (Bytes, Bytes) {
         let connection = match (keep_alive, old) {
-            _ if self.lines.contains("Connection: ") => "",
+            _ if self.head.contains("Connection: ") => "",
             (false, _) => "Connection: close\r\n",
             (true, true) => "Connection: keep-alive\r\n",
             (true, false) => "",
         };
-        let mut head = String::with_capacity(TYPICAL_HEAD + self.lines.len() + more.len());
-        let infallible = "writing to a String cannot fail";
-        write!(head, "HTTP/1.1 {} {}\r\n{}", self.status, reason(self.status), self.lines).expect(infallible);
         // Rule R9. These statuses have no body and no Content-Length (RFC 9112 section 6.3, RFC 9110 section 8.6).
         if !matches!(self.status, 100..=199 | 204 | 304) {
-            write!(head, "Content-Length: {}\r\n", self.body.len()).expect(infallible);
+            write!(self.head, "Content-Length: {}\r\n", self.body.len()).expect(INFALLIBLE);
         }
-        head.extend([more, connection, "\r\n"]);
-        (head.into(), if head_only { Bytes::new() } else { self.body })
+        self.head.extend([more, connection, "\r\n"]);
+        (self.head.into(), if head_only { Bytes::new() } else { self.body })
     }
 }
 

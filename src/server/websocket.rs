@@ -24,7 +24,7 @@ impl<A: App> Server<A> {
                     Received::Binary(bytes) => self.io.engine.receive_frame(id, session, Data::Binary(bytes)),
                     Received::Ping(pong) => self.net.push(id, pong),
                     Received::Close(reply) => {
-                        // No frame may follow (RFC 6455 section 5.5.1). If no byte has, there is nothing to linger for.
+                        // No frame may follow (RFC 6455 section 5.5.1), so if all bytes are read, lingering is needless.
                         connection.no_linger = connection.reading == ReadState::Drained && count == bytes.len();
                         self.close_websocket(id, session, reply);
                     }
@@ -33,7 +33,7 @@ impl<A: App> Server<A> {
                 Some(count)
             }
             Ok(None) => {
-                // One deadline for a whole message, from its first byte to its last.
+                // The deadline runs while a message is incomplete.
                 let incomplete = !bytes.is_empty() || incoming.in_message();
                 if incomplete != has_deadline {
                     self.net.set_phase(id, incomplete.then_some(self.now + self.config.message_timeout));
