@@ -315,7 +315,7 @@ impl Io {
             state.sockets.retain(|own| *own != key);
         }
         for room in socket.rooms {
-            self.leave(key, (socket.namespace, room));
+            self.remove_member(key, (socket.namespace, room));
         }
         while let Some((&ack, _)) = self.acks.range((key, 0)..=(key, u64::MAX)).next()
             && let Some(mut pending) = self.acks.remove(&ack)

@@ -1,8 +1,8 @@
 //! The rate limit of events: one token bucket per session.
 //!
 //! Every packet of a client takes a token, whatever its type. The bucket holds `event_burst` tokens and is refilled at
-//! `event_rate` tokens per second. While it is empty, events are refused with an error; other packets are accepted, because
-//! they are few and cheap. A client that goes on until it owes a whole bucket ignores the errors: its session is closed.
+//! `event_rate` tokens per second. While it is empty, events are refused with an error; packets of other types are accepted.
+//! A client that goes on until it owes a whole bucket ignores the errors: its session is closed.
 
 use crate::config::Config;
 use std::time::{Duration, Instant};

@@ -21,11 +21,11 @@ impl Io {
         let Some(socket) = self.sockets.get_mut(key) else { return };
         socket.rooms.retain(|own| &**own != room);
         let room = (socket.namespace, room.into());
-        self.leave(key, room);
+        self.remove_member(key, room);
     }
 
     /// Removes a socket from the members of a room, and the room from the table if it has no members left.
-    pub(super) fn leave(&mut self, key: SocketKey, room: (usize, Box<str>)) {
+    pub(super) fn remove_member(&mut self, key: SocketKey, room: (usize, Box<str>)) {
         if let Some(members) = self.rooms.get_mut(&room) {
             members.remove(&key);
             if members.is_empty() {

@@ -1,5 +1,5 @@
-// What was acknowledged stays: servers that are killed at any moment, while they write their file anew or not; a file that
-// cannot be written; a storm of messages that are sent again.
+// Acknowledged messages stay: servers are killed at random moments, also while they write their file anew; a file cannot be
+// written; many messages are sent again.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
@@ -52,8 +52,9 @@ async function speak(url, name, text, acknowledged) {
   await closed;
 }
 
-// [flags, how long a server lives after its first acknowledgement, a text, messages that are kept at least]. A file that has doubled, and grown by 64 KiB, is
-// written anew a second after the first message: few messages are kept, so that each life has more.
+// [flags, milliseconds from the first acknowledgement to the kill, the text of messages, how many must be kept in the end].
+// A file that has doubled and grown by 64 KiB is written anew a second after the first message. To have that in each life,
+// the second row keeps only few messages.
 const LIVES = {
   'while the file grows': [['--history-messages', '1000000', '--history-bytes', '512MiB'], () => Math.random() * 150, 'short', 300],
   'while the file is written anew': [['--history-messages', '50'], () => 950 + Math.random() * 150, 'x'.repeat(4_000), 50],
@@ -68,7 +69,7 @@ const LIVES = {
 for (const [name, [args, life, text, least]] of Object.entries(LIVES)) {
   test(`killed 100 times ${name}: what was acknowledged is there once`, options, async (t) => {
     let [messages, renewed, halfway] = [0, 0, 0];
-    // Servers beside each other, so that each is interrupted anywhere.
+    // Several servers at once, so that the kills come at all kinds of moments.
     const lane = async () => {
       const file = path.join(directory(t), 'history');
       const acknowledged = new Map();
@@ -90,7 +91,7 @@ for (const [name, [args, life, text, least]] of Object.entries(LIVES)) {
           assert.deepEqual([message.n, message.time, message.message], [n, time, text]);
         }
         for (const [i, { n }] of kept.messages.entries()) assert.ok(i === 0 || n > kept.messages[i - 1].n, 'in order');
-        // What is kept now is not lost later either, though nobody was told.
+        // Messages that are kept now must stay too, although some were not acknowledged.
         acknowledged.clear();
         for (const { id, n, time } of kept.messages) acknowledged.set(id, { n, time });
         reader.socket.close();
@@ -124,7 +125,7 @@ for (const [name, [args, life, text, least]] of Object.entries(LIVES)) {
 
 test('a full disk: one warning, the chat goes on, and all is written when there is room', options, async (t) => {
   const file = path.join(directory(t), 'history');
-  // The limit of a file's size is what everybody can set; without the signal, write(2) fails as on a full disk.
+  // A limit of file sizes needs no privileges. With its signal ignored, write(2) fails as on a full disk.
   const server = await start(t, {
     args: ['--history', file, '--recovery', 'off'],
     wrap: ['sh', '-c', 'trap "" XFSZ; exec prlimit --fsize=20000:unlimited -- "$@"', 'sh'],
@@ -173,7 +174,7 @@ test('two processes do not write one file', options, async (t) => {
   const ada = new Chatter(t, first.url);
   await ada.login('Ada');
   await ada.ask('new message', 'one', { id: '1' });
-  // The second waits for the first to end, and then has what it has written.
+  // The second process waits for the first one to end, and then loads its file.
   const second = start(t, { args: ['--history', file] });
   await ada.ask('new message', 'two', { id: '2' });
   await first.kill();

@@ -1,4 +1,4 @@
-//! The file of the history: whatever is there, what can be read is kept, and it is gone on with.
+//! The file of the history: whatever the file contains, its valid lines are kept, and new messages are appended.
 
 use bytes::Bytes;
 use salon::chat::history::{History, HistoryRequest, Stamp};
@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// A directory that goes with the test; in memory where there is such a place, because each step is synced.
+/// A directory that is removed after the test; in memory if possible, because each write is synced.
 struct Place(PathBuf);
 
 impl Place {
@@ -43,7 +43,7 @@ fn open(path: &Path, boot: &str) -> History {
     history
 }
 
-/// Says something, in a turn of its own.
+/// Keeps a message, in a turn of its own.
 fn say(history: &mut History, text: &str, now: Instant) -> Stamp {
     let n = history.number();
     say_as(n, history, text, now)
@@ -85,9 +85,9 @@ fn a_history_goes_on_where_it_was() {
     let mut second = open(&place.file(), "second-boot");
     assert_eq!((texts(&second), boot(&second)), (numbers(0..50), "first-boot".into()));
     assert_eq!(second.known("ann", "id-7"), Some(stamps[7]));
-    // Numbers that may have been told, and not written, are not used again.
+    // Numbers that were acknowledged but not written are not used again.
     assert!(say(&mut second, "50", now).n > 1_000_000);
-    // It is written anew when it is time: beyond the limit of messages that is much shorter.
+    // It is written anew when it is long, and is much shorter then, because few messages are kept.
     for number in 51..3_000 {
         say(&mut second, &number.to_string(), now);
     }
@@ -124,7 +124,7 @@ fn what_was_said_elsewhere_before_the_start_takes_its_place() {
     say(&mut second, "8", now);
     assert_eq!(texts(&second), numbers(0..9));
     drop(second);
-    // In the file they stand where they came.
+    // The file has them in the order in which they came.
     let third = open(&place.file(), "third-boot");
     assert_eq!((texts(&third), place.others()), (numbers(0..9), vec![]));
 }
@@ -146,10 +146,10 @@ fn every_prefix_of_a_file_loads() {
         let mut history = open(&place.file(), "other-boot");
         let lines = prefix.iter().filter(|byte| **byte == b'\n').count().saturating_sub(1);
         let kept = texts(&history);
-        // The last one may be there without its end of line.
+        // The last message may be complete without its end of line.
         let count = lines + usize::from(kept.len() > lines && content[length] == b'\n');
         assert_eq!(kept, numbers(0..count), "{length} bytes");
-        // Half a first line is never left behind by salon, so the file is not thrown away.
+        // Salon never leaves half a first line, so this is a file of something else, and is kept.
         assert_eq!(place.others().len(), usize::from((1..head).contains(&length)), "{length} bytes");
         place.others().iter().for_each(|path| fs::remove_file(path).expect("removed"));
         say(&mut history, "more", now);
@@ -189,7 +189,7 @@ fn of_a_damaged_file_the_rest_is_kept_and_the_whole_is_put_aside() {
         (replace(3, &line(3).replace(r#""n":3"#, r#""n":9007199254740991"#).into_bytes()), "0134"),
         (replace(3, &line(3).replace(r#""message":"2""#, r#""message":[[[]]]"#).into_bytes()), "0134"),
         (replace(3, &line(3).replace(r#""id":"#, r#""more":1,"id":"#).into_bytes()), "0134"),
-        // Twice the same, and one out of order, which takes its place.
+        // A duplicate; and a message out of order, which is sorted in.
         (replace(3, line(2).as_bytes()), "0134"),
         (replace(3, line(5).as_bytes()), "0134"),
         (replace(0, newer.as_bytes()), "01234"),
@@ -224,13 +224,13 @@ fn where_nothing_can_be_written_the_chat_goes_on() {
     assert_eq!((texts(&history), history.is_written()), (vec!["one".to_owned()], Some(false)));
     history.expire(now + Duration::from_secs(1));
     assert_eq!((history.is_written(), history.next_deadline()), (Some(false), None));
-    // When it can be, all that is kept is written.
+    // As soon as the file can be written, all kept messages are.
     fs::create_dir(path.parent().expect("a parent")).expect("a directory");
     say(&mut history, "two", now);
     history.expire(now + Duration::from_secs(2));
     assert_eq!(history.is_written(), Some(true));
     drop(history);
     assert_eq!(texts(&open(&path, "other-boot")), ["one", "two"]);
-    // A directory of that name is no file.
+    // The path of a directory.
     assert_eq!(open(&place.0, "some-boot").is_written(), Some(false));
 }

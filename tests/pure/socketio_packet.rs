@@ -192,7 +192,7 @@ fn every_prefix_of_a_packet() {
     let whole = format!("51-/admin,456{data}");
     for (end, _) in whole.char_indices() {
         assert!(decode(&whole[..end]).is_err(), "{end}");
-        // On its own it sees only what `decode` has accepted, but must not panic or hang on anything.
+        // These are called with accepted JSON only, but must not panic or hang on any text.
         let _ = packet::placeholders(&whole[..end], 1);
         let _ = packet::placeholders(&whole[end..], 1);
         let _ = packet::elements(&whole[end..]);
@@ -234,9 +234,9 @@ fn depth() {
     assert!(decode(&nested("[", "]", 100_000)).is_err());
     assert!(decode(&format!("2[\"m\",{}", "[".repeat(100_000))).is_err());
     assert!(decode(&format!("0{}", "{\"a\":".repeat(100_000))).is_err());
-    // Many, but side by side.
+    // Many brackets, but not nested.
     assert!(decode(&format!("2[\"m\"{}]", ",[{}]".repeat(1000))).is_ok());
-    // Brackets in strings, and strings that end where they seem not to.
+    // Brackets in strings, and strings with escaped quotes.
     let brackets = "[{".repeat(1000);
     assert!(decode(&format!("2[\"{brackets}\"]")).is_ok());
     assert!(decode(&format!("2[\"\\\"{brackets}\\\\\"]")).is_ok());
@@ -309,7 +309,7 @@ fn placeholders_name_each_attachment() {
     assert!(placeholders(r#"["a",{"x":[{"num":0,"_placeholder":true}]}]"#, 1));
     assert!(placeholders(r#"[ "a" , { "_placeholder" : true , "num" : 0 } ]"#, 1));
     assert!(placeholders(r#"["a"]"#, 0));
-    // Not placeholders: text, other values, other keys.
+    // Not placeholders: strings, other values, other keys.
     assert!(placeholders(r#"["{\"_placeholder\":true,\"num\":0}"]"#, 0));
     assert!(placeholders(r#"[{"_placeholder":false,"num":5},{"_placeholder":"true"},{"_placeholder":1}]"#, 0));
     assert!(placeholders(r#"[{"_placeholder":[true],"num":5},{"placeholder":true},{"num":7}]"#, 0));
@@ -331,7 +331,7 @@ fn placeholders_name_each_attachment() {
         r#"{"_placeholder":true}"#,
         r#"{"_placeholder":true,"num":0,"num":"splice"}"#,
         r#"{"_placeholder":false,"num":7,"_placeholder":true}"#,
-        // Peers unescape the keys.
+        // Clients unescape keys before they look for placeholders.
         r#"{"\u005fplaceholder":true,"num":7}"#,
         r#"{"_placeholder":true,"num":0,"\u006eum":7}"#,
     ] {
@@ -340,7 +340,7 @@ fn placeholders_name_each_attachment() {
         assert!(!placeholders(&format!("[\"a\",{bad},{fine}]"), 1), "{bad}");
         assert!(!placeholders(&format!("[\"a\",{fine},{{\"x\":[{bad}]}}]"), 1), "{bad}");
     }
-    // Attachments that nobody names.
+    // Attachments without a placeholder.
     assert!(!placeholders(r#"["a"]"#, 1));
     assert!(!placeholders(r#"["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]"#, 2));
 }
