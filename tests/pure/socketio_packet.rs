@@ -219,7 +219,7 @@ fn numbers_in_the_head() {
     assert!(decode(&"2".repeat(1_000_000)).is_err());
     assert!(decode(&("2".repeat(1_000_000) + "[\"a\"]")).is_err());
     assert!(decode(&("5".repeat(1_000_000) + "-[\"a\"]")).is_err());
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -360,7 +360,7 @@ fn large_packets_take_no_time() {
         assert!(packet::placeholders(data, 1).is_err());
         println!("{} bytes: {decoded:?}, placeholders {:?}", text.len(), start.elapsed() - decoded);
     }
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
 }
 
 #[test]
