@@ -1212,7 +1212,14 @@ fn heartbeats_go_on_when_all_namespaces_are_left() {
     for way in CURRENT {
         let mut session = Session::open(&server, *way);
         session.send(&["40", "41"]);
-        while session.receive() != r#"42["auth",{}]"# {}
+        // On a busy machine a ping may come before, and no other follows until it is answered.
+        loop {
+            match session.receive().as_str() {
+                r#"42["auth",{}]"# => break,
+                "2" => session.send(&["3"]),
+                _ => {}
+            }
+        }
         for _ in 0..3 {
             session.assert_receives(&["2"]);
             session.send(&["3"]);
