@@ -634,7 +634,12 @@ impl Speaker {
         self.said += 1;
         let id = format!("{}{:03}", self.tag, self.said);
         self.socket.send(&format!(r#"27["new message","{text}",{{"id":"{id}"}}]"#));
-        let ack = self.socket.receive_whole();
+        let mut ack = self.socket.receive_whole();
+        // On a busy machine a ping may come before.
+        while ack == "2" {
+            self.socket.send("3");
+            ack = self.socket.receive_whole();
+        }
         let stamp = ack.strip_prefix(r#"37[{"#).and_then(|ack| ack.strip_suffix("}]")).expect("an ack");
         let (n, time) = stamp.split_once(',').expect("two fields");
         let tag = &self.tag;
