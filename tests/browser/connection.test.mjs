@@ -64,8 +64,7 @@ test('the page is guarded by its policy', options, async (t) => {
 test('the banner says what becomes of the connection, and nothing of short breaks', options, async (t) => {
   const port = await freePort();
   const server = await start(t, { port });
-  const ada = await open(t, browser, server.url);
-  await ada.clock.install();
+  const ada = await open(t, browser, server.url, { clock: true });
   await join(ada, 'Ada');
   assert.equal(await ada.locator('#status').getAttribute('role'), 'status');
   await ada.locator('#about:has-text("WebSocket")').waitFor();

@@ -27,8 +27,7 @@ const listed = async (page) =>
 
 test('who types is named, and forgotten in time', options, async (t) => {
   const server = await start(t);
-  const ada = await open(t, browser, server.url);
-  await ada.clock.install();
+  const ada = await open(t, browser, server.url, { clock: true });
   await join(ada, 'Ada');
   const users = {};
   for (const name of ['Bob', 'Cleo', 'Dora', 'Emil']) users[name] = await guest(t, server, name);
@@ -65,8 +64,7 @@ test('who types is named, and forgotten in time', options, async (t) => {
 test('typing is said with the first key and every three seconds, and taken back', options, async (t) => {
   const server = await start(t);
   const bob = await guest(t, server, 'Bob');
-  const ada = await open(t, browser, server.url);
-  await ada.clock.install();
+  const ada = await open(t, browser, server.url, { clock: true });
   await join(ada, 'Ada');
   await pauseClock(ada);
   const typing = () => bob.heard.map(([event]) => event).filter((event) => event.endsWith('typing'));

@@ -68,10 +68,11 @@ export const TRANSPORTS = {
 /**
  * Opens the page in a context of its own (its own cookies and cache), which ends with test `t`. The test fails if the
  * page's console complains, of its policy for instance, but not for failed requests: a server may be away.
- * @param options `transports`, `name` to join under, and those of a context.
+ * @param options `transports`; `name` to join under; `clock`: whether timers are those of `page.clock`, from the first on;
+ *   and those of a context.
  * @returns the page, with `complaints`; `requests`: the transports it has used; `sockets`: the addresses of its WebSockets.
  */
-export async function open(t, browser, url, { transports = 'polling, then WebSocket', name, ...options } = {}) {
+export async function open(t, browser, url, { transports = 'polling, then WebSocket', name, clock = false, ...options } = {}) {
   const context = await browser.newContext({ locale: 'en-GB', timezoneId: 'Europe/Paris', ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(WAIT);
@@ -97,6 +98,7 @@ export async function open(t, browser, url, { transports = 'polling, then WebSoc
   await page.addInitScript(() => {
     document.addEventListener('securitypolicyviolation', ({ violatedDirective }) => console.error('policy', violatedDirective));
   });
+  if (clock) await page.clock.install();
   await page.goto(url);
   if (name) await join(page, name);
   return page;

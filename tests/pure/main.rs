@@ -18,4 +18,5 @@ mod readme;
 mod slab;
 mod socketio_packet;
 mod timers;
+mod watch;
 mod ws;

@@ -1,15 +1,12 @@
 //! Socket.IO packets, with the examples of the protocol texts.
 
+use crate::watch::Watch;
 use salon::{
     config::Config,
     socketio::packet::{self, Invalid, Kind},
 };
 use serde_json::value::RawValue;
-use std::{
-    borrow::Cow,
-    sync::LazyLock,
-    time::{Duration, Instant},
-};
+use std::{borrow::Cow, sync::LazyLock, time::Duration};
 
 static CONFIG: LazyLock<Config> = LazyLock::new(Config::default);
 
@@ -215,11 +212,11 @@ fn numbers_in_the_head() {
     for bad in ["511-[\"a\"]", "599999999-[\"x\"]", "599999999999999999999999-[\"x\"]", "5+1-[\"x\"]"] {
         assert!(decode(bad).is_err(), "{bad}");
     }
-    let start = Instant::now();
+    let start = Watch::start();
     assert!(decode(&"2".repeat(1_000_000)).is_err());
     assert!(decode(&("2".repeat(1_000_000) + "[\"a\"]")).is_err());
     assert!(decode(&("5".repeat(1_000_000) + "-[\"a\"]")).is_err());
-    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -347,20 +344,20 @@ fn placeholders_name_each_attachment() {
 
 #[test]
 fn large_packets_take_no_time() {
-    let start = Instant::now();
+    let start = Watch::start();
     let inner = "x".repeat(900_000);
     let deep = format!("5{}", format_args!("1-[\"m\",{}\"{inner}\"{}]", "[".repeat(60), "]".repeat(60)));
     let wide = format!("51-[\"m\"{}]", ",1".repeat(450_000));
     let escapes = format!("51-[\"m\",\"{}\"]", "\\\"".repeat(450_000));
     let keys = format!("51-[\"m\",{{\"a\":0{}}}]", ",\"\\u0062\":1".repeat(80_000));
     for text in [deep, wide, escapes, keys] {
-        let start = Instant::now();
+        let start = Watch::start();
         let data = packet::decode(&text, &CONFIG).unwrap().data;
         let decoded = start.elapsed();
         assert!(packet::placeholders(data, 1).is_err());
         println!("{} bytes: {decoded:?}, placeholders {:?}", text.len(), start.elapsed() - decoded);
     }
-    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
 #[test]
