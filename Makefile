@@ -28,21 +28,30 @@ run: build
 # Under the hostile kernel every read and write moves one byte, or fails at random; tests that fill the kernel's buffers
 # (bulk_) would take hours there. Over TLS everything runs once: those tests, and the chat's, with large records, all
 # others under that kernel too. Two cargo profiles only: test (which builds target/debug/salon too) and release. The
-# example that live and Node tests run is built by the `cargo test` that selects nothing, so that one comes first.
+# example that live and Node tests run is built by the `cargo test` that selects nothing, so that one comes first; what
+# follows mostly waits for timers and peers, so JOBS of them run side by side.
+JOBS = 3
 test: need-test system static/node_modules/.package-lock.json tests/node_modules/.package-lock.json $(PYTHON)
 	$(STEP) 'cargo fmt' - cargo fmt --check
 	$(STEP) 'cargo clippy' - cargo clippy --all-targets --locked -- -D warnings
 	$(STEP) 'cargo test' '^test result' cargo test --locked
+	@$(MAKE) --no-print-directory --output-sync --jobs=$(JOBS) $(SUITES)
+
+SUITES = $(GROUPS:%/=suite-%) suite-kernel suite-tls suite-tls-kernel suite-counts
+.PHONY: $(SUITES)
+suite-kernel:
 	$(STEP) 'cargo test, hostile kernel' '^test result' \
 		env SALON_TEST_KERNEL=7 cargo test --locked --test live -- --skip bulk_
+suite-tls:
 	$(STEP) 'cargo test, TLS' '^test result' env SALON_TEST_TLS=1 cargo test --locked --test live -- bulk_ chat::
+suite-tls-kernel:
 	$(STEP) 'cargo test, TLS and hostile kernel' '^test result' \
 		env SALON_TEST_TLS=1 SALON_TEST_KERNEL=7 cargo test --locked --test live -- --skip bulk_
+suite-counts:
 	$(STEP) 'instruction counts' '^counts' $(COUNTS)
-	@for group in $(GROUPS); do \
-		tests/run "node --test $$group" '^# (tests|pass|fail) |^# skipped [1-9]' \
-			node --test --test-reporter=tap $$group*.test.mjs || exit; \
-	done
+$(GROUPS:%/=suite-%): suite-%:
+	$(STEP) 'node --test $*/' '^# (tests|pass|fail) |^# skipped [1-9]' \
+		node --test --test-reporter=tap $*/*.test.mjs
 
 # Looks for tests that fail now and then: GROUP (a directory of Node tests, or `live`, Rust's live tests) so many times, in
 # random order and on a busy machine, until one fails. `SALON_TEST_KERNEL=7 make stress GROUP=live` and the like go too.
