@@ -1,19 +1,19 @@
 //! Many queues of [`Bytes`] in one vector.
 //!
-//! Every connection has an outbox and every polling session a queue. Nearly always all of these queues are empty,
-//! and a broadcast fills all of them at once. So the entries of all queues are in one [`Pool`], linked by index: an empty
+//! Every connection has an outbox, and every polling session has a queue. Most of the time nearly all of them are empty, but
+//! a broadcast fills all of them at once. So many queues share one [`Pool`] of entries, which are linked by index: an empty
 //! queue has no buffer (rule R10), and a broadcast to a thousand recipients allocates nothing once the pool has grown.
 
 use bytes::Bytes;
 use std::{iter, mem};
 
-/// In place of an index: the end of a linked list.
+/// Stands for "no index": it marks the end of a linked list of entries, and an empty list.
 const NONE: u32 = u32::MAX;
-/// A pool with more than this number of entries releases its memory when it becomes empty. An entry takes 40 bytes.
+/// A pool that has grown to more than this number of entries (of 40 bytes each) releases its memory when it becomes empty.
 const KEEP: usize = 32 * 1024;
 
-/// One FIFO queue, with its entries in a [`Pool`]. A queue that may not be empty must be passed to [`Pool::clear`] before
-/// it is dropped, or its entries leak.
+/// One FIFO queue; its entries are in a [`Pool`]. Call [`Pool::clear`] before a queue that still has entries is dropped:
+/// otherwise the entries stay in the pool for ever.
 #[derive(Debug)]
 pub struct Queue {
     first: u32,
@@ -34,15 +34,15 @@ impl Queue {
     }
 }
 
-/// The memory that holds the entries of many queues.
+/// The entries of many queues.
 pub struct Pool {
-    /// Per entry: its bytes, and the index of the next entry of the same queue (if unused: of the next unused entry).
+    /// Per entry: its bytes and the index of the next entry of the same queue. An unused entry links to the next unused one.
     entries: Vec<(Bytes, u32)>,
-    /// Index of the first unused entry, which links to the other unused entries.
+    /// Index of the first unused entry, or [`NONE`] if every entry is used.
     free: u32,
     /// Number of entries in all queues.
     pub len: usize,
-    /// Sum of the lengths of all entries, in bytes. A buffer that is in several queues counts several times.
+    /// Sum of the lengths of all entries, in bytes. A buffer that is in several queues counts once per queue.
     pub bytes: usize,
 }
 

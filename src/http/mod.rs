@@ -3,13 +3,13 @@
 //! [`Parser`] keeps no bytes: the caller passes the unconsumed input and learns how much of it was consumed. It returns
 //! the head before the body, so that a request can be refused before its body is read.
 //!
-//! All defences against request smuggling (RFC 9112 section 11.2) are in this file: httparse checks the grammar of heads;
-//! this file refuses what a proxy might read differently: bare LF and CR (`read_line`), a missing or second Host
-//! (`parse_head`), more than one length and unknown transfer codings (`parse_framing`). After an error, or a response
-//! that leaves a request body unread, `server` closes the connection.
+//! This file has the defences against request smuggling (RFC 9112 section 11.2). httparse checks the grammar of heads. What
+//! a proxy might read differently is refused too: a bare LF or CR (`read_line`), a missing or second Host
+//! (`parse_head`), more than one length, and unknown transfer codings (`parse_framing`). After an error, or a response that
+//! leaves a request body unread, `server` closes the connection.
 //!
-//! Not done: trailers are dropped; no `Date` (RFC 9110 section 6.6.1 lets only a server without a clock leave it out, but
-//! no client of ours reads it, and it would cost 37 bytes in every poll); no ranges; no compression other than gzip.
+//! Deliberately left out: trailers (they are dropped), ranges, compression other than gzip, and `Date`. RFC 9110 section
+//! 6.6.1 requires `Date` of servers with a clock, but no client of ours reads it, and it would cost 37 bytes in every poll.
 
 pub mod assets;
 pub mod origin;
@@ -26,9 +26,9 @@ pub enum Method {
     Head,
     Post,
     Options,
-    /// Another method of RFC 9110, or PATCH; no path supports it.
+    /// PUT, PATCH, DELETE or TRACE: known, but no file and no session supports them.
     Known,
-    /// An unknown method, which is answered with 501.
+    /// Any other method, usually answered with 501.
     Other,
 }
 
@@ -40,7 +40,7 @@ impl Method {
             "POST" => Method::Post,
             "OPTIONS" => Method::Options,
             "PUT" | "PATCH" | "DELETE" | "TRACE" => Method::Known,
-            // The target of CONNECT has a form of its own, and the bytes after the head would be a tunnel.
+            // Refused here: the target of CONNECT has a form of its own, and the bytes after its head belong to a tunnel.
             "CONNECT" => return Err(Error { status: 501, reason: "CONNECT is not supported" }),
             _ => Method::Other,
         })
@@ -65,14 +65,14 @@ const fn bad_request(reason: &'static str) -> Error {
     Error { status: 400, reason }
 }
 
-/// Memory for the header fields of one head. Uninitialized, because filling it would cost as much as parsing the head.
+/// Memory for the header fields of one head. It is uninitialized: filling it would cost as much as parsing the head.
 pub type FieldBuffer<'a> = [MaybeUninit<httparse::Header<'a>>; MAX_HEADERS];
 pub const FIELD_BUFFER: FieldBuffer = [const { MaybeUninit::uninit() }; MAX_HEADERS];
 
 /// A request head, borrowed from the input.
 pub struct RequestHead<'a> {
     pub method: Method,
-    /// As sent, without the query; `*` for `OPTIONS *`. Visible ASCII only.
+    /// The path of the target as sent, without the query; `*` for `OPTIONS *`. Visible ASCII only.
     pub path: &'a str,
     /// The part of the target after the first `?`, as sent. Visible ASCII only.
     pub query: &'a str,
@@ -80,23 +80,23 @@ pub struct RequestHead<'a> {
     pub minor: u8,
     /// Whether the client permits another request on this connection.
     pub keep_alive: bool,
-    /// Authority of the target if the target has one, else the Host field; empty if an HTTP/1.0 client sends neither.
+    /// The authority of the target if it has one, else the Host field; empty if an HTTP/1.0 client sends neither.
     pub host: &'a str,
     pub framing: Framing,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expect_continue: bool,
-    /// All header fields, in order.
+    /// All header fields, in the order in which they were sent.
     pub fields: &'a [httparse::Header<'a>],
 }
 
 impl<'a> RequestHead<'a> {
-    /// Returns the values of all header fields called `name`, in order.
+    /// Returns the values of all header fields called `name`, in the order in which they were sent.
     pub fn headers(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let fields = self.fields.iter();
         fields.filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
 
-    /// Returns the value of the first header field called `name`.
+    /// Returns the value of the first header field called `name`, or `None` if there is none.
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
         self.headers(name).next()
     }
@@ -106,7 +106,7 @@ impl<'a> RequestHead<'a> {
         self.headers(name).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
     }
 
-    /// Whether the list-valued field `name` has the member `token`, in upper or lower case.
+    /// Whether the list-valued field `name` has the member `token`; case does not matter.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         self.members(name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
     }
@@ -135,7 +135,7 @@ pub enum Part<'a> {
 enum ParserState {
     #[default]
     Head,
-    /// `left` bytes of the body, or of one chunk of it, are still to come.
+    /// `left` bytes are still to come: of a chunk if `chunk` is true, else of the whole body.
     Data {
         left: u64,
         chunk: bool,
@@ -150,15 +150,15 @@ enum ParserState {
 #[derive(Debug, Default)]
 pub struct Parser {
     state: ParserState,
-    /// In bytes: length of the complete lines of an incomplete head, or of all chunk sizes and trailers; at most `max_head`.
+    /// Total bytes of the lines found so far, of a head or of a chunked body (its sizes and trailers); at most `max_head`.
     lines: usize,
-    /// Sum of the chunk sizes so far, in bytes. At most `max_payload`.
+    /// Sum of the chunk sizes of the body so far, in bytes; at most `max_payload`.
     body: usize,
 }
 
 impl Parser {
-    /// Returns the part at the start of `input`, after its length in bytes. Returns `None` if the part is incomplete: the
-    /// caller passes the same bytes again with those that arrive.
+    /// Parses the part at the start of `input`. Returns its length in bytes and the part itself, or `None` if more bytes are
+    /// needed: then the caller must call again with the same bytes followed by those that have arrived since.
     pub fn next<'a>(
         &mut self, input: &'a [u8], buffer: &'a mut FieldBuffer<'a>, config: &Config,
     ) -> Result<Option<(usize, Part<'a>)>, Error> {
@@ -180,7 +180,7 @@ impl Parser {
         }
     }
 
-    /// Parses a line of a chunked body (RFC 9112 section 7.1). All lines of one body together are limited by `max_head`.
+    /// Parses a line of a chunked body (RFC 9112 section 7.1). `max_head` limits the total length of these lines per body.
     fn next_chunk_line<'a>(&mut self, input: &'a [u8], config: &Config) -> Result<Option<(usize, Part<'a>)>, Error> {
         let found = read_line(input)?;
         let length = found.map_or(input.len(), |found| found.len() + 2);
@@ -210,7 +210,7 @@ impl Parser {
     fn next_head<'a>(
         &mut self, input: &'a [u8], buffer: &'a mut FieldBuffer<'a>, config: &Config,
     ) -> Result<Option<(usize, Part<'a>)>, Error> {
-        // RFC 9112 section 2.2: an empty line before the request line is tolerated; more than one is not.
+        // Skips one empty line before the request line, as RFC 9112 section 2.2 recommends. A second one is refused.
         let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
         self.lines = self.lines.max(start);
         let too_large = Error { status: 431, reason: "request head too large" };
@@ -236,8 +236,8 @@ impl Parser {
     }
 }
 
-/// Returns the line at the start of `input`, without its CRLF, or `None` if the line is incomplete. Refuses a bare CR or
-/// LF, because a proxy may see a line end where this parser sees none (RFC 9112 section 2.2 permits refusing it).
+/// Returns the line at the start of `input`, without its CRLF, or `None` if the line is incomplete. A bare CR or LF is an
+/// `Err`, because a proxy might see the end of a line there (RFC 9112 section 2.2 permits this refusal).
 fn read_line(input: &[u8]) -> Result<Option<&[u8]>, Error> {
     match memchr::memchr2(b'\r', b'\n', input) {
         None => Ok(None),
@@ -283,7 +283,7 @@ fn parse_head<'a>(bytes: &'a [u8], buffer: &'a mut FieldBuffer<'a>, config: &Con
         expect_continue: false,
         fields: request.headers,
     };
-    // RFC 9112 section 3.2: exactly one Host, even if the target has an authority.
+    // RFC 9112 section 3.2: exactly one Host, even if the target has an authority. HTTP/1.0 clients may omit it.
     let host = head.header("Host");
     if head.headers("Host").nth(1).is_some() || host.is_none() && minor == 1 {
         return Err(bad_request("Host is missing or repeated"));
@@ -297,7 +297,7 @@ fn parse_head<'a>(bytes: &'a [u8], buffer: &'a mut FieldBuffer<'a>, config: &Con
     Ok(head)
 }
 
-/// Splits a target into authority (`None` unless it is in absolute form) and path with query (RFC 9112 section 3.2).
+/// Splits a target into its authority (`None` unless it is in absolute form) and its path with query (RFC 9112 section 3.2).
 fn split_target(target: &str, method: Method) -> Result<(Option<&str>, &str), Error> {
     if target.starts_with('/') || target == "*" && method == Method::Options {
         return Ok((None, target));
@@ -309,7 +309,7 @@ fn split_target(target: &str, method: Method) -> Result<(Option<&str>, &str), Er
     }
 }
 
-/// Checks that `host` has only characters that RFC 3986 section 3.2.2 permits.
+/// Returns `host` as text. `Err` if it has a character that RFC 3986 section 3.2.2 does not permit in a host or port.
 fn check_host(host: &[u8]) -> Result<&str, Error> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte);
     let host = str::from_utf8(host).ok().filter(|host| host.bytes().all(is_allowed));
@@ -340,7 +340,7 @@ fn parse_framing(head: &RequestHead) -> Result<Framing, Error> {
     }
 }
 
-/// Parses the line with the size of a chunk (RFC 9112 section 7.1). Chunk extensions are skipped.
+/// Parses the line with the size of a chunk (RFC 9112 section 7.1). Skips extensions; `None` if the size is malformed.
 fn parse_chunk_size(line: &[u8]) -> Option<u64> {
     let extension = line.iter().position(|byte| *byte == b';');
     let digits = extension.map_or(line, |at| line[..at].trim_ascii_end());
@@ -352,13 +352,14 @@ fn parse_chunk_size(line: &[u8]) -> Option<u64> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Duplicate;
 
-/// Splits `text` at the first `mark`, an ASCII character. Costs half the instructions of `split_once`.
+/// Splits `text` at the first `mark`, an ASCII character, and drops the mark. Half as many instructions as `split_once`.
 fn cut(text: &str, mark: u8) -> (&str, &str) {
     let at = memchr::memchr(mark, text.as_bytes());
     at.map_or((text, ""), |at| (&text[..at], &text[at + 1..]))
 }
 
-/// Returns the decoded parameters `names` of a query or form, `None` if missing. Bytes that are not UTF-8 become U+FFFD.
+/// Returns the decoded value of each parameter in `names`: `None` if the query or form lacks it, `Err` if it has it more
+/// than once. Bytes that are not UTF-8 become U+FFFD.
 pub fn parameters<'a, const N: usize>(
     query: &'a str, names: [&str; N],
 ) -> [Result<Option<Cow<'a, str>>, Duplicate>; N] {
@@ -372,7 +373,7 @@ pub fn parameters<'a, const N: usize>(
         form_urlencoded::parse(query.as_bytes()).for_each(|(key, value)| set(&key, value));
         return values;
     }
-    // Nearly every query is without escapes. To decode such a query byte by byte would make a poll cost a quarter more.
+    // Most queries have no escapes. To decode them byte by byte all the same would make a poll cost a quarter more.
     let mut rest = query;
     while !rest.is_empty() {
         let (pair, more) = cut(rest, b'&');

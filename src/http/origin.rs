@@ -1,4 +1,4 @@
-//! Authorities (`host:port`) and origins. Which origins may connect is decided by `server/access`.
+//! Parses and compares authorities (`host:port`) and origins. `server/access` decides which origins may connect.
 
 /// Host and port of a URL or of a Host field (RFC 3986 section 3.2). User information (`user@`) stays part of the
 /// host, so that such a host does not match any valid Host field.
@@ -10,7 +10,7 @@ pub struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// Splits at the last colon, unless this colon is inside the brackets of an IPv6 address.
+    /// Splits `text` at the last colon, unless that colon is inside the brackets of an IPv6 address.
     pub fn parse(text: &'a str) -> Authority<'a> {
         match text.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => Authority { host, port: Some(port) },
@@ -31,8 +31,8 @@ pub fn origin_of(url: &str) -> &str {
     split_url(url).map_or(url, |(_, _, rest)| &url[..url.len() - rest.len()])
 }
 
-/// Whether an Origin field (RFC 6454) names the host that the client addressed. If `host` has no port, it stands for
-/// both 80 and 443: behind a proxy that ends TLS the scheme is unknown. If `https` is known, the scheme must match too.
+/// Whether an Origin field (RFC 6454) names `host`, the host that the client addressed. A `host` without port stands for
+/// both 80 and 443, because behind a proxy that ends TLS the scheme is unknown. If `https` is known, the scheme must match.
 pub fn is_same_origin(origin: &str, host: &str, https: Option<bool>) -> bool {
     let Some((scheme, authority, "")) = split_url(origin) else { return false };
     let default_port = match (scheme, https) {

@@ -1,4 +1,4 @@
-//! Stand-in for `tls` in a build without that feature: the same types and functions, but no value of them can exist.
+//! Stand-in for `tls` in a build without that feature: the same types and methods, but no connection can have TLS.
 
 use crate::config::Config;
 use crate::net::kernel::{Kernel, Stream, Transfer};
@@ -23,7 +23,7 @@ pub struct Tls {
 #[derive(Default)]
 pub struct Scratch {}
 
-/// Methods that cannot be called, since no value exists.
+/// Defines methods that cannot be called, because a value of `Infallible` cannot exist.
 macro_rules! never {
     ($($name:ident($($argument:ty),*) -> $result:ty;)*) => {
         $(pub fn $name(&self $(, _: $argument)*) -> $result {
@@ -41,7 +41,7 @@ impl Trust {
 }
 
 impl Identity {
-    /// `None`: a build without TLS refuses the options that name files.
+    /// Returns `None`: in a build without TLS, `config` refuses the options that name files.
     pub fn load(_: &Config, _: Option<&Identity>) -> Result<Option<Identity>, String> {
         Ok(None)
     }

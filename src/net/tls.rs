@@ -2,10 +2,10 @@
 //!
 //! rustls does the work through its unbuffered interface: records are read, decrypted and encrypted in buffers that all
 //! connections share. A connection owns the state of rustls and, only while they exist, the start of an incomplete record
-//! and ciphertext that the kernel has not taken (R10). The ordinary interface would make this file shorter, but each of its
-//! connections keeps a read buffer of 4,096 bytes: an idle one costs 7.7 KB of heap there and 3.3 KB here (rustls 0.23.46).
+//! and ciphertext that the kernel has not taken (R10). The ordinary interface of rustls would make this file shorter, but it
+//! keeps a read buffer of 4,096 bytes: an idle connection costs 7.7 KB of heap with it and 3.3 KB here (rustls 0.23.46).
 //!
-//! Sessions are resumed by tickets, which clients keep. Not done: early data, client certificates, OCSP stapling.
+//! TLS sessions are resumed by tickets, which clients keep. Not supported: early data, client certificates, OCSP stapling.
 
 use crate::config::Config;
 use crate::net::kernel::{Kernel, Stream, Transfer};
@@ -20,18 +20,18 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Most ciphertext moved by one read. It also limits how large a handshake message may be.
+/// Maximum bytes of ciphertext that one read of the kernel moves, and maximum length of a handshake message.
 const SCRATCH: usize = 64 * 1024;
-/// Reads without any plaintext (handshake messages, parts of records) before other connections have their turn.
+/// Maximum reads in a row without plaintext (handshake messages, parts of records); then other connections have their turn.
 const READS: usize = 16;
-/// Most plaintext encrypted for one write: three records.
+/// Maximum bytes of plaintext encrypted for one write: three records of 16 KiB.
 const PLAINTEXT: usize = 48 * 1024;
-/// Upper bound of what encryption adds to that.
+/// Upper bound of the bytes that encryption adds to `PLAINTEXT` bytes.
 const OVERHEAD: usize = 512;
 /// A certificate that expires within this time causes a warning.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// Reads a PEM file of certificates.
+/// Returns the certificates in a PEM file. `Err` is one line. A file without certificates is an `Err` too.
 fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let list = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match list.map_err(|error| format!("{file}: {error}"))? {
@@ -40,12 +40,12 @@ fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-/// The authorities whose certificates are accepted on outgoing connections.
+/// The certificate authorities that are trusted on outgoing connections.
 #[derive(Clone)]
 pub struct Trust(Arc<ClientConfig>);
 
 impl Trust {
-    /// The authorities in a PEM file, by default those that browsers trust. An error is one line.
+    /// Trusts the authorities in the PEM file `file`; without one, those that browsers trust. `Err` is one line.
     pub fn new(file: Option<&str>) -> Result<Trust, String> {
         let mut roots = RootCertStore::empty();
         match file {
@@ -60,13 +60,13 @@ impl Trust {
         Ok(Trust(Arc::new(config)))
     }
 
-    /// The client side of a connection to `host`, a name or an address that its certificate must contain.
+    /// Returns the client side of a new connection. The server's certificate must contain `host`, a name or an IP address.
     pub fn connect(&self, host: &str) -> Result<Tls, String> {
         let name = ServerName::try_from(host.to_owned());
         let name = name.map_err(|_| format!("{host:?} is neither a host name nor an IP address"))?;
         let client = UnbufferedClientConnection::new(Arc::clone(&self.0), name).map_err(|error| error.to_string())?;
         let mut tls = Tls::new(Side::Client(client));
-        // Queues the ClientHello.
+        // Appends the ClientHello to `unsent`.
         tls.side.send(&mut tls.partial, Outgoing::Plain(&[]), &mut tls.unsent).map_err(|error| error.to_string())?;
         Ok(tls)
     }
@@ -76,13 +76,13 @@ impl Trust {
 pub struct Identity {
     config: Arc<ServerConfig>,
     tickets: Arc<dyn ProducesTickets>,
-    /// Why clients reject the certificate because of its date, or soon will. The server uses it nevertheless.
+    /// A warning if clients reject the certificate because of its dates, or will within 14 days. The server uses it anyway.
     pub warning: Option<String>,
 }
 
 impl Identity {
-    /// Reads the files that `config` names; `None` if it names none. Session tickets issued by `old`, the identity used so
-    /// far, stay valid. An error is one line.
+    /// Reads the files that `config` names; returns `None` if it names none. `old` is the identity used so far: session
+    /// tickets issued by it stay valid. `Err` is one line.
     pub fn load(config: &Config, old: Option<&Identity>) -> Result<Option<Identity>, String> {
         let (cert, key) = match (&config.tls_cert, &config.tls_key) {
             (None, None) if config.redirect_http.is_none() => return Ok(None),
@@ -110,15 +110,15 @@ impl Identity {
         Ok(Some(Identity { config: Arc::new(config), tickets, warning }))
     }
 
-    /// The server side of a new connection.
+    /// Returns the server side of a new connection.
     pub fn accept(&self) -> Tls {
         let server = UnbufferedServerConnection::new(Arc::clone(&self.config));
         Tls::new(Side::Server(server.expect("fails only if a fragment size is set and out of range")))
     }
 }
 
-/// Says if clients reject a certificate because of its date, now or [`SOON`]. Verification fails in any case, since no
-/// authority is given; but rustls checks the date before it looks for the issuer.
+/// Returns a warning if clients reject the certificate because of its dates, now or within [`SOON`]. The verification here
+/// fails in any case, because no authority is given; but rustls checks the dates before it looks for the issuer.
 fn date_warning(certificate: &CertificateDer, now: UnixTime) -> Option<String> {
     let parsed = ParsedCertificate::try_from(certificate).ok()?;
     let verify = |at| {
@@ -142,27 +142,27 @@ fn date_warning(certificate: &CertificateDer, now: UnixTime) -> Option<String> {
 /// The TLS state of a connection.
 pub struct Tls {
     side: Side,
-    /// The first byte from the peer, which shows whether a client speaks TLS, has been read.
+    /// Whether the first byte from the peer was read. It shows whether a client speaks TLS.
     begun: bool,
-    /// The peer has sent its close_notify alert, the end of its plaintext.
+    /// Whether the peer has sent its close_notify alert, the end of its plaintext.
     peer_closed: bool,
-    /// The start of a record, or of a handshake message.
+    /// Received bytes that rustls cannot process yet: the start of a record or of a handshake message.
     partial: Vec<u8>,
     /// Ciphertext that the kernel has not taken yet.
     pub unsent: Vec<u8>,
 }
 
-/// The state of rustls.
+/// The state of rustls, or the reason why rustls is not used any more.
 enum Side {
     Server(UnbufferedServerConnection),
     Client(UnbufferedClientConnection),
-    /// The client speaks plain HTTP: bytes pass unchanged, so that it can be sent an error response.
+    /// The client speaks plain HTTP: bytes pass unchanged, so that the client gets a response that it can read.
     Plain,
-    /// The peer has violated the protocol: input is ignored, and nothing is sent but the alert in `unsent`.
+    /// The peer has violated the protocol: input is ignored, and only the alert in `unsent` is still sent.
     Failed,
 }
 
-/// Buffers that all connections share; nothing in them outlives a call.
+/// Buffers that all connections share. Their contents are used only within one call.
 #[derive(Default)]
 pub struct Scratch {
     plain: Vec<u8>,
@@ -170,20 +170,20 @@ pub struct Scratch {
     outgoing: Vec<u8>,
 }
 
-/// Plaintext or an alert, to be encrypted.
+/// What is to be encrypted.
 #[derive(Clone, Copy)]
 enum Outgoing<'a> {
-    /// Application data; empty if only messages of TLS itself are to be sent.
+    /// Application data. Empty if only messages of TLS itself, such as those of the handshake, are to be sent.
     Plain(&'a [u8]),
     /// The close_notify alert: nothing can be sent after it.
     CloseNotify,
 }
 
-/// Result of one step of rustls.
+/// The result of one step of rustls.
 enum Step {
-    /// There is more to do.
+    /// Another step must follow.
     More,
-    /// All input is decrypted, and all output encrypted; or the handshake waits for the peer.
+    /// All complete records are decrypted and all output is encrypted, or the handshake waits for the peer.
     Done,
     /// The peer has sent its close_notify alert.
     PeerClosed,
@@ -194,19 +194,18 @@ impl Tls {
         Tls { side, begun: false, peer_closed: false, partial: Vec::new(), unsent: Vec::new() }
     }
 
-    /// Whether the client turned out not to speak TLS.
+    /// Whether the client speaks plain HTTP instead of TLS.
     pub fn is_plain(&self) -> bool {
         matches!(self.side, Side::Plain)
     }
 
-    /// Whether the handshake is not complete yet.
     pub fn is_handshaking(&self) -> bool {
         self.side.common().is_some_and(CommonState::is_handshaking)
     }
 
-    /// Reads plaintext. `Moved(0)` is the end of the stream, with or without a close_notify alert: HTTP and WebSocket notice
-    /// themselves if something is missing. Afterwards a handshake message or an alert may wait to be written. Fails with
-    /// `InvalidData` if the peer violates the protocol.
+    /// Reads plaintext into `buffer`. `Moved(0)` is the end of the stream, with or without a close_notify alert: HTTP and
+    /// WebSocket themselves detect an incomplete message. Afterwards `unsent` may have a handshake message or an alert to be
+    /// written. Fails with `InvalidData` if the peer violates the protocol.
     pub fn read(
         &mut self, kernel: &mut Kernel, stream: &mut Stream, scratch: &mut Scratch, buffer: &mut [u8],
     ) -> io::Result<Transfer> {
@@ -228,7 +227,7 @@ impl Tls {
             if count == 0 || matches!(self.side, Side::Failed) {
                 return Ok(Transfer::Moved(count));
             }
-            // A request line begins with a capital letter, a TLS record with a content type from 20 to 24.
+            // An HTTP request begins with a capital letter (65 to 90), a TLS record with its content type (20 to 24).
             let first = !mem::replace(&mut self.begun, true);
             if first && room[0].is_ascii_uppercase() && matches!(self.side, Side::Server(_)) {
                 self.side = Side::Plain;
@@ -261,8 +260,8 @@ impl Tls {
         io::Error::new(ErrorKind::InvalidData, error)
     }
 
-    /// Takes as much plaintext as there is room for, and writes ciphertext. Returns how much plaintext was taken; it takes
-    /// none before the handshake is complete and earlier ciphertext is written.
+    /// Writes the ciphertext in `unsent`, then encrypts and writes up to 48 KiB of `slices`. `Moved` is the number of bytes
+    /// taken from `slices`. None are taken while the handshake is incomplete or older ciphertext is left in `unsent`.
     pub fn write(
         &mut self, kernel: &mut Kernel, stream: &mut Stream, scratch: &mut Scratch, slices: &[IoSlice],
     ) -> io::Result<Transfer> {
@@ -291,7 +290,7 @@ impl Tls {
         Ok(Transfer::Moved(plain.len()))
     }
 
-    /// Queues the close_notify alert. Returns `false` if there is nothing to write: it was queued before, or cannot be sent.
+    /// Appends the close_notify alert to `unsent`. Returns `false` if nothing was appended: it was sent before or cannot be.
     pub fn queue_close_notify(&mut self) -> bool {
         let before = self.unsent.len();
         let result = self.side.send(&mut self.partial, Outgoing::CloseNotify, &mut self.unsent);
@@ -300,7 +299,7 @@ impl Tls {
 }
 
 impl Side {
-    /// The state that server and client have in common; `None` if rustls is no longer used.
+    /// Returns the state that server and client have in common; `None` if rustls is not used any more.
     fn common(&self) -> Option<&CommonState> {
         match self {
             Side::Server(server) => Some(server),
@@ -309,23 +308,23 @@ impl Side {
         }
     }
 
-    /// Appends the ciphertext of `send` to `outgoing`; during the handshake only messages of the handshake.
+    /// Encrypts `send` and appends the ciphertext to `outgoing`; during the handshake, appends only handshake messages.
     fn send(&mut self, partial: &mut Vec<u8>, send: Outgoing, outgoing: &mut Vec<u8>) -> Result<(), Error> {
-        // No close_notify can come up here: `partial` holds no complete record.
+        // The ignored value, whether the peer has sent close_notify, is false: `partial` holds no complete record.
         let (used, _) = self.advance(partial, send, &mut &mut [][..], outgoing)?;
         partial.drain(..used);
         Ok(())
     }
 
-    /// Runs rustls until it needs more input or everything is done: decrypts `incoming` into `received`, and appends the
-    /// ciphertext of `send` and messages of the handshake to `outgoing`. Returns how many bytes of `incoming` are used up, and
+    /// Runs rustls until it needs more input or all is done: decrypts `incoming` into `received`, and appends messages of
+    /// the handshake and the ciphertext of `send` to `outgoing`. Returns how many bytes of `incoming` are used up, and
     /// whether the peer has sent its close_notify alert. After an error, `outgoing` ends with the alert that names it.
     fn advance(
         &mut self, incoming: &mut [u8], send: Outgoing, received: &mut &mut [u8], outgoing: &mut Vec<u8>,
     ) -> Result<(usize, bool), Error> {
         let (mut used, mut peer_closed) = (0, false);
         loop {
-            // rustls remembers how far it has parsed and panics if it gets fewer bytes later, so it always gets all that are left.
+            // rustls remembers how far it has parsed and panics if it gets fewer bytes later, so it gets all that are left.
             let (discard, step) = self.step(&mut incoming[used..], send, received, outgoing);
             used += discard;
             match step {
@@ -333,7 +332,7 @@ impl Side {
                 Ok(Step::PeerClosed) => peer_closed = true,
                 Ok(Step::Done) => return Ok((used, peer_closed)),
                 Err(error) => {
-                    // Only while something is queued: a further step would fail on the same bytes again.
+                    // These steps append the alert that is queued. Any step after them would fail on the same bytes again.
                     while self.common().is_some_and(CommonState::wants_write) {
                         let _ = self.step(&mut incoming[used..], send, received, outgoing);
                     }
@@ -343,7 +342,7 @@ impl Side {
         }
     }
 
-    /// One step of rustls. Returns how many bytes of `incoming` are used up.
+    /// Runs one step of rustls. Returns how many bytes of `incoming` are used up, and the result of the step.
     fn step(
         &mut self, incoming: &mut [u8], send: Outgoing, received: &mut &mut [u8], outgoing: &mut Vec<u8>,
     ) -> (usize, Result<Step, Error>) {
@@ -355,7 +354,7 @@ impl Side {
     }
 }
 
-/// Performs the one action that rustls asks for. `received` shrinks to the part that is still free.
+/// Performs the one action that rustls asks for, and returns what `step` returns. `received` shrinks to its free part.
 fn handle<Data>(
     status: UnbufferedStatus<'_, '_, Data>, send: Outgoing, received: &mut &mut [u8], outgoing: &mut Vec<u8>,
 ) -> (usize, Result<Step, Error>) {
@@ -401,7 +400,7 @@ fn handle<Data>(
     (status.discard, status.state.and_then(act))
 }
 
-/// Writes until everything is written, or the kernel takes no more. Returns how many bytes were written, and the last result.
+/// Writes until all `bytes` are written or the kernel takes no more. Returns how many were written, and the last result.
 fn write_all(kernel: &mut Kernel, stream: &mut Stream, bytes: &[u8]) -> io::Result<(usize, Transfer)> {
     let mut sent = 0;
     while sent < bytes.len() {
