@@ -1,6 +1,6 @@
 //! One TCP connection: its stream, its outbox, its deadlines and its state. Part of `net`.
 
-use super::kernel::{Kernel, Stream, Transfer};
+use super::kernel::{self, Stream, Transfer};
 use super::tls::{Scratch, Tls};
 use crate::base::limits::Limit;
 use crate::base::queue::{Pool, Queue};
@@ -123,12 +123,10 @@ impl<P> Connection<P> {
     }
 
     /// Reads plaintext into `buffer`, and updates `reading`.
-    pub(super) fn read(
-        &mut self, kernel: &mut Kernel, scratch: &mut Scratch, buffer: &mut [u8],
-    ) -> io::Result<Transfer> {
+    pub(super) fn read(&mut self, scratch: &mut Scratch, buffer: &mut [u8]) -> io::Result<Transfer> {
         let transfer = match &mut self.tls {
-            Some(tls) => tls.read(kernel, &mut self.stream, scratch, buffer)?,
-            None => kernel.read(&mut self.stream, buffer)?,
+            Some(tls) => tls.read(&mut self.stream, scratch, buffer)?,
+            None => kernel::read(&mut self.stream, buffer)?,
         };
         self.reading = match transfer {
             Transfer::Moved(0) => ReadState::Ended,
@@ -158,9 +156,7 @@ impl<P> Connection<P> {
     }
 
     /// Writes until nothing is queued or the kernel takes no more. Returns `Moved` in the first case.
-    pub(super) fn write_all(
-        &mut self, kernel: &mut Kernel, scratch: &mut Scratch, pool: &mut Pool,
-    ) -> io::Result<Transfer> {
+    pub(super) fn write_all(&mut self, scratch: &mut Scratch, pool: &mut Pool) -> io::Result<Transfer> {
         // A closing TLS connection sends its close_notify alert after everything else.
         while self.queued() > 0
             || matches!(self.state, ConnState::Closing) && self.tls.as_mut().is_some_and(|tls| tls.queue_close_notify())
@@ -172,8 +168,8 @@ impl<P> Connection<P> {
                 first.advance(self.sent);
             }
             let transfer = match &mut self.tls {
-                Some(tls) => tls.write(kernel, &mut self.stream, scratch, &slices)?,
-                None => kernel.write(&mut self.stream, &slices)?,
+                Some(tls) => tls.write(&mut self.stream, scratch, &slices)?,
+                None => kernel::write(&mut self.stream, &slices)?,
             };
             let Transfer::Moved(count) = transfer else { return Ok(transfer) };
             drop(slices);

@@ -1,4 +1,4 @@
-//! Every read and write on the server's connections is in the two methods of [`Kernel`].
+//! Every read and write on the server's connections is in one of the two functions of this file.
 //!
 //! So this is the place where tests replace the kernel, in builds with debug assertions: the environment variable
 //! `SALON_TEST_KERNEL` (a seed) makes each transfer move one byte or nothing, and a connection may be a pipe in memory, so
@@ -29,40 +29,23 @@ pub enum Transfer {
     Retry,
 }
 
-/// Performs transfers. In tests it also decides which of them are cut short or interrupted.
-#[derive(Default)]
-pub struct Kernel {
+/// Reads once.
+pub fn read(stream: &mut Stream, buffer: &mut [u8]) -> io::Result<Transfer> {
+    // Here and not in the seam's `Read`: a read that fills what the seam has left of the buffer is not a short read.
     #[cfg(debug_assertions)]
-    pub hostile: seam::Hostile,
+    let Some(buffer) = seam::cut(buffer) else { return Ok(Transfer::Retry) };
+    match outcome(stream.read(buffer)) {
+        Ok(Transfer::Moved(count @ 1..)) if cfg!(unix) && count < buffer.len() => Ok(Transfer::Drained(count)),
+        outcome => outcome,
+    }
 }
 
-impl Kernel {
-    /// Reads once.
-    pub fn read(&mut self, stream: &mut Stream, buffer: &mut [u8]) -> io::Result<Transfer> {
-        #[cfg(debug_assertions)]
-        let buffer = match self.hostile.limit(buffer.len()) {
-            Some(most) => &mut buffer[..most],
-            None => return Ok(Transfer::Retry),
-        };
-        match outcome(stream.read(buffer)) {
-            Ok(Transfer::Moved(count @ 1..)) if cfg!(unix) && count < buffer.len() => Ok(Transfer::Drained(count)),
-            outcome => outcome,
-        }
-    }
-
-    /// Writes once. Each slice must have at least one byte.
-    pub fn write(&mut self, stream: &mut Stream, slices: &[IoSlice]) -> io::Result<Transfer> {
-        #[cfg(debug_assertions)]
-        match self.hostile.limit(usize::MAX) {
-            Some(1) => return outcome(stream.write(&slices[0][..1])),
-            Some(_) => {}
-            None => return Ok(Transfer::Retry),
-        }
-        outcome(match slices {
-            [one] => stream.write(one),
-            many => stream.write_vectored(many),
-        })
-    }
+/// Writes once. Each slice must have at least one byte.
+pub fn write(stream: &mut Stream, slices: &[IoSlice]) -> io::Result<Transfer> {
+    outcome(match slices {
+        [one] => stream.write(one),
+        many => stream.write_vectored(many),
+    })
 }
 
 /// Turns errors that mean "not now" into a [`Transfer`]. `Err` is a real error.

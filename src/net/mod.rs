@@ -28,7 +28,7 @@ use crate::base::queue::Pool;
 use crate::base::slab::{Conn, ConnId, Slab};
 use crate::base::timers::{Deadline, Timers};
 use crate::config::Config;
-use crate::net::kernel::{Kernel, Stream, Transfer};
+use crate::net::kernel::{Stream, Transfer};
 use crate::net::tls::{Identity, Scratch, Tls};
 use bytes::Bytes;
 use connection::{ConnState, LINGER};
@@ -72,7 +72,6 @@ pub struct Net<P> {
     dirty: Vec<ConnId>,
     dead: Vec<ConnId>,
     unread: Vec<ConnId>,
-    kernel: Kernel,
     /// The certificate of the first listener; `None` if connections to that listener have no TLS.
     pub identity: Option<Identity>,
     scratch: Scratch,
@@ -103,7 +102,6 @@ impl<P: Default> Net<P> {
             dirty: Vec::new(),
             dead: Vec::new(),
             unread: Vec::new(),
-            kernel: Kernel::default(),
             identity: None,
             scratch: Scratch::default(),
             phases: Timers::default(),
@@ -250,7 +248,7 @@ impl<P: Default> Net<P> {
         if let ConnState::Dead = connection.state {
             return None;
         }
-        let result = connection.read(&mut self.kernel, &mut self.scratch, buffer);
+        let result = connection.read(&mut self.scratch, buffer);
         // TLS may have to answer a handshake message, or the handshake is complete, so that queued bytes can be sent.
         if connection.tls.is_some() && connection.queued() > 0 {
             list(&mut self.dirty, &mut connection.dirty, id);
@@ -397,7 +395,7 @@ impl<P: Default> Net<P> {
             return;
         }
         let before = connection.queued();
-        let last = match connection.write_all(&mut self.kernel, &mut self.scratch, &mut self.pool) {
+        let last = match connection.write_all(&mut self.scratch, &mut self.pool) {
             Ok(last) => last,
             Err(error) => return self.abort_because(id, EndCause::Error(error)),
         };

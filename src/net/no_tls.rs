@@ -1,7 +1,7 @@
 //! Stand-in for `tls` in a build without that feature: the same types and methods, but no connection can have TLS.
 
 use crate::config::Config;
-use crate::net::kernel::{Kernel, Stream, Transfer};
+use crate::net::kernel::{Stream, Transfer};
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
 
@@ -54,7 +54,7 @@ impl Tls {
         is_plain() -> bool;
         is_handshaking() -> bool;
         queue_close_notify() -> bool;
-        read(&mut Kernel, &mut Stream, &mut Scratch, &mut [u8]) -> io::Result<Transfer>;
-        write(&mut Kernel, &mut Stream, &mut Scratch, &[IoSlice]) -> io::Result<Transfer>;
+        read(&mut Stream, &mut Scratch, &mut [u8]) -> io::Result<Transfer>;
+        write(&mut Stream, &mut Scratch, &[IoSlice]) -> io::Result<Transfer>;
     }
 }

@@ -8,7 +8,7 @@
 //! TLS sessions are resumed by tickets, which clients keep. Not supported: early data, client certificates, OCSP stapling.
 
 use crate::config::Config;
-use crate::net::kernel::{Kernel, Stream, Transfer};
+use crate::net::kernel::{self, Stream, Transfer};
 use rustls::client::{UnbufferedClientConnection, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
@@ -206,9 +206,7 @@ impl Tls {
     /// Reads plaintext into `buffer`. `Moved(0)` is the end of the stream, with or without a close_notify alert: HTTP and
     /// WebSocket themselves detect an incomplete message. Afterwards `unsent` may have a handshake message or an alert to be
     /// written. Fails with `InvalidData` if the peer violates the protocol.
-    pub fn read(
-        &mut self, kernel: &mut Kernel, stream: &mut Stream, scratch: &mut Scratch, buffer: &mut [u8],
-    ) -> io::Result<Transfer> {
+    pub fn read(&mut self, stream: &mut Stream, scratch: &mut Scratch, buffer: &mut [u8]) -> io::Result<Transfer> {
         scratch.incoming.resize(SCRATCH.min(buffer.len()), 0);
         for _ in 0..READS {
             if self.peer_closed {
@@ -220,7 +218,7 @@ impl Tls {
             if room.is_empty() {
                 return Err(self.fail("a handshake message is too long".into()));
             }
-            let count = match kernel.read(stream, room)? {
+            let count = match kernel::read(stream, room)? {
                 Transfer::Moved(count) | Transfer::Drained(count) => count,
                 blocked => return Ok(blocked),
             };
@@ -262,17 +260,15 @@ impl Tls {
 
     /// Writes the ciphertext in `unsent`, then encrypts and writes up to 48 KiB of `slices`. `Moved` is the number of bytes
     /// taken from `slices`. None are taken while the handshake is incomplete or older ciphertext is left in `unsent`.
-    pub fn write(
-        &mut self, kernel: &mut Kernel, stream: &mut Stream, scratch: &mut Scratch, slices: &[IoSlice],
-    ) -> io::Result<Transfer> {
-        let (sent, last) = write_all(kernel, stream, &self.unsent)?;
+    pub fn write(&mut self, stream: &mut Stream, scratch: &mut Scratch, slices: &[IoSlice]) -> io::Result<Transfer> {
+        let (sent, last) = write_all(stream, &self.unsent)?;
         self.unsent.drain(..sent);
         self.unsent.shrink_to_fit();
         if !self.unsent.is_empty() {
             return Ok(last);
         }
         match self.side {
-            Side::Plain => return kernel.write(stream, slices),
+            Side::Plain => return kernel::write(stream, slices),
             Side::Failed => return Ok(Transfer::Moved(slices.iter().map(|slice| slice.len()).sum())),
             _ if slices.is_empty() => return Ok(Transfer::Moved(0)),
             _ if self.is_handshaking() => return Ok(Transfer::WouldBlock),
@@ -285,7 +281,7 @@ impl Tls {
             plain.extend_from_slice(&slice[..slice.len().min(PLAINTEXT - plain.len())]);
         }
         self.side.send(&mut self.partial, Outgoing::Plain(plain), outgoing).map_err(io::Error::other)?;
-        let (sent, _) = write_all(kernel, stream, outgoing)?;
+        let (sent, _) = write_all(stream, outgoing)?;
         self.unsent.extend_from_slice(&outgoing[sent..]);
         Ok(Transfer::Moved(plain.len()))
     }
@@ -401,10 +397,10 @@ fn handle<Data>(
 }
 
 /// Writes until all `bytes` are written or the kernel takes no more. Returns how many were written, and the last result.
-fn write_all(kernel: &mut Kernel, stream: &mut Stream, bytes: &[u8]) -> io::Result<(usize, Transfer)> {
+fn write_all(stream: &mut Stream, bytes: &[u8]) -> io::Result<(usize, Transfer)> {
     let mut sent = 0;
     while sent < bytes.len() {
-        match kernel.write(stream, &[IoSlice::new(&bytes[sent..])])? {
+        match kernel::write(stream, &[IoSlice::new(&bytes[sent..])])? {
             Transfer::Moved(count) => sent += count,
             stopped => return Ok((sent, stopped)),
         }
