@@ -41,7 +41,6 @@ fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 /// The certificate authorities that are trusted on outgoing connections.
-#[derive(Clone)]
 pub struct Trust(Arc<ClientConfig>);
 
 impl Trust {
@@ -67,7 +66,7 @@ impl Trust {
         let client = UnbufferedClientConnection::new(Arc::clone(&self.0), name).map_err(|error| error.to_string())?;
         let mut tls = Tls::new(Side::Client(client));
         // Appends the ClientHello to `unsent`.
-        tls.side.send(&mut tls.partial, Outgoing::Plain(&[]), &mut tls.unsent).map_err(|error| error.to_string())?;
+        tls.side.send(&mut tls.partial, Some(&[]), &mut tls.unsent).map_err(|error| error.to_string())?;
         Ok(tls)
     }
 }
@@ -144,8 +143,6 @@ pub struct Tls {
     side: Side,
     /// Whether the first byte from the peer was read. It shows whether a client speaks TLS.
     begun: bool,
-    /// Whether the peer has sent its close_notify alert, the end of its plaintext.
-    peer_closed: bool,
     /// Received bytes that rustls cannot process yet: the start of a record or of a handshake message.
     partial: Vec<u8>,
     /// Ciphertext that the kernel has not taken yet.
@@ -170,28 +167,13 @@ pub struct Scratch {
     outgoing: Vec<u8>,
 }
 
-/// What is to be encrypted.
-#[derive(Clone, Copy)]
-enum Outgoing<'a> {
-    /// Application data. Empty if only messages of TLS itself, such as those of the handshake, are to be sent.
-    Plain(&'a [u8]),
-    /// The close_notify alert: nothing can be sent after it.
-    CloseNotify,
-}
-
-/// The result of one step of rustls.
-enum Step {
-    /// Another step must follow.
-    More,
-    /// All complete records are decrypted and all output is encrypted, or the handshake waits for the peer.
-    Done,
-    /// The peer has sent its close_notify alert.
-    PeerClosed,
-}
+/// What is to be encrypted: plaintext, or `None` for the close_notify alert, after which nothing can be sent. The plaintext
+/// is empty if only messages of TLS itself, such as those of the handshake, are to be sent.
+type Outgoing<'a> = Option<&'a [u8]>;
 
 impl Tls {
     fn new(side: Side) -> Tls {
-        Tls { side, begun: false, peer_closed: false, partial: Vec::new(), unsent: Vec::new() }
+        Tls { side, begun: false, partial: Vec::new(), unsent: Vec::new() }
     }
 
     /// Whether the client speaks plain HTTP instead of TLS.
@@ -209,7 +191,9 @@ impl Tls {
     pub fn read(&mut self, stream: &mut Stream, scratch: &mut Scratch, buffer: &mut [u8]) -> io::Result<Transfer> {
         scratch.incoming.resize(SCRATCH.min(buffer.len()), 0);
         for _ in 0..READS {
-            if self.peer_closed {
+            // `advance` leaves nothing in rustls. So rustls wants to read unless the peer has sent its close_notify alert,
+            // the end of its plaintext.
+            if self.side.common().is_some_and(|common| !common.wants_read()) {
                 return Ok(Transfer::Moved(0));
             }
             let kept = self.partial.len();
@@ -236,15 +220,10 @@ impl Tls {
             }
             let mut left = &mut *buffer;
             let incoming = &mut scratch.incoming[..kept + count];
-            let result = self.side.advance(incoming, Outgoing::Plain(&[]), &mut left, &mut self.unsent);
+            let used = self.side.advance(incoming, Some(&[]), &mut left, &mut self.unsent);
             let left = left.len();
-            match result {
-                Ok((used, peer_closed)) => {
-                    self.partial = incoming[used..].to_vec();
-                    self.peer_closed |= peer_closed;
-                }
-                Err(error) => return Err(self.fail(error.into())),
-            }
+            let used = used.map_err(|error| self.fail(error.into()))?;
+            self.partial = incoming[used..].to_vec();
             if left < buffer.len() {
                 return Ok(Transfer::Moved(buffer.len() - left));
             }
@@ -280,7 +259,7 @@ impl Tls {
         for slice in slices {
             plain.extend_from_slice(&slice[..slice.len().min(PLAINTEXT - plain.len())]);
         }
-        self.side.send(&mut self.partial, Outgoing::Plain(plain), outgoing).map_err(io::Error::other)?;
+        self.side.send(&mut self.partial, Some(plain), outgoing).map_err(io::Error::other)?;
         let (sent, _) = write_all(stream, outgoing)?;
         self.unsent.extend_from_slice(&outgoing[sent..]);
         Ok(Transfer::Moved(plain.len()))
@@ -289,7 +268,7 @@ impl Tls {
     /// Appends the close_notify alert to `unsent`. Returns `false` if nothing was appended: it was sent before or cannot be.
     pub fn queue_close_notify(&mut self) -> bool {
         let before = self.unsent.len();
-        let result = self.side.send(&mut self.partial, Outgoing::CloseNotify, &mut self.unsent);
+        let result = self.side.send(&mut self.partial, None, &mut self.unsent);
         result.is_ok() && self.unsent.len() > before
     }
 }
@@ -306,27 +285,25 @@ impl Side {
 
     /// Encrypts `send` and appends the ciphertext to `outgoing`; during the handshake, appends only handshake messages.
     fn send(&mut self, partial: &mut Vec<u8>, send: Outgoing, outgoing: &mut Vec<u8>) -> Result<(), Error> {
-        // The ignored value, whether the peer has sent close_notify, is false: `partial` holds no complete record.
-        let (used, _) = self.advance(partial, send, &mut &mut [][..], outgoing)?;
+        let used = self.advance(partial, send, &mut &mut [][..], outgoing)?;
         partial.drain(..used);
         Ok(())
     }
 
     /// Runs rustls until it needs more input or all is done: decrypts `incoming` into `received`, and appends messages of
-    /// the handshake and the ciphertext of `send` to `outgoing`. Returns how many bytes of `incoming` are used up, and
-    /// whether the peer has sent its close_notify alert. After an error, `outgoing` ends with the alert that names it.
+    /// the handshake and the ciphertext of `send` to `outgoing`. Returns how many bytes of `incoming` are used up. After an
+    /// error, `outgoing` ends with the alert that names it.
     fn advance(
         &mut self, incoming: &mut [u8], send: Outgoing, received: &mut &mut [u8], outgoing: &mut Vec<u8>,
-    ) -> Result<(usize, bool), Error> {
-        let (mut used, mut peer_closed) = (0, false);
+    ) -> Result<usize, Error> {
+        let mut used = 0;
         loop {
             // rustls remembers how far it has parsed and panics if it gets fewer bytes later, so it gets all that are left.
             let (discard, step) = self.step(&mut incoming[used..], send, received, outgoing);
             used += discard;
             match step {
-                Ok(Step::More) => {}
-                Ok(Step::PeerClosed) => peer_closed = true,
-                Ok(Step::Done) => return Ok((used, peer_closed)),
+                Ok(true) => {}
+                Ok(false) => return Ok(used),
                 Err(error) => {
                     // These steps append the alert that is queued. Any step after them would fail on the same bytes again.
                     while self.common().is_some_and(CommonState::wants_write) {
@@ -338,14 +315,15 @@ impl Side {
         }
     }
 
-    /// Runs one step of rustls. Returns how many bytes of `incoming` are used up, and the result of the step.
+    /// Runs one step of rustls. Returns how many bytes of `incoming` are used up, and whether another step must follow. If
+    /// not, all complete records are decrypted and all output is encrypted, or the handshake waits for the peer.
     fn step(
         &mut self, incoming: &mut [u8], send: Outgoing, received: &mut &mut [u8], outgoing: &mut Vec<u8>,
-    ) -> (usize, Result<Step, Error>) {
+    ) -> (usize, Result<bool, Error>) {
         match self {
             Side::Server(server) => handle(server.process_tls_records(incoming), send, received, outgoing),
             Side::Client(client) => handle(client.process_tls_records(incoming), send, received, outgoing),
-            Side::Plain | Side::Failed => (0, Ok(Step::Done)),
+            Side::Plain | Side::Failed => (0, Ok(false)),
         }
     }
 }
@@ -353,7 +331,7 @@ impl Side {
 /// Performs the one action that rustls asks for, and returns what `step` returns. `received` shrinks to its free part.
 fn handle<Data>(
     status: UnbufferedStatus<'_, '_, Data>, send: Outgoing, received: &mut &mut [u8], outgoing: &mut Vec<u8>,
-) -> (usize, Result<Step, Error>) {
+) -> (usize, Result<bool, Error>) {
     let at = outgoing.len();
     let act = |state| match state {
         ConnectionState::ReadTraffic(mut traffic) => {
@@ -361,36 +339,32 @@ fn handle<Data>(
                 let message = "plaintext does not fit, although it is shorter than its ciphertext";
                 received.write_all(record?.payload).map_err(|_| Error::General(message.into()))?;
             }
-            Ok(Step::More)
+            Ok(true)
         }
         ConnectionState::EncodeTlsData(mut data) => {
             if let Err(EncodeError::InsufficientSize(size)) = data.encode(&mut []) {
                 outgoing.resize(at + size.required_size, 0);
                 data.encode(&mut outgoing[at..]).map_err(|error| Error::General(error.to_string()))?;
             }
-            Ok(Step::More)
+            Ok(true)
         }
         ConnectionState::TransmitTlsData(data) => {
             data.done();
-            Ok(Step::More)
+            Ok(true)
         }
-        ConnectionState::WriteTraffic(mut traffic) => {
+        // A connection that has nothing to send must not allocate here (R10).
+        ConnectionState::WriteTraffic(mut traffic) if !matches!(send, Some([])) => {
+            outgoing.resize(at + send.map_or(0, <[u8]>::len) + OVERHEAD, 0);
+            let room = &mut outgoing[at..];
             let count = match send {
-                Outgoing::Plain([]) => Ok(0),
-                Outgoing::Plain(plain) => {
-                    outgoing.resize(at + plain.len() + OVERHEAD, 0);
-                    traffic.encrypt(plain, &mut outgoing[at..])
-                }
-                Outgoing::CloseNotify => {
-                    outgoing.resize(at + OVERHEAD, 0);
-                    traffic.queue_close_notify(&mut outgoing[at..])
-                }
+                Some(plain) => traffic.encrypt(plain, room),
+                None => traffic.queue_close_notify(room),
             };
             outgoing.truncate(at + count.map_err(|error| Error::General(error.to_string()))?);
-            Ok(Step::Done)
+            Ok(false)
         }
-        ConnectionState::BlockedHandshake | ConnectionState::Closed => Ok(Step::Done),
-        ConnectionState::PeerClosed => Ok(Step::PeerClosed),
+        ConnectionState::WriteTraffic(_) | ConnectionState::BlockedHandshake | ConnectionState::Closed => Ok(false),
+        ConnectionState::PeerClosed => Ok(true),
         _ => Err(Error::General("unexpected early data".into())),
     };
     (status.discard, status.state.and_then(act))
