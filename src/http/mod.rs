@@ -47,13 +47,6 @@ impl Method {
     }
 }
 
-/// How the parser finds the end of the body (RFC 9112 section 6.3). A head that announces no body has the length 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    Length(u64),
-    Chunked,
-}
-
 /// Status and text of the response to a request that cannot be served. The connection is closed after the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -82,7 +75,8 @@ pub struct RequestHead<'a> {
     pub keep_alive: bool,
     /// The authority of the target if it has one, else the Host field; empty if an HTTP/1.0 client sends neither.
     pub host: &'a str,
-    pub framing: Framing,
+    /// Length of the body in bytes, 0 if no body is announced. `None`: the body is chunked (RFC 9112 section 6.3).
+    pub length: Option<u64>,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expect_continue: bool,
     /// All header fields, in the order in which they were sent.
@@ -228,10 +222,7 @@ impl Parser {
             return Err(too_large);
         }
         let head = parse_head(&input[start..length], buffer, config)?;
-        self.state = match head.framing {
-            Framing::Length(left) => ParserState::Data { left, chunk: false },
-            Framing::Chunked => ParserState::ChunkSize,
-        };
+        self.state = head.length.map_or(ParserState::ChunkSize, |left| ParserState::Data { left, chunk: false });
         Ok(Some((length, Part::Head(head))))
     }
 }
@@ -279,7 +270,7 @@ fn parse_head<'a>(bytes: &'a [u8], buffer: &'a mut FieldBuffer<'a>, config: &Con
         minor,
         keep_alive: false,
         host: "",
-        framing: Framing::Length(0),
+        length: None,
         expect_continue: false,
         fields: request.headers,
     };
@@ -290,7 +281,7 @@ fn parse_head<'a>(bytes: &'a [u8], buffer: &'a mut FieldBuffer<'a>, config: &Con
     }
     let host = check_host(host.unwrap_or_default())?;
     head.host = authority.map_or(Ok(host), |authority| check_host(authority.as_bytes()))?;
-    head.framing = parse_framing(&head)?;
+    head.length = parse_framing(&head)?;
     head.expect_continue = minor == 1 && head.has_token("Expect", "100-continue");
     let keep_alive = minor == 1 || head.has_token("Connection", "keep-alive");
     head.keep_alive = keep_alive && !head.has_token("Connection", "close");
@@ -316,19 +307,17 @@ fn check_host(host: &[u8]) -> Result<&str, Error> {
     host.ok_or(bad_request("invalid character in Host"))
 }
 
-/// Determines the framing of the body by RFC 9112 section 6.3, as strictly as the RFC permits.
-fn parse_framing(head: &RequestHead) -> Result<Framing, Error> {
+/// Determines [`RequestHead::length`] by RFC 9112 section 6.3, as strictly as the RFC permits.
+fn parse_framing(head: &RequestHead) -> Result<Option<u64>, Error> {
     let mut lengths = head.headers("Content-Length");
     let mut codings = head.headers("Transfer-Encoding");
     match (lengths.next(), lengths.next(), codings.next(), codings.next()) {
-        (None, _, None, _) => Ok(Framing::Length(0)),
+        (None, _, None, _) => Ok(Some(0)),
         (Some(digits), None, None, _) if digits.iter().all(u8::is_ascii_digit) => {
             let length = str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
-            length.map(Framing::Length).ok_or(bad_request("Content-Length is empty or too large"))
+            length.map(Some).ok_or(bad_request("Content-Length is empty or too large"))
         }
-        (None, _, Some(coding), None) if head.minor == 1 && coding.eq_ignore_ascii_case(b"chunked") => {
-            Ok(Framing::Chunked)
-        }
+        (None, _, Some(coding), None) if head.minor == 1 && coding.eq_ignore_ascii_case(b"chunked") => Ok(None),
         (None, _, Some(coding), _) if head.minor == 1 => {
             let has_chunked = coding.to_ascii_lowercase().windows(7).any(|part| part == b"chunked");
             Err(match has_chunked {

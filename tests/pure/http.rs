@@ -25,7 +25,8 @@ fn describe(head: &RequestHead) -> String {
     if !head.query.is_empty() {
         line += &format!("?{}", head.query);
     }
-    line += &format!(" 1.{} host={} {:?}", head.minor, head.host, head.framing);
+    let length = head.length.map_or("Chunked".to_owned(), |length| format!("Length({length})"));
+    line += &format!(" 1.{} host={} {length}", head.minor, head.host);
     if head.keep_alive == (head.minor == 0) {
         line += if head.keep_alive { " keep-alive" } else { " close" };
     }
