@@ -32,21 +32,6 @@ pub enum Method {
     Other,
 }
 
-impl Method {
-    fn parse(name: &str) -> Result<Method, Error> {
-        Ok(match name {
-            "GET" => Method::Get,
-            "HEAD" => Method::Head,
-            "POST" => Method::Post,
-            "OPTIONS" => Method::Options,
-            "PUT" | "PATCH" | "DELETE" | "TRACE" => Method::Known,
-            // Refused here: the target of CONNECT has a form of its own, and the bytes after its head belong to a tunnel.
-            "CONNECT" => return Err(Error { status: 501, reason: "CONNECT is not supported" }),
-            _ => Method::Other,
-        })
-    }
-}
-
 /// Status and text of the response to a request that cannot be served. The connection is closed after the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -230,13 +215,11 @@ impl Parser {
 /// Returns the line at the start of `input`, without its CRLF, or `None` if the line is incomplete. A bare CR or LF is an
 /// `Err`, because a proxy might see the end of a line there (RFC 9112 section 2.2 permits this refusal).
 fn read_line(input: &[u8]) -> Result<Option<&[u8]>, Error> {
-    match memchr::memchr2(b'\r', b'\n', input) {
-        None => Ok(None),
-        Some(end) => match &input[end..] {
-            [b'\r'] => Ok(None),
-            [b'\r', b'\n', ..] => Ok(Some(&input[..end])),
-            _ => Err(bad_request("a line does not end in CRLF")),
-        },
+    let end = memchr::memchr2(b'\r', b'\n', input).unwrap_or(input.len());
+    match &input[end..] {
+        [] | [b'\r'] => Ok(None),
+        [b'\r', b'\n', ..] => Ok(Some(&input[..end])),
+        _ => Err(bad_request("a line does not end in CRLF")),
     }
 }
 
@@ -259,7 +242,16 @@ fn parse_head<'a>(bytes: &'a [u8], buffer: &'a mut FieldBuffer<'a>, config: &Con
     if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
         return Err(bad_request("invalid character in the request target"));
     }
-    let method = Method::parse(method)?;
+    let method = match method {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        "POST" => Method::Post,
+        "OPTIONS" => Method::Options,
+        "PUT" | "PATCH" | "DELETE" | "TRACE" => Method::Known,
+        // Refused here: the target of CONNECT has a form of its own, and the bytes after its head belong to a tunnel.
+        "CONNECT" => return Err(Error { status: 501, reason: "CONNECT is not supported" }),
+        _ => Method::Other,
+    };
     let (authority, target) = split_target(target, method)?;
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let path = if path.is_empty() { "/" } else { path };
