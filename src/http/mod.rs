@@ -62,8 +62,6 @@ pub struct RequestHead<'a> {
     pub host: &'a str,
     /// Length of the body in bytes, 0 if no body is announced. `None`: the body is chunked (RFC 9112 section 6.3).
     pub length: Option<u64>,
-    /// Whether the client waits for `100 Continue` before it sends the body.
-    pub expect_continue: bool,
     /// All header fields, in the order in which they were sent.
     pub fields: &'a [httparse::Header<'a>],
 }
@@ -88,6 +86,11 @@ impl<'a> RequestHead<'a> {
     /// Whether the list-valued field `name` has the member `token`; case does not matter.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         self.members(name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
+    }
+
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub fn expects_continue(&self) -> bool {
+        self.minor == 1 && self.has_token("Expect", "100-continue")
     }
 
     /// Whether the client accepts gzip (RFC 9110 section 12.5.3); a weight of zero means no.
@@ -255,17 +258,8 @@ fn parse_head<'a>(bytes: &'a [u8], buffer: &'a mut FieldBuffer<'a>, config: &Con
     let (authority, target) = split_target(target, method)?;
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let path = if path.is_empty() { "/" } else { path };
-    let mut head = RequestHead {
-        method,
-        path,
-        query,
-        minor,
-        keep_alive: false,
-        host: "",
-        length: None,
-        expect_continue: false,
-        fields: request.headers,
-    };
+    let mut head =
+        RequestHead { method, path, query, minor, keep_alive: false, host: "", length: None, fields: request.headers };
     // RFC 9112 section 3.2: exactly one Host, even if the target has an authority. HTTP/1.0 clients may omit it.
     let host = head.header("Host");
     if head.headers("Host").nth(1).is_some() || host.is_none() && minor == 1 {
@@ -274,7 +268,6 @@ fn parse_head<'a>(bytes: &'a [u8], buffer: &'a mut FieldBuffer<'a>, config: &Con
     let host = check_host(host.unwrap_or_default())?;
     head.host = authority.map_or(Ok(host), |authority| check_host(authority.as_bytes()))?;
     head.length = parse_framing(&head)?;
-    head.expect_continue = minor == 1 && head.has_token("Expect", "100-continue");
     let keep_alive = minor == 1 || head.has_token("Connection", "keep-alive");
     head.keep_alive = keep_alive && !head.has_token("Connection", "close");
     Ok(head)

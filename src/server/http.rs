@@ -102,7 +102,7 @@ impl<A: App> Server<A> {
         exchange.form = content_type.starts_with(b"application/x-www-form-urlencoded");
         // The parser reports an end even for an empty body.
         exchange.body = Some(Vec::new());
-        if head.expect_continue {
+        if head.expects_continue() {
             self.net.push(id, Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
         }
         self.net.set_phase(id, Some(self.now + self.config.body_timeout));

@@ -30,7 +30,7 @@ fn describe(head: &RequestHead) -> String {
     if head.keep_alive == (head.minor == 0) {
         line += if head.keep_alive { " keep-alive" } else { " close" };
     }
-    if head.expect_continue {
+    if head.expects_continue() {
         line += " expect";
     }
     line
@@ -511,7 +511,7 @@ fn expectations() {
         (0, "Expect: 100-continue\r\n", false),
     ] {
         let request = format!("POST / HTTP/1.{minor}\r\nHost: h\r\n{lines}Content-Length: 1\r\n\r\n");
-        assert_eq!(with_head(&request, |head| head.expect_continue), expected, "1.{minor} {lines:?}");
+        assert_eq!(with_head(&request, |head| head.expects_continue()), expected, "1.{minor} {lines:?}");
     }
 }
 
