@@ -27,16 +27,6 @@ pub struct Copy {
 pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                           base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
 
-/// Headers of every asset. `no-cache` lets browsers keep a copy, but they must revalidate it each time (one 304 response).
-/// `same-origin` hides the URL of the chat from other sites. The stricter `no-referrer` would make browsers send the beacon
-/// of the page with `Origin: null`, which `--origins same` refuses.
-const COMMON: [(&str, &str); 4] = [
-    ("Cache-Control", "no-cache"),
-    ("Vary", "Accept-Encoding"),
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "same-origin"),
-];
-
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
 /// Returns the asset whose path is exactly `path` (without query). `/` is the path of the page.
@@ -54,8 +44,15 @@ impl Asset {
     pub fn answer(&self, if_none_match: Option<&[u8]>, gzip: bool) -> Response {
         let copy = self.copy(gzip);
         let fresh = if_none_match.is_some_and(|list| matches(list, copy.etag));
-        let response = Response::new(if fresh { 304 } else { 200 }).header("ETag", copy.etag);
-        let response = COMMON.iter().fold(response, |response, (name, value)| response.header(name, value));
+        // `no-cache` lets browsers keep a copy, but they must revalidate it each time (one 304 response). `same-origin` hides
+        // the URL of the chat from other sites. The stricter `no-referrer` would make browsers send the beacon of the page
+        // with `Origin: null`, which `--origins same` refuses.
+        let response = Response::new(if fresh { 304 } else { 200 })
+            .header("ETag", copy.etag)
+            .header("Cache-Control", "no-cache")
+            .header("Vary", "Accept-Encoding")
+            .header("X-Content-Type-Options", "nosniff")
+            .header("Referrer-Policy", "same-origin");
         let response = if self.page { response.header("Content-Security-Policy", POLICY) } else { response };
         if fresh {
             return response;
