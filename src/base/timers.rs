@@ -44,10 +44,8 @@ impl<K: Copy + Ord> Timers<K> {
     /// Removes and returns the earliest entry if it is due at `now`. The caller must then clear or set the owner's
     /// [`Deadline`], because it still holds the old time.
     pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, K)> {
-        match self.set.first() {
-            Some((at, _)) if *at <= now => self.set.pop_first(),
-            _ => None,
-        }
+        self.set.first().filter(|(at, _)| *at <= now)?;
+        self.set.pop_first()
     }
 
     /// Returns the keys of all timers that are due at `until` or earlier. These timers keep running.

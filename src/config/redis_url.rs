@@ -18,12 +18,8 @@ pub struct RedisUrl {
 impl RedisUrl {
     /// Parses `redis[s]://[[user]:password@]host[:port][/database]`; returns `None` if `text` does not have this form.
     pub fn parse(text: &str) -> Option<RedisUrl> {
-        let (scheme, rest) = text.split_once("://")?;
-        let tls = match scheme {
-            "redis" => false,
-            "rediss" => true,
-            _ => return None,
-        };
+        let secure = text.strip_prefix("rediss://");
+        let rest = secure.or_else(|| text.strip_prefix("redis://"))?;
         let (rest, database) = rest.split_once('/').unwrap_or((rest, ""));
         let database = if database.is_empty() { 0 } else { database.parse().ok()? };
         // A password may contain an @ that is not percent-encoded, so the last @ is the separator.
@@ -40,7 +36,7 @@ impl RedisUrl {
         let port = if port.is_empty() { 6379 } else { port.strip_prefix(':')?.parse().ok()? };
         let valid = !host.is_empty() && !host.contains(['?', '#', '%', ' ']);
         let (user, password) = (decode(user)?, decode(password)?);
-        valid.then(|| RedisUrl { tls, user, password, host: host.into(), port, database })
+        valid.then(|| RedisUrl { tls: secure.is_some(), user, password, host: host.into(), port, database })
     }
 
     /// Whether the host seems to be on the internet rather than in a private network, judged by the name or address in the
