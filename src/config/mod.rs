@@ -254,9 +254,15 @@ impl Config {
         for option in OPTIONS.iter() {
             let (source, value) = self.resolve(option, flags.remove(&*option.flag), &env);
             let value = value.to_str().map_or(&*value, |text| OsStr::new(text.trim()));
-            errors.extend(self.apply(option, &source, value).err());
-            let secret = option.secret && source != "default";
-            let shown = if secret { "(a secret)".into() } else { value.to_string_lossy() };
+            // `port` is the first option, so this is known before `resolve` chooses the defaults of `host` and `trust_proxy`.
+            self.iis |= ["HTTP_PLATFORM_PORT", "ASPNETCORE_PORT"].contains(&&*source);
+            // An option that is not set keeps the default of `self`, which in the conformance app may differ from the table's.
+            let is_set = source != "default";
+            if is_set && let Err(expected) = (option.set)(&mut self, value) {
+                let shown = if option.secret { "the value".to_owned() } else { format!("{value:?}") };
+                errors.push(format!("{source}: {shown} is not {expected}"));
+            }
+            let shown = if option.secret && is_set { "(a secret)".into() } else { value.to_string_lossy() };
             lines.push(format!("{:17} {shown:20} {source}", option.flag));
         }
         match errors.first() {
@@ -285,19 +291,6 @@ impl Config {
             _ => ("default", option.default),
         };
         (source.to_owned(), value.into())
-    }
-
-    fn apply(&mut self, option: &Opt, source: &str, value: &OsStr) -> Result<(), String> {
-        // `port` is the first option, so this is known before `resolve` chooses the defaults of `host` and `trust_proxy`.
-        self.iis |= ["HTTP_PLATFORM_PORT", "ASPNETCORE_PORT"].contains(&source);
-        if source == "default" {
-            // `self` keeps the default that it has, which in the conformance app may differ from that of the table.
-            return Ok(());
-        }
-        (option.set)(self, value).map_err(|expected| {
-            let shown = if option.secret { "the value".to_owned() } else { format!("{value:?}") };
-            format!("{source}: {shown} is not {expected}")
-        })
     }
 }
 
