@@ -5,23 +5,16 @@ use crate::net::kernel::{Stream, Transfer};
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
 
-#[derive(Clone)]
-pub struct Trust {
-    never: Infallible,
-}
-
-pub struct Identity {
+/// Stands for all types of `tls` of which no value can exist here. The public fields are those that other files use.
+pub struct Never {
     pub warning: Option<String>,
-    never: Infallible,
-}
-
-pub struct Tls {
     pub unsent: Vec<u8>,
     never: Infallible,
 }
 
-#[derive(Default)]
-pub struct Scratch {}
+pub use self::{Never as Identity, Never as Tls, Never as Trust};
+
+pub type Scratch = ();
 
 /// Defines methods that cannot be called, because a value of `Infallible` cannot exist.
 macro_rules! never {
@@ -32,25 +25,20 @@ macro_rules! never {
     };
 }
 
-impl Trust {
+impl Never {
+    /// `Trust::new`.
     pub fn new(_: Option<&str>) -> Result<Trust, String> {
         Err("this salon is built without the feature tls".into())
     }
 
-    never! { connect(&str) -> Result<Tls, String>; }
-}
-
-impl Identity {
-    /// Returns `None`: in a build without TLS, `config` refuses the options that name files.
+    /// `Identity::load`. In a build without TLS, `config` itself refuses the options that name files.
     pub fn load(_: &Config, _: Option<&Identity>) -> Result<Option<Identity>, String> {
         Ok(None)
     }
 
-    never! { accept() -> Tls; }
-}
-
-impl Tls {
     never! {
+        connect(&str) -> Result<Tls, String>;
+        accept() -> Tls;
         is_plain() -> bool;
         is_handshaking() -> bool;
         queue_close_notify() -> bool;
