@@ -32,8 +32,11 @@ impl Never {
     }
 
     /// `Identity::load`. In a build without TLS, `config` itself refuses the options that name files.
-    pub fn load(_: &Config, _: Option<&Identity>) -> Result<Option<Identity>, String> {
-        Ok(None)
+    pub fn load(config: &Config, _: Option<&Identity>) -> Result<Option<Identity>, String> {
+        match config.redirect_http {
+            Some(_) => Err("--redirect-http means nothing without --tls-cert".into()),
+            None => Ok(None),
+        }
     }
 
     never! {
