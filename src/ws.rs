@@ -161,31 +161,25 @@ impl Incoming {
     fn check_head(
         &self, head: &FrameHeader, length: u64, head_length: usize, config: &Config,
     ) -> Result<(), ProtocolError> {
-        if head.rsv1 || head.rsv2 || head.rsv3 {
-            return Err(protocol_error("reserved bit set"));
-        }
-        if head_length != head.len(length) || length > i64::MAX as u64 {
-            return Err(protocol_error("length not in its shortest form"));
-        }
         let (bytes, fragments) = self.0.as_ref().map_or((0, 0), |open| (open.bytes.len(), open.fragments));
-        match head.opcode {
+        let (code, reason) = match head.opcode {
+            _ if head.rsv1 || head.rsv2 || head.rsv3 => (1002, "reserved bit set"),
+            _ if head_length != head.len(length) || length > i64::MAX as u64 => {
+                (1002, "length not in its shortest form")
+            }
             OpCode::Control(_) if !head.is_final || length > MAX_CONTROL as u64 => {
-                Err(protocol_error("control frame fragmented or too long"))
+                (1002, "control frame fragmented or too long")
             }
-            OpCode::Control(Control::Close) if length == 1 => Err(protocol_error("truncated close code")),
-            OpCode::Control(_) => Ok(()),
-            OpCode::Data(Data::Continue) if self.0.is_none() => Err(protocol_error("continuation without a message")),
+            OpCode::Control(Control::Close) if length == 1 => (1002, "truncated close code"),
+            OpCode::Data(Data::Continue) if self.0.is_none() => (1002, "continuation without a message"),
             OpCode::Data(Data::Text | Data::Binary) if self.0.is_some() => {
-                Err(protocol_error("new message inside a fragmented one"))
+                (1002, "new message inside a fragmented one")
             }
-            OpCode::Data(_) if fragments >= config.max_fragments => {
-                Err(ProtocolError { code: 1008, reason: "too many fragments" })
-            }
-            OpCode::Data(_) if bytes as u64 + length > config.max_payload as u64 => {
-                Err(ProtocolError { code: 1009, reason: "message too big" })
-            }
-            OpCode::Data(_) => Ok(()),
-        }
+            OpCode::Data(_) if fragments >= config.max_fragments => (1008, "too many fragments"),
+            OpCode::Data(_) if bytes as u64 + length > config.max_payload as u64 => (1009, "message too big"),
+            _ => return Ok(()),
+        };
+        Err(ProtocolError { code, reason })
     }
 
     /// Handles a message, or a fragment of one. Text is validated fragment by fragment: invalid UTF-8 is refused early.
