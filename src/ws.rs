@@ -196,7 +196,12 @@ impl Incoming {
             return finish_message(open.text, open.bytes);
         }
         if open.text {
-            open.checked += check_utf8(&open.bytes[open.checked..])?;
+            open.checked += match str::from_utf8(&open.bytes[open.checked..]) {
+                Ok(valid) => valid.len(),
+                // A character is cut off at the end.
+                Err(error) if error.error_len().is_none() => error.valid_up_to(),
+                Err(_) => return Err(NOT_UTF_8),
+            };
         }
         self.0 = Some(open);
         Ok(Received::Nothing)
@@ -206,15 +211,6 @@ impl Incoming {
 fn finish_message(text: bool, bytes: Vec<u8>) -> Result<Received, ProtocolError> {
     let bytes = Bytes::from(bytes);
     Ok(if text { Received::Text(Text::try_from(bytes).map_err(|_| NOT_UTF_8)?) } else { Received::Binary(bytes) })
-}
-
-/// Validates a part of a text as UTF-8. Returns the number of valid bytes: a character cut off at the end is left out.
-fn check_utf8(text: &[u8]) -> Result<usize, ProtocolError> {
-    match str::from_utf8(text) {
-        Ok(_) => Ok(text.len()),
-        Err(error) if error.error_len().is_none() => Ok(error.valid_up_to()),
-        Err(_) => Err(NOT_UTF_8),
-    }
 }
 
 /// Returns the reply to a close frame of the client: the same code and reason (RFC 6455 section 5.5.1).
