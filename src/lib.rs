@@ -18,13 +18,13 @@
 //! base/table            macro for enums with constants per variant
 //! base/metrics          the text format of Prometheus
 //! base/limits           one counter and log line per limit; counts per address
-//! base/mod              the list of the above
-//! net/kernel            every read(2) and writev(2)
+//! base/mod              declares the modules of this folder
+//! net/kernel            every read and write of connections
 //! net/tls               TLS by rustls
 //! net/no_tls            stand-in for net/tls in builds without TLS
 //! net/connection        one TCP connection: stream, outbox, deadlines
 //! net/listener          a listening socket; EMFILE
-//! net/mod               mio: poll, accept, read, flush, reap; eviction of clients that do not read their outbox
+//! net/mod               mio: poll, accept, read, flush, reap; eviction of clients that do not read
 //! http/response         responses
 //! http/assets           the embedded page and client
 //! http/origin           parses and compares hosts, ports and origins
@@ -35,7 +35,7 @@
 //! engineio/jsonp        JSONP
 //! engineio/budget       the budget of WebSockets on platforms that limit them
 //! engineio/request      what a request head asks for, or its refusal; client kinds by User-Agent (recovery, payloads)
-//! engineio/output       events for socketio, outputs for net
+//! engineio/output       events for socketio, outputs for server
 //! engineio/payload      encodes bodies of poll responses, and compresses them
 //! engineio/session      one session: heartbeat, upgrade probe and noop, packets per poll, close, eviction of slow pollers
 //! engineio/mod          all sessions, by sid; handshake, limits of new sessions, drain
@@ -70,7 +70,7 @@
 //! main                  arguments and environment in, server out
 //! ```
 //!
-//! Bytes and events go up. Calls go down, and only put something into a queue:
+//! Bytes and events go up. Calls go down, and each only puts something into a queue:
 //!
 //! ```text
 //!            net --bytes--> http, ws --requests, frames--> engineio --events--> socketio --events--> App
@@ -82,30 +82,30 @@
 //! Comments refer to these rules by number.
 //!
 //! - R1 A key never names two things: keys have a generation.
-//! - R2 A readable connection is read until `WouldBlock`, or it is remembered as unread, or reading it is paused. Plaintext
-//!   that rustls has decrypted and nobody has read counts as unread.
+//! - R2 A readable connection is read until `WouldBlock` (on Unix also: until a short read), or it is remembered as unread,
+//!   or reading it is paused.
 //! - R3 A connection with a non-empty outbox (or unsent ciphertext) is in the dirty list, or its last write returned
 //!   `WouldBlock`.
-//! - R4 Each `Opened` is followed by exactly one `Closed`.
+//! - R4 Each `Opened` event of a session is followed by exactly one `Closed` event.
 //! - R5 A call that goes down raises no event before it returns. A full outbox, a dead socket or a `disconnect` is only
 //!   marked; the event follows later, from the queue.
-//! - R6 The layers below `server` have no clock and no randomness, and only `net` has sockets. `server` passes in the time
-//!   and the source of ids. Exceptions without effect on any protocol: the time of log lines, the check of a certificate's
-//!   dates, and the wait for the lock of the history file at the start.
-//! - R7 Everything that a peer can make grow has a limit in `config`, with the reason for its default.
+//! - R6 The layers below `server` have no clock and no randomness, and of them only `net` has sockets. `server` passes in
+//!   the time and the source of ids. Exceptions: the time of log lines, the check of a certificate's dates, the random
+//!   numbers of TLS, and the wait for the lock of the history file at the start.
+//! - R7 Everything that a peer can make grow has a limit, in `config` if operators may need to change it.
 //! - R8 Bytes from peers never cause a panic. An `expect` states the invariant that it relies on, arithmetic on numbers from
 //!   peers is checked, and header values are bytes rather than text.
 //! - R9 Each HTTP response has a Content-Length (except 1xx, 204 and 304). A refused upgrade gets a complete response
 //!   before the connection is closed.
-//! - R10 An idle connection owns no buffer: it has input only while a message is incomplete, and an outbox only while it is
-//!   not empty. A TLS connection also keeps the state of rustls.
-//! - R11 Arguments that are passed on stay raw JSON and leave as the bytes that arrived, which keeps exact numbers, key order
-//!   and lone surrogates. Only what the application checks is decoded.
+//! - R10 An idle connection owns no buffer: it keeps input only while that input cannot be processed yet, and outbox entries
+//!   only while bytes wait to be sent. A TLS connection also keeps the state of rustls.
+//! - R11 Event arguments that the server passes on stay raw JSON: they are sent as the bytes that arrived, which keeps exact
+//!   numbers, key order and lone surrogates. Only what the application checks is decoded.
 //!
 //! # Trust boundary
 //!
-//! These files parse bytes of clients, and the last five those of Redis and its other users. Beside each: its fuzz target in
-//! `tests/fuzz`, and the files below `tests` with tests of hostile input. The target `world` runs the whole server.
+//! The last five of these files parse bytes of Redis and its other users, the others bytes of clients. Each line names the
+//! fuzz target in `tests/fuzz` (`world` runs the whole server), and the files below `tests` with tests of hostile input.
 //!
 //! ```text
 //! net/tls            -            live/secure.rs

@@ -33,7 +33,7 @@ fn run(Settings { action, mut config, lines, errors }: Settings) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints all settings, then one warning for each setting that is wrong or looks wrong. Any warning is a failure.
+/// Prints all settings, then a warning for each setting that is wrong or looks wrong. Returns failure if there is any.
 fn print_check(config: &Config, lines: &[String], mut warnings: Vec<String>) -> ExitCode {
     let variables = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     warnings.extend(config.warnings(variables, check::open_files_limit()));

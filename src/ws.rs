@@ -14,7 +14,8 @@ use sha1::{Digest, Sha1};
 use std::io::Cursor;
 pub use tungstenite::Utf8Bytes as Text;
 use tungstenite::protocol::frame::FrameHeader;
-use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
+pub use tungstenite::protocol::frame::coding::OpCode;
+use tungstenite::protocol::frame::coding::{CloseCode, Control, Data};
 
 /// Hashed together with the client's key (RFC 6455 section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -24,13 +25,10 @@ pub const MAX_HEAD: usize = 10;
 const MAX_CONTROL: usize = 125;
 
 /// Opcodes of the frames that the server sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opcode {
-    Text = 1,
-    Binary = 2,
-    Close = 8,
-    Pong = 10,
-}
+pub const TEXT: OpCode = OpCode::Data(Data::Text);
+pub const BINARY: OpCode = OpCode::Data(Data::Binary);
+pub const CLOSE: OpCode = OpCode::Control(Control::Close);
+const PONG: OpCode = OpCode::Control(Control::Pong);
 
 /// Whether a request asks for a WebSocket. An `Upgrade` to anything else is ignored, as RFC 9110 section 7.8 permits.
 pub fn is_upgrade(head: &RequestHead) -> bool {
@@ -60,20 +58,15 @@ pub fn accept(head: &RequestHead) -> Result<Bytes, Response> {
 }
 
 /// Writes the head of a frame at the end of `buffer`, so that the payload may follow. Returns the index of its start.
-pub fn frame_head(opcode: Opcode, length: usize, buffer: &mut [u8; MAX_HEAD]) -> usize {
-    let (start, length_byte) = match length {
-        0..=125 => (8, length as u8),
-        126..=0xffff => (6, 126),
-        _ => (0, 127),
-    };
-    // The length is always written with 64 bits. In a shorter head the first two bytes then overwrite a part of it.
-    buffer[2..].copy_from_slice(&(length as u64).to_be_bytes());
-    buffer[start..start + 2].copy_from_slice(&[0x80 | opcode as u8, length_byte]);
+pub fn frame_head(opcode: OpCode, length: usize, buffer: &mut [u8; MAX_HEAD]) -> usize {
+    let head = FrameHeader { opcode, ..FrameHeader::default() };
+    let start = MAX_HEAD - head.len(length as u64);
+    head.format(length as u64, &mut &mut buffer[start..]).expect("the rest of the buffer is as long as the head");
     start
 }
 
 /// Returns an encoded server frame.
-pub fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
+pub fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
     let mut buffer = [0; MAX_HEAD];
     let start = frame_head(opcode, payload.len(), &mut buffer);
     [&buffer[start..], payload].concat().into()
@@ -82,7 +75,7 @@ pub fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
 /// Returns an encoded close frame. A `reason` that is too long for a control frame is cut.
 pub fn close_frame(code: u16, reason: &str) -> Bytes {
     let reason = &reason[..reason.floor_char_boundary(MAX_CONTROL - 2)];
-    frame(Opcode::Close, &[&code.to_be_bytes(), reason.as_bytes()].concat())
+    frame(CLOSE, &[&code.to_be_bytes(), reason.as_bytes()].concat())
 }
 
 /// The content of one complete frame from a client.
@@ -150,7 +143,7 @@ impl Incoming {
         }
         let received = match head.opcode {
             OpCode::Data(kind) => self.receive_data(kind, head.is_final, payload)?,
-            OpCode::Control(Control::Ping) => Received::Ping(frame(Opcode::Pong, &payload)),
+            OpCode::Control(Control::Ping) => Received::Ping(frame(PONG, &payload)),
             OpCode::Control(Control::Close) => Received::Close(answer_close(&payload)?),
             OpCode::Control(_) => Received::Nothing,
         };
@@ -161,31 +154,25 @@ impl Incoming {
     fn check_head(
         &self, head: &FrameHeader, length: u64, head_length: usize, config: &Config,
     ) -> Result<(), ProtocolError> {
-        if head.rsv1 || head.rsv2 || head.rsv3 {
-            return Err(protocol_error("reserved bit set"));
-        }
-        if head_length != head.len(length) || length > i64::MAX as u64 {
-            return Err(protocol_error("length not in its shortest form"));
-        }
         let (bytes, fragments) = self.0.as_ref().map_or((0, 0), |open| (open.bytes.len(), open.fragments));
-        match head.opcode {
+        let (code, reason) = match head.opcode {
+            _ if head.rsv1 || head.rsv2 || head.rsv3 => (1002, "reserved bit set"),
+            _ if head_length != head.len(length) || length > i64::MAX as u64 => {
+                (1002, "length not in its shortest form")
+            }
             OpCode::Control(_) if !head.is_final || length > MAX_CONTROL as u64 => {
-                Err(protocol_error("control frame fragmented or too long"))
+                (1002, "control frame fragmented or too long")
             }
-            OpCode::Control(Control::Close) if length == 1 => Err(protocol_error("truncated close code")),
-            OpCode::Control(_) => Ok(()),
-            OpCode::Data(Data::Continue) if self.0.is_none() => Err(protocol_error("continuation without a message")),
+            OpCode::Control(Control::Close) if length == 1 => (1002, "truncated close code"),
+            OpCode::Data(Data::Continue) if self.0.is_none() => (1002, "continuation without a message"),
             OpCode::Data(Data::Text | Data::Binary) if self.0.is_some() => {
-                Err(protocol_error("new message inside a fragmented one"))
+                (1002, "new message inside a fragmented one")
             }
-            OpCode::Data(_) if fragments >= config.max_fragments => {
-                Err(ProtocolError { code: 1008, reason: "too many fragments" })
-            }
-            OpCode::Data(_) if bytes as u64 + length > config.max_payload as u64 => {
-                Err(ProtocolError { code: 1009, reason: "message too big" })
-            }
-            OpCode::Data(_) => Ok(()),
-        }
+            OpCode::Data(_) if fragments >= config.max_fragments => (1008, "too many fragments"),
+            OpCode::Data(_) if bytes as u64 + length > config.max_payload as u64 => (1009, "message too big"),
+            _ => return Ok(()),
+        };
+        Err(ProtocolError { code, reason })
     }
 
     /// Handles a message, or a fragment of one. Text is validated fragment by fragment: invalid UTF-8 is refused early.
@@ -202,7 +189,12 @@ impl Incoming {
             return finish_message(open.text, open.bytes);
         }
         if open.text {
-            open.checked += check_utf8(&open.bytes[open.checked..])?;
+            open.checked += match str::from_utf8(&open.bytes[open.checked..]) {
+                Ok(valid) => valid.len(),
+                // A character is cut off at the end.
+                Err(error) if error.error_len().is_none() => error.valid_up_to(),
+                Err(_) => return Err(NOT_UTF_8),
+            };
         }
         self.0 = Some(open);
         Ok(Received::Nothing)
@@ -214,15 +206,6 @@ fn finish_message(text: bool, bytes: Vec<u8>) -> Result<Received, ProtocolError>
     Ok(if text { Received::Text(Text::try_from(bytes).map_err(|_| NOT_UTF_8)?) } else { Received::Binary(bytes) })
 }
 
-/// Validates a part of a text as UTF-8. Returns the number of valid bytes: a character cut off at the end is left out.
-fn check_utf8(text: &[u8]) -> Result<usize, ProtocolError> {
-    match str::from_utf8(text) {
-        Ok(_) => Ok(text.len()),
-        Err(error) if error.error_len().is_none() => Ok(error.valid_up_to()),
-        Err(_) => Err(NOT_UTF_8),
-    }
-}
-
 /// Returns the reply to a close frame of the client: the same code and reason (RFC 6455 section 5.5.1).
 fn answer_close(payload: &[u8]) -> Result<Bytes, ProtocolError> {
     match payload.split_first_chunk() {
@@ -230,6 +213,6 @@ fn answer_close(payload: &[u8]) -> Result<Bytes, ProtocolError> {
             Err(protocol_error("invalid close code"))
         }
         Some((_, reason)) if str::from_utf8(reason).is_err() => Err(NOT_UTF_8),
-        _ => Ok(frame(Opcode::Close, payload)),
+        _ => Ok(frame(CLOSE, payload)),
     }
 }

@@ -1,7 +1,7 @@
 //! Ids that cannot be guessed: session ids (sid), socket ids, and the private ids (pid) of recovery.
 //!
-//! An id is 120 random bits, written as 20 characters of the URL-safe base64 alphabet. Guessable session ids were
-//! CVE-2017-16031. The layers below `server` have no source of randomness (rule R6), so they are given an [`Ids`].
+//! An id is 120 random bits, written as 20 characters of the URL-safe base64 alphabet. Guessable ids were a vulnerability of
+//! Socket.IO 0.9 (CVE-2017-16031). The layers below `server` have no randomness of their own (rule R6): they get an [`Ids`].
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use std::{fmt, str};
@@ -12,7 +12,7 @@ use std::{fmt, str};
 pub struct Id([u8; 20]);
 
 impl Id {
-    /// Parses an id that came from outside; returns `None` if `text` does not have the form of an id.
+    /// Parses an id that a client sent. Returns `None` if `text` does not have the form of an id.
     pub fn parse(text: &str) -> Option<Id> {
         let bytes: [u8; 20] = text.as_bytes().try_into().ok()?;
         bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)).then_some(Id(bytes))

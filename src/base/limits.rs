@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
 table! {
-    /// A limit that clients can reach. Its row: the label in metrics, the option that the log line refers to, the log line.
+    /// A limit that clients can reach. Its row: the label in metrics, the option that the log line names, and the log line.
     Limit: (&'static str, &'static str, &'static str);
     Connections = ("connections", "max-connections", "connection limit reached: accepting none until one closes");
     AddressConnections =
@@ -43,14 +43,14 @@ table! {
     WriteTime = ("write_time", "write-timeout", "client evicted: its connection accepts no more bytes");
 }
 
-/// How often each limit was reached.
+/// The number of hits and the rate-limited log of each limit.
 #[derive(Default)]
 pub struct Limits {
     hits: [(u64, RateLimitedLog); Limit::TABLE.len()],
 }
 
 impl Limits {
-    /// Counts one hit of `limit` and logs it. `client` is the address of the client, as far as the address is known.
+    /// Counts one hit of `limit` and logs it. The log line shows `client`, which is usually the address of the client.
     pub fn hit(&mut self, limit: Limit, now: Instant, client: impl Display) {
         let (count, log) = &mut self.hits[limit as usize];
         *count += 1;
@@ -64,8 +64,8 @@ impl Limits {
     }
 }
 
-/// The number of connections or sessions of each client address. An IPv6 client usually has a whole
-/// /64, so a /64 counts as one address. Entries with a count of zero are removed.
+/// Counts connections (in `net`) or sessions (in `engineio`) by client address. An IPv6 client usually has a whole /64, so
+/// a /64 counts as one address. Entries with a count of zero are removed.
 pub struct Addresses {
     exempt: fn(&IpAddr) -> bool,
     counts: HashMap<IpAddr, usize>,

@@ -13,7 +13,7 @@ struct Stderr;
 
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata) -> bool {
-        // Dependencies log every frame at `debug`, so only their warnings and errors are shown.
+        // tungstenite logs every frame at `trace`, so only warnings and errors of dependencies are shown.
         metadata.target().starts_with("salon") || metadata.level() <= Level::Warn
     }
 
@@ -29,14 +29,14 @@ impl Log for Stderr {
     fn flush(&self) {}
 }
 
-/// Installs the logger with this level. Only the first call has an effect.
+/// Installs the logger, which drops lines less severe than `level`. Only the first call has an effect.
 pub fn start(level: LevelFilter) {
     if log::set_logger(&Stderr).is_ok() {
         log::set_max_level(level);
     }
 }
 
-/// Lets one line in ten seconds through, and counts the others.
+/// A log that writes at most one line in ten seconds and counts the lines that it suppresses.
 #[derive(Default)]
 pub struct RateLimitedLog {
     last: Option<Instant>,

@@ -1,4 +1,4 @@
-//! The text format of Prometheus (version 0.0.4), for the response to GET /metrics. All names begin with `salon_`.
+//! The text format of Prometheus (version 0.0.4), for the response to GET /metrics. All metric names begin with `salon_`.
 
 use std::fmt::Display;
 use std::fs;
@@ -13,7 +13,7 @@ pub const COUNTER: &str = "counter";
 /// A metric without labels: name (without `salon_`), type, help text and value.
 pub type Row<'a> = (&'a str, &'a str, &'a str, &'a dyn Display);
 
-/// The text of the response, as far as it is written.
+/// The body of the response, as far as it is written.
 #[derive(Default)]
 pub struct Metrics(pub String);
 

@@ -1,31 +1,25 @@
 //! Many queues of [`Bytes`] in one vector.
 //!
-//! Every connection has an outbox and every polling session a queue. Nearly always all of these queues are empty,
-//! and a broadcast fills all of them at once. So the entries of all queues are in one [`Pool`], linked by index: an empty
+//! Every connection has an outbox, and every polling session has a queue. Most of the time nearly all of them are empty, but
+//! a broadcast fills all of them at once. So many queues share one [`Pool`] of entries, which are linked by number: an empty
 //! queue has no buffer (rule R10), and a broadcast to a thousand recipients allocates nothing once the pool has grown.
 
 use bytes::Bytes;
 use std::{iter, mem};
 
-/// In place of an index: the end of a linked list.
-const NONE: u32 = u32::MAX;
-/// A pool with more than this number of entries releases its memory when it becomes empty. An entry takes 40 bytes.
+/// Stands for "no entry": it marks the end of a linked list of entries, and an empty list. Entries are numbered from 1.
+const NONE: u32 = 0;
+/// A pool that has grown to more than this number of entries (of 40 bytes each) releases its memory when it becomes empty.
 const KEEP: usize = 32 * 1024;
 
-/// One FIFO queue, with its entries in a [`Pool`]. A queue that may not be empty must be passed to [`Pool::clear`] before
-/// it is dropped, or its entries leak.
-#[derive(Debug)]
+/// One FIFO queue; its entries are in a [`Pool`]. Call [`Pool::clear`] before a queue that still has entries is dropped:
+/// otherwise the entries stay in the pool for ever.
+#[derive(Debug, Default)]
 pub struct Queue {
     first: u32,
     last: u32,
     /// Sum of the lengths of the entries in this queue, in bytes.
     pub bytes: usize,
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        Queue { first: NONE, last: NONE, bytes: 0 }
-    }
 }
 
 impl Queue {
@@ -34,41 +28,41 @@ impl Queue {
     }
 }
 
-/// The memory that holds the entries of many queues.
+/// The entries of many queues.
+#[derive(Default)]
 pub struct Pool {
-    /// Per entry: its bytes, and the index of the next entry of the same queue (if unused: of the next unused entry).
+    /// Per entry: its bytes and the number of the next entry of the same queue. An unused entry links to the next unused one.
     entries: Vec<(Bytes, u32)>,
-    /// Index of the first unused entry, which links to the other unused entries.
+    /// Number of the first unused entry, or [`NONE`] if every entry is used.
     free: u32,
     /// Number of entries in all queues.
     pub len: usize,
-    /// Sum of the lengths of all entries, in bytes. A buffer that is in several queues counts several times.
+    /// Sum of the lengths of all entries, in bytes. A buffer that is in several queues counts once per queue.
     pub bytes: usize,
 }
 
-impl Default for Pool {
-    fn default() -> Self {
-        Pool { entries: Vec::new(), free: NONE, len: 0, bytes: 0 }
-    }
+/// Returns the index of an entry in `entries`: for [`NONE`] one that is always out of range.
+fn index(number: u32) -> usize {
+    (number as usize).wrapping_sub(1)
 }
 
 impl Pool {
     pub fn push(&mut self, queue: &mut Queue, bytes: Bytes) {
         queue.bytes += bytes.len();
         self.bytes += bytes.len();
-        let index = match self.free {
+        let number = match self.free {
             NONE => {
                 self.entries.push((bytes, NONE));
-                u32::try_from(self.entries.len() - 1).expect("queued bytes are limited far below 2^32 entries")
+                u32::try_from(self.entries.len()).expect("queued bytes are limited far below 2^32 entries")
             }
-            index => {
-                self.free = mem::replace(&mut self.entries[index as usize], (bytes, NONE)).1;
-                index
+            number => {
+                self.free = mem::replace(&mut self.entries[index(number)], (bytes, NONE)).1;
+                number
             }
         };
-        match mem::replace(&mut queue.last, index) {
-            NONE => queue.first = index,
-            last => self.entries[last as usize].1 = index,
+        match mem::replace(&mut queue.last, number) {
+            NONE => queue.first = number,
+            last => self.entries[index(last)].1 = number,
         }
         self.len += 1;
     }
@@ -77,19 +71,19 @@ impl Pool {
     pub fn iter(&self, queue: &Queue) -> impl Iterator<Item = &Bytes> {
         let mut next = queue.first;
         iter::from_fn(move || {
-            let (bytes, following) = self.entries.get(next as usize)?;
+            let (bytes, following) = self.entries.get(index(next))?;
             next = *following;
             Some(bytes)
         })
     }
 
     pub fn front(&self, queue: &Queue) -> Option<&Bytes> {
-        self.entries.get(queue.first as usize).map(|(bytes, _)| bytes)
+        self.entries.get(index(queue.first)).map(|(bytes, _)| bytes)
     }
 
     pub fn pop(&mut self, queue: &mut Queue) -> Option<Bytes> {
-        let index = queue.first;
-        let (bytes, next) = self.entries.get_mut(index as usize)?;
+        let number = queue.first;
+        let (bytes, next) = self.entries.get_mut(index(number))?;
         queue.first = mem::replace(next, self.free);
         if queue.first == NONE {
             queue.last = NONE;
@@ -97,7 +91,7 @@ impl Pool {
         let bytes = mem::take(bytes);
         queue.bytes -= bytes.len();
         self.bytes -= bytes.len();
-        self.free = index;
+        self.free = number;
         self.len -= 1;
         if self.len == 0 && self.entries.len() > KEEP {
             *self = Pool::default();

@@ -1,13 +1,13 @@
 //! Values in slabs, named by typed keys.
 //!
-//! A [`Key`] is an index and a generation. Removing a value increments the generation of its slot, so a stale key finds
-//! nothing rather than the next value in the slot (rule R1). A key packs into one `usize`, the size of a mio token: 32 bits
-//! of index and 32 of generation, on 32-bit targets 17 and 15. A slot that has used all its generations is never filled
-//! again.
+//! A [`Key`] is the index of a slot and a generation. Removing a value increments the generation of its slot, so a stale key
+//! finds nothing rather than the next value in the slot (rule R1). A slot that has used all its generations is not filled
+//! again. A key packs into one `usize`, the size of a mio token: 32 bits of index and 32 bits of generation, on 32-bit
+//! targets 17 and 15.
 
 use std::{collections::BTreeSet, fmt, marker::PhantomData};
 
-// The kinds of keys. They are type parameters only and never constructed.
+// The kinds of keys. They have no values: they are only type parameters of `Key` and `Slab`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Conn {}
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,21 +19,21 @@ pub enum Socket {}
 pub type ConnId = Key<Conn>;
 /// The key of an Engine.IO session in `engineio`. Not the sid, which clients see.
 pub type SessionId = Key<Session>;
-/// The key of a Socket.IO socket in `socketio`. Not named `SocketId`: in the protocol that is the id that clients see.
+/// The key of a Socket.IO socket in `socketio`. Not the socket id of the protocol, which clients see.
 pub type SocketKey = Key<Socket>;
 
 #[cfg(target_pointer_width = "64")]
 const INDEX_BITS: u32 = 32;
 #[cfg(not(target_pointer_width = "64"))]
 const INDEX_BITS: u32 = 17;
-/// Number of bits of a packed key that hold the generation, at most 32.
+/// Number of bits that hold the generation in a packed key; at most 32.
 const GENERATION_BITS: u32 = usize::BITS - INDEX_BITS;
-/// No key has this generation: a slot that reaches it is not used again. So no packed key equals one of the few
-/// highest tokens, which `net` uses for itself.
+/// The generation of a slot that is not filled again, so no key of a value has it. Therefore no packed key of a value equals
+/// one of the three highest numbers, which `net` uses as mio tokens of its own.
 const LAST_GENERATION: u32 = ((1u64 << GENERATION_BITS) - 1) as u32;
 /// Maximum number of values in one slab.
 pub const MAX_LEN: usize = ((1u64 << INDEX_BITS) - 1) as usize;
-/// A slab with at most this many slots never shrinks: the memory saved would not be worth the work.
+/// A slab with at most this number of slots does not shrink: the memory saved would not be worth the work.
 const MIN_SLOTS: usize = 64;
 
 /// Identifies a value in a [`Slab`]: the index of its slot and a generation. The type parameter is the kind of value.
@@ -72,13 +72,13 @@ struct Slot<T> {
     value: Option<T>,
 }
 
-/// Values of type `T`, named by keys of kind `K`, in a vector of slots, some of them free.
+/// Values of type `T`, named by keys of kind `K`. They are stored in a vector of slots, of which some may be free.
 pub struct Slab<K, T> {
     slots: Vec<Slot<T>>,
-    /// Indexes of free slots. The lowest is filled first, so that the end of the vector becomes free and can be truncated.
+    /// Indexes of free slots. The lowest is filled first, so that slots at the end become free and can be removed.
     free: BTreeSet<u32>,
     len: usize,
-    /// Generation of a new slot: above the generations in all keys of truncated slots (rule R1).
+    /// First generation of a new slot. It is higher than that of any key of a slot that `remove` has truncated (rule R1).
     floor: u32,
     kind: PhantomData<fn() -> K>,
 }
@@ -121,7 +121,7 @@ impl<K: Copy, T> Slab<K, T> {
         slot.value.as_mut().filter(|_| slot.generation == key.generation)
     }
 
-    /// Removes and returns the value of `key`. `key` never names a value again.
+    /// Removes and returns the value of `key`, or returns `None` if `key` is stale. Afterwards `key` names no value again.
     pub fn remove(&mut self, key: Key<K>) -> Option<T> {
         self.get(key)?;
         let slot = &mut self.slots[key.index as usize];
@@ -131,7 +131,7 @@ impl<K: Copy, T> Slab<K, T> {
             self.free.insert(key.index);
         }
         self.len -= 1;
-        // Most slots are free, so a peak is over: truncate the free slots at the end, to give their memory back.
+        // At most a quarter of the slots is in use, so a peak is over: release the memory of the free slots at the end.
         if self.slots.len() > MIN_SLOTS && self.len * 4 <= self.slots.len() {
             while let Some(last) = self.slots.last()
                 && self.free.remove(&(self.slots.len() as u32 - 1))
@@ -150,7 +150,7 @@ impl<K: Copy, T> Slab<K, T> {
         all.filter_map(|(index, slot)| Some((Key::new(index as u32, slot.generation), slot.value.as_ref()?)))
     }
 
-    /// Copies the keys of all values, for loops that change the slab.
+    /// Returns a copy of all keys, for loops that change the slab.
     pub fn keys(&self) -> Vec<Key<K>> {
         self.iter().map(|(key, _)| key).collect()
     }

@@ -1,6 +1,6 @@
 //! Enums with one row of constants per variant, such as its label in metrics.
 
-/// Declares an enum and its `TABLE`. Each row is written beside its variant, so no row can be missing or out of order.
+/// Declares an enum and its `TABLE` of rows. Each row is written beside its variant, so none can be missing or out of order.
 macro_rules! table {
     ($(#[$about:meta])* $name:ident: $row:ty; $($(#[$doc:meta])* $variant:ident = $constants:expr;)*) => {
         $(#[$about])*

@@ -1,11 +1,11 @@
 //! Timers: a set of deadlines in order of time, with at most one entry per key.
 //!
-//! The owner of a timer keeps a [`Deadline`] next to the state that the timer belongs to; the set keeps all of them sorted.
-//! While all sets are empty the event loop sleeps until the next I/O: an idle process never wakes up.
+//! The owner of a timer keeps a copy of its deadline, a [`Deadline`], next to the state that the timer belongs to. While no
+//! timer runs, the event loop sleeps until the next I/O, so an idle process is not woken.
 
 use std::{collections::BTreeSet, time::Instant};
 
-/// The time at which a timer is due, as its owner keeps it; `None` while the timer is not running.
+/// The owner's copy of the time at which a timer is due; `None` while the timer is not running.
 pub type Deadline = Option<Instant>;
 
 /// The running timers of all keys of one kind.
@@ -20,7 +20,7 @@ impl<K: Copy + Ord> Default for Timers<K> {
 }
 
 impl<K: Copy + Ord> Timers<K> {
-    /// Starts the timer of `key`, or moves it; it is due at `at`. `deadline` is the owner's copy and is updated.
+    /// Starts or moves the timer of `key`, so that it is due at `at`. `deadline` is the owner's copy and is updated.
     pub fn set(&mut self, key: K, deadline: &mut Deadline, at: Instant) {
         if *deadline != Some(at) {
             self.clear(key, deadline);
@@ -41,13 +41,11 @@ impl<K: Copy + Ord> Timers<K> {
         self.set.first().map(|(at, _)| *at)
     }
 
-    /// Removes and returns one entry that is due at `now`. The caller must then clear or set the [`Deadline`] of that key,
-    /// because it still holds the old time.
+    /// Removes and returns the earliest entry if it is due at `now`. The caller must then clear or set the owner's
+    /// [`Deadline`], because it still holds the old time.
     pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, K)> {
-        match self.set.first() {
-            Some((at, _)) if *at <= now => self.set.pop_first(),
-            _ => None,
-        }
+        self.set.first().filter(|(at, _)| *at <= now)?;
+        self.set.pop_first()
     }
 
     /// Returns the keys of all timers that are due at `until` or earlier. These timers keep running.

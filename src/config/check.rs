@@ -4,8 +4,8 @@ use super::{Config, OPTIONS, Origins, RedisUrl};
 use std::{fs, time::Duration};
 
 impl Config {
-    /// Returns one line per setting that looks wrong. `variables` are the names of all environment variables;
-    /// `open_files` is the maximum number of open files, or `None` if it is unknown.
+    /// Returns one line per setting that looks wrong. `variables` are the names of all environment variables. `open_files`
+    /// is the maximum number of open files, or `None` if it is unlimited or unknown.
     pub fn warnings(&self, variables: impl IntoIterator<Item = String>, open_files: Option<usize>) -> Vec<String> {
         let known = |name: &str| OPTIONS.iter().any(|option| option.env.split(' ').any(|env| env == name));
         let unknown = variables.into_iter().filter(|name| name.starts_with("SALON_") && !known(name));
@@ -43,7 +43,7 @@ impl Config {
     }
 }
 
-/// Returns the maximum number of open files of this process; `None` if it is unlimited, or without Linux's /proc.
+/// Returns the maximum number of open files of this process; `None` if it is unlimited, or unknown (without Linux's /proc).
 pub fn open_files_limit() -> Option<usize> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;

@@ -1,9 +1,9 @@
 //! Every option in one table: name, environment variable, default, parser and help text.
 //!
-//! The table makes the fields of [`Config`], their defaults, the flags and the text of `--help`. The field
-//! `ping_interval` is set by the flag `--ping-interval` or the variable `SALON_PING_INTERVAL`, unless the table names other
-//! variables. A flag wins over the environment, the environment over the default. `--check` shows every value and its
-//! source, and warns of what looks wrong. Everything that a peer can grow has its limit here (rule R7).
+//! The macro `options!` turns the table into the fields of [`Config`], their defaults, the flags and the text of `--help`.
+//! For example, the field `ping_interval` is set by the flag `--ping-interval` or the variable `SALON_PING_INTERVAL`; a row
+//! may name other variables. A flag wins over the environment, and the environment over the default. `--check` shows every
+//! value and its source, and warns of what looks wrong. Many rows are limits of what a peer can make grow (rule R7).
 
 pub mod check;
 mod redis_url;
@@ -16,34 +16,34 @@ use std::ffi::{OsStr, OsString};
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::LazyLock, time::Duration};
 use values::*;
 
-/// The most header fields that `max_headers` can allow: the parser has room for them on the stack.
+/// The largest value of `max_headers`: the parser of requests has room for this number of header fields on the stack.
 pub const MAX_HEADERS: usize = 64;
 
-/// The largest number that a size can have. A larger one is taken for a mistake; sums of a few sizes must fit into 32 bits.
+/// The largest value of an option that is a size. A larger one is taken for a mistake; sums of sizes must fit into 32 bits.
 const GIGABYTE: usize = 1 << 30;
 
 /// One option, as `--help` shows it.
 pub struct Opt {
     pub flag: String,
-    /// Environment variables, separated by spaces; the first one that is set counts.
+    /// Names of environment variables, separated by spaces; the first variable that is set counts.
     pub env: String,
     pub default: &'static str,
     pub help: &'static str,
-    /// Neither `--check` nor an error message shows the value.
+    /// Whether `--check` and error messages hide the value.
     pub secret: bool,
-    /// Parses a value and stores it. The error completes the sentence "VALUE is not ...".
+    /// Parses a value and stores it in the `Config`. The text of an error completes the sentence "VALUE is not ...".
     set: fn(&mut Config, &OsStr) -> Result<(), String>,
 }
 
-/// A row is `field [variables] mark: type = default, parser`; the comment above it is the help text. Without brackets the
-/// variable is `SALON_FIELD`. The mark is `secret`, or `path` for a value that need not be UTF-8.
+/// A row is `field [variables] mark: type = default, parser`; the comment above it is the help text. If the brackets are
+/// omitted, the variable is `SALON_FIELD`. The mark may be omitted, or is `secret`, or `path` (the value need not be UTF-8).
 macro_rules! options {
     ($($(#[doc = $help:literal])* $field:ident $([$env:literal])? $($mark:ident)?: $type:ty = $default:literal, $parse:expr;)*) => {
-        /// The value of every option, with the help text of the option.
+        /// The value of every option. The comment on a field is the help text of the option.
         #[derive(Clone, Debug)]
         pub struct Config {
             $($(#[doc = $help])* pub $field: $type,)*
-            /// IIS started this process and set its port, which only IIS can reach.
+            /// Whether IIS has set the port, by an environment variable. Then `host` and `trust_proxy` have other defaults.
             pub iis: bool,
         }
 
@@ -69,7 +69,7 @@ macro_rules! options {
     };
 }
 
-/// Applies a parser: to the value itself if it is marked `path`, otherwise to its text.
+/// Applies a parser to a value: to the `OsStr` if the row has the mark `path`, otherwise to its text, which must be UTF-8.
 macro_rules! parse {
     ([path] $parse:expr, $value:expr) => {
         $parse($value)
@@ -214,7 +214,7 @@ pub enum Recovery {
     Off,
 }
 
-/// The origins whose pages may connect, besides the server's own.
+/// The origins whose pages may connect, besides the server's own origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
     Same,
@@ -232,20 +232,20 @@ pub enum Action {
     Version,
 }
 
-/// Command line and environment, applied to the defaults.
+/// The result of reading the command line and the environment.
 #[derive(Debug)]
 pub struct Settings {
     pub action: Action,
     pub config: Config,
-    /// A line per option with its value and source, for `--check`. Secrets are left out.
+    /// One line per option with its value and source, for `--check`. The values of secrets are hidden.
     pub lines: Vec<String>,
-    /// A line per value that cannot be used.
+    /// One error message per value that cannot be used.
     pub errors: Vec<String>,
 }
 
 impl Config {
-    /// Reads arguments (without the program's name) and environment into `self`, which has the defaults. An error is one
-    /// line that names the option as it was given.
+    /// Applies arguments (without the program's name) and environment to `self`, which holds the defaults. `Err` is one
+    /// line: the command line is malformed, or an option is unusable and the action is `Run` or `Probe`.
     pub fn load(
         mut self, args: impl IntoIterator<Item = OsString>, env: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Settings, String> {
@@ -254,9 +254,15 @@ impl Config {
         for option in OPTIONS.iter() {
             let (source, value) = self.resolve(option, flags.remove(&*option.flag), &env);
             let value = value.to_str().map_or(&*value, |text| OsStr::new(text.trim()));
-            errors.extend(self.apply(option, &source, value).err());
-            let secret = option.secret && source != "default";
-            let shown = if secret { "(a secret)".into() } else { value.to_string_lossy() };
+            // `port` is the first option, so this is known before `resolve` chooses the defaults of `host` and `trust_proxy`.
+            self.iis |= ["HTTP_PLATFORM_PORT", "ASPNETCORE_PORT"].contains(&&*source);
+            // An option that is not set keeps the default of `self`, which in the conformance app may differ from the table's.
+            let is_set = source != "default";
+            if is_set && let Err(expected) = (option.set)(&mut self, value) {
+                let shown = if option.secret { "the value".to_owned() } else { format!("{value:?}") };
+                errors.push(format!("{source}: {shown} is not {expected}"));
+            }
+            let shown = if option.secret && is_set { "(a secret)".into() } else { value.to_string_lossy() };
             lines.push(format!("{:17} {shown:20} {source}", option.flag));
         }
         match errors.first() {
@@ -265,15 +271,15 @@ impl Config {
         }
     }
 
-    /// Returns the source of an option's value, and the value: from the flag, the first variable that is set, the platform,
-    /// or the default.
+    /// Returns the source and the value of an option: those of the flag, else of the first variable that is set, else of the
+    /// platform (IIS or Azure), else of the default.
     fn resolve(
         &self, option: &Opt, flag: Option<OsString>, env: impl Fn(&str) -> Option<OsString>,
     ) -> (String, OsString) {
         if let Some(value) = flag {
             return (format!("--{}", option.flag), value);
         }
-        // An empty variable counts as not set: deployment templates set variables to nothing.
+        // An empty variable counts as not set: deployment templates often set unused variables to the empty string.
         let set = |name: &str| Some((name.to_owned(), env(name).filter(|value| !value.is_empty())?));
         if let Some(found) = option.env.split(' ').find_map(set) {
             return found;
@@ -286,22 +292,9 @@ impl Config {
         };
         (source.to_owned(), value.into())
     }
-
-    fn apply(&mut self, option: &Opt, source: &str, value: &OsStr) -> Result<(), String> {
-        // `port` is the first option, so all others can depend on this.
-        self.iis |= ["HTTP_PLATFORM_PORT", "ASPNETCORE_PORT"].contains(&source);
-        if source == "default" {
-            // Already in place; the conformance app has defaults of its own.
-            return Ok(());
-        }
-        (option.set)(self, value).map_err(|expected| {
-            let shown = if option.secret { "the value".to_owned() } else { format!("{value:?}") };
-            format!("{source}: {shown} is not {expected}")
-        })
-    }
 }
 
-/// Parses the command line. Returns the value of each flag; of a flag that is given twice, the last value.
+/// Parses the command line. Returns the action, and the value of each flag (the last value if a flag is given twice).
 fn parse_flags(
     args: impl IntoIterator<Item = OsString>,
 ) -> Result<(Action, BTreeMap<&'static str, OsString>), lexopt::Error> {
@@ -318,7 +311,7 @@ fn parse_flags(
                 let option = option.ok_or_else(|| format!("unknown option --{name}, see --help"))?;
                 let value = match parser.optional_value() {
                     Some(value) => value,
-                    // For a yes/no option, the flag alone means yes.
+                    // The flag of a yes/no option means yes if no value follows.
                     None if ["yes", "no"].contains(&option.default) && parser.values().is_err() => "yes".into(),
                     None => parser.value()?,
                 };
@@ -330,7 +323,6 @@ fn parse_flags(
     Ok((action, flags))
 }
 
-/// The text of `--help`.
 pub fn help() -> String {
     let mut text = String::from("salon: a Socket.IO chat server\n\nUsage: salon [OPTIONS]\n\n");
     for Opt { flag, env, default, help, .. } in OPTIONS.iter() {

@@ -5,11 +5,11 @@ use std::{fmt, net::IpAddr};
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl {
-    /// The scheme is `rediss://`.
+    /// Whether the scheme is `rediss://` rather than `redis://`.
     pub tls: bool,
     pub user: Option<String>,
     pub password: Option<String>,
-    /// A name or an IP address; IPv6 without brackets.
+    /// A name or an IP address; an IPv6 address has no brackets here.
     pub host: String,
     pub port: u16,
     pub database: u32,
@@ -18,15 +18,11 @@ pub struct RedisUrl {
 impl RedisUrl {
     /// Parses `redis[s]://[[user]:password@]host[:port][/database]`; returns `None` if `text` does not have this form.
     pub fn parse(text: &str) -> Option<RedisUrl> {
-        let (scheme, rest) = text.split_once("://")?;
-        let tls = match scheme {
-            "redis" => false,
-            "rediss" => true,
-            _ => return None,
-        };
+        let secure = text.strip_prefix("rediss://");
+        let rest = secure.or_else(|| text.strip_prefix("redis://"))?;
         let (rest, database) = rest.split_once('/').unwrap_or((rest, ""));
         let database = if database.is_empty() { 0 } else { database.parse().ok()? };
-        // A password often contains an @ that is not percent-encoded, so the last @ is the separator.
+        // A password may contain an @ that is not percent-encoded, so the last @ is the separator.
         let (login, address) = rest.rsplit_once('@').unwrap_or(("", rest));
         let (user, password) = login.split_once(':').unwrap_or((login, ""));
         let decode = |text: &str| {
@@ -40,11 +36,11 @@ impl RedisUrl {
         let port = if port.is_empty() { 6379 } else { port.strip_prefix(':')?.parse().ok()? };
         let valid = !host.is_empty() && !host.contains(['?', '#', '%', ' ']);
         let (user, password) = (decode(user)?, decode(password)?);
-        valid.then(|| RedisUrl { tls, user, password, host: host.into(), port, database })
+        valid.then(|| RedisUrl { tls: secure.is_some(), user, password, host: host.into(), port, database })
     }
 
-    /// Whether the host seems to be on the internet rather than in a private network. Judges by the name or address in the
-    /// URL; names are not resolved.
+    /// Whether the host seems to be on the internet rather than in a private network, judged by the name or address in the
+    /// URL. Names are not resolved.
     pub fn is_public(&self) -> bool {
         match self.host.parse() {
             Ok(IpAddr::V4(address)) => !address.is_loopback() && !address.is_private() && !address.is_link_local(),
@@ -54,7 +50,7 @@ impl RedisUrl {
     }
 }
 
-/// Shows scheme, host and port only: the output is logged, and user and password must not be.
+/// Shows scheme, host and port only, because the output is logged: a log must not contain user and password.
 impl fmt::Debug for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let scheme = if self.tls { "rediss" } else { "redis" };

@@ -25,7 +25,7 @@ pub(super) fn host(text: &str) -> Result<Option<IpAddr>, String> {
     }
 }
 
-/// Returns a parser of times, in milliseconds or with a unit, from `least` milliseconds to a day.
+/// Returns a parser of times, written in milliseconds or with a unit, from `least` milliseconds to one day.
 pub(super) fn time(least: u64) -> impl Fn(&str) -> Result<Duration, String> {
     move |text| {
         let time = text.parse().map(Duration::from_millis).or_else(|_| humantime::parse_duration(text)).ok();
@@ -34,7 +34,7 @@ pub(super) fn time(least: u64) -> impl Fn(&str) -> Result<Duration, String> {
     }
 }
 
-/// Returns a parser of counts, or of numbers of bytes that may have a unit (if `range` reaches a gigabyte).
+/// Returns a parser of numbers in `range`. They may have a unit of bytes; errors say so only if `range` reaches a gigabyte.
 pub(super) fn number(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
     move |text| match text.parse() {
         Ok(ByteSize(size)) if usize::try_from(size).is_ok_and(|size| range.contains(&size)) => Ok(size as usize),
@@ -47,7 +47,7 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
     number(1..=GIGABYTE)(text)
 }
 
-/// Returns a parser of `none` and of the values that `parse` accepts.
+/// Returns a parser that accepts `none` and everything that `parse` accepts.
 pub(super) fn optional<T>(parse: fn(&str) -> Result<T, String>) -> impl Fn(&str) -> Result<Option<T>, String> {
     move |text| if text == "none" { Ok(None) } else { parse(text).map(Some) }
 }
@@ -100,7 +100,7 @@ pub(super) fn origins(text: &str) -> Result<Origins, String> {
     }
 }
 
-/// Parses `max_websockets`. Azure sets the environment variable of this option to -1 if there is no limit.
+/// Parses `max_websockets`. Azure sets WEBSOCKET_CONCURRENT_REQUEST_LIMIT to -1 if there is no limit.
 pub(super) fn budget(text: &str) -> Result<Option<usize>, String> {
     match text {
         "none" | "-1" => Ok(None),
@@ -108,7 +108,7 @@ pub(super) fn budget(text: &str) -> Result<Option<usize>, String> {
     }
 }
 
-/// Parses a path prefix and removes slashes at its end, so the prefix `/` becomes empty.
+/// Parses the path prefix `base` and removes the slashes at its end, so `/` becomes the empty prefix.
 pub(super) fn base(text: &str) -> Result<String, String> {
     let path = text.trim_end_matches('/');
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"/._~-".contains(&byte);
@@ -116,7 +116,7 @@ pub(super) fn base(text: &str) -> Result<String, String> {
     if valid { Ok(path.into()) } else { Err("a path such as /chat, of letters, digits and . _ ~ -".into()) }
 }
 
-/// Parses a word. Refuses characters with a meaning in patterns of Redis (`*?[`) or channel names of the adapter (`#`).
+/// Parses a name. Refuses characters with a meaning in patterns of Redis (`*?[`) or in channel names of the adapter (`#`).
 pub(super) fn word(text: &str) -> Result<String, String> {
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
     let valid = (1..=64).contains(&text.len()) && text.bytes().all(valid);

@@ -25,7 +25,7 @@ use crate::base::logger::RateLimitedLog;
 use crate::base::slab::{self, ConnId, SessionId, Slab};
 use crate::base::timers::Timers;
 use crate::config::Config;
-use crate::http::{Framing, RequestHead, Response};
+use crate::http::{RequestHead, Response};
 use crate::ws;
 use budget::Budget;
 use bytes::Bytes;
@@ -244,9 +244,9 @@ impl Engine {
 
     /// Handles the head of a POST; the body follows in [`Engine::receive_body`].
     fn post(&mut self, conn: ConnId, head: &RequestHead, id: SessionId) -> Next {
-        match head.framing {
-            Framing::Length(0) if head.header("Content-Length").is_none() => return Next::Answer(Response::new(411)),
-            Framing::Length(length) if length > self.config.max_payload as u64 => {
+        match head.length {
+            Some(0) if head.header("Content-Length").is_none() => return Next::Answer(Response::new(411)),
+            Some(length) if length > self.config.max_payload as u64 => {
                 self.hit(Limit::Payload, id);
                 return Next::Answer(Response::new(413).close());
             }

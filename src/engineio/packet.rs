@@ -4,7 +4,7 @@
 //!
 //! [`Encoded`] is a message for clients that is encoded once per wire format, however many recipients a broadcast has.
 
-use crate::ws::{self, Opcode, Text};
+use crate::ws::{self, OpCode, Text};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Buf, Bytes};
 use std::cell::OnceCell;
@@ -108,8 +108,8 @@ pub fn pong(text: &str) -> Bytes {
 /// Turns a polling packet that was queued before an upgrade into a WebSocket frame.
 pub fn packet_to_frame(packet: &Bytes) -> Bytes {
     match packet.strip_prefix(b"b").map(|base64| STANDARD.decode(base64)) {
-        Some(Ok(bytes)) => ws::frame(Opcode::Binary, &bytes),
-        _ => ws::frame(Opcode::Text, packet),
+        Some(Ok(bytes)) => ws::frame(ws::BINARY, &bytes),
+        _ => ws::frame(ws::TEXT, packet),
     }
 }
 
@@ -130,7 +130,7 @@ pub struct Encoded {
 impl Encoded {
     /// Encodes a text message. `write` appends the UTF-8 text, without packet type, and must not change the bytes before it.
     pub fn text(write: impl FnOnce(&mut Vec<u8>)) -> Encoded {
-        Encoded::new(Opcode::Text, ORDINARY, |out| {
+        Encoded::new(ws::TEXT, ORDINARY, |out| {
             out.push(b'4');
             write(out);
         })
@@ -138,11 +138,11 @@ impl Encoded {
 
     /// Encodes a binary message. `data` is copied once, behind the head of the frame.
     pub fn binary(data: Bytes) -> Encoded {
-        Encoded::new(Opcode::Binary, data.len(), |out| out.extend_from_slice(&data))
+        Encoded::new(ws::BINARY, data.len(), |out| out.extend_from_slice(&data))
     }
 
     /// Encodes a frame. `write` appends the payload; `length` is the initial capacity for the payload, in bytes.
-    pub(super) fn new(opcode: Opcode, length: usize, write: impl FnOnce(&mut Vec<u8>)) -> Encoded {
+    pub(super) fn new(opcode: OpCode, length: usize, write: impl FnOnce(&mut Vec<u8>)) -> Encoded {
         let mut buffer = Vec::with_capacity(ws::MAX_HEAD + length);
         buffer.extend_from_slice(&[0; ws::MAX_HEAD]);
         write(&mut buffer);
@@ -150,7 +150,7 @@ impl Encoded {
         let room = buffer.first_chunk_mut().expect("the buffer begins with room for the head");
         let start = ws::frame_head(opcode, length, room);
         let (frame, head) = (Bytes::from(buffer).slice(start..), ws::MAX_HEAD - start);
-        Encoded { frame, head, text: opcode == Opcode::Text, base64: OnceCell::new(), old: OnceCell::new() }
+        Encoded { frame, head, text: opcode == ws::TEXT, base64: OnceCell::new(), old: OnceCell::new() }
     }
 
     /// Returns the message without frame head and packet type.

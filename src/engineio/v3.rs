@@ -20,7 +20,7 @@
 
 pub use super::packet::Version;
 use super::packet::{self, Data, Encoded, Invalid, Packet};
-use crate::ws::{self, Opcode, Text};
+use crate::ws::{self, Text};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Buf, Bytes};
 use std::{io::Write, str::FromStr};
@@ -45,7 +45,7 @@ pub fn packet(message: &Encoded) -> Bytes {
 
 /// Turns a packet that was queued before an upgrade into a WebSocket frame.
 pub fn packet_to_frame(packet: &Bytes) -> Bytes {
-    let opcode = if binary_data(packet).is_some() { Opcode::Binary } else { Opcode::Text };
+    let opcode = if binary_data(packet).is_some() { ws::BINARY } else { ws::TEXT };
     ws::frame(opcode, packet)
 }
 
@@ -55,7 +55,7 @@ fn old_form(message: &Encoded) -> &Encoded {
         Box::new(match message.text {
             true if data.is_ascii() => message.clone(),
             true => Encoded::text(|out| escape(&String::from_utf8_lossy(data), out)),
-            false => Encoded::new(Opcode::Binary, 1 + data.len(), |out| {
+            false => Encoded::new(ws::BINARY, 1 + data.len(), |out| {
                 out.push(MESSAGE);
                 out.extend_from_slice(data);
             }),

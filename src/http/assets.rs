@@ -1,11 +1,11 @@
-//! The page and the official client, embedded: `static/build.rs` reads and compresses the files at build time, and gives
-//! them entity tags. At run time a path is looked up in a fixed table: no file is read, so no path can leave a folder.
+//! The page and the official client, embedded in the program. At build time `static/build.rs` reads and compresses the files
+//! and gives them entity tags. At run time paths are looked up in a fixed table, so no path can reach any other file.
 
 use super::response::Response;
 
 /// One file of the page.
 pub struct Asset {
-    /// Path of the URL. Requests must send exactly this: dot segments and percent-encoding are not resolved.
+    /// Path of the URL. Requests must have exactly this path: dot segments and percent-encoding are not resolved.
     pub path: &'static str,
     pub content_type: &'static str,
     /// Whether the file is an HTML page, which is served with [`POLICY`].
@@ -18,34 +18,24 @@ pub struct Asset {
 
 /// One encoding of a file.
 pub struct Copy {
-    /// Strong entity tag with its quotes, different for each encoding (RFC 9110 section 8.8.3.3).
+    /// Strong entity tag with its quotes. Each encoding of a file has a tag of its own (RFC 9110 section 8.8.3.3).
     pub etag: &'static str,
     pub bytes: &'static [u8],
 }
 
-/// Content-Security-Policy of the page: only files and connections of its own server, and no scripts inside the HTML.
+/// Content-Security-Policy of the page: it may use only files and connections of its own server, and no inline scripts.
 pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                           base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
 
-/// Headers of every asset. `no-cache` lets browsers keep a copy if they revalidate it each time: one 304 response.
-/// `same-origin` hides the URL of the chat from other sites; the stricter `no-referrer` would make browsers send beacons
-/// with `Origin: null`.
-const COMMON: [(&str, &str); 4] = [
-    ("Cache-Control", "no-cache"),
-    ("Vary", "Accept-Encoding"),
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "same-origin"),
-];
-
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
-/// Returns the asset at `path` (without query), compared byte by byte. `/` is the path of the page.
+/// Returns the asset whose path is exactly `path` (without query). `/` is the path of the page.
 pub fn find(path: &str) -> Option<&'static Asset> {
     ASSETS.iter().find(|asset| asset.path == path)
 }
 
 impl Asset {
-    /// Returns the compressed copy if there is one and the client accepts gzip (`gzip`), else the uncompressed copy.
+    /// Returns the compressed copy if there is one and `gzip` (the client accepts gzip) is true, else the uncompressed copy.
     pub fn copy(&self, gzip: bool) -> &Copy {
         self.gzip.as_ref().filter(|_| gzip).unwrap_or(&self.plain)
     }
@@ -54,8 +44,15 @@ impl Asset {
     pub fn answer(&self, if_none_match: Option<&[u8]>, gzip: bool) -> Response {
         let copy = self.copy(gzip);
         let fresh = if_none_match.is_some_and(|list| matches(list, copy.etag));
-        let response = Response::new(if fresh { 304 } else { 200 }).header("ETag", copy.etag);
-        let response = COMMON.iter().fold(response, |response, (name, value)| response.header(name, value));
+        // `no-cache` lets browsers keep a copy, but they must revalidate it each time (one 304 response). `same-origin` hides
+        // the URL of the chat from other sites. The stricter `no-referrer` would make browsers send the beacon of the page
+        // with `Origin: null`, which `--origins same` refuses.
+        let response = Response::new(if fresh { 304 } else { 200 })
+            .header("ETag", copy.etag)
+            .header("Cache-Control", "no-cache")
+            .header("Vary", "Accept-Encoding")
+            .header("X-Content-Type-Options", "nosniff")
+            .header("Referrer-Policy", "same-origin");
         let response = if self.page { response.header("Content-Security-Policy", POLICY) } else { response };
         if fresh {
             return response;
@@ -66,9 +63,9 @@ impl Asset {
     }
 }
 
-/// Whether If-None-Match contains the entity tag `etag` and the response is 304: `*`, or a list compared weakly (RFC 9110
-/// section 13.1.2). Splitting at commas is safe: our tags contain no comma. A tag of another server that contains commas
-/// is cut into parts that lack a quote, so these parts cannot equal our tags.
+/// Whether the field If-None-Match is `*`, or a list with a tag that equals `etag` by weak comparison (RFC 9110 section
+/// 13.1.2). Splitting the list at commas is safe: our tags contain no comma, and a foreign tag with commas is cut into parts
+/// that lack a quote, so none of them equals one of ours.
 pub fn matches(if_none_match: &[u8], etag: &str) -> bool {
     let mut tags = if_none_match.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     if_none_match.trim_ascii() == b"*" || tags.any(|tag| tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes())

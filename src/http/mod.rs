@@ -3,13 +3,13 @@
 //! [`Parser`] keeps no bytes: the caller passes the unconsumed input and learns how much of it was consumed. It returns
 //! the head before the body, so that a request can be refused before its body is read.
 //!
-//! All defences against request smuggling (RFC 9112 section 11.2) are in this file: httparse checks the grammar of heads;
-//! this file refuses what a proxy might read differently: bare LF and CR (`read_line`), a missing or second Host
-//! (`parse_head`), more than one length and unknown transfer codings (`parse_framing`). After an error, or a response
-//! that leaves a request body unread, `server` closes the connection.
+//! This file has the defences against request smuggling (RFC 9112 section 11.2). httparse checks the grammar of heads. What
+//! a proxy might read differently is refused too: a bare LF or CR (`read_line`), a missing or second Host
+//! (`parse_head`), more than one length, and unknown transfer codings (`parse_framing`). After an error, or a response that
+//! leaves a request body unread, `server` closes the connection.
 //!
-//! Not done: trailers are dropped; no `Date` (RFC 9110 section 6.6.1 lets only a server without a clock leave it out, but
-//! no client of ours reads it, and it would cost 37 bytes in every poll); no ranges; no compression other than gzip.
+//! Deliberately left out: trailers (they are dropped), ranges, compression other than gzip, and `Date`. RFC 9110 section
+//! 6.6.1 requires `Date` of servers with a clock, but no client of ours reads it, and it would cost 37 bytes in every poll.
 
 pub mod assets;
 pub mod origin;
@@ -26,32 +26,10 @@ pub enum Method {
     Head,
     Post,
     Options,
-    /// Another method of RFC 9110, or PATCH; no path supports it.
+    /// PUT, PATCH, DELETE or TRACE: known, but no file and no session supports them.
     Known,
-    /// An unknown method, which is answered with 501.
+    /// Any other method, usually answered with 501.
     Other,
-}
-
-impl Method {
-    fn parse(name: &str) -> Result<Method, Error> {
-        Ok(match name {
-            "GET" => Method::Get,
-            "HEAD" => Method::Head,
-            "POST" => Method::Post,
-            "OPTIONS" => Method::Options,
-            "PUT" | "PATCH" | "DELETE" | "TRACE" => Method::Known,
-            // The target of CONNECT has a form of its own, and the bytes after the head would be a tunnel.
-            "CONNECT" => return Err(Error { status: 501, reason: "CONNECT is not supported" }),
-            _ => Method::Other,
-        })
-    }
-}
-
-/// How the parser finds the end of the body (RFC 9112 section 6.3). A head that announces no body has the length 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    Length(u64),
-    Chunked,
 }
 
 /// Status and text of the response to a request that cannot be served. The connection is closed after the response.
@@ -65,14 +43,14 @@ const fn bad_request(reason: &'static str) -> Error {
     Error { status: 400, reason }
 }
 
-/// Memory for the header fields of one head. Uninitialized, because filling it would cost as much as parsing the head.
+/// Memory for the header fields of one head. It is uninitialized: filling it would cost as much as parsing the head.
 pub type FieldBuffer<'a> = [MaybeUninit<httparse::Header<'a>>; MAX_HEADERS];
 pub const FIELD_BUFFER: FieldBuffer = [const { MaybeUninit::uninit() }; MAX_HEADERS];
 
 /// A request head, borrowed from the input.
 pub struct RequestHead<'a> {
     pub method: Method,
-    /// As sent, without the query; `*` for `OPTIONS *`. Visible ASCII only.
+    /// The path of the target as sent, without the query; `*` for `OPTIONS *`. Visible ASCII only.
     pub path: &'a str,
     /// The part of the target after the first `?`, as sent. Visible ASCII only.
     pub query: &'a str,
@@ -80,23 +58,22 @@ pub struct RequestHead<'a> {
     pub minor: u8,
     /// Whether the client permits another request on this connection.
     pub keep_alive: bool,
-    /// Authority of the target if the target has one, else the Host field; empty if an HTTP/1.0 client sends neither.
+    /// The authority of the target if it has one, else the Host field; empty if an HTTP/1.0 client sends neither.
     pub host: &'a str,
-    pub framing: Framing,
-    /// Whether the client waits for `100 Continue` before it sends the body.
-    pub expect_continue: bool,
-    /// All header fields, in order.
+    /// Length of the body in bytes, 0 if no body is announced. `None`: the body is chunked (RFC 9112 section 6.3).
+    pub length: Option<u64>,
+    /// All header fields, in the order in which they were sent.
     pub fields: &'a [httparse::Header<'a>],
 }
 
 impl<'a> RequestHead<'a> {
-    /// Returns the values of all header fields called `name`, in order.
+    /// Returns the values of all header fields called `name`, in the order in which they were sent.
     pub fn headers(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let fields = self.fields.iter();
         fields.filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
 
-    /// Returns the value of the first header field called `name`.
+    /// Returns the value of the first header field called `name`, or `None` if there is none.
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
         self.headers(name).next()
     }
@@ -106,9 +83,14 @@ impl<'a> RequestHead<'a> {
         self.headers(name).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
     }
 
-    /// Whether the list-valued field `name` has the member `token`, in upper or lower case.
+    /// Whether the list-valued field `name` has the member `token`; case does not matter.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         self.members(name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
+    }
+
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub fn expects_continue(&self) -> bool {
+        self.minor == 1 && self.has_token("Expect", "100-continue")
     }
 
     /// Whether the client accepts gzip (RFC 9110 section 12.5.3); a weight of zero means no.
@@ -135,7 +117,7 @@ pub enum Part<'a> {
 enum ParserState {
     #[default]
     Head,
-    /// `left` bytes of the body, or of one chunk of it, are still to come.
+    /// `left` bytes are still to come: of a chunk if `chunk` is true, else of the whole body.
     Data {
         left: u64,
         chunk: bool,
@@ -150,15 +132,15 @@ enum ParserState {
 #[derive(Debug, Default)]
 pub struct Parser {
     state: ParserState,
-    /// In bytes: length of the complete lines of an incomplete head, or of all chunk sizes and trailers; at most `max_head`.
+    /// Total bytes of the lines found so far, of a head or of a chunked body (its sizes and trailers); at most `max_head`.
     lines: usize,
-    /// Sum of the chunk sizes so far, in bytes. At most `max_payload`.
+    /// Sum of the chunk sizes of the body so far, in bytes; at most `max_payload`.
     body: usize,
 }
 
 impl Parser {
-    /// Returns the part at the start of `input`, after its length in bytes. Returns `None` if the part is incomplete: the
-    /// caller passes the same bytes again with those that arrive.
+    /// Parses the part at the start of `input`. Returns its length in bytes and the part itself, or `None` if more bytes are
+    /// needed: then the caller must call again with the same bytes followed by those that have arrived since.
     pub fn next<'a>(
         &mut self, input: &'a [u8], buffer: &'a mut FieldBuffer<'a>, config: &Config,
     ) -> Result<Option<(usize, Part<'a>)>, Error> {
@@ -180,7 +162,7 @@ impl Parser {
         }
     }
 
-    /// Parses a line of a chunked body (RFC 9112 section 7.1). All lines of one body together are limited by `max_head`.
+    /// Parses a line of a chunked body (RFC 9112 section 7.1). `max_head` limits the total length of these lines per body.
     fn next_chunk_line<'a>(&mut self, input: &'a [u8], config: &Config) -> Result<Option<(usize, Part<'a>)>, Error> {
         let found = read_line(input)?;
         let length = found.map_or(input.len(), |found| found.len() + 2);
@@ -210,7 +192,7 @@ impl Parser {
     fn next_head<'a>(
         &mut self, input: &'a [u8], buffer: &'a mut FieldBuffer<'a>, config: &Config,
     ) -> Result<Option<(usize, Part<'a>)>, Error> {
-        // RFC 9112 section 2.2: an empty line before the request line is tolerated; more than one is not.
+        // Skips one empty line before the request line, as RFC 9112 section 2.2 recommends. A second one is refused.
         let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
         self.lines = self.lines.max(start);
         let too_large = Error { status: 431, reason: "request head too large" };
@@ -228,24 +210,19 @@ impl Parser {
             return Err(too_large);
         }
         let head = parse_head(&input[start..length], buffer, config)?;
-        self.state = match head.framing {
-            Framing::Length(left) => ParserState::Data { left, chunk: false },
-            Framing::Chunked => ParserState::ChunkSize,
-        };
+        self.state = head.length.map_or(ParserState::ChunkSize, |left| ParserState::Data { left, chunk: false });
         Ok(Some((length, Part::Head(head))))
     }
 }
 
-/// Returns the line at the start of `input`, without its CRLF, or `None` if the line is incomplete. Refuses a bare CR or
-/// LF, because a proxy may see a line end where this parser sees none (RFC 9112 section 2.2 permits refusing it).
+/// Returns the line at the start of `input`, without its CRLF, or `None` if the line is incomplete. A bare CR or LF is an
+/// `Err`, because a proxy might see the end of a line there (RFC 9112 section 2.2 permits this refusal).
 fn read_line(input: &[u8]) -> Result<Option<&[u8]>, Error> {
-    match memchr::memchr2(b'\r', b'\n', input) {
-        None => Ok(None),
-        Some(end) => match &input[end..] {
-            [b'\r'] => Ok(None),
-            [b'\r', b'\n', ..] => Ok(Some(&input[..end])),
-            _ => Err(bad_request("a line does not end in CRLF")),
-        },
+    let end = memchr::memchr2(b'\r', b'\n', input).unwrap_or(input.len());
+    match &input[end..] {
+        [] | [b'\r'] => Ok(None),
+        [b'\r', b'\n', ..] => Ok(Some(&input[..end])),
+        _ => Err(bad_request("a line does not end in CRLF")),
     }
 }
 
@@ -268,36 +245,35 @@ fn parse_head<'a>(bytes: &'a [u8], buffer: &'a mut FieldBuffer<'a>, config: &Con
     if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
         return Err(bad_request("invalid character in the request target"));
     }
-    let method = Method::parse(method)?;
+    let method = match method {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        "POST" => Method::Post,
+        "OPTIONS" => Method::Options,
+        "PUT" | "PATCH" | "DELETE" | "TRACE" => Method::Known,
+        // Refused here: the target of CONNECT has a form of its own, and the bytes after its head belong to a tunnel.
+        "CONNECT" => return Err(Error { status: 501, reason: "CONNECT is not supported" }),
+        _ => Method::Other,
+    };
     let (authority, target) = split_target(target, method)?;
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let path = if path.is_empty() { "/" } else { path };
-    let mut head = RequestHead {
-        method,
-        path,
-        query,
-        minor,
-        keep_alive: false,
-        host: "",
-        framing: Framing::Length(0),
-        expect_continue: false,
-        fields: request.headers,
-    };
-    // RFC 9112 section 3.2: exactly one Host, even if the target has an authority.
+    let mut head =
+        RequestHead { method, path, query, minor, keep_alive: false, host: "", length: None, fields: request.headers };
+    // RFC 9112 section 3.2: exactly one Host, even if the target has an authority. HTTP/1.0 clients may omit it.
     let host = head.header("Host");
     if head.headers("Host").nth(1).is_some() || host.is_none() && minor == 1 {
         return Err(bad_request("Host is missing or repeated"));
     }
     let host = check_host(host.unwrap_or_default())?;
     head.host = authority.map_or(Ok(host), |authority| check_host(authority.as_bytes()))?;
-    head.framing = parse_framing(&head)?;
-    head.expect_continue = minor == 1 && head.has_token("Expect", "100-continue");
+    head.length = parse_framing(&head)?;
     let keep_alive = minor == 1 || head.has_token("Connection", "keep-alive");
     head.keep_alive = keep_alive && !head.has_token("Connection", "close");
     Ok(head)
 }
 
-/// Splits a target into authority (`None` unless it is in absolute form) and path with query (RFC 9112 section 3.2).
+/// Splits a target into its authority (`None` unless it is in absolute form) and its path with query (RFC 9112 section 3.2).
 fn split_target(target: &str, method: Method) -> Result<(Option<&str>, &str), Error> {
     if target.starts_with('/') || target == "*" && method == Method::Options {
         return Ok((None, target));
@@ -309,26 +285,24 @@ fn split_target(target: &str, method: Method) -> Result<(Option<&str>, &str), Er
     }
 }
 
-/// Checks that `host` has only characters that RFC 3986 section 3.2.2 permits.
+/// Returns `host` as text. `Err` if it has a character that RFC 3986 section 3.2.2 does not permit in a host or port.
 fn check_host(host: &[u8]) -> Result<&str, Error> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte);
     let host = str::from_utf8(host).ok().filter(|host| host.bytes().all(is_allowed));
     host.ok_or(bad_request("invalid character in Host"))
 }
 
-/// Determines the framing of the body by RFC 9112 section 6.3, as strictly as the RFC permits.
-fn parse_framing(head: &RequestHead) -> Result<Framing, Error> {
+/// Determines [`RequestHead::length`] by RFC 9112 section 6.3, as strictly as the RFC permits.
+fn parse_framing(head: &RequestHead) -> Result<Option<u64>, Error> {
     let mut lengths = head.headers("Content-Length");
     let mut codings = head.headers("Transfer-Encoding");
     match (lengths.next(), lengths.next(), codings.next(), codings.next()) {
-        (None, _, None, _) => Ok(Framing::Length(0)),
+        (None, _, None, _) => Ok(Some(0)),
         (Some(digits), None, None, _) if digits.iter().all(u8::is_ascii_digit) => {
             let length = str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
-            length.map(Framing::Length).ok_or(bad_request("Content-Length is empty or too large"))
+            length.map(Some).ok_or(bad_request("Content-Length is empty or too large"))
         }
-        (None, _, Some(coding), None) if head.minor == 1 && coding.eq_ignore_ascii_case(b"chunked") => {
-            Ok(Framing::Chunked)
-        }
+        (None, _, Some(coding), None) if head.minor == 1 && coding.eq_ignore_ascii_case(b"chunked") => Ok(None),
         (None, _, Some(coding), _) if head.minor == 1 => {
             let has_chunked = coding.to_ascii_lowercase().windows(7).any(|part| part == b"chunked");
             Err(match has_chunked {
@@ -340,7 +314,7 @@ fn parse_framing(head: &RequestHead) -> Result<Framing, Error> {
     }
 }
 
-/// Parses the line with the size of a chunk (RFC 9112 section 7.1). Chunk extensions are skipped.
+/// Parses the line with the size of a chunk (RFC 9112 section 7.1). Skips extensions; `None` if the size is malformed.
 fn parse_chunk_size(line: &[u8]) -> Option<u64> {
     let extension = line.iter().position(|byte| *byte == b';');
     let digits = extension.map_or(line, |at| line[..at].trim_ascii_end());
@@ -352,13 +326,14 @@ fn parse_chunk_size(line: &[u8]) -> Option<u64> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Duplicate;
 
-/// Splits `text` at the first `mark`, an ASCII character. Costs half the instructions of `split_once`.
+/// Splits `text` at the first `mark`, an ASCII character, and drops the mark. Half as many instructions as `split_once`.
 fn cut(text: &str, mark: u8) -> (&str, &str) {
     let at = memchr::memchr(mark, text.as_bytes());
     at.map_or((text, ""), |at| (&text[..at], &text[at + 1..]))
 }
 
-/// Returns the decoded parameters `names` of a query or form, `None` if missing. Bytes that are not UTF-8 become U+FFFD.
+/// Returns the decoded value of each parameter in `names`: `None` if the query or form lacks it, `Err` if it has it more
+/// than once. Bytes that are not UTF-8 become U+FFFD.
 pub fn parameters<'a, const N: usize>(
     query: &'a str, names: [&str; N],
 ) -> [Result<Option<Cow<'a, str>>, Duplicate>; N] {
@@ -372,7 +347,7 @@ pub fn parameters<'a, const N: usize>(
         form_urlencoded::parse(query.as_bytes()).for_each(|(key, value)| set(&key, value));
         return values;
     }
-    // Nearly every query is without escapes. To decode such a query byte by byte would make a poll cost a quarter more.
+    // Most queries have no escapes. To decode them byte by byte all the same would make a poll cost a quarter more.
     let mut rest = query;
     while !rest.is_empty() {
         let (pair, more) = cut(rest, b'&');

@@ -1,21 +1,12 @@
-//! Authorities (`host:port`) and origins. Which origins may connect is decided by `server/access`.
+//! Parses and compares authorities (`host:port`) and origins. `server/access` decides which origins may connect.
 
-/// Host and port of a URL or of a Host field (RFC 3986 section 3.2). User information (`user@`) stays part of the
-/// host, so that such a host does not match any valid Host field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Authority<'a> {
-    /// An IPv6 address keeps its brackets.
-    pub host: &'a str,
-    pub port: Option<&'a str>,
-}
-
-impl<'a> Authority<'a> {
-    /// Splits at the last colon, unless this colon is inside the brackets of an IPv6 address.
-    pub fn parse(text: &'a str) -> Authority<'a> {
-        match text.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => Authority { host, port: Some(port) },
-            _ => Authority { host: text, port: None },
-        }
+/// Splits the authority of a URL, or a Host field, into host and port (RFC 3986 section 3.2). An IPv6 address keeps its
+/// brackets. User information (`user@`) stays part of the host, so that such a host does not match any valid Host field.
+pub fn split_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        // A colon inside the brackets of an IPv6 address is not the one before a port.
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
     }
 }
 
@@ -31,8 +22,8 @@ pub fn origin_of(url: &str) -> &str {
     split_url(url).map_or(url, |(_, _, rest)| &url[..url.len() - rest.len()])
 }
 
-/// Whether an Origin field (RFC 6454) names the host that the client addressed. If `host` has no port, it stands for
-/// both 80 and 443: behind a proxy that ends TLS the scheme is unknown. If `https` is known, the scheme must match too.
+/// Whether an Origin field (RFC 6454) names `host`, the host that the client addressed. A `host` without port stands for
+/// both 80 and 443, because behind a proxy that ends TLS the scheme is unknown. If `https` is known, the scheme must match.
 pub fn is_same_origin(origin: &str, host: &str, https: Option<bool>) -> bool {
     let Some((scheme, authority, "")) = split_url(origin) else { return false };
     let default_port = match (scheme, https) {
@@ -40,8 +31,8 @@ pub fn is_same_origin(origin: &str, host: &str, https: Option<bool>) -> bool {
         ("https", None | Some(true)) => "443",
         _ => return false,
     };
-    let (page, own) = (Authority::parse(authority), Authority::parse(host));
-    let port = page.port.unwrap_or(default_port);
-    let same_port = own.port.map_or(matches!(port, "80" | "443"), |own| own == port);
-    same_port && !page.host.is_empty() && page.host.eq_ignore_ascii_case(own.host)
+    let ((page, page_port), (own, own_port)) = (split_port(authority), split_port(host));
+    let port = page_port.unwrap_or(default_port);
+    let same_port = own_port.map_or(matches!(port, "80" | "443"), |own| own == port);
+    same_port && !page.is_empty() && page.eq_ignore_ascii_case(own)
 }

@@ -3,12 +3,11 @@
 use bytes::Bytes;
 use std::fmt::Write;
 
-/// Bytes reserved for the head of a response, so that few heads need a second allocation.
+/// Bytes reserved for the head of a response. Few heads are longer and need a second allocation.
 const TYPICAL_HEAD: usize = 512;
-/// The invariant of writing to a head.
 const INFALLIBLE: &str = "writing to a String cannot fail";
 
-/// A response, without the header lines that depend on the connection.
+/// A response, without the header lines that depend on the request and the connection.
 #[derive(Debug)]
 pub struct Response {
     status: u16,
@@ -27,12 +26,12 @@ impl Response {
         Response { status, head, body: Bytes::new(), close: false }
     }
 
-    /// Creates a response with a short plain text for people to read.
+    /// Creates a response with a short plain text that people can read.
     pub fn text(status: u16, text: &'static str) -> Response {
         Response::new(status).body("text/plain", text)
     }
 
-    /// Creates a 308 redirect to `location`, with the query of the request.
+    /// Creates a 308 redirect to `location` with `query`, the query of the request.
     pub fn redirect(location: &str, query: &str) -> Response {
         let mark = if query.is_empty() { "" } else { "?" };
         Response::new(308).header("Location", &format!("{location}{mark}{query}"))
@@ -46,7 +45,6 @@ impl Response {
         self
     }
 
-    /// Sets the body and its Content-Type.
     pub fn body(mut self, content_type: &str, body: impl Into<Bytes>) -> Response {
         self.body = body.into();
         self.header("Content-Type", content_type)
@@ -58,8 +56,8 @@ impl Response {
         self
     }
 
-    /// Returns encoded head and body. `more`: header lines that depend on the request. `head_only`: the request was a HEAD.
-    /// `old`: the request was HTTP/1.0, where the response must announce that the connection stays open.
+    /// Returns the encoded head and the body. `more`: further header lines, each with its CRLF. `head_only`: the request was
+    /// a HEAD. `keep_alive`: the connection stays open; if the request was HTTP/1.0 (`old`), the response must say so.
     pub fn encode(mut self, more: &str, head_only: bool, keep_alive: bool, old: bool) -> (Bytes, Bytes) {
         let connection = match (keep_alive, old) {
             _ if self.head.contains("Connection: ") => "",
@@ -67,7 +65,7 @@ impl Response {
             (true, true) => "Connection: keep-alive\r\n",
             (true, false) => "",
         };
-        // Rule R9. These statuses have no body and no Content-Length (RFC 9112 section 6.3, RFC 9110 section 8.6).
+        // Rule R9: these statuses have neither body nor Content-Length (RFC 9112 section 6.3, RFC 9110 section 8.6).
         if !matches!(self.status, 100..=199 | 204 | 304) {
             write!(self.head, "Content-Length: {}\r\n", self.body.len()).expect(INFALLIBLE);
         }

@@ -1,6 +1,6 @@
 //! One TCP connection: its stream, its outbox, its deadlines and its state. Part of `net`.
 
-use super::kernel::{Kernel, Stream, Transfer};
+use super::kernel::{self, Stream, Transfer};
 use super::tls::{Scratch, Tls};
 use crate::base::limits::Limit;
 use crate::base::queue::{Pool, Queue};
@@ -12,34 +12,34 @@ use std::io::{self, IoSlice};
 use std::net::{IpAddr, Shutdown};
 use std::time::Duration;
 
-/// Most buffers passed to one vectored write (the kernel takes 1,024): enough for what one turn queues for one recipient.
+/// Maximum number of buffers in one vectored write. Linux allows 1,024; one turn seldom queues more than this for a peer.
 const SLICES: usize = 256;
 
-/// How long, and for how many bytes, a closed connection lingers: input is read and discarded. Closing a socket with unread
-/// input makes the kernel send RST, which can destroy the answer before the peer has read it.
+/// Maximum time for which a closed connection lingers, and the maximum number of bytes that are read and discarded then.
+/// Without lingering, unread input would make the kernel send RST, which can destroy the response before the peer reads it.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 * 1024;
 
-/// How far the connection is from its end.
+/// The state of a connection, from open to dead.
 pub(super) enum ConnState {
     Open,
-    /// `close` was called: nothing more is queued, and once the outbox is empty it lingers.
+    /// `Net::close` was called: nothing more can be queued, and the connection lingers once its outbox is empty.
     Closing,
-    /// Our side is shut down; this many more bytes from the peer are read and discarded.
+    /// The server has shut down its side. At most this number of further bytes from the peer are read and discarded.
     Lingering(usize),
-    /// `abort` was called: `reap` returns it at the end of the turn.
+    /// The connection was aborted: `Net::reap` returns it at the end of the turn.
     Dead,
 }
 
-/// Whether more input can come, as far as it is known.
+/// What is known about further input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadState {
     /// The kernel may hold more than was read.
     Readable,
-    /// The last read took all the kernel held; an event follows when there is more.
+    /// The last read took all bytes that the kernel held. A readiness event follows when more arrive.
     Drained,
-    /// The peer has shut down its side (half-close) or reset the connection. No further event follows, so reads go on to
-    /// the end of the stream, which may stand behind bytes that the kernel still holds.
+    /// The peer has shut down its side (half-close) or reset the connection, but the kernel may still hold bytes before the
+    /// end of the stream. No further event follows, so the server must read on until that end.
     HungUp,
     /// The end of the stream was read.
     Ended,
@@ -48,11 +48,10 @@ pub enum ReadState {
 /// Why a connection has ended.
 #[derive(Debug)]
 pub enum EndCause {
-    /// The server closed or aborted it, or the peer closed it in order.
+    /// The server closed or aborted the connection, or the peer closed it without an error.
     Closed,
-    /// A read, a write or TLS failed. `InvalidData`: the peer violated the TLS protocol.
+    /// A system call or TLS failed. The kind `InvalidData` means that the peer violated the TLS protocol.
     Error(io::Error),
-    /// The peer reached a limit.
     Limit(Limit),
 }
 
@@ -60,34 +59,33 @@ pub enum EndCause {
 pub struct Connection<P> {
     pub protocol: P,
     pub(super) stream: Stream,
-    /// `None`: bytes pass through `stream` as they are.
+    /// The state of TLS; `None` if the connection has no TLS.
     pub tls: Option<Box<Tls>>,
     /// The peer's address as the kernel reports it; behind a proxy, that of the proxy.
     pub peer: IpAddr,
-    /// Bytes of an incomplete message; an idle connection has no buffer here (R10).
+    /// Input that `server` cannot process yet, such as an incomplete message. An idle connection has no buffer here (R10).
     pub input: Vec<u8>,
     pub(super) outbox: Queue,
-    /// Bytes of the first entry of `outbox` that are already written.
+    /// Number of bytes of the first entry of `outbox` that are already written.
     pub(super) sent: usize,
-    /// Deadline that `server` has set for the current phase (waiting for a head, a body, a message); while lingering, the
-    /// end of that.
+    /// Deadline of the present phase: to wait for a head, a body, the rest of a message or the next request, or to linger.
     pub phase: Deadline,
-    /// Since when the peer has owed a whole request head; `None` while a request is processed or the connection is idle.
+    /// Time since which a complete request head is awaited; `None` while a request is processed or the connection is idle.
     pub half_open: Deadline,
-    /// When a write that makes no progress, or an outbox that stays above the soft limit, ends the connection.
+    /// Deadline at which a peer that reads too slowly is evicted; `None` if the last write took all that was queued.
     pub(super) stall: Deadline,
-    /// `stall` is the deadline of an outbox above the soft limit.
+    /// Whether `stall` is the deadline of `soft_time`, for an outbox above `soft_queue`, rather than of `write_timeout`.
     pub(super) soft: bool,
-    /// It is on the list `dirty`.
+    /// Whether the connection is on the list `Net::dirty`.
     pub(super) dirty: bool,
-    /// It is on the list `unread`: the next turn reads it without waiting for an event.
+    /// Whether the connection is on the list `Net::unread`: the next turn reads it without waiting for an event.
     pub unread: bool,
-    /// State of the input after the last event and read.
+    /// What the last event and the last read showed about further input.
     pub reading: ReadState,
-    /// `server` knows that the peer sends nothing more, so that a close need not wait for it.
+    /// Set by `server` if it knows that the peer sends nothing more: `close` then need not linger.
     pub no_linger: bool,
     pub(super) state: ConnState,
-    /// Why it ends; the first reason counts.
+    /// Why the connection ends; the first error or limit counts.
     pub cause: EndCause,
 }
 
@@ -114,23 +112,21 @@ impl<P> Connection<P> {
         }
     }
 
-    /// Bytes that the kernel has not taken yet, plaintext and ciphertext.
+    /// Returns the number of bytes that the kernel has not taken yet: plaintext in the outbox, and ciphertext.
     pub fn queued(&self) -> usize {
         self.outbox.bytes - self.sent + self.tls.as_ref().map_or(0, |tls| tls.unsent.len())
     }
 
-    /// Whether bytes from the peer are still processed, and bytes for it can be queued.
+    /// Whether bytes from the peer are still processed, and bytes for the peer can be queued.
     pub fn is_open(&self) -> bool {
         matches!(self.state, ConnState::Open)
     }
 
-    /// Reads once, and updates `reading`.
-    pub(super) fn read(
-        &mut self, kernel: &mut Kernel, scratch: &mut Scratch, buffer: &mut [u8],
-    ) -> io::Result<Transfer> {
+    /// Reads plaintext into `buffer`, and updates `reading`.
+    pub(super) fn read(&mut self, scratch: &mut Scratch, buffer: &mut [u8]) -> io::Result<Transfer> {
         let transfer = match &mut self.tls {
-            Some(tls) => tls.read(kernel, &mut self.stream, scratch, buffer)?,
-            None => kernel.read(&mut self.stream, buffer)?,
+            Some(tls) => tls.read(&mut self.stream, scratch, buffer)?,
+            None => kernel::read(&mut self.stream, buffer)?,
         };
         self.reading = match transfer {
             Transfer::Moved(0) => ReadState::Ended,
@@ -141,9 +137,9 @@ impl<P> Connection<P> {
         Ok(transfer)
     }
 
-    /// Called after an incomplete write, with the number of bytes queued before it. Returns how long the peer may take from
-    /// now on, or `None` if the running deadline stays: above the soft limit the time to catch up is fixed, below it every
-    /// byte taken restarts the time.
+    /// Updates `soft` after an incomplete write; `before` is the number of bytes that were queued before the write. Returns
+    /// the time until the new deadline of `stall`, or `None` if the old deadline stays. Above `soft_queue` the deadline is
+    /// fixed; otherwise every write that makes progress starts the time again.
     pub(super) fn stall_time(&mut self, before: usize, config: &Config) -> Option<Duration> {
         let over = self.queued() > config.soft_queue;
         let restarts = self.stall.is_none() || over != self.soft || !over && self.queued() < before;
@@ -151,31 +147,29 @@ impl<P> Connection<P> {
         restarts.then_some(if over { config.soft_time } else { config.write_timeout })
     }
 
-    /// Shuts down our side after the last write, and starts to linger. Returns `false` if that is pointless, because the peer
-    /// sends nothing more or is gone.
+    /// Starts to linger after the last write: shuts down the server's side. Returns `false` if that is needless, because the
+    /// peer sends nothing more or is gone.
     pub(super) fn linger(&mut self) -> bool {
         let silent = self.no_linger || self.reading == ReadState::Ended;
         self.state = ConnState::Lingering(LINGER_BYTES);
         !silent && self.stream.shutdown(Shutdown::Write).is_ok()
     }
 
-    /// Writes until nothing is left (then the result is `Moved`), or the kernel takes no more.
-    pub(super) fn write_all(
-        &mut self, kernel: &mut Kernel, scratch: &mut Scratch, pool: &mut Pool,
-    ) -> io::Result<Transfer> {
-        // The close_notify alert of TLS comes last.
+    /// Writes until nothing is queued or the kernel takes no more. Returns `Moved` in the first case.
+    pub(super) fn write_all(&mut self, scratch: &mut Scratch, pool: &mut Pool) -> io::Result<Transfer> {
+        // A closing TLS connection sends its close_notify alert after everything else.
         while self.queued() > 0
             || matches!(self.state, ConnState::Closing) && self.tls.as_mut().is_some_and(|tls| tls.queue_close_notify())
         {
-            // SmallVec does not initialize 256 slices to use a few, as an array would.
+            // Unlike an array, a SmallVec does not initialize all 256 slices if only a few are used.
             let mut slices = SmallVec::<[IoSlice; SLICES]>::new();
             slices.extend(pool.iter(&self.outbox).take(SLICES).map(|bytes| IoSlice::new(bytes)));
             if let Some(first) = slices.first_mut() {
                 first.advance(self.sent);
             }
             let transfer = match &mut self.tls {
-                Some(tls) => tls.write(kernel, &mut self.stream, scratch, &slices)?,
-                None => kernel.write(&mut self.stream, &slices)?,
+                Some(tls) => tls.write(&mut self.stream, scratch, &slices)?,
+                None => kernel::write(&mut self.stream, &slices)?,
             };
             let Transfer::Moved(count) = transfer else { return Ok(transfer) };
             drop(slices);

@@ -7,23 +7,23 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// Connections that the kernel keeps until they are accepted (Linux cuts this to net.core.somaxconn).
+/// Maximum number of connections that the kernel holds until they are accepted. Linux lowers it to net.core.somaxconn.
 const BACKLOG: i32 = 1024;
-/// How long accept pauses after EMFILE unless a connection closes before: a freed descriptor causes no readiness event.
+/// Maximum pause of accept after EMFILE; it ends early when a connection closes. No event tells of other free descriptors.
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub struct Listener {
     socket: TcpListener,
-    /// Connections may be waiting: accept has not returned `WouldBlock` since the last readiness event.
+    /// Whether connections may be waiting: accept has not returned `WouldBlock` since the last readiness event.
     pub ready: bool,
-    /// When accept is tried again after EMFILE.
+    /// The time at which accept is tried again after EMFILE; `None` if accept is not paused.
     pub pause: Option<Instant>,
     failures: RateLimitedLog,
 }
 
 impl Listener {
-    /// Listens on `host`, by default on all addresses: of both IP versions if the system can do that with one socket, else of
-    /// IPv4. Also returns the address, with the real port if `port` is 0.
+    /// Listens on `host`. `None` means all addresses: of IPv6 and IPv4 if one socket can serve both, else of IPv4 only.
+    /// Also returns the address, with the port that the system has chosen if `port` is 0.
     pub fn open(
         host: Option<IpAddr>, port: u16, registry: &Registry, token: Token,
     ) -> io::Result<(Listener, SocketAddr)> {
@@ -42,12 +42,12 @@ impl Listener {
         Ok((Listener { socket, ready: false, pause: None, failures: RateLimitedLog::default() }, address))
     }
 
-    /// Accepts one connection, if one is waiting.
+    /// Accepts one connection. `None`: none is waiting (this clears `ready`), or accept failed (EMFILE sets `pause`).
     pub fn accept(&mut self, now: Instant) -> Option<(TcpStream, SocketAddr)> {
         match self.socket.accept() {
             Ok(accepted) => return Some(accepted),
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.ready = false,
-            // The peer gave up while it was waiting, or a signal interrupted the call: the next connection may be fine.
+            // The peer gave up while it was waiting, or a signal interrupted the call: the next accept may succeed.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
             // EMFILE, ENFILE, ENOBUFS, ENOMEM: no descriptor or no memory for one more connection.
             Err(error) => {
@@ -59,7 +59,7 @@ impl Listener {
     }
 }
 
-/// Makes a listening socket as mio's own `bind` cannot: with a backlog of 1,024, and with IPv4 as well as IPv6 if possible.
+/// Creates a listening socket. Unlike mio's `bind`, sets the backlog, and lets a socket for all of IPv6 take IPv4 as well.
 fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     use socket2::{Domain, Protocol, Socket, Type};
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;

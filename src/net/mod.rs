@@ -1,19 +1,18 @@
-//! All sockets of the server: this folder polls, accepts, reads and writes through mio. It does not interpret the bytes;
-//! `server` does.
+//! All sockets of the server: this folder polls, accepts, reads and writes through mio, but does not parse what is read.
 //!
-//! Three lists carry the work of a turn: `dirty` (has something to write), `unread` (the next turn reads it even without
-//! an event) and `dead` (to be reaped). Nothing here calls upwards (R5): a full outbox or a broken socket only makes the
-//! connection dead, and the server learns of it from [`Net::reap`] at the end of the turn.
+//! Three lists of connections carry the work of a turn: `dirty` (to be written), `unread` (to be read in the next turn even
+//! without an event) and `dead` (to be reaped). Nothing here calls upwards (R5): a full outbox or a broken socket only makes
+//! the connection dead, and `server` learns of it from [`Net::reap`] at the end of the turn.
 //!
-//! | Ends a connection | Queued bytes | Then |
+//! | Call | Queued bytes | Effect |
 //! |---|---|---|
 //! | [`Net::close`] (graceful) | are written | TLS close_notify, FIN; for up to a second, input is read and discarded |
 //! | [`Net::abort`] | are dropped | the connection is dead, and its socket is closed at the end of the turn |
-//! | [`Net::reap`] | | returns each dead connection once, so that the server can release what belongs to it |
+//! | [`Net::reap`] | | returns each dead connection once, so that `server` can release what belongs to it |
 //!
-//! Requirements of mio and the kernels: A socket is registered once, for both interests. After a readiness event it is read
-//! until `WouldBlock`, or is on the list `unread` (R2). A non-empty outbox is dirty, or its last write returned `WouldBlock`
-//! (R3): a short write is followed by another one, or Windows would never report the socket as writable again.
+//! Events are edge-triggered, so these rules hold: A socket is registered once, for both interests. After a readiness event
+//! it is read as R2 says, or is on the list `unread`. A connection with queued bytes is dirty, or its last write returned
+//! `WouldBlock` (R3): a short write is followed by another write, or Windows would not report the socket as writable again.
 
 mod connection;
 pub mod kernel;
@@ -29,7 +28,7 @@ use crate::base::queue::Pool;
 use crate::base::slab::{Conn, ConnId, Slab};
 use crate::base::timers::{Deadline, Timers};
 use crate::config::Config;
-use crate::net::kernel::{Kernel, Stream, Transfer};
+use crate::net::kernel::{Stream, Transfer};
 use crate::net::tls::{Identity, Scratch, Tls};
 use bytes::Bytes;
 use connection::{ConnState, LINGER};
@@ -49,15 +48,15 @@ use std::time::Instant;
 const LISTENER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
 const WAKER: Token = Token(usize::MAX - 2);
-/// Connections accepted in one turn: a flood of new ones must not starve the existing ones.
+/// Maximum number of connections accepted in one turn: a flood of new ones must not starve the existing ones.
 const ACCEPTS_PER_TURN: usize = 64;
 
-/// One readiness event.
+/// What [`Net::drain_events`] reports as ready.
 #[derive(Clone, Copy, Debug)]
 pub enum Wake {
     /// A signal was received, or `waker` was used.
     Woken,
-    /// `hung_up`: the peer has shut down its side, or reset the connection.
+    /// A connection is ready. `hung_up`: the peer has shut down its side, or reset the connection.
     Connection { id: ConnId, readable: bool, writable: bool, hung_up: bool },
 }
 
@@ -73,26 +72,25 @@ pub struct Net<P> {
     dirty: Vec<ConnId>,
     dead: Vec<ConnId>,
     unread: Vec<ConnId>,
-    kernel: Kernel,
-    /// The certificate of the first listener; `None`: connections to it have no TLS.
+    /// The certificate of the first listener; `None` if connections to that listener have no TLS.
     pub identity: Option<Identity>,
     scratch: Scratch,
-    /// The deadlines of all connections, each kept in the field of [`Connection`] with a similar name.
+    /// The timers of the fields `phase`, `half_open` and `stall` of all connections.
     phases: Timers<ConnId>,
     half_open: Timers<ConnId>,
     stalls: Timers<ConnId>,
-    /// Connections per client address.
+    /// The number of connections per peer address, for `max_per_address`.
     addresses: Addresses,
-    /// Wakes the loop from another thread.
+    /// Wakes the event loop from another thread.
     pub waker: Arc<Waker>,
 }
 
 impl<P: Default> Net<P> {
-    /// Opens no socket yet. Fails only if the operating system provides no selector (epoll or the like).
+    /// Creates a `Net` without sockets. Fails if the operating system provides no selector (epoll or the like).
     pub fn new(config: Config) -> io::Result<Net<P>> {
         let poll = Poll::new()?;
         Ok(Net {
-            // Behind a proxy every peer address is that of the proxy, so none is limited.
+            // Behind a proxy every peer address is that of the proxy, so no address is limited.
             addresses: Addresses::new(if config.trust_proxy { |_| true } else { IpAddr::is_loopback }),
             config,
             waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
@@ -104,7 +102,6 @@ impl<P: Default> Net<P> {
             dirty: Vec::new(),
             dead: Vec::new(),
             unread: Vec::new(),
-            kernel: Kernel::default(),
             identity: None,
             scratch: Scratch::default(),
             phases: Timers::default(),
@@ -113,14 +110,14 @@ impl<P: Default> Net<P> {
         })
     }
 
-    /// Listens on `port` (0: any free one), and returns the address. If `identity` is set, the first listener has TLS.
+    /// Listens on `port` (0: a free port), and returns the address. If `identity` is set, the first listener has TLS.
     pub fn listen(&mut self, port: u16) -> io::Result<SocketAddr> {
         let (listener, address) = Listener::open(self.config.host, port, self.poll.registry(), LISTENER)?;
         self.listeners.push(listener);
         Ok(address)
     }
 
-    /// Stops listening, and closes every connection in order.
+    /// Stops listening, and closes every connection gracefully, as [`Net::close`] does.
     pub fn close_all(&mut self) {
         self.listeners.clear();
         self.connections.keys().into_iter().for_each(|id| self.close(id));
@@ -135,8 +132,8 @@ impl<P: Default> Net<P> {
         self.poll.registry().register(source, SIGNALS, Interest::READABLE)
     }
 
-    /// Waits until something is ready or `deadline` is reached (`None`: for ever). Does not wait if the last turn left input
-    /// unread or connections unaccepted.
+    /// Waits until something is ready or `deadline` is reached (`None`: no time limit). Does not wait if the last turn left
+    /// input unread or connections unaccepted.
     pub fn wait(&mut self, now: Instant, deadline: Option<Instant>) -> io::Result<()> {
         let deadline = if self.acceptor().is_some() || !self.unread.is_empty() { Some(now) } else { deadline };
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(now));
@@ -146,7 +143,7 @@ impl<P: Default> Net<P> {
         }
     }
 
-    /// Replaces `wakes` by what is ready: events of the kernel, new connections, and connections left unread.
+    /// Accepts connections. Replaces `wakes` by what is ready: readiness events, new connections, and those in `unread`.
     pub fn drain_events(&mut self, now: Instant, wakes: &mut Vec<Wake>) {
         wakes.clear();
         for event in &self.events {
@@ -179,20 +176,20 @@ impl<P: Default> Net<P> {
         }
     }
 
-    /// Whether the connection limit is reached. Accept then pauses until a connection ends.
+    /// Whether the limit `max_connections` is reached. No connection is accepted then until one ends.
     pub fn is_full(&self) -> bool {
         self.connections.len() >= self.config.max_connections
     }
 
-    /// The first listener that may have a connection waiting, if there is room for one.
+    /// Returns the index of a listener that may have a connection waiting; `None` if there is none, or `is_full`.
     fn acceptor(&self) -> Option<usize> {
         let room = !self.is_full();
         self.listeners.iter().position(|listener| room && listener.ready && listener.pause.is_none())
     }
 
-    /// Makes a connection of a new socket. One that cannot be registered is aborted.
+    /// Adds a connection with a new socket and registers the socket with mio. If that fails, the connection is aborted.
     fn adopt(&mut self, stream: TcpStream, peer: IpAddr, tls: Option<Tls>, protocol: P) -> ConnId {
-        // Fails only on a socket that is broken already, and then the first read fails too.
+        // An error can be ignored: the socket is broken already, and its first read fails too.
         let _ = stream.set_nodelay(true);
         let id = self.insert(stream.into(), peer, tls, protocol);
         let stream = &mut self.connections.get_mut(id).expect("inserted just now").stream;
@@ -203,7 +200,7 @@ impl<P: Default> Net<P> {
         id
     }
 
-    /// Begins an outgoing connection. Bytes pushed to it are sent once it is established; a failure ends it like any other.
+    /// Begins an outgoing connection. Bytes pushed to it are sent once it is established. If it fails, `reap` returns it.
     pub fn connect(&mut self, address: SocketAddr, tls: Option<Tls>, protocol: P) -> io::Result<ConnId> {
         Ok(self.adopt(TcpStream::connect(address)?, address.ip(), tls, protocol))
     }
@@ -221,7 +218,7 @@ impl<P: Default> Net<P> {
         self.connections.get_mut(id)
     }
 
-    /// Number of running timers. Those in `half_open` end nothing: they only order connections by age.
+    /// Returns the number of running timers. `half_open` does not count: it only orders connections by age.
     pub fn timers(&self) -> usize {
         self.phases.len() + self.stalls.len()
     }
@@ -233,7 +230,7 @@ impl<P: Default> Net<P> {
         ]);
     }
 
-    /// Records a readiness event. The caller reads afterwards if it says `readable`.
+    /// Records that a connection is writable or that its peer has hung up. Input is not read here, but by [`Net::read`].
     pub fn observe(&mut self, id: ConnId, writable: bool, hung_up: bool) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if writable && connection.queued() > 0 {
@@ -244,14 +241,15 @@ impl<P: Default> Net<P> {
         }
     }
 
-    /// Reads once into `buffer`. `Some(0)` is the end of the stream. `None`: no input for now, or the connection is dead.
+    /// Reads into `buffer`. Returns the number of bytes, 0 at the end of the stream; `None` if there is no input for now, or
+    /// the connection is dead or fails.
     pub fn read(&mut self, id: ConnId, buffer: &mut [u8]) -> Option<usize> {
         let connection = self.connections.get_mut(id)?;
         if let ConnState::Dead = connection.state {
             return None;
         }
-        let result = connection.read(&mut self.kernel, &mut self.scratch, buffer);
-        // TLS may have to answer a handshake message, or what waited for the end of the handshake can be sent.
+        let result = connection.read(&mut self.scratch, buffer);
+        // TLS may have to answer a handshake message, or the handshake is complete, so that queued bytes can be sent.
         if connection.tls.is_some() && connection.queued() > 0 {
             list(&mut self.dirty, &mut connection.dirty, id);
         }
@@ -266,7 +264,7 @@ impl<P: Default> Net<P> {
             },
             (Ok(Transfer::WouldBlock), _) => {}
             (Ok(Transfer::Retry), _) => list(&mut self.unread, &mut connection.unread, id),
-            // A close and not an abort: the peer must be able to read the TLS alert that names the error.
+            // Not aborted but closed, so that the peer can read the TLS alert that names the error.
             (Err(error), ConnState::Open) if error.kind() == ErrorKind::InvalidData => {
                 connection.cause = EndCause::Error(error);
                 self.close(id);
@@ -277,15 +275,15 @@ impl<P: Default> Net<P> {
         None
     }
 
-    /// Reads the connection in the next turn even if the kernel reports nothing, because this turn did not read everything.
+    /// Makes the next turn read the connection even if the kernel reports nothing: this turn has not read all of it.
     pub fn remember_unread(&mut self, id: ConnId) {
         if let Some(connection) = self.connections.get_mut(id) {
             list(&mut self.unread, &mut connection.unread, id);
         }
     }
 
-    /// Queues bytes to be written at the end of the turn. A peer that reads too slowly is evicted: above `max_queue` at once,
-    /// and in `flush_one` if it stays above `soft_queue` for `soft_time`.
+    /// Queues bytes to be written at the end of the turn. If more than `max_queue` bytes are queued then, the connection is
+    /// aborted. `flush_one` sets the deadlines of peers that read too slowly.
     pub fn push(&mut self, id: ConnId, bytes: Bytes) {
         let connection = self.connections.get_mut(id).filter(|connection| connection.is_open());
         let Some(connection) = connection.filter(|_| !bytes.is_empty()) else { return };
@@ -297,17 +295,17 @@ impl<P: Default> Net<P> {
         }
     }
 
-    /// Ends the connection once everything queued is written.
+    /// Closes the connection gracefully: once everything queued is written.
     pub fn close(&mut self, id: ConnId) {
         if let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) {
             connection.state = ConnState::Closing;
             connection.input = Vec::new();
-            // `flush_one` goes on with it when the outbox is empty, which it may be already.
+            // `flush_one` must see the connection even if its outbox is empty already: there it begins to linger.
             list(&mut self.dirty, &mut connection.dirty, id);
         }
     }
 
-    /// Ends the connection at the end of this turn, whatever is queued.
+    /// Closes the connection at the end of this turn. Queued bytes are dropped.
     pub fn abort(&mut self, id: ConnId) {
         self.abort_because(id, EndCause::Closed);
     }
@@ -324,7 +322,7 @@ impl<P: Default> Net<P> {
         }
     }
 
-    /// Applies the limits of new connections: connections per address, and the time until the first request.
+    /// Applies the limits of new connections: their number per address, and the time for the first request head.
     fn admit(&mut self, id: ConnId, now: Instant) {
         if self.get(id).is_some_and(|new| self.addresses.count(new.peer) > self.config.max_per_address) {
             self.abort_because(id, EndCause::Limit(Limit::AddressConnections));
@@ -332,8 +330,8 @@ impl<P: Default> Net<P> {
         self.await_head(id, now);
     }
 
-    /// Starts the deadline by which a request head must be complete. When too many connections owe one, the oldest of them is
-    /// closed: if new connections were refused instead, idle ones could lock out everybody else.
+    /// Starts the deadline of a request head. If more than `max_half_open` connections lack a complete head, the oldest of
+    /// them is aborted: if new connections were refused instead, silent clients could lock out all others.
     pub fn await_head(&mut self, id: ConnId, now: Instant) {
         self.set_phase(id, Some(now + self.config.head_timeout));
         let Some(connection) = self.connections.get_mut(id) else { return };
@@ -345,19 +343,19 @@ impl<P: Default> Net<P> {
         }
     }
 
-    /// Sets or clears the deadline of the connection's current phase.
+    /// Sets the deadline of the connection's next phase, or clears it (`None`). The connection no longer waits for a head.
     pub fn set_phase(&mut self, id: ConnId, at: Option<Instant>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         self.half_open.clear(id, &mut connection.half_open);
         match at {
-            // A lingering connection has a deadline of its own.
+            // A lingering connection keeps the deadline that `flush_one` has set.
             _ if matches!(connection.state, ConnState::Lingering(_)) => {}
             Some(at) => self.phases.set(id, &mut connection.phase, at),
             None => self.phases.clear(id, &mut connection.phase),
         }
     }
 
-    /// Takes the next connection whose phase has reached its deadline. Other deadlines that are due are dealt with here.
+    /// Returns a connection whose phase is past its deadline, if any. Also evicts slow readers, ends lingering and pauses.
     pub fn pop_due(&mut self, now: Instant) -> Option<ConnId> {
         while let Some((_, id)) = self.stalls.pop_due(now) {
             let soft = self.connections.get(id).is_some_and(|connection| connection.soft);
@@ -375,15 +373,15 @@ impl<P: Default> Net<P> {
         None
     }
 
-    /// The nearest deadline of any connection, or the end of a pause of accept.
+    /// Returns the earliest deadline: of a phase, of a slow reader or of a pause of accept.
     pub fn next_deadline(&self) -> Option<Instant> {
         let pauses = self.listeners.iter().map(|listener| listener.pause);
         pauses.chain([self.phases.next(), self.stalls.next()]).flatten().min()
     }
 
-    /// Writes what was queued in this turn: one vectored write per connection, more only if one does not take everything.
+    /// Writes what is queued on dirty connections: one vectored write for each, and more if that does not take everything.
     pub fn flush(&mut self, now: Instant) {
-        // `flush_one` makes no connection dirty.
+        // `flush_one` adds no connection to the list.
         for index in 0..self.dirty.len() {
             self.flush_one(self.dirty[index], now);
         }
@@ -397,12 +395,12 @@ impl<P: Default> Net<P> {
             return;
         }
         let before = connection.queued();
-        let last = match connection.write_all(&mut self.kernel, &mut self.scratch, &mut self.pool) {
+        let last = match connection.write_all(&mut self.scratch, &mut self.pool) {
             Ok(last) => last,
             Err(error) => return self.abort_because(id, EndCause::Error(error)),
         };
         let blocked = matches!(last, Transfer::WouldBlock | Transfer::Retry);
-        // The server does not read (backpressure) while more than half of `max_queue` is queued.
+        // Backpressure: `server` does not read a WebSocket with more than half of `max_queue` queued. Here reading goes on.
         let half = self.config.max_queue / 2;
         if before > half && connection.queued() <= half || last == Transfer::Retry {
             list(&mut self.unread, &mut connection.unread, id);
@@ -422,7 +420,7 @@ impl<P: Default> Net<P> {
         }
     }
 
-    /// Removes a dead connection. Every connection is returned here exactly once (R4); its socket closes when it is dropped.
+    /// Removes and returns a dead connection, or returns `None` if none is left. Dropping the connection closes its socket.
     pub fn reap(&mut self) -> Option<(ConnId, Connection<P>)> {
         let id = self.dead.pop()?;
         let mut connection =
@@ -432,13 +430,13 @@ impl<P: Default> Net<P> {
         self.half_open.clear(id, &mut connection.half_open);
         self.stalls.clear(id, &mut connection.stall);
         self.addresses.release(connection.peer);
-        // A descriptor is free again, so accept can go on.
+        // A descriptor becomes free, so accept can be tried again.
         self.listeners.iter_mut().for_each(|listener| listener.pause = None);
         Some((id, connection))
     }
 }
 
-/// Puts a connection on a list, unless its flag says that it is there already.
+/// Puts a connection on a list, unless its flag `listed` shows that it is there already.
 fn list(list: &mut Vec<ConnId>, listed: &mut bool, id: ConnId) {
     if !mem::replace(listed, true) {
         list.push(id);

@@ -1,29 +1,22 @@
-//! Stand-in for `tls` in a build without that feature: the same types and functions, but no value of them can exist.
+//! Stand-in for `tls` in a build without that feature: the same types and methods, but no connection can have TLS.
 
 use crate::config::Config;
-use crate::net::kernel::{Kernel, Stream, Transfer};
+use crate::net::kernel::{Stream, Transfer};
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
 
-#[derive(Clone)]
-pub struct Trust {
-    never: Infallible,
-}
-
-pub struct Identity {
+/// Stands for all types of `tls` of which no value can exist here. The public fields are those that other files use.
+pub struct Never {
     pub warning: Option<String>,
-    never: Infallible,
-}
-
-pub struct Tls {
     pub unsent: Vec<u8>,
     never: Infallible,
 }
 
-#[derive(Default)]
-pub struct Scratch {}
+pub use self::{Never as Identity, Never as Tls, Never as Trust};
 
-/// Methods that cannot be called, since no value exists.
+pub type Scratch = ();
+
+/// Defines methods that cannot be called, because a value of `Infallible` cannot exist.
 macro_rules! never {
     ($($name:ident($($argument:ty),*) -> $result:ty;)*) => {
         $(pub fn $name(&self $(, _: $argument)*) -> $result {
@@ -32,29 +25,27 @@ macro_rules! never {
     };
 }
 
-impl Trust {
+impl Never {
+    /// `Trust::new`.
     pub fn new(_: Option<&str>) -> Result<Trust, String> {
         Err("this salon is built without the feature tls".into())
     }
 
-    never! { connect(&str) -> Result<Tls, String>; }
-}
-
-impl Identity {
-    /// `None`: a build without TLS refuses the options that name files.
-    pub fn load(_: &Config, _: Option<&Identity>) -> Result<Option<Identity>, String> {
-        Ok(None)
+    /// `Identity::load`. In a build without TLS, `config` itself refuses the options that name files.
+    pub fn load(config: &Config, _: Option<&Identity>) -> Result<Option<Identity>, String> {
+        match config.redirect_http {
+            Some(_) => Err("--redirect-http means nothing without --tls-cert".into()),
+            None => Ok(None),
+        }
     }
 
-    never! { accept() -> Tls; }
-}
-
-impl Tls {
     never! {
+        connect(&str) -> Result<Tls, String>;
+        accept() -> Tls;
         is_plain() -> bool;
         is_handshaking() -> bool;
         queue_close_notify() -> bool;
-        read(&mut Kernel, &mut Stream, &mut Scratch, &mut [u8]) -> io::Result<Transfer>;
-        write(&mut Kernel, &mut Stream, &mut Scratch, &[IoSlice]) -> io::Result<Transfer>;
+        read(&mut Stream, &mut Scratch, &mut [u8]) -> io::Result<Transfer>;
+        write(&mut Stream, &mut Scratch, &[IoSlice]) -> io::Result<Transfer>;
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! rustls does the work through its unbuffered interface: records are read, decrypted and encrypted in buffers that all
 //! connections share. A connection owns the state of rustls and, only while they exist, the start of an incomplete record
-//! and ciphertext that the kernel has not taken (R10). The ordinary interface would make this file shorter, but each of its
-//! connections keeps a read buffer of 4,096 bytes: an idle one costs 7.7 KB of heap there and 3.3 KB here (rustls 0.23.46).
+//! and ciphertext that the kernel has not taken (R10). The ordinary interface of rustls would make this file shorter, but it
+//! keeps a read buffer of 4,096 bytes: an idle connection costs 7.7 KB of heap with it and 3.3 KB here (rustls 0.23.46).
 //!
-//! Sessions are resumed by tickets, which clients keep. Not done: early data, client certificates, OCSP stapling.
+//! TLS sessions are resumed by tickets, which clients keep. Not supported: early data, client certificates, OCSP stapling.
 
 use crate::config::Config;
-use crate::net::kernel::{Kernel, Stream, Transfer};
+use crate::net::kernel::{self, Stream, Transfer};
 use rustls::client::{UnbufferedClientConnection, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
@@ -20,18 +20,18 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Most ciphertext moved by one read. It also limits how large a handshake message may be.
+/// Maximum bytes of ciphertext that one read of the kernel moves, and maximum length of a handshake message.
 const SCRATCH: usize = 64 * 1024;
-/// Reads without any plaintext (handshake messages, parts of records) before other connections have their turn.
+/// Maximum reads in a row without plaintext (handshake messages, parts of records); then other connections have their turn.
 const READS: usize = 16;
-/// Most plaintext encrypted for one write: three records.
+/// Maximum bytes of plaintext encrypted for one write: three records of 16 KiB.
 const PLAINTEXT: usize = 48 * 1024;
-/// Upper bound of what encryption adds to that.
+/// Upper bound of the bytes that encryption adds to `PLAINTEXT` bytes.
 const OVERHEAD: usize = 512;
 /// A certificate that expires within this time causes a warning.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// Reads a PEM file of certificates.
+/// Returns the certificates in a PEM file. `Err` is one line. A file without certificates is an `Err` too.
 fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let list = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match list.map_err(|error| format!("{file}: {error}"))? {
@@ -40,12 +40,11 @@ fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-/// The authorities whose certificates are accepted on outgoing connections.
-#[derive(Clone)]
+/// The certificate authorities that are trusted on outgoing connections.
 pub struct Trust(Arc<ClientConfig>);
 
 impl Trust {
-    /// The authorities in a PEM file, by default those that browsers trust. An error is one line.
+    /// Trusts the authorities in the PEM file `file`; without one, those that browsers trust. `Err` is one line.
     pub fn new(file: Option<&str>) -> Result<Trust, String> {
         let mut roots = RootCertStore::empty();
         match file {
@@ -60,14 +59,14 @@ impl Trust {
         Ok(Trust(Arc::new(config)))
     }
 
-    /// The client side of a connection to `host`, a name or an address that its certificate must contain.
+    /// Returns the client side of a new connection. The server's certificate must contain `host`, a name or an IP address.
     pub fn connect(&self, host: &str) -> Result<Tls, String> {
         let name = ServerName::try_from(host.to_owned());
         let name = name.map_err(|_| format!("{host:?} is neither a host name nor an IP address"))?;
         let client = UnbufferedClientConnection::new(Arc::clone(&self.0), name).map_err(|error| error.to_string())?;
         let mut tls = Tls::new(Side::Client(client));
-        // Queues the ClientHello.
-        tls.side.send(&mut tls.partial, Outgoing::Plain(&[]), &mut tls.unsent).map_err(|error| error.to_string())?;
+        // Appends the ClientHello to `unsent`.
+        tls.side.send(&mut tls.partial, Some(&[]), &mut tls.unsent).map_err(|error| error.to_string())?;
         Ok(tls)
     }
 }
@@ -76,13 +75,13 @@ impl Trust {
 pub struct Identity {
     config: Arc<ServerConfig>,
     tickets: Arc<dyn ProducesTickets>,
-    /// Why clients reject the certificate because of its date, or soon will. The server uses it nevertheless.
+    /// A warning if clients reject the certificate because of its dates, or will within 14 days. The server uses it anyway.
     pub warning: Option<String>,
 }
 
 impl Identity {
-    /// Reads the files that `config` names; `None` if it names none. Session tickets issued by `old`, the identity used so
-    /// far, stay valid. An error is one line.
+    /// Reads the files that `config` names; returns `None` if it names none. `old` is the identity used so far: session
+    /// tickets issued by it stay valid. `Err` is one line.
     pub fn load(config: &Config, old: Option<&Identity>) -> Result<Option<Identity>, String> {
         let (cert, key) = match (&config.tls_cert, &config.tls_key) {
             (None, None) if config.redirect_http.is_none() => return Ok(None),
@@ -110,15 +109,15 @@ impl Identity {
         Ok(Some(Identity { config: Arc::new(config), tickets, warning }))
     }
 
-    /// The server side of a new connection.
+    /// Returns the server side of a new connection.
     pub fn accept(&self) -> Tls {
         let server = UnbufferedServerConnection::new(Arc::clone(&self.config));
         Tls::new(Side::Server(server.expect("fails only if a fragment size is set and out of range")))
     }
 }
 
-/// Says if clients reject a certificate because of its date, now or [`SOON`]. Verification fails in any case, since no
-/// authority is given; but rustls checks the date before it looks for the issuer.
+/// Returns a warning if clients reject the certificate because of its dates, now or within [`SOON`]. The verification here
+/// fails in any case, because no authority is given; but rustls checks the dates before it looks for the issuer.
 fn date_warning(certificate: &CertificateDer, now: UnixTime) -> Option<String> {
     let parsed = ParsedCertificate::try_from(certificate).ok()?;
     let verify = |at| {
@@ -142,27 +141,25 @@ fn date_warning(certificate: &CertificateDer, now: UnixTime) -> Option<String> {
 /// The TLS state of a connection.
 pub struct Tls {
     side: Side,
-    /// The first byte from the peer, which shows whether a client speaks TLS, has been read.
+    /// Whether the first byte from the peer was read. It shows whether a client speaks TLS.
     begun: bool,
-    /// The peer has sent its close_notify alert, the end of its plaintext.
-    peer_closed: bool,
-    /// The start of a record, or of a handshake message.
+    /// Received bytes that rustls cannot process yet: the start of a record or of a handshake message.
     partial: Vec<u8>,
     /// Ciphertext that the kernel has not taken yet.
     pub unsent: Vec<u8>,
 }
 
-/// The state of rustls.
+/// The state of rustls, or the reason why rustls is not used any more.
 enum Side {
     Server(UnbufferedServerConnection),
     Client(UnbufferedClientConnection),
-    /// The client speaks plain HTTP: bytes pass unchanged, so that it can be sent an error response.
+    /// The client speaks plain HTTP: bytes pass unchanged, so that the client gets a response that it can read.
     Plain,
-    /// The peer has violated the protocol: input is ignored, and nothing is sent but the alert in `unsent`.
+    /// The peer has violated the protocol: input is ignored, and only the alert in `unsent` is still sent.
     Failed,
 }
 
-/// Buffers that all connections share; nothing in them outlives a call.
+/// Buffers that all connections share. Their contents are used only within one call.
 #[derive(Default)]
 pub struct Scratch {
     plain: Vec<u8>,
@@ -170,49 +167,33 @@ pub struct Scratch {
     outgoing: Vec<u8>,
 }
 
-/// Plaintext or an alert, to be encrypted.
-#[derive(Clone, Copy)]
-enum Outgoing<'a> {
-    /// Application data; empty if only messages of TLS itself are to be sent.
-    Plain(&'a [u8]),
-    /// The close_notify alert: nothing can be sent after it.
-    CloseNotify,
-}
-
-/// Result of one step of rustls.
-enum Step {
-    /// There is more to do.
-    More,
-    /// All input is decrypted, and all output encrypted; or the handshake waits for the peer.
-    Done,
-    /// The peer has sent its close_notify alert.
-    PeerClosed,
-}
+/// What is to be encrypted: plaintext, or `None` for the close_notify alert, after which nothing can be sent. The plaintext
+/// is empty if only messages of TLS itself, such as those of the handshake, are to be sent.
+type Outgoing<'a> = Option<&'a [u8]>;
 
 impl Tls {
     fn new(side: Side) -> Tls {
-        Tls { side, begun: false, peer_closed: false, partial: Vec::new(), unsent: Vec::new() }
+        Tls { side, begun: false, partial: Vec::new(), unsent: Vec::new() }
     }
 
-    /// Whether the client turned out not to speak TLS.
+    /// Whether the client speaks plain HTTP instead of TLS.
     pub fn is_plain(&self) -> bool {
         matches!(self.side, Side::Plain)
     }
 
-    /// Whether the handshake is not complete yet.
     pub fn is_handshaking(&self) -> bool {
         self.side.common().is_some_and(CommonState::is_handshaking)
     }
 
-    /// Reads plaintext. `Moved(0)` is the end of the stream, with or without a close_notify alert: HTTP and WebSocket notice
-    /// themselves if something is missing. Afterwards a handshake message or an alert may wait to be written. Fails with
-    /// `InvalidData` if the peer violates the protocol.
-    pub fn read(
-        &mut self, kernel: &mut Kernel, stream: &mut Stream, scratch: &mut Scratch, buffer: &mut [u8],
-    ) -> io::Result<Transfer> {
+    /// Reads plaintext into `buffer`. `Moved(0)` is the end of the stream, with or without a close_notify alert: HTTP and
+    /// WebSocket themselves detect an incomplete message. Afterwards `unsent` may have a handshake message or an alert to be
+    /// written. Fails with `InvalidData` if the peer violates the protocol.
+    pub fn read(&mut self, stream: &mut Stream, scratch: &mut Scratch, buffer: &mut [u8]) -> io::Result<Transfer> {
         scratch.incoming.resize(SCRATCH.min(buffer.len()), 0);
         for _ in 0..READS {
-            if self.peer_closed {
+            // `advance` leaves nothing in rustls. So rustls wants to read unless the peer has sent its close_notify alert,
+            // the end of its plaintext.
+            if self.side.common().is_some_and(|common| !common.wants_read()) {
                 return Ok(Transfer::Moved(0));
             }
             let kept = self.partial.len();
@@ -221,14 +202,14 @@ impl Tls {
             if room.is_empty() {
                 return Err(self.fail("a handshake message is too long".into()));
             }
-            let count = match kernel.read(stream, room)? {
+            let count = match kernel::read(stream, room)? {
                 Transfer::Moved(count) | Transfer::Drained(count) => count,
                 blocked => return Ok(blocked),
             };
             if count == 0 || matches!(self.side, Side::Failed) {
                 return Ok(Transfer::Moved(count));
             }
-            // A request line begins with a capital letter, a TLS record with a content type from 20 to 24.
+            // An HTTP request begins with a capital letter (65 to 90), a TLS record with its content type (20 to 24).
             let first = !mem::replace(&mut self.begun, true);
             if first && room[0].is_ascii_uppercase() && matches!(self.side, Side::Server(_)) {
                 self.side = Side::Plain;
@@ -239,15 +220,10 @@ impl Tls {
             }
             let mut left = &mut *buffer;
             let incoming = &mut scratch.incoming[..kept + count];
-            let result = self.side.advance(incoming, Outgoing::Plain(&[]), &mut left, &mut self.unsent);
+            let used = self.side.advance(incoming, Some(&[]), &mut left, &mut self.unsent);
             let left = left.len();
-            match result {
-                Ok((used, peer_closed)) => {
-                    self.partial = incoming[used..].to_vec();
-                    self.peer_closed |= peer_closed;
-                }
-                Err(error) => return Err(self.fail(error.into())),
-            }
+            let used = used.map_err(|error| self.fail(error.into()))?;
+            self.partial = incoming[used..].to_vec();
             if left < buffer.len() {
                 return Ok(Transfer::Moved(buffer.len() - left));
             }
@@ -261,19 +237,17 @@ impl Tls {
         io::Error::new(ErrorKind::InvalidData, error)
     }
 
-    /// Takes as much plaintext as there is room for, and writes ciphertext. Returns how much plaintext was taken; it takes
-    /// none before the handshake is complete and earlier ciphertext is written.
-    pub fn write(
-        &mut self, kernel: &mut Kernel, stream: &mut Stream, scratch: &mut Scratch, slices: &[IoSlice],
-    ) -> io::Result<Transfer> {
-        let (sent, last) = write_all(kernel, stream, &self.unsent)?;
+    /// Writes the ciphertext in `unsent`, then encrypts and writes up to 48 KiB of `slices`. `Moved` is the number of bytes
+    /// taken from `slices`. None are taken while the handshake is incomplete or older ciphertext is left in `unsent`.
+    pub fn write(&mut self, stream: &mut Stream, scratch: &mut Scratch, slices: &[IoSlice]) -> io::Result<Transfer> {
+        let (sent, last) = write_all(stream, &self.unsent)?;
         self.unsent.drain(..sent);
         self.unsent.shrink_to_fit();
         if !self.unsent.is_empty() {
             return Ok(last);
         }
         match self.side {
-            Side::Plain => return kernel.write(stream, slices),
+            Side::Plain => return kernel::write(stream, slices),
             Side::Failed => return Ok(Transfer::Moved(slices.iter().map(|slice| slice.len()).sum())),
             _ if slices.is_empty() => return Ok(Transfer::Moved(0)),
             _ if self.is_handshaking() => return Ok(Transfer::WouldBlock),
@@ -285,22 +259,22 @@ impl Tls {
         for slice in slices {
             plain.extend_from_slice(&slice[..slice.len().min(PLAINTEXT - plain.len())]);
         }
-        self.side.send(&mut self.partial, Outgoing::Plain(plain), outgoing).map_err(io::Error::other)?;
-        let (sent, _) = write_all(kernel, stream, outgoing)?;
+        self.side.send(&mut self.partial, Some(plain), outgoing).map_err(io::Error::other)?;
+        let (sent, _) = write_all(stream, outgoing)?;
         self.unsent.extend_from_slice(&outgoing[sent..]);
         Ok(Transfer::Moved(plain.len()))
     }
 
-    /// Queues the close_notify alert. Returns `false` if there is nothing to write: it was queued before, or cannot be sent.
+    /// Appends the close_notify alert to `unsent`. Returns `false` if nothing was appended: it was sent before or cannot be.
     pub fn queue_close_notify(&mut self) -> bool {
         let before = self.unsent.len();
-        let result = self.side.send(&mut self.partial, Outgoing::CloseNotify, &mut self.unsent);
+        let result = self.side.send(&mut self.partial, None, &mut self.unsent);
         result.is_ok() && self.unsent.len() > before
     }
 }
 
 impl Side {
-    /// The state that server and client have in common; `None` if rustls is no longer used.
+    /// Returns the state that server and client have in common; `None` if rustls is not used any more.
     fn common(&self) -> Option<&CommonState> {
         match self {
             Side::Server(server) => Some(server),
@@ -309,31 +283,29 @@ impl Side {
         }
     }
 
-    /// Appends the ciphertext of `send` to `outgoing`; during the handshake only messages of the handshake.
+    /// Encrypts `send` and appends the ciphertext to `outgoing`; during the handshake, appends only handshake messages.
     fn send(&mut self, partial: &mut Vec<u8>, send: Outgoing, outgoing: &mut Vec<u8>) -> Result<(), Error> {
-        // No close_notify can come up here: `partial` holds no complete record.
-        let (used, _) = self.advance(partial, send, &mut &mut [][..], outgoing)?;
+        let used = self.advance(partial, send, &mut &mut [][..], outgoing)?;
         partial.drain(..used);
         Ok(())
     }
 
-    /// Runs rustls until it needs more input or everything is done: decrypts `incoming` into `received`, and appends the
-    /// ciphertext of `send` and messages of the handshake to `outgoing`. Returns how many bytes of `incoming` are used up, and
-    /// whether the peer has sent its close_notify alert. After an error, `outgoing` ends with the alert that names it.
+    /// Runs rustls until it needs more input or all is done: decrypts `incoming` into `received`, and appends messages of
+    /// the handshake and the ciphertext of `send` to `outgoing`. Returns how many bytes of `incoming` are used up. After an
+    /// error, `outgoing` ends with the alert that names it.
     fn advance(
         &mut self, incoming: &mut [u8], send: Outgoing, received: &mut &mut [u8], outgoing: &mut Vec<u8>,
-    ) -> Result<(usize, bool), Error> {
-        let (mut used, mut peer_closed) = (0, false);
+    ) -> Result<usize, Error> {
+        let mut used = 0;
         loop {
-            // rustls remembers how far it has parsed and panics if it gets fewer bytes later, so it always gets all that are left.
+            // rustls remembers how far it has parsed and panics if it gets fewer bytes later, so it gets all that are left.
             let (discard, step) = self.step(&mut incoming[used..], send, received, outgoing);
             used += discard;
             match step {
-                Ok(Step::More) => {}
-                Ok(Step::PeerClosed) => peer_closed = true,
-                Ok(Step::Done) => return Ok((used, peer_closed)),
+                Ok(true) => {}
+                Ok(false) => return Ok(used),
                 Err(error) => {
-                    // Only while something is queued: a further step would fail on the same bytes again.
+                    // These steps append the alert that is queued. Any step after them would fail on the same bytes again.
                     while self.common().is_some_and(CommonState::wants_write) {
                         let _ = self.step(&mut incoming[used..], send, received, outgoing);
                     }
@@ -343,22 +315,23 @@ impl Side {
         }
     }
 
-    /// One step of rustls. Returns how many bytes of `incoming` are used up.
+    /// Runs one step of rustls. Returns how many bytes of `incoming` are used up, and whether another step must follow. If
+    /// not, all complete records are decrypted and all output is encrypted, or the handshake waits for the peer.
     fn step(
         &mut self, incoming: &mut [u8], send: Outgoing, received: &mut &mut [u8], outgoing: &mut Vec<u8>,
-    ) -> (usize, Result<Step, Error>) {
+    ) -> (usize, Result<bool, Error>) {
         match self {
             Side::Server(server) => handle(server.process_tls_records(incoming), send, received, outgoing),
             Side::Client(client) => handle(client.process_tls_records(incoming), send, received, outgoing),
-            Side::Plain | Side::Failed => (0, Ok(Step::Done)),
+            Side::Plain | Side::Failed => (0, Ok(false)),
         }
     }
 }
 
-/// Performs the one action that rustls asks for. `received` shrinks to the part that is still free.
+/// Performs the one action that rustls asks for, and returns what `step` returns. `received` shrinks to its free part.
 fn handle<Data>(
     status: UnbufferedStatus<'_, '_, Data>, send: Outgoing, received: &mut &mut [u8], outgoing: &mut Vec<u8>,
-) -> (usize, Result<Step, Error>) {
+) -> (usize, Result<bool, Error>) {
     let at = outgoing.len();
     let act = |state| match state {
         ConnectionState::ReadTraffic(mut traffic) => {
@@ -366,46 +339,42 @@ fn handle<Data>(
                 let message = "plaintext does not fit, although it is shorter than its ciphertext";
                 received.write_all(record?.payload).map_err(|_| Error::General(message.into()))?;
             }
-            Ok(Step::More)
+            Ok(true)
         }
         ConnectionState::EncodeTlsData(mut data) => {
             if let Err(EncodeError::InsufficientSize(size)) = data.encode(&mut []) {
                 outgoing.resize(at + size.required_size, 0);
                 data.encode(&mut outgoing[at..]).map_err(|error| Error::General(error.to_string()))?;
             }
-            Ok(Step::More)
+            Ok(true)
         }
         ConnectionState::TransmitTlsData(data) => {
             data.done();
-            Ok(Step::More)
+            Ok(true)
         }
-        ConnectionState::WriteTraffic(mut traffic) => {
+        // A connection that has nothing to send must not allocate here (R10).
+        ConnectionState::WriteTraffic(mut traffic) if !matches!(send, Some([])) => {
+            outgoing.resize(at + send.map_or(0, <[u8]>::len) + OVERHEAD, 0);
+            let room = &mut outgoing[at..];
             let count = match send {
-                Outgoing::Plain([]) => Ok(0),
-                Outgoing::Plain(plain) => {
-                    outgoing.resize(at + plain.len() + OVERHEAD, 0);
-                    traffic.encrypt(plain, &mut outgoing[at..])
-                }
-                Outgoing::CloseNotify => {
-                    outgoing.resize(at + OVERHEAD, 0);
-                    traffic.queue_close_notify(&mut outgoing[at..])
-                }
+                Some(plain) => traffic.encrypt(plain, room),
+                None => traffic.queue_close_notify(room),
             };
             outgoing.truncate(at + count.map_err(|error| Error::General(error.to_string()))?);
-            Ok(Step::Done)
+            Ok(false)
         }
-        ConnectionState::BlockedHandshake | ConnectionState::Closed => Ok(Step::Done),
-        ConnectionState::PeerClosed => Ok(Step::PeerClosed),
+        ConnectionState::WriteTraffic(_) | ConnectionState::BlockedHandshake | ConnectionState::Closed => Ok(false),
+        ConnectionState::PeerClosed => Ok(true),
         _ => Err(Error::General("unexpected early data".into())),
     };
     (status.discard, status.state.and_then(act))
 }
 
-/// Writes until everything is written, or the kernel takes no more. Returns how many bytes were written, and the last result.
-fn write_all(kernel: &mut Kernel, stream: &mut Stream, bytes: &[u8]) -> io::Result<(usize, Transfer)> {
+/// Writes until all `bytes` are written or the kernel takes no more. Returns how many were written, and the last result.
+fn write_all(stream: &mut Stream, bytes: &[u8]) -> io::Result<(usize, Transfer)> {
     let mut sent = 0;
     while sent < bytes.len() {
-        match kernel.write(stream, &[IoSlice::new(&bytes[sent..])])? {
+        match kernel::write(stream, &[IoSlice::new(&bytes[sent..])])? {
             Transfer::Moved(count) => sent += count,
             stopped => return Ok((sent, stopped)),
         }

@@ -5,7 +5,7 @@
 //! only the last entry: the nearest proxy has added it, those before it may be forged.
 
 use crate::config::{Config, Origins};
-use crate::http::origin::{self, Authority};
+use crate::http::origin;
 use crate::http::{self, Method, RequestHead, Response, assets};
 use std::net::{IpAddr, SocketAddr};
 
@@ -64,8 +64,8 @@ pub fn last_entry(list: &[u8]) -> &[u8] {
     list.rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii()
 }
 
-/// An entry of X-Forwarded-For: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`. Not an
-/// [`Authority`]: an IPv6 address without brackets would lose its last group as a port.
+/// An entry of X-Forwarded-For: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`. Not for
+/// [`origin::split_port`]: an IPv6 address without brackets would lose its last group as a port.
 pub fn parse_address(entry: &[u8]) -> Option<IpAddr> {
     let entry = str::from_utf8(entry).ok()?;
     let address = entry.parse::<SocketAddr>().map(|address| address.ip());
@@ -90,7 +90,7 @@ pub fn may_read_metrics(config: &Config, head: &RequestHead, peer: IpAddr) -> bo
 
 /// The response on the port of `--redirect-http`: to the same host, as the client has addressed it, on the port with TLS.
 pub fn redirect_to_https(config: &Config, head: &RequestHead) -> Response {
-    let host = Authority::parse(head.host).host;
+    let (host, _) = origin::split_port(head.host);
     if host.is_empty() || !matches!(head.method, Method::Get | Method::Head) || !head.path.starts_with('/') {
         return Response::text(400, "this port only redirects to https").close();
     }

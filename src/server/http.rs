@@ -6,7 +6,7 @@ use crate::base::limits::Limit;
 use crate::base::metrics;
 use crate::base::slab::ConnId;
 use crate::engineio::{Next, Refusal};
-use crate::http::{self, Framing, Method, Part, RequestHead, Response, assets};
+use crate::http::{self, Method, Part, RequestHead, Response, assets};
 use crate::net::ReadState;
 use crate::socketio::App;
 use crate::ws::{self, Incoming};
@@ -75,7 +75,7 @@ impl<A: App> Server<A> {
         let next = self.check_head(id, head, &mut exchange);
         match &next {
             // The response to a head leaves the body unread, so no request can follow.
-            Next::Answer(_) => exchange.keep_alive &= head.framing == Framing::Length(0),
+            Next::Answer(_) => exchange.keep_alive &= head.length == Some(0),
             Next::Wait(session) => exchange.session = Some(*session),
             Next::Body(session) => {
                 exchange.session = Some(*session);
@@ -102,7 +102,7 @@ impl<A: App> Server<A> {
         exchange.form = content_type.starts_with(b"application/x-www-form-urlencoded");
         // The parser reports an end even for an empty body.
         exchange.body = Some(Vec::new());
-        if head.expect_continue {
+        if head.expects_continue() {
             self.net.push(id, Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
         }
         self.net.set_phase(id, Some(self.now + self.config.body_timeout));

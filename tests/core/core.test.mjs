@@ -26,6 +26,7 @@ test('it builds, serves, and says what it lacks', { timeout: 300_000 }, async (t
   const server = await start(t, { bin });
   assert.deepEqual(await new Chatter(t, server.url).login('Ada'), { numUsers: 1 });
   await assert.rejects(start(t, { bin, args: ['--redis', 'redis://localhost'] }), /built without the feature redis/);
+  await assert.rejects(start(t, { bin, args: ['--redirect-http', '0'] }), /means nothing without --tls-cert/);
 });
 
 test('its crates, as README counts them', () => {

@@ -6,7 +6,7 @@ use crate::{
 };
 use salon::{
     config::Config,
-    ws::{Incoming, MAX_HEAD, Opcode, Received, accept, close_frame, frame, frame_head, is_upgrade},
+    ws::{BINARY, CLOSE, Incoming, MAX_HEAD, Received, TEXT, accept, close_frame, frame, frame_head, is_upgrade},
 };
 
 /// Small limits, so that tests reach them quickly.
@@ -437,11 +437,11 @@ fn closes() {
     assert_eq!(events(client(0x88, "")), r#"close b"\x88\0""#);
     for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000, 3999, 4000, 4999u16] {
         let payload = [&code.to_be_bytes()[..], "why €".as_bytes()].concat();
-        let answer = frame(Opcode::Close, &payload);
+        let answer = frame(CLOSE, &payload);
         assert_eq!(events(client(0x88, &payload)), format!("close {answer:?}"), "{code}");
     }
     let longest = [b"\x03\xe8".to_vec(), vec![b'r'; 123]].concat();
-    assert_eq!(events(client(0x88, &longest)), format!("close {:?}", frame(Opcode::Close, &longest)));
+    assert_eq!(events(client(0x88, &longest)), format!("close {:?}", frame(CLOSE, &longest)));
     // Codes that must not be sent (RFC 6455 section 7.4).
     for code in [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535u16] {
         assert_eq!(events(client(0x88, code.to_be_bytes())), "1002", "{code}");
@@ -523,10 +523,10 @@ fn random_damage() {
 #[test]
 fn our_frames() {
     for (opcode, payload, expected) in [
-        (Opcode::Text, &b"Hello"[..], &b"\x81\x05Hello"[..]),
-        (Opcode::Binary, b"\x00\xff", b"\x82\x02\x00\xff"),
-        (Opcode::Text, b"", b"\x81\x00"),
-        (Opcode::Close, b"\x03\xe8", b"\x88\x02\x03\xe8"),
+        (TEXT, &b"Hello"[..], &b"\x81\x05Hello"[..]),
+        (BINARY, b"\x00\xff", b"\x82\x02\x00\xff"),
+        (TEXT, b"", b"\x81\x00"),
+        (CLOSE, b"\x03\xe8", b"\x88\x02\x03\xe8"),
     ] {
         assert_eq!(frame(opcode, payload), expected);
     }
@@ -539,9 +539,9 @@ fn our_frames() {
         (65536, b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00"),
     ] {
         let payload = vec![b'x'; length];
-        assert_eq!(frame(Opcode::Binary, &payload), [expected, &payload].concat(), "{length}");
+        assert_eq!(frame(BINARY, &payload), [expected, &payload].concat(), "{length}");
         let mut room = [0; MAX_HEAD];
-        let start = frame_head(Opcode::Binary, length, &mut room);
+        let start = frame_head(BINARY, length, &mut room);
         assert_eq!(room[start..], *expected, "{length}");
     }
 }

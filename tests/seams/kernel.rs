@@ -3,6 +3,7 @@
 
 use mio::{Interest, Registry, Token, event::Source, net::TcpStream};
 use std::{
+    cell::Cell,
     collections::VecDeque,
     env,
     io::{self, ErrorKind, IoSlice, Read, Write},
@@ -42,16 +43,17 @@ impl Read for Stream {
 
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let most = limit(bytes.len()).ok_or(ErrorKind::Interrupted)?;
         match self {
-            Stream::Tcp(stream) => stream.write(bytes),
-            Stream::Pipe(pipe) => pipe.write(bytes),
+            Stream::Tcp(stream) => stream.write(&bytes[..most]),
+            Stream::Pipe(pipe) => pipe.write(&bytes[..most]),
         }
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice]) -> io::Result<usize> {
         match self {
-            Stream::Tcp(stream) => stream.write_vectored(slices),
-            Stream::Pipe(pipe) => pipe.write(&slices[0]),
+            Stream::Tcp(stream) if HOSTILE.get() == 0 => stream.write_vectored(slices),
+            _ => self.write(&slices[0]),
         }
     }
 
@@ -149,27 +151,36 @@ impl Pipe {
     }
 }
 
-/// The state of the random generator that decides what fails; 0: nothing does.
-pub struct Hostile(pub u64);
-
-impl Default for Hostile {
-    fn default() -> Self {
-        Hostile(env::var("SALON_TEST_KERNEL").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0))
-    }
+thread_local! {
+    /// The state of the random generator that decides what fails; 0: nothing does. A server runs on one thread.
+    static HOSTILE: Cell<u64> = Cell::new(seed_of_environment());
 }
 
-impl Hostile {
-    /// How many of `wanted` bytes the next transfer may move: in a hostile kernel one, or `None`, as if a signal had
-    /// interrupted it.
-    pub(super) fn limit(&mut self, wanted: usize) -> Option<usize> {
-        let Hostile(state) = self;
-        if *state == 0 {
-            return Some(wanted);
-        }
-        // xorshift64: random enough for the server.
-        *state ^= *state << 13;
-        *state ^= *state >> 7;
-        *state ^= *state << 17;
-        (*state % 8 != 0).then_some(wanted.min(1))
+fn seed_of_environment() -> u64 {
+    env::var("SALON_TEST_KERNEL").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0)
+}
+
+/// From now on transfers of this thread fail as `seed` says; `None`: as the environment says.
+pub fn make_hostile(seed: Option<u64>) {
+    HOSTILE.set(seed.unwrap_or_else(seed_of_environment));
+}
+
+/// The part of `buffer` that the next read may fill; `None`, as if a signal had interrupted the read.
+pub(super) fn cut(buffer: &mut [u8]) -> Option<&mut [u8]> {
+    limit(buffer.len()).map(|most| &mut buffer[..most])
+}
+
+/// How many of `wanted` bytes the next transfer may move: in a hostile kernel one, or `None`, as if a signal had
+/// interrupted it.
+fn limit(wanted: usize) -> Option<usize> {
+    let mut state = HOSTILE.get();
+    if state == 0 {
+        return Some(wanted);
     }
+    // xorshift64: random enough for the server.
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    HOSTILE.set(state);
+    (state % 8 != 0).then_some(wanted.min(1))
 }

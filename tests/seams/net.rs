@@ -1,7 +1,7 @@
 //! Checks of the rules that `net` must keep between two turns. Part of it in builds with debug assertions.
 
 use super::*;
-use crate::net::kernel::seam::{Hostile, Pipe};
+use crate::net::kernel::seam::Pipe;
 
 impl<P: Default> Net<P> {
     /// Adds a connection whose stream is a pipe in memory.
@@ -17,11 +17,6 @@ impl<P: Default> Net<P> {
             Stream::Pipe(pipe) => Some(pipe.clone()),
             Stream::Tcp(_) => None,
         }
-    }
-
-    /// Makes transfers fail at random from now on.
-    pub fn make_hostile(&mut self, seed: u64) {
-        self.kernel.hostile = Hostile(seed);
     }
 
     /// All open connections.

@@ -14,11 +14,6 @@ impl<A: App> Server<A> {
         self.net.pipe(id)
     }
 
-    /// From now on reads and writes move at most one byte, and may return `WouldBlock` at random.
-    pub fn make_hostile(&mut self, seed: u64) {
-        self.net.make_hostile(seed);
-    }
-
     /// What the next turn has to do without new events, such as connections left unread.
     pub fn left(&mut self) -> Vec<Wake> {
         let mut wakes = Vec::new();

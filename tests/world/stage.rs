@@ -201,11 +201,6 @@ impl Stage {
         Stage { server, now, ends: Vec::new(), open: Vec::new(), left: Vec::new(), turns: 0, counts: false }
     }
 
-    /// From here on the kernel moves one byte at a time, if at all.
-    pub fn make_hostile(&mut self, seed: u64) {
-        self.server.make_hostile(seed);
-    }
-
     /// A new connection, as fast as can be.
     pub fn connect(&mut self) -> Line {
         let id = self.server.connect_pipe([127, 0, 0, 1].into());
