@@ -182,5 +182,5 @@ fn limit(wanted: usize) -> Option<usize> {
     state ^= state >> 7;
     state ^= state << 17;
     HOSTILE.set(state);
-    (state % 8 != 0).then_some(wanted.min(1))
+    (!state.is_multiple_of(8)).then_some(wanted.min(1))
 }
