@@ -1,4 +1,4 @@
-//! The encodings of older clients: `EIO=3` (Socket.IO 1.1 to 2.x) and `EIO=2` (1.0).
+//! The encodings of old clients: `EIO=3` (Socket.IO 1.1 to 2.x) and `EIO=2` (Socket.IO 1.0).
 //! Source: docs/engine.io-protocol/v3.md, "Encoding" and "JSONP".
 //!
 //! ```text
@@ -7,16 +7,16 @@
 //! binary payload  00 digits ff type data ...         01 digits ff 04 data ...
 //! ```
 //!
-//! A length in a text payload counts UTF-16 code units, as the JavaScript clients do (the protocol text says
-//! characters). A length in a binary payload counts bytes, and its digits are the bytes 0 to 9.
+//! A length in a text payload counts UTF-16 code units, as the JavaScript clients do (the specification says characters). A
+//! length in a binary payload counts bytes, and its digits are the bytes 0 to 9.
 //!
-//! Clients 1.x encode text as UTF-8 twice: 1.0 on WebSocket and in text payloads, 1.1 to 1.7 in text payloads only.
-//! Clients 2.x encode text once, but look like 1.1 to 1.7: all send `EIO=3`. Therefore outgoing text has JSON
-//! escapes for all that is not ASCII, which every client reads correctly, and incoming text is decoded a second time if
-//! it can be (see [`undouble`]).
+//! Clients 1.x encode text as UTF-8 twice: 1.0 on WebSocket and in text payloads, 1.1 to 1.7 in text payloads only. Clients
+//! 2.x encode text once, but cannot be distinguished from 1.1 to 1.7, because all send `EIO=3`. Therefore text to clients,
+//! except in WebSocket frames of `EIO=3`, has JSON escapes for all that is not ASCII, which every client reads correctly.
+//! Text that clients may have encoded twice is decoded a second time if it can be (see [`undouble`]).
 //!
-//! In the queue of a polling session a packet has the form of a WebSocket frame's payload: a binary packet begins
-//! with the byte 04, all other packets with a digit. [`payload`] decides whether the framing is text or binary.
+//! A packet in the queue of a polling session looks like the payload of a WebSocket frame: a binary packet begins with the
+//! byte 04, any other packet with a digit. [`payload`] decides whether the framing is text or binary.
 
 pub use super::packet::Version;
 use super::packet::{self, Data, Encoded, Invalid, Packet};
@@ -25,16 +25,16 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Buf, Bytes};
 use std::{io::Write, str::FromStr};
 
-/// The type of a binary message: a byte with the value 4, where text has the digit `4`.
+/// The type of a binary message: a byte with the value 4. A text message has the digit `4` instead.
 const MESSAGE: u8 = 4;
 /// The byte after the digits of a length in a binary payload.
 const END_OF_LENGTH: u8 = 0xff;
 
 // Encoding, from the server to the client.
 
-/// Returns a message as a WebSocket frame.
+/// Returns a message as a WebSocket frame for a client of this version.
 pub fn frame(message: &Encoded, version: Version) -> Bytes {
-    // `EIO=3` clients encode text twice at most in text payloads. Their text frames are plain UTF-8, as in protocol 4.
+    // Some `EIO=3` clients encode text twice, but only in text payloads. Their text frames are those of protocol 4.
     if version == Version::V3 && message.text { message.frame() } else { old_form(message).frame() }
 }
 
@@ -43,7 +43,7 @@ pub fn packet(message: &Encoded) -> Bytes {
     old_form(message).payload()
 }
 
-/// Turns a packet that was queued before an upgrade into a WebSocket frame.
+/// Converts a packet that was queued before an upgrade to a WebSocket frame.
 pub fn packet_to_frame(packet: &Bytes) -> Bytes {
     let opcode = if binary_data(packet).is_some() { Opcode::Binary } else { Opcode::Text };
     ws::frame(opcode, packet)
@@ -68,9 +68,9 @@ fn binary_data(packet: &[u8]) -> Option<&[u8]> {
     packet.strip_prefix(&[MESSAGE])
 }
 
-/// Encodes a payload; returns body and Content-Type. If `base64`, the client needs text framing (`b64=1`, or JSONP). If
-/// not, the framing is binary if a packet is binary, and always for `EIO=2`: over XHR socket.io-client 1.0.6 cannot read
-/// text, not even the handshake.
+/// Encodes packets as a polling payload. Returns the body and its Content-Type. The framing is text if `base64` (the client
+/// sent `b64=1`, or uses JSONP). If not, it is binary for `EIO=2`, because socket.io-client 1.0.6 cannot read text over XHR,
+/// not even the handshake; for `EIO=3` it is binary only if a packet is binary.
 pub fn payload(packets: &[Bytes], version: Version, base64: bool) -> (Vec<u8>, &'static str) {
     let binary = !base64 && (version == Version::V2 || packets.iter().any(|packet| binary_data(packet).is_some()));
     let mut body = Vec::new();
@@ -95,10 +95,10 @@ pub fn payload(packets: &[Bytes], version: Version, base64: bool) -> (Vec<u8>, &
     (body, if binary { "application/octet-stream" } else { "text/plain; charset=UTF-8" })
 }
 
-/// Returns the maximum number of bytes that a packet takes in a payload, for both framings.
+/// Returns an upper bound for the bytes that a packet takes in a payload, whether the framing is text or binary.
 pub fn framed_length(packet: &[u8]) -> usize {
     let length = binary_data(packet).map_or(packet.len(), |data| 2 + data.len().div_ceil(3) * 4);
-    // Binary framing adds the kind, the digits of the length, and 0xff. Text framing adds one byte less.
+    // Binary framing adds the kind, the digits of the length, and 0xff; text framing adds only the digits and a colon.
     length + 3 + length.checked_ilog10().unwrap_or(0) as usize
 }
 
@@ -107,7 +107,7 @@ fn utf16_length(text: &[u8]) -> usize {
     text.iter().map(|byte| usize::from(byte & 0xc0 != 0x80) + usize::from(*byte >= 0xf0)).sum()
 }
 
-/// Writes JSON to `out` with `\uXXXX` for all non-ASCII characters in strings. Outside strings JSON has no escapes.
+/// Appends JSON to `out`, with `\uXXXX` for each non-ASCII character in a string. JSON has no escapes outside strings.
 pub(super) fn escape(json: &str, out: &mut Vec<u8>) {
     let (mut quoted, mut escaped) = (false, false);
     for character in json.chars() {
@@ -123,14 +123,13 @@ pub(super) fn escape(json: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// Parses a number that has ASCII digits only: `parse` alone would accept a sign.
+/// Parses a number of ASCII digits (`parse` alone would accept a sign). Returns `None` for any other text.
 pub fn digits<T: FromStr>(text: &str) -> Option<T> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
 // Decoding, from the client to the server.
 
-/// Decodes the packet of a WebSocket frame.
 pub fn decode_frame(data: Data, version: Version) -> Result<Packet, Invalid> {
     match data {
         Data::Binary(bytes) => decode_binary(bytes),
@@ -139,7 +138,8 @@ pub fn decode_frame(data: Data, version: Version) -> Result<Packet, Invalid> {
     }
 }
 
-/// Decodes a polling payload of `EIO=2` or `EIO=3`; `most` is that of [`packet::decode_payload`].
+/// Decodes a polling payload of `EIO=2` or `EIO=3`; `binary` tells its framing. Of more than `most` packets only the first
+/// `most + 1` are returned, so that the caller can tell that there are too many.
 pub fn decode_payload(body: Bytes, binary: bool, most: usize) -> Result<Vec<Packet>, Invalid> {
     if binary { decode_binary_payload(body, most) } else { decode_text_payload(body, most) }
 }
@@ -160,8 +160,8 @@ fn decode_text_payload(body: Bytes, most: usize) -> Result<Vec<Packet>, Invalid>
     }
 }
 
-/// Returns the byte index after the first `units` UTF-16 code units of `text`, or `None` if `text` is shorter or the index
-/// is inside a character.
+/// Returns the byte index after the first `units` UTF-16 code units of `text`. Returns `None` if `text` is shorter, or if
+/// the index would be inside a character.
 fn utf16_end(text: &str, mut units: usize) -> Option<usize> {
     for (index, character) in text.char_indices() {
         if units == 0 {
@@ -196,7 +196,7 @@ fn decode_binary_payload(mut rest: Bytes, most: usize) -> Result<Vec<Packet>, In
     }
 }
 
-/// Decodes a text packet. A `b` in front of the type marks base64.
+/// Decodes a text packet. A `b` in front of the type marks a binary message in base64.
 fn decode_text(text: Text) -> Result<Packet, Invalid> {
     match text.strip_prefix('b') {
         Some(rest) => packet::decode_base64(
@@ -206,7 +206,7 @@ fn decode_text(text: Text) -> Result<Packet, Invalid> {
     }
 }
 
-/// Decodes a binary packet. The protocol allows any type, but only messages have a use for binary data.
+/// Decodes a binary packet. The protocol allows any type, but only messages are accepted: no other type needs binary data.
 fn decode_binary(mut packet: Bytes) -> Result<Packet, Invalid> {
     if packet.first() != Some(&MESSAGE) {
         return Err(Invalid("a binary packet that is not a message"));
@@ -215,9 +215,9 @@ fn decode_binary(mut packet: Bytes) -> Result<Packet, Invalid> {
     Ok(Packet::Message(Data::Binary(packet)))
 }
 
-/// Undoes the second UTF-8 encoding of clients 1.x. Text was encoded twice if all its characters are below U+0100 and
-/// their values, taken as bytes, are valid UTF-8. This test is wrong for text that was encoded once but looks as
-/// if it were encoded twice, such as "Ã©"; such text is very rare.
+/// Undoes the second UTF-8 encoding of clients 1.x. Text counts as encoded twice if all its characters are below U+0100 and
+/// their values, taken as bytes, are valid UTF-8. This test is wrong for text that was encoded once but looks as if it were
+/// encoded twice, such as "Ã©". Such text is very rare.
 fn undouble(text: Text) -> Text {
     if text.is_ascii() {
         return text;

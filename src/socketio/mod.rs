@@ -2,16 +2,16 @@
 //!
 //! One session carries at most one socket per namespace. [`Io`] owns the engine, handles the events of its sessions, keeps
 //! the tables of sockets and rooms, and calls the application. The application in turn calls methods of [`Io`], which only
-//! enqueue. A call that no packet of a client causes (a socket is gone, an ack is late) waits in `deferred` until the
-//! application has returned from its current call (rule R5).
+//! enqueue. A call of the application that no packet of a client causes (a socket is gone, an ack is late) waits in
+//! `deferred` until the application has returned from its current call (rule R5).
 //!
 //! How a socket ends:
 //!
 //! | word | meaning |
 //! |---|---|
-//! | `suspend` | the connection broke: the socket is kept for recovery, or removed if its client does not do recovery |
+//! | `suspend` | the session was closed: the socket is kept for recovery, or removed if it cannot be recovered |
 //! | `disconnect` | the server ends the socket: packet `1` is sent to the client, then the socket is removed |
-//! | `remove` | the socket is taken out of the tables: in the two cases above, and when the client sends packet `1` |
+//! | `remove` | the socket is taken out of the tables: as above, when recovery is over, or after packet `1` of the client |
 //!
 //! Source: docs/socket.io-protocol/ of the Socket.IO monorepo, v5-current.md, v4.md, v3.md.
 
@@ -53,7 +53,7 @@ enum Deferred {
 
 /// The connection of a client to a namespace.
 pub struct Socket {
-    /// The public id, which the client knows too.
+    /// The public id. The client knows it too.
     pub id: Id,
     /// The session that carries the socket; while the socket is suspended, its last session, now closed.
     session: SessionId,
@@ -65,10 +65,10 @@ pub struct Socket {
     next_ack: u64,
     /// The random part of the `pid`, which proves that a client owns this socket; `None` if the socket cannot be recovered.
     secret: Option<Id>,
-    /// The last offset of the log when the socket connected. Recovery starts here if the client has received no event on it.
+    /// The last offset of the log when the socket connected. Recovery starts after it if the client has received no event.
     since: u64,
-    /// Offset of the last packet sent to this socket. A client that presents it has missed nothing, whether or not later
-    /// packets for others are still kept.
+    /// The offset of the last packet for this socket. A client that presents it has missed nothing, even if the log has
+    /// already dropped later packets for other sockets.
     latest: Cell<u64>,
     /// The earlier socket of the same client, which the client could not recover; it may have been removed since.
     pub predecessor: Option<SocketKey>,
@@ -81,7 +81,7 @@ impl Socket {
     }
 }
 
-/// An ack that a client has not sent yet.
+/// An ack that a client owes.
 struct PendingAck {
     deadline: Deadline,
     /// The id of the request with which another server asked for the ack; `None` if the application here asked for it.
@@ -92,7 +92,7 @@ struct PendingAck {
 struct PendingPacket {
     /// The text of the packet. It is parsed again when all attachments are here, because a parsed packet borrows from it.
     text: Text,
-    /// The recipient; if `None`, the packet is dropped when its attachments have arrived.
+    /// The socket that gets the packet. If `None`, the packet is dropped when its attachments have arrived.
     socket: Option<SocketKey>,
     attachments: Vec<Bytes>,
     /// The number of attachments that the packet announces.
@@ -101,10 +101,10 @@ struct PendingPacket {
 
 /// The state that Socket.IO keeps for a session.
 struct SessionState {
-    /// The sockets of the session, at most one per namespace; nearly always a single one.
+    /// The sockets of the session, at most one per namespace. Nearly every session has one.
     sockets: SmallVec<[SocketKey; 2]>,
     pending: Option<Box<PendingPacket>>,
-    /// The time at which the session must have its first socket, or all attachments of `pending`; `None` if it has them.
+    /// The time by which the session must have a socket, or all attachments of `pending`; `None` if it waits for neither.
     deadline: Deadline,
     bucket: TokenBucket,
 }
@@ -112,7 +112,7 @@ struct SessionState {
 /// The members of each room, by the index of the namespace and the name of the room. Empty rooms are removed.
 type Rooms = HashMap<(usize, Box<str>), BTreeSet<SocketKey>>;
 
-/// All sockets, and their rooms. The `args` of its methods must serialize as an array: `(one,)`, `(one, two)`, `[&raw]`.
+/// All sockets, and their rooms. A parameter `args` must serialize as an array: `(one,)`, `(one, two)`, `[&raw]`.
 pub struct Io {
     config: Config,
     pub engine: Engine,
@@ -158,7 +158,7 @@ impl Io {
         }
     }
 
-    /// Returns the number of connected sockets and the number of suspended ones.
+    /// Returns two numbers: connected sockets, and suspended sockets.
     pub fn sockets(&self) -> [usize; 2] {
         [self.sockets.len() - self.suspended.len(), self.suspended.len()]
     }
@@ -168,7 +168,7 @@ impl Io {
         self.engine.timers.len() + self.timers.len() + self.ack_timers.len() + self.suspended.len()
     }
 
-    /// Returns the time at which [`Io::expire`] is to be called.
+    /// Returns the time at which [`Io::expire`] is to be called; `None` if no timer is running.
     pub fn next_deadline(&self) -> Option<Instant> {
         let own = [self.timers.next(), self.ack_timers.next(), self.suspended.next()];
         own.into_iter().chain([self.engine.next_deadline()]).flatten().min()
@@ -189,7 +189,7 @@ impl Io {
         self.sockets.get(key)
     }
 
-    /// Handles one event of the engine or makes one deferred call of the application. Returns `false` if there is neither.
+    /// Handles one event of the engine, or makes one deferred call of the application. Returns `false` if there is neither.
     pub fn handle(&mut self, app: &mut impl App) -> bool {
         if let Some(event) = self.engine.out.events.pop_front() {
             self.handle_session(event, app);
@@ -237,7 +237,7 @@ impl Io {
         }
     }
 
-    /// Connects a client to a namespace: it gets its old socket back, or a new one if the application admits the client.
+    /// Connects a client to a namespace: the client gets its old socket back, or a new one if the application admits it.
     fn connect(&mut self, session: SessionId, namespace: usize, auth: Option<&RawValue>, app: &mut impl App) {
         let Some(engineio::ClientInfo { sid, recovers, .. }) = self.engine.client(session) else { return };
         let name = self.namespaces[namespace];
@@ -253,7 +253,7 @@ impl Io {
         if let Err(message) = app.admit(name, auth) {
             return self.refuse(session, name, &message);
         }
-        // Clients of protocol 3 and 4 use the `sid` of the session as the id of the socket.
+        // Old clients (`EIO=2`, `EIO=3`) take the `sid` of the session for the id of the socket.
         let id = if self.engine.is_old(session) { sid } else { self.fresh_id() };
         let secret = recovers.then(|| self.fresh_id());
         self.recoverable += usize::from(recovers);
@@ -292,7 +292,7 @@ impl Io {
         self.reply(session, Kind::Connect, namespace, None, &json);
     }
 
-    /// Refuses a CONNECT. The error is an object in protocol 5, and the bare message in 3 and 4, which allow any value.
+    /// Refuses a CONNECT. The error is an object in protocol 5; old clients (`EIO=2`, `EIO=3`) get the bare message.
     fn refuse(&mut self, session: SessionId, namespace: &str, message: &str) {
         let json = if self.engine.is_old(session) { json!(message) } else { json!({ "message": message }) };
         self.reply(session, Kind::ConnectError, namespace, None, &json.to_string());
@@ -308,7 +308,8 @@ impl Io {
         self.remove(key, DisconnectReason::Ended);
     }
 
-    /// Takes a socket out of all tables. For a suspended socket, the application gets the reason of the suspension.
+    /// Removes a socket from all tables. [`App::disconnected`], unless it was called before, and [`App::forgotten`] are
+    /// called later. If the socket is suspended, the reason is that of the suspension.
     fn remove(&mut self, key: SocketKey, reason: DisconnectReason) {
         let Some(socket) = self.sockets.remove(key) else { return };
         if let Some(state) = self.sessions.get_mut(&socket.session) {
@@ -335,7 +336,7 @@ impl Io {
         self.deferred.push_back(Deferred::Forgotten(key));
     }
 
-    /// Handles the deadlines that have passed, of CONNECTs, attachments, acks and recoveries that did not come in time.
+    /// Handles the deadlines that have passed: of the engine, CONNECTs, attachments, acks and suspended sockets.
     pub fn expire(&mut self) {
         self.engine.expire();
         let now = self.engine.now;

@@ -1,4 +1,4 @@
-//! Packets from clients: decodes each message of a session and passes the result to the application. Part of `socketio`.
+//! Packets from clients: decodes the messages of a session and passes the result to the application. Part of `socketio`.
 
 use super::packet::{self, Invalid, Kind, Packet};
 use super::rate::Rate;
@@ -10,7 +10,7 @@ use crate::ws::Text;
 use bytes::Bytes;
 
 impl Io {
-    /// Handles a text message, which is one packet. A packet with attachments waits for them. Checks the rate limit.
+    /// Handles a text message, which is one packet, and checks the rate limit. A packet with attachments waits for them.
     pub(super) fn receive_packet(&mut self, id: SessionId, text: Text, app: &mut impl App) -> Result<(), Invalid> {
         let Some(state) = self.sessions.get_mut(&id) else { return Ok(()) };
         if state.pending.is_some() {
@@ -35,7 +35,7 @@ impl Io {
         match packet.kind {
             Kind::Connect => return self.receive_connect(id, &packet, namespace, socket, app),
             Kind::ConnectError => return Err(Invalid("only a server may refuse a CONNECT")),
-            // Later, a packet without a socket is ignored: the server may have ended the socket while it was on its way.
+            // After CONNECT, a packet without a socket is ignored: the server may have ended the socket meanwhile.
             _ if socket.is_none() && connecting => return Err(Invalid("a packet before CONNECT")),
             Kind::Disconnect => socket.into_iter().for_each(|socket| self.remove(socket, DisconnectReason::Left)),
             Kind::Event | Kind::Ack if packet.attachments == 0 => {
@@ -53,7 +53,7 @@ impl Io {
         Ok(())
     }
 
-    /// Refuses an event beyond the rate limit, with an error if it asks for an ack. Its attachments will be dropped.
+    /// Refuses an event beyond the rate limit; if it asks for an ack, the ack has an error. Its attachments will be dropped.
     fn refuse_event(&mut self, id: SessionId, packet: &Packet) {
         self.engine.hit(Limit::Events, id);
         if packet.id.is_some() {
@@ -69,7 +69,7 @@ impl Io {
         match (namespace, socket) {
             (None, _) => self.refuse(id, packet.namespace, "Invalid namespace"),
             (Some(namespace), None) => self.connect(id, namespace, packet.args.first().copied(), app),
-            // Clients of protocol 3 and 4 get this socket without a CONNECT; if they send one nevertheless, it is ignored.
+            // Old clients (`EIO=2`, `EIO=3`) get this socket without a CONNECT, so one that they send is ignored.
             (Some(0), Some(_)) if self.engine.is_old(id) => {}
             (Some(_), Some(_)) => return Err(Invalid("a second CONNECT to a namespace")),
         }
@@ -94,20 +94,20 @@ impl Io {
             return Ok(());
         }
         self.timers.clear(id, &mut state.deadline);
-        // The socket may have been removed since the packet arrived.
+        // The socket may have been removed after the packet arrived.
         let Some(socket) = pending.socket.filter(|socket| self.sockets.get(*socket).is_some()) else { return Ok(()) };
         let packet = packet::decode(&pending.text, &self.config)?;
         self.deliver(socket, &packet, &pending.attachments, app);
         Ok(())
     }
 
-    /// Passes a complete event or ack to the application, or an ack to the server of the cluster that asked for it.
+    /// Passes a complete event or ack to the application. An ack that another server asked for is published.
     fn deliver(&mut self, socket: SocketKey, packet: &Packet, attachments: &[Bytes], app: &mut impl App) {
         let (name, args, number) = (&*packet.name, &packet.args[..], packet.id);
         if packet.kind == Kind::Event {
             return app.event(self, socket, &Event { name, args, attachments, ack: number });
         }
-        // An ack that nobody asked for, or that is late, is ignored.
+        // An ack that is late, or that nobody asked for, is ignored.
         if let Some(number) = number
             && let Some(known) = self.sockets.get(socket)
             && let Some(mut ack) = self.acks.remove(&(socket, number))
