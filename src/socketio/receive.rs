@@ -28,12 +28,22 @@ impl Io {
             |key: &&SocketKey| self.sockets.get(**key).is_some_and(|socket| Some(socket.namespace) == namespace);
         let mut socket = state.sockets.iter().find(in_namespace).copied();
         let connecting = state.deadline.is_some();
-        if rate == Rate::Exceeded && packet.kind == Kind::Event && socket.is_some() {
-            self.refuse_event(id, &packet);
-            socket = None;
+        // An event beyond the rate limit is refused. If it asks for an ack, the ack has an error. Its attachments will be
+        // dropped.
+        if rate == Rate::Exceeded && packet.kind == Kind::Event && socket.take().is_some() {
+            self.engine.hit(Limit::Events, id);
+            if packet.id.is_some() {
+                self.reply(id, Kind::Ack, packet.namespace, packet.id, r#"[{"error":"too many events"}]"#);
+            }
         }
         match packet.kind {
-            Kind::Connect => return self.receive_connect(id, &packet, namespace, socket, app),
+            Kind::Connect => match (namespace, socket) {
+                (None, _) => self.refuse(id, packet.namespace, "Invalid namespace"),
+                (Some(namespace), None) => self.connect(id, namespace, packet.args.first().copied(), app),
+                // Old clients (`EIO=2`, `EIO=3`) get this socket without a CONNECT, so one that they send is ignored.
+                (Some(0), Some(_)) if self.engine.is_old(id) => {}
+                (Some(_), Some(_)) => return Err(Invalid("a second CONNECT to a namespace")),
+            },
             Kind::ConnectError => return Err(Invalid("only a server may refuse a CONNECT")),
             // After CONNECT, a packet without a socket is ignored: the server may have ended the socket meanwhile.
             _ if socket.is_none() && connecting => return Err(Invalid("a packet before CONNECT")),
@@ -43,43 +53,14 @@ impl Io {
             }
             Kind::Event | Kind::Ack => {
                 packet::placeholders(packet.data, packet.attachments)?;
+                let Some(state) = self.sessions.get_mut(&id) else { return Ok(()) };
                 let count = packet.attachments;
-                self.await_attachments(
-                    id,
-                    PendingPacket { text, socket, attachments: Vec::with_capacity(count), count },
-                );
+                let pending = PendingPacket { text, socket, attachments: Vec::with_capacity(count), count };
+                state.pending = Some(Box::new(pending));
+                self.timers.set(id, &mut state.deadline, self.engine.now + self.config.message_timeout);
             }
         }
         Ok(())
-    }
-
-    /// Refuses an event beyond the rate limit; if it asks for an ack, the ack has an error. Its attachments will be dropped.
-    fn refuse_event(&mut self, id: SessionId, packet: &Packet) {
-        self.engine.hit(Limit::Events, id);
-        if packet.id.is_some() {
-            let error = r#"[{"error":"too many events"}]"#;
-            self.reply(id, Kind::Ack, packet.namespace, packet.id, error);
-        }
-    }
-
-    fn receive_connect(
-        &mut self, id: SessionId, packet: &Packet, namespace: Option<usize>, socket: Option<SocketKey>,
-        app: &mut impl App,
-    ) -> Result<(), Invalid> {
-        match (namespace, socket) {
-            (None, _) => self.refuse(id, packet.namespace, "Invalid namespace"),
-            (Some(namespace), None) => self.connect(id, namespace, packet.args.first().copied(), app),
-            // Old clients (`EIO=2`, `EIO=3`) get this socket without a CONNECT, so one that they send is ignored.
-            (Some(0), Some(_)) if self.engine.is_old(id) => {}
-            (Some(_), Some(_)) => return Err(Invalid("a second CONNECT to a namespace")),
-        }
-        Ok(())
-    }
-
-    fn await_attachments(&mut self, id: SessionId, packet: PendingPacket) {
-        let Some(state) = self.sessions.get_mut(&id) else { return };
-        state.pending = Some(Box::new(packet));
-        self.timers.set(id, &mut state.deadline, self.engine.now + self.config.message_timeout);
     }
 
     /// Handles a binary message, which is the next attachment of the pending packet.
