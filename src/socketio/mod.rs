@@ -36,7 +36,6 @@ use crate::ws::Text;
 pub use app::*;
 use bytes::Bytes;
 use packet::{Invalid, Kind};
-use rate::TokenBucket;
 use recovery::Suspension;
 use serde_json::{json, value::RawValue};
 use smallvec::SmallVec;
@@ -106,7 +105,8 @@ struct SessionState {
     pending: Option<Box<PendingPacket>>,
     /// The time by which the session must have a socket, or all attachments of `pending`; `None` if it waits for neither.
     deadline: Deadline,
-    bucket: TokenBucket,
+    /// The token bucket of the rate limit: see [`rate::take`].
+    full_at: Instant,
 }
 
 /// The members of each room, by the index of the namespace and the name of the room. Empty rooms are removed.
@@ -211,8 +211,8 @@ impl Io {
             SessionEvent::Opened(id) => {
                 let (now, mut deadline) = (self.engine.now, Deadline::default());
                 self.timers.set(id, &mut deadline, now + self.config.connect_timeout);
-                let bucket = TokenBucket::new(now);
-                self.sessions.insert(id, SessionState { sockets: SmallVec::new(), pending: None, deadline, bucket });
+                let state = SessionState { sockets: SmallVec::new(), pending: None, deadline, full_at: now };
+                self.sessions.insert(id, state);
                 if self.engine.is_old(id) {
                     self.connect(id, 0, None, app);
                 }

@@ -7,12 +7,6 @@
 use crate::config::Config;
 use std::time::{Duration, Instant};
 
-/// A token bucket, stored as one instant (the generic cell rate algorithm), so that it needs neither refills nor a timer.
-pub struct TokenBucket {
-    /// The time at which the bucket is full again; in the past if the bucket is full.
-    full_at: Instant,
-}
-
 /// The result of taking a token for a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Rate {
@@ -23,20 +17,16 @@ pub enum Rate {
     Flood,
 }
 
-impl TokenBucket {
-    pub fn new(now: Instant) -> TokenBucket {
-        TokenBucket { full_at: now }
-    }
-
-    /// Takes one token, even from an empty bucket, so that a client that ignores refusals owes more and more tokens.
-    pub fn take(&mut self, now: Instant, config: &Config) -> Rate {
-        let token = Duration::from_secs(1) / config.event_rate as u32;
-        let burst = token * config.event_burst as u32;
-        self.full_at = self.full_at.max(now) + token;
-        match self.full_at - now {
-            ahead if ahead > burst * 2 => Rate::Flood,
-            ahead if ahead > burst => Rate::Exceeded,
-            _ => Rate::Within,
-        }
+/// Takes one token, even from an empty bucket, so that a client that ignores refusals owes more and more tokens. A bucket is
+/// stored as one instant (the generic cell rate algorithm), so that it needs neither refills nor a timer: `full_at` is the
+/// time at which the bucket is full again, in the past if it is full.
+pub fn take(full_at: &mut Instant, now: Instant, config: &Config) -> Rate {
+    let token = Duration::from_secs(1) / config.event_rate as u32;
+    let burst = token * config.event_burst as u32;
+    *full_at = (*full_at).max(now) + token;
+    match *full_at - now {
+        ahead if ahead > burst * 2 => Rate::Flood,
+        ahead if ahead > burst => Rate::Exceeded,
+        _ => Rate::Within,
     }
 }

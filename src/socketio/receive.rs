@@ -1,7 +1,7 @@
 //! Packets from clients: decodes the messages of a session and passes the result to the application. Part of `socketio`.
 
 use super::packet::{self, Invalid, Kind, Packet};
-use super::rate::Rate;
+use super::rate::{self, Rate};
 use super::{App, DisconnectReason, Event, Io, PendingPacket, Publication};
 use crate::base::limits::Limit;
 use crate::base::slab::{SessionId, SocketKey};
@@ -16,7 +16,7 @@ impl Io {
         if state.pending.is_some() {
             return Err(Invalid("a packet before all attachments of the last one"));
         }
-        let rate = state.bucket.take(self.engine.now, &self.config);
+        let rate = rate::take(&mut state.full_at, self.engine.now, &self.config);
         if rate == Rate::Flood {
             self.engine.hit(Limit::Flood, id);
             self.engine.close(id, engineio::CloseReason::Evicted);
