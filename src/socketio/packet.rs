@@ -18,10 +18,9 @@
 use crate::config::Config;
 use crate::engineio::packet::Encoded;
 use bytes::Bytes;
-use serde::Serialize;
-use serde::de::{Deserializer, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::{borrow::Cow, fmt, io::Write, iter};
+use std::{borrow::Cow, io::Write, iter};
 
 /// Event names that Socket.IO libraries emit locally. A packet with such a name is refused, as in the reference.
 const RESERVED: [&str; 6] =
@@ -196,29 +195,18 @@ pub fn unquote(json: &str) -> Option<Cow<'_, str>> {
         return Some(inner.into());
     }
     // The string is decoded as bytes, because serde_json refuses to decode lone surrogates into a `String`.
-    serde_json::Deserializer::from_str(json).deserialize_bytes(Lossy).ok().map(Cow::Owned)
-}
-
-/// Decodes the bytes that serde_json makes of a string: UTF-8, but a lone surrogate is three bytes that begin with 0xED.
-struct Lossy;
-
-impl Visitor<'_> for Lossy {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<String, E> {
-        let mut text = String::with_capacity(bytes.len());
-        for chunk in bytes.utf8_chunks() {
-            text.push_str(chunk.valid());
-            if chunk.invalid().first() == Some(&0xed) {
-                text.push(char::REPLACEMENT_CHARACTER);
-            }
+    #[derive(Deserialize)]
+    struct Lossy<'a>(#[serde(borrow)] Cow<'a, [u8]>);
+    let Lossy(bytes) = serde_json::from_str(json).ok()?;
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        // The bytes are UTF-8, but a lone surrogate is three bytes that begin with 0xED.
+        if chunk.invalid().first() == Some(&0xed) {
+            text.push(char::REPLACEMENT_CHARACTER);
         }
-        Ok(text)
     }
+    Some(text.into())
 }
 
 /// Checks the placeholders in the JSON of a binary packet, `{"_placeholder":true,"num":N}`: each N must be the index of an
