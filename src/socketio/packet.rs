@@ -90,7 +90,13 @@ pub fn decode<'a>(text: &'a str, config: &Config) -> Result<Packet<'a>, Invalid>
         Ok(id) if id <= MAX_ACK => Some(id),
         _ => return Err(Invalid("an ack id above 2^53 - 1")),
     };
-    check_depth(data, config.max_depth)?;
+    // serde_json accepts any depth of a `RawValue`, but clients may parse recursively.
+    let depth = tokens(data).try_fold(0usize, |depth, token| match token {
+        "[" | "{" => Some(depth + 1).filter(|depth| *depth <= config.max_depth),
+        "]" | "}" => Some(depth.saturating_sub(1)),
+        _ => Some(depth),
+    });
+    depth.ok_or(Invalid("nested too deeply"))?;
     let (name, args) = match kind {
         Kind::Event => event(data)?,
         Kind::Ack => ("".into(), elements(data)?),
@@ -113,20 +119,6 @@ pub fn decode<'a>(text: &'a str, config: &Config) -> Result<Packet<'a>, Invalid>
 
 fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.bytes().take_while(u8::is_ascii_digit).count())
-}
-
-/// Checks that JSON is nested at most `limit` deep. serde_json accepts any depth, but clients may parse recursively.
-fn check_depth(json: &str, limit: usize) -> Result<(), Invalid> {
-    let mut depth = 0usize;
-    for token in tokens(json) {
-        match token {
-            "[" | "{" if depth == limit => return Err(Invalid("nested too deeply")),
-            "[" | "{" => depth += 1,
-            "]" | "}" => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// Splits JSON into brackets, colons, commas, strings and other values. Does not check the JSON: any text can be split.
