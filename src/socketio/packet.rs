@@ -259,17 +259,9 @@ pub fn write_head(out: &mut Vec<u8>, kind: Kind, attachments: usize, namespace: 
     }
 }
 
-/// Lengths in bytes: of the JSON at the end of an event packet, and of its arguments, which end before the last `]`.
-#[derive(Default)]
-pub struct Lengths {
-    pub json: usize,
-    /// Length of the arguments, including the commas between them.
-    pub args: usize,
-}
-
-/// Writes the JSON of an event, `[name, args...]`, and returns its lengths. `args` must serialize as an array.
-pub fn write_event(out: &mut Vec<u8>, name: &str, args: &impl Serialize) -> Lengths {
-    let start = out.len();
+/// Writes the JSON of an event, `[name, args...]`. Returns the length in bytes of its arguments and the commas between them,
+/// which end before the last `]`. `args` must serialize as an array.
+pub fn write_event(out: &mut Vec<u8>, name: &str, args: &impl Serialize) -> usize {
     out.push(b'[');
     write_json(out, &name);
     // The bracket that opens the array of arguments becomes the comma after the name.
@@ -280,7 +272,7 @@ pub fn write_event(out: &mut Vec<u8>, name: &str, args: &impl Serialize) -> Leng
     } else {
         out[comma] = b',';
     }
-    Lengths { json: out.len() - start, args: (out.len() - comma).saturating_sub(2) }
+    (out.len() - comma).saturating_sub(2)
 }
 
 pub fn write_json(out: &mut Vec<u8>, value: &impl Serialize) {

@@ -2,7 +2,7 @@
 //!
 //! A broadcast is encoded once. The queue of each recipient gets a reference to each of its messages.
 
-use super::packet::{self, Kind, Lengths};
+use super::packet::{self, Kind};
 use super::recovery::{self, Target};
 use super::rooms::members;
 use super::{Io, PendingAck, Publication, To};
@@ -42,29 +42,26 @@ impl Io {
     /// Sends an event to all sockets that `to` names. Returns the bytes of its arguments as they were sent, with commas
     /// between them. They share one allocation with the packet in the queues of the recipients.
     pub fn broadcast(&mut self, to: &To, name: &str, args: &impl Serialize, attachments: &[Bytes]) -> Bytes {
-        let mut lengths = Lengths::default();
+        let mut length = 0;
         let messages = packet::encode(Kind::Event, self.namespaces[to.namespace], None, attachments, |out| {
-            lengths = packet::write_event(out, name, args);
+            length = packet::write_event(out, name, args);
         });
-        let end = messages[0].data().len();
         if self.config.redis.is_some() && !to.local {
-            self.publish(to, &messages[0].data()[end - lengths.json..], attachments);
+            let mut json = Vec::new();
+            packet::write_event(&mut json, name, args);
+            let except = to.except.iter().filter_map(|key| self.socket(*key));
+            self.publications.push_back(Publication {
+                namespace: self.namespaces[to.namespace].to_owned(),
+                rooms: to.rooms.iter().map(|room| (*room).to_owned()).collect(),
+                except: except.map(|socket| socket.id.to_string()).collect(),
+                asker: None,
+                json: String::from_utf8(json).expect("JSON is UTF-8"),
+                attachments: attachments.to_vec(),
+            });
         }
+        let end = messages[0].data().len() - 1;
         // `fan_out` may return the packet with an offset behind the arguments; their place in the packet is the same.
-        self.fan_out(to, messages).slice(end - 1 - lengths.args..end - 1)
-    }
-
-    /// Queues a broadcast for the other servers of the cluster.
-    fn publish(&mut self, to: &To, json: &[u8], attachments: &[Bytes]) {
-        let except = to.except.iter().filter_map(|key| self.socket(*key));
-        self.publications.push_back(Publication {
-            namespace: self.namespaces[to.namespace].to_owned(),
-            rooms: to.rooms.iter().map(|room| (*room).to_owned()).collect(),
-            except: except.map(|socket| socket.id.to_string()).collect(),
-            asker: None,
-            json: String::from_utf8_lossy(json).into_owned(),
-            attachments: attachments.to_vec(),
-        });
+        self.fan_out(to, messages).slice(end - length..end)
     }
 
     /// Sends an encoded event to all sockets that `to` names. Returns its packet, with an offset if it is kept for recovery.
