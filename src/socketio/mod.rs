@@ -241,14 +241,14 @@ impl Io {
     fn connect(&mut self, session: SessionId, namespace: usize, auth: Option<&RawValue>, app: &mut impl App) {
         let Some(engineio::ClientInfo { sid, recovers, .. }) = self.engine.client(session) else { return };
         let name = self.namespaces[namespace];
-        let credentials = recovery::credentials(auth).filter(|credentials| {
-            let owns = |socket: &Socket| socket.secret == Some(credentials.secret) && socket.namespace == namespace;
-            recovers && self.sockets.get(credentials.key).is_some_and(owns)
+        let credentials = recovery::credentials(auth).filter(|(key, secret, _)| {
+            let owns = |socket: &Socket| socket.secret == Some(*secret) && socket.namespace == namespace;
+            recovers && self.sockets.get(*key).is_some_and(owns)
         });
-        if let Some(credentials) = &credentials
-            && self.recover(session, credentials)
+        if let Some((key, _, offset)) = credentials
+            && self.recover(session, key, offset)
         {
-            return app.recovered(self, credentials.key);
+            return app.recovered(self, key);
         }
         if let Err(message) = app.admit(name, auth) {
             return self.refuse(session, name, &message);
@@ -267,7 +267,7 @@ impl Io {
             secret,
             since: self.log.last,
             latest: Cell::new(self.log.last),
-            predecessor: credentials.map(|credentials| credentials.key),
+            predecessor: credentials.map(|(key, ..)| key),
         });
         if self.config.redis.is_some() {
             // Other servers address a single socket by this room, which is named after the socket's id.
@@ -286,7 +286,8 @@ impl Io {
         let json = match socket.secret {
             _ if self.engine.is_old(session) => String::new(),
             None => format!("{{\"sid\":\"{}\"}}", socket.id),
-            Some(secret) => format!("{{\"sid\":\"{}\",\"pid\":\"{}\"}}", socket.id, recovery::pid(key, secret)),
+            // The `pid` has the key of the socket, to find it, and a secret, which proves that the client owns it.
+            Some(secret) => format!("{{\"sid\":\"{}\",\"pid\":\"{:x}.{secret}\"}}", socket.id, key.pack()),
         };
         let namespace = self.namespaces[socket.namespace];
         self.reply(session, Kind::Connect, namespace, None, &json);

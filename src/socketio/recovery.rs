@@ -24,21 +24,10 @@ use std::time::Instant;
 /// Estimated memory of a kept packet in addition to its own bytes, in bytes.
 const OVERHEAD: usize = 256;
 
-/// Returns the private id of a socket: its key, to find it, and a secret, which proves that the client owns the socket.
-pub fn pid(key: SocketKey, secret: Id) -> String {
-    format!("{:x}.{secret}", key.pack())
-}
-
-/// The `pid` and the offset that a client presents in its CONNECT to recover a socket.
-pub struct Credentials {
-    pub key: SocketKey,
-    pub secret: Id,
-    /// The offset of the last event that the client has received; `None` if it has received none.
-    pub offset: Option<u64>,
-}
-
-/// Parses the payload of a CONNECT. Returns `None` if it has no well-formed credentials; the client then gets a new socket.
-pub fn credentials(auth: Option<&RawValue>) -> Option<Credentials> {
+/// Parses the payload of a CONNECT. Returns the key and the secret in its `pid`, as [`Io::attach`] has written it, and the
+/// offset of the last event that the client has received; the offset is `None` if it has received none. Returns `None` if
+/// the payload has no well-formed `pid` or offset; the client then gets a new socket.
+pub fn credentials(auth: Option<&RawValue>) -> Option<(SocketKey, Id, Option<u64>)> {
     #[derive(Deserialize)]
     struct Auth<'a> {
         #[serde(borrow)]
@@ -50,7 +39,7 @@ pub fn credentials(auth: Option<&RawValue>) -> Option<Credentials> {
     let (key, secret) = auth.pid.split_once('.')?;
     let key = SocketKey::unpack(usize::from_str_radix(key, 16).ok()?);
     let offset = auth.offset.map(|offset| offset.parse()).transpose().ok()?;
-    Some(Credentials { key, secret: Id::parse(secret)?, offset })
+    Some((key, Id::parse(secret)?, offset))
 }
 
 /// Returns an event packet with `offset` appended as its last argument.
@@ -164,10 +153,10 @@ impl Io {
         }
     }
 
-    /// Attaches a socket to a new session of its client, and sends the packets that the client has missed. Returns `false`
-    /// if it is too late or packets were dropped. The socket is then no longer recoverable, and is removed at its deadline.
-    pub(super) fn recover(&mut self, session: SessionId, credentials: &Credentials) -> bool {
-        let key = credentials.key;
+    /// Attaches a socket to a new session of its client, and sends the packets after `offset`, which the client has missed.
+    /// Returns `false` if it is too late or packets were dropped. The socket is then no longer recoverable, and is removed at
+    /// its deadline.
+    pub(super) fn recover(&mut self, session: SessionId, key: SocketKey, offset: Option<u64>) -> bool {
         // The client may be back before its old session has timed out. If so, that session is closed without a close packet.
         if let Some(old) = self.sockets.get(key).and_then(Socket::session) {
             if let Some(state) = self.sessions.get_mut(&old) {
@@ -178,7 +167,7 @@ impl Io {
         }
         let Some(socket) = self.sockets.get_mut(key) else { return false };
         // A client that has received no event on this socket may present an older offset, from an earlier socket.
-        let since = credentials.offset.unwrap_or_default().max(socket.since);
+        let since = offset.unwrap_or_default().max(socket.since);
         let late = socket.suspension.as_ref().is_some_and(|suspension| suspension.until < self.engine.now);
         if late || self.log.since(since, key, socket).is_none() {
             self.recoverable -= usize::from(socket.secret.take().is_some());
