@@ -5,7 +5,7 @@
 //! session may still upgrade later if the budget then has room.
 
 use crate::base::slab::SessionId;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Time after which an unused offer expires. Clients that upgrade do so right after the handshake.
@@ -17,9 +17,10 @@ pub struct Budget {
     pub limit: Option<usize>,
     /// Number of open WebSockets.
     pub used: usize,
-    /// The unused offers, oldest first: each session, and the time at which its offer expires. Searched linearly, because
-    /// platforms with a limit allow only some hundred WebSockets.
-    pub offers: VecDeque<(SessionId, Instant)>,
+    /// The unused offers: for each session, the time at which its offer expires. [`Budget::is_free`] searches all of them for
+    /// expired ones and removes these, because platforms with a limit allow only some hundred WebSockets. The engine removes
+    /// the offer of a session that is gone.
+    pub offers: BTreeMap<SessionId, Instant>,
     /// Number of WebSockets refused since the start of the server.
     pub refused: u64,
 }
@@ -30,41 +31,25 @@ impl Budget {
     }
 
     /// Whether the budget has room for one more WebSocket or offer.
-    pub fn is_free(&self) -> bool {
+    pub fn is_free(&mut self, now: Instant) -> bool {
+        self.offers.retain(|_, until| *until > now);
         self.limit.is_none_or(|limit| self.used + self.offers.len() < limit)
     }
 
     /// Records that the handshake of a session has offered the upgrade. The offer counts until it is used or expires.
     pub fn offer(&mut self, session: SessionId, now: Instant) {
         if self.limit.is_some() {
-            self.offers.push_back((session, now + OFFER_TIME));
+            self.offers.insert(session, now + OFFER_TIME);
         }
-    }
-
-    /// Removes the offer of a session that upgrades or is gone. Returns whether there was an offer.
-    pub fn withdraw(&mut self, session: SessionId) -> bool {
-        let offer = self.offers.iter().position(|(offered, _)| *offered == session);
-        offer.and_then(|index| self.offers.remove(index)).is_some()
     }
 
     /// Counts a WebSocket for `session`, or for a new session if that is `None`; the caller opens it. An offer to the
     /// session is used up. Without one the budget must have room; if it has none, returns `false` and counts a refusal.
-    pub fn open(&mut self, session: Option<SessionId>) -> bool {
-        let offered = session.is_some_and(|session| self.withdraw(session));
-        let granted = offered || self.is_free();
+    pub fn open(&mut self, session: Option<SessionId>, now: Instant) -> bool {
+        let free = self.is_free(now);
+        let granted = session.is_some_and(|session| self.offers.remove(&session).is_some()) || free;
         self.used += usize::from(granted);
         self.refused += u64::from(!granted);
         granted
-    }
-
-    pub fn expire(&mut self, now: Instant) {
-        while self.next().is_some_and(|until| until <= now) {
-            self.offers.pop_front();
-        }
-    }
-
-    /// Returns the time at which [`Budget::expire`] is to be called; `None` if there is no offer.
-    pub fn next(&self) -> Option<Instant> {
-        self.offers.front().map(|(_, until)| *until)
     }
 }

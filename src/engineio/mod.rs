@@ -53,7 +53,7 @@ pub struct Engine {
     config: Config,
     sessions: Slab<slab::Session, Session>,
     sids: HashMap<Id, SessionId>,
-    /// One timer per session, due at [`Session::next_deadline`].
+    /// One timer per session, due at [`Session::next_deadline`]. When the first is due, [`Engine::expire`] is to be called.
     pub(crate) timers: Timers<SessionId>,
     pub out: Out,
     pub ids: Ids,
@@ -117,11 +117,6 @@ impl Engine {
         [self.sessions.len() - websockets, websockets]
     }
 
-    /// Returns the time at which [`Engine::expire`] is to be called; `None` if there are no sessions and no offers.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.timers.next().into_iter().chain(self.budget.next()).min()
-    }
-
     /// Runs `act` on a session, then sets the session's timer, or removes the session if it is gone. Returns the result of
     /// `act`; `None` if there is no such session.
     fn transition<R>(&mut self, id: SessionId, act: impl FnOnce(&mut Session, &mut Context) -> R) -> Option<R> {
@@ -130,7 +125,7 @@ impl Engine {
         let result = act(session, &mut cx);
         if session.is_gone() {
             self.timers.clear(id, &mut session.timer);
-            self.budget.withdraw(id);
+            self.budget.offers.remove(&id);
             self.sids.remove(&session.client.sid);
             self.addresses.release(session.client.address);
             self.sessions.remove(id);
@@ -190,12 +185,12 @@ impl Engine {
             Ok(accepted) => accepted,
             Err(refusal) => return Next::Answer(refusal),
         };
-        if websocket && !self.budget.open(None) {
+        if websocket && !self.budget.open(None, self.now) {
             return unavailable();
         }
         let sid = self.ids.fresh();
         let client = ClientInfo { sid, version, base64, long_payloads, plain, recovers, address };
-        let offered = self.config.transports.websocket && !websocket && self.budget.is_free();
+        let offered = self.config.transports.websocket && !websocket && self.budget.is_free(self.now);
         let open = open_packet(sid, offered, &self.config);
         let session = Session::new(client, websocket.then_some(conn), &self.config, self.now);
         let id = self.sessions.insert(session);
@@ -223,7 +218,7 @@ impl Engine {
             Ok(response) => response,
             Err(refusal) => return Next::Answer(refusal),
         };
-        if !self.budget.open(Some(id)) {
+        if !self.budget.open(Some(id), self.now) {
             return unavailable();
         }
         // A session has at most one probe at a time, and none after the upgrade. As in the reference, any further WebSocket
@@ -336,9 +331,8 @@ impl Engine {
         self.expire();
     }
 
-    /// Handles expired offers and due timers. If a timer was due, also sends the pings that are due within [`PING_WINDOW`].
+    /// Handles due timers. If a timer was due, also sends the pings that are due within [`PING_WINDOW`].
     pub fn expire(&mut self) {
-        self.budget.expire(self.now);
         let mut any = false;
         while let Some((_, id)) = self.timers.pop_due(self.now) {
             self.transition(id, |session, cx| session.expire(cx));

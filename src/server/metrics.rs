@@ -22,9 +22,10 @@ impl<A: App> Server<A> {
             ("timers", GAUGE, "Running timers.", &(self.net.timers() + self.io.timers())),
         ]);
         if let Some(limit) = budget.limit {
+            let promised = budget.offers.values().filter(|until| **until > self.now).count();
             metrics.rows(&[
                 ("websockets_limit", GAUGE, "WebSockets that --max-websockets allows.", &limit),
-                ("websockets_promised", GAUGE, "Upgrades offered to clients and not yet made.", &budget.offers.len()),
+                ("websockets_promised", GAUGE, "Upgrades offered to clients and not yet made.", &promised),
                 ("websockets_refused_total", COUNTER, "WebSockets refused by --max-websockets.", &budget.refused),
             ]);
         }

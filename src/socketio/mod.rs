@@ -170,8 +170,8 @@ impl Io {
 
     /// Returns the time at which [`Io::expire`] is to be called; `None` if no timer is running.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let own = [self.timers.next(), self.ack_timers.next(), self.suspended.next()];
-        own.into_iter().chain([self.engine.next_deadline()]).flatten().min()
+        let next = [self.engine.timers.next(), self.timers.next(), self.ack_timers.next(), self.suspended.next()];
+        next.into_iter().flatten().min()
     }
 
     /// Returns the time at which the turn began, by the monotonic clock.
