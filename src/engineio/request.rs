@@ -111,10 +111,9 @@ pub(super) fn read(head: &RequestHead, config: &Config, sids: &HashMap<Id, Sessi
         Some("websocket") if config.transports.websocket => true,
         _ => return Err(Refusal::UnknownTransport),
     };
-    let session = match sid.map_err(|_| Refusal::UnknownSid)? {
-        Some(sid) => Some(*Id::parse(&sid).and_then(|sid| sids.get(&sid)).ok_or(Refusal::UnknownSid)?),
-        None => None,
-    };
+    let sid = sid.map_err(|_| Refusal::UnknownSid)?;
+    let sid = sid.map(|sid| Id::parse(&sid).ok_or(Refusal::UnknownSid)).transpose()?;
+    let session = sid.map(|sid| sids.get(&sid).copied().ok_or(Refusal::UnknownSid)).transpose()?;
     let post = match head.method {
         Method::Get => false,
         Method::Post if session.is_some() => true,
@@ -123,10 +122,8 @@ pub(super) fn read(head: &RequestHead, config: &Config, sids: &HashMap<Id, Sessi
     if websocket != ws::is_upgrade(head) {
         return Err(Refusal::BadRequest);
     }
-    let jsonp = match jsonp.map_err(|_| Refusal::BadRequest)? {
-        Some(callback) => Some(v3::digits(&callback).ok_or(Refusal::BadRequest)?),
-        None => None,
-    };
+    let jsonp = jsonp.map_err(|_| Refusal::BadRequest)?;
+    let jsonp = jsonp.map(|callback| v3::digits(&callback).ok_or(Refusal::BadRequest)).transpose()?;
     if let Some(id) = session {
         return Ok(match (websocket, post) {
             (true, _) => Request::Upgrade(id),
