@@ -174,16 +174,6 @@ impl Io {
         next.into_iter().flatten().min()
     }
 
-    /// Returns the time at which the turn began, by the monotonic clock.
-    pub fn now(&self) -> Instant {
-        self.engine.now
-    }
-
-    /// Returns a new id that nobody can guess.
-    pub fn fresh_id(&mut self) -> Id {
-        self.engine.ids.fresh()
-    }
-
     /// Returns the socket with this key, connected or suspended; `None` if it was removed.
     pub fn socket(&self, key: SocketKey) -> Option<&Socket> {
         self.sockets.get(key)
@@ -254,8 +244,8 @@ impl Io {
             return self.refuse(session, name, &message);
         }
         // Old clients (`EIO=2`, `EIO=3`) take the `sid` of the session for the id of the socket.
-        let id = if self.engine.is_old(session) { sid } else { self.fresh_id() };
-        let secret = recovers.then(|| self.fresh_id());
+        let id = if self.engine.is_old(session) { sid } else { self.engine.ids.fresh() };
+        let secret = recovers.then(|| self.engine.ids.fresh());
         self.recoverable += usize::from(recovers);
         let key = self.sockets.insert(Socket {
             id,
