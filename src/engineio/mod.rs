@@ -191,7 +191,13 @@ impl Engine {
         let sid = self.ids.fresh();
         let client = ClientInfo { sid, version, base64, long_payloads, plain, recovers, address };
         let offered = self.config.transports.websocket && !websocket && self.budget.is_free(self.now);
-        let open = open_packet(sid, offered, &self.config);
+        let open = Bytes::from(format!(
+            "0{{\"sid\":\"{sid}\",\"upgrades\":[{}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
+            if offered { "\"websocket\"" } else { "" },
+            self.config.ping_interval.as_millis(),
+            self.config.ping_timeout.as_millis(),
+            self.config.max_payload
+        ));
         let session = Session::new(client, websocket.then_some(conn), &self.config, self.now);
         let id = self.sessions.insert(session);
         self.sids.insert(sid, id);
@@ -365,18 +371,6 @@ impl Engine {
         // The loop adds no session to `out.ready`: a session whose GET was just answered has no other parked GET.
         self.out.ready = ready;
     }
-}
-
-/// Returns the open packet of a new session. `upgrade`: the session may upgrade to WebSocket.
-fn open_packet(sid: Id, upgrade: bool, config: &Config) -> Bytes {
-    let upgrades = if upgrade { "\"websocket\"" } else { "" };
-    let open = format!(
-        "0{{\"sid\":\"{sid}\",\"upgrades\":[{upgrades}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
-        config.ping_interval.as_millis(),
-        config.ping_timeout.as_millis(),
-        config.max_payload
-    );
-    open.into()
 }
 
 /// Returns the response to a handshake or an upgrade that the server has no room for, or to a handshake while it drains.
