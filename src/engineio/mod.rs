@@ -28,7 +28,7 @@ use crate::http::{Framing, RequestHead, Response};
 use crate::ws;
 use budget::Budget;
 use bytes::Bytes;
-pub use output::{CloseReason, Counters, EngineOutput, Out, SessionEvent};
+pub use output::{CloseReason, EngineOutput, Out, SessionEvent};
 use packet::{Data, Encoded, Packet, Version};
 use payload::{Deflate, Payload};
 pub use request::{ClientInfo, Next, Refusal};
@@ -154,7 +154,7 @@ impl Engine {
     }
 
     fn refuse(&mut self, refusal: Refusal, head: &RequestHead) -> Next {
-        self.out.counters.refused[refusal as usize] += 1;
+        self.out.refused[refusal as usize] += 1;
         if refusal == Refusal::UnknownSid {
             let line = format_args!(
                 "instance {} does not know the session of a request: it was restarted, or a load balancer sends the \

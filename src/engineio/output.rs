@@ -30,19 +30,6 @@ table! {
     ServerClose = ("server_close", Some(1001));
 }
 
-/// Counters since the start of the server, for metrics.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Messages received from clients.
-    pub received: u64,
-    /// Messages sent to clients, counted once per recipient.
-    pub sent: u64,
-    /// Number of sessions closed, indexed by [`CloseReason`].
-    pub closed: [u64; CloseReason::TABLE.len()],
-    /// Number of requests refused, indexed by [`Refusal`].
-    pub refused: [u64; Refusal::TABLE.len()],
-}
-
 /// An event of a session, for `socketio`.
 #[derive(Debug)]
 pub enum SessionEvent {
@@ -66,15 +53,22 @@ pub enum EngineOutput {
     Abort(ConnId),
 }
 
-/// The output of all sessions. `events` and `outputs` are in order of time.
+/// The output of all sessions. `events` and `outputs` are in order of time. The numbers count since the start of the server.
 #[derive(Default)]
 pub struct Out {
     pub events: VecDeque<SessionEvent>,
     pub outputs: VecDeque<EngineOutput>,
-    pub counters: Counters,
     pub limits: Limits,
     /// The packets in the queues of all sessions.
     pub pool: Pool,
     /// The sessions whose parked GET is to be answered with queued packets at the end of the turn.
     pub(super) ready: Vec<SessionId>,
+    /// Number of messages received from clients.
+    pub received: u64,
+    /// Number of messages sent to clients, counted once per recipient.
+    pub sent: u64,
+    /// Number of sessions closed, indexed by [`CloseReason`].
+    pub closed: [u64; CloseReason::TABLE.len()],
+    /// Number of requests refused, indexed by [`Refusal`].
+    pub refused: [u64; Refusal::TABLE.len()],
 }

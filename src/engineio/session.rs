@@ -268,7 +268,7 @@ impl Session {
     fn receive(&mut self, packet: Packet, cx: &mut Context) {
         match (packet, self.client.version) {
             (Packet::Message(data), _) => {
-                cx.out.counters.received += 1;
+                cx.out.received += 1;
                 cx.out.events.push_back(SessionEvent::Message(cx.id, data));
             }
             (Packet::Pong(_), Version::V4) if self.phase == Phase::Heartbeat => {
@@ -295,7 +295,7 @@ impl Session {
         if self.is_closed() {
             return;
         }
-        cx.out.counters.sent += 1;
+        cx.out.sent += 1;
         match (self.websocket, self.client.version) {
             (Some(conn), Version::V4) => cx.out.outputs.push_back(EngineOutput::Frame(conn, message.frame())),
             (Some(conn), old) => cx.out.outputs.push_back(EngineOutput::Frame(conn, v3::frame(message, old))),
@@ -412,7 +412,7 @@ impl Session {
             return;
         }
         cx.out.events.push_back(SessionEvent::Closed(cx.id, reason));
-        cx.out.counters.closed[reason as usize] += 1;
+        cx.out.closed[reason as usize] += 1;
         self.drain_at = None;
         self.drop_probe(cx.out);
         let (_, code) = reason.row();
