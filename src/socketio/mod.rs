@@ -54,8 +54,8 @@ enum Deferred {
 pub struct Socket {
     /// The public id. The client knows it too.
     pub id: Id,
-    /// The session that carries the socket; while the socket is suspended, its last session, now closed.
-    session: SessionId,
+    /// The session that carries the socket; `None` while the socket is suspended.
+    session: Option<SessionId>,
     suspension: Option<Box<Suspension>>,
     /// Index into [`App::namespaces`].
     pub namespace: usize,
@@ -71,13 +71,6 @@ pub struct Socket {
     latest: Cell<u64>,
     /// The earlier socket of the same client, which the client could not recover; it may have been removed since.
     pub predecessor: Option<SocketKey>,
-}
-
-impl Socket {
-    /// Returns the session that carries the socket, or `None` while the socket is suspended.
-    fn session(&self) -> Option<SessionId> {
-        self.suspension.is_none().then_some(self.session)
-    }
 }
 
 /// An ack that a client owes.
@@ -249,7 +242,7 @@ impl Io {
         self.recoverable += usize::from(recovers);
         let key = self.sockets.insert(Socket {
             id,
-            session,
+            session: Some(session),
             suspension: None,
             namespace,
             rooms: Vec::new(),
@@ -272,7 +265,7 @@ impl Io {
         let Some((state, socket)) = self.sessions.get_mut(&session).zip(self.sockets.get_mut(key)) else { return };
         self.timers.clear(session, &mut state.deadline);
         state.sockets.push(key);
-        (socket.session, socket.suspension) = (session, None);
+        (socket.session, socket.suspension) = (Some(session), None);
         let json = match socket.secret {
             _ if self.engine.is_old(session) => String::new(),
             None => format!("{{\"sid\":\"{}\"}}", socket.id),
@@ -293,7 +286,7 @@ impl Io {
     pub fn disconnect(&mut self, key: SocketKey) {
         let Some(socket) = self.sockets.get(key) else { return };
         let namespace = self.namespaces[socket.namespace];
-        if let Some(session) = socket.session() {
+        if let Some(session) = socket.session {
             self.reply(session, Kind::Disconnect, namespace, None, "");
         }
         self.remove(key, DisconnectReason::Ended);
@@ -303,7 +296,7 @@ impl Io {
     /// called later. If the socket is suspended, the reason is that of the suspension.
     fn remove(&mut self, key: SocketKey, reason: DisconnectReason) {
         let Some(socket) = self.sockets.remove(key) else { return };
-        if let Some(state) = self.sessions.get_mut(&socket.session) {
+        if let Some(state) = socket.session.and_then(|session| self.sessions.get_mut(&session)) {
             state.sockets.retain(|own| *own != key);
         }
         for room in socket.rooms {

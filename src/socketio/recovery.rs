@@ -144,6 +144,7 @@ impl Io {
         let (now, grace, time) = (self.engine.now, self.config.leave_grace, self.config.recovery_time);
         let mut deadline = Deadline::default();
         self.suspended.set(key, &mut deadline, now + grace);
+        socket.session = None;
         socket.suspension = Some(Box::new(Suspension { reason: Some(reason), deadline, until: now + time }));
         // At most `max_connections` sockets are suspended. Beyond that, the one with the nearest deadline is removed.
         if self.suspended.len() > self.config.max_connections
@@ -158,7 +159,7 @@ impl Io {
     /// its deadline.
     pub(super) fn recover(&mut self, session: SessionId, key: SocketKey, offset: Option<u64>) -> bool {
         // The client may be back before its old session has timed out. If so, that session is closed without a close packet.
-        if let Some(old) = self.sockets.get(key).and_then(Socket::session) {
+        if let Some(old) = self.sockets.get(key).and_then(|socket| socket.session) {
             if let Some(state) = self.sessions.get_mut(&old) {
                 state.sockets.retain(|own| *own != key);
             }

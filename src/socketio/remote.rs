@@ -131,7 +131,7 @@ impl Io {
 
     /// Disconnects a socket. If `close`, also closes its session, which may have sockets in other namespaces.
     fn disconnect_socket(&mut self, socket: SocketKey, close: bool) {
-        let session = self.sockets.get(socket).and_then(|known| known.session());
+        let session = self.sockets.get(socket).and_then(|known| known.session);
         self.disconnect(socket);
         if let Some(session) = session.filter(|_| close) {
             self.engine.close(session, CloseReason::ServerClose);
@@ -172,7 +172,7 @@ impl Io {
         let Some((namespace, rooms, except)) = self.find(namespace, rooms, except) else { return Vec::new() };
         let to = To { namespace, rooms: &rooms, except: &except, local: true };
         let members = members(&self.sockets, &self.rooms, &to);
-        members.filter(|(_, socket)| socket.session().is_some()).map(|(key, _)| key).collect()
+        members.filter(|(_, socket)| socket.session.is_some()).map(|(key, _)| key).collect()
     }
 
     /// Converts names to the fields of [`To`]: the index of the namespace, the rooms, and the sockets in any room of

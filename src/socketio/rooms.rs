@@ -10,7 +10,7 @@ impl Io {
     pub fn join(&mut self, key: SocketKey, room: &str) {
         let Some(socket) = self.sockets.get_mut(key) else { return };
         if socket.rooms.len() >= self.config.max_rooms {
-            return socket.session().into_iter().for_each(|session| self.engine.hit(Limit::Rooms, session));
+            return socket.session.into_iter().for_each(|session| self.engine.hit(Limit::Rooms, session));
         }
         if self.rooms.entry((socket.namespace, room.into())).or_default().insert(key) {
             socket.rooms.push(room.into());

@@ -69,7 +69,7 @@ impl Io {
         let recoverable = (self.recoverable > 0).then(|| recovery::with_offset(&messages[0], self.log.last + 1));
         for (_, socket) in members(&self.sockets, &self.rooms, to) {
             socket.latest.set(self.log.last + 1);
-            if let Some(session) = socket.session() {
+            if let Some(session) = socket.session {
                 let own = recoverable.as_ref().filter(|_| socket.secret.is_some());
                 self.engine.send(session, own.unwrap_or(&messages[0]));
                 messages[1..].iter().for_each(|attachment| self.engine.send(session, attachment));
@@ -94,7 +94,7 @@ impl Io {
         if keep {
             messages[0] = recovery::with_offset(&messages[0], self.log.last + 1);
         }
-        if let Some(session) = socket.session() {
+        if let Some(session) = socket.session {
             messages.iter().for_each(|message| self.engine.send(session, message));
         }
         if keep {
@@ -114,7 +114,7 @@ impl Io {
     pub(super) fn expect_ack(&mut self, key: SocketKey, asker: Option<Box<str>>, at: Instant) -> Option<u64> {
         let socket = self.sockets.get_mut(key)?;
         if self.acks.range((key, 0)..=(key, u64::MAX)).count() >= self.config.max_acks {
-            socket.session().into_iter().for_each(|session| self.engine.hit(Limit::Acks, session));
+            socket.session.into_iter().for_each(|session| self.engine.hit(Limit::Acks, session));
             return None;
         }
         let number = socket.next_ack;
