@@ -140,59 +140,58 @@ pub fn decode_frame(data: Data, version: Version) -> Result<Packet, Invalid> {
 
 /// Decodes a polling payload of `EIO=2` or `EIO=3`; `binary` tells its framing. Of more than `most` packets only the first
 /// `most + 1` are returned, so that the caller can tell that there are too many.
-pub fn decode_payload(body: Bytes, binary: bool, most: usize) -> Result<Vec<Packet>, Invalid> {
-    if binary { decode_binary_payload(body, most) } else { decode_text_payload(body, most) }
-}
-
-fn decode_text_payload(body: Bytes, most: usize) -> Result<Vec<Packet>, Invalid> {
-    let mut rest = str::from_utf8(&body).map_err(|_| Invalid("a payload is not UTF-8"))?;
+pub fn decode_payload(mut rest: Bytes, binary: bool, most: usize) -> Result<Vec<Packet>, Invalid> {
+    if !binary && str::from_utf8(&rest).is_err() {
+        return Err(Invalid("a payload is not UTF-8"));
+    }
+    let end_of_length = if binary { END_OF_LENGTH } else { b':' };
     let mut packets = Vec::new();
     loop {
-        let (length, tail) = rest.split_once(':').ok_or(Invalid("a payload without a length"))?;
-        let length = digits(length).ok_or(Invalid("a length is not a number"))?;
-        let end = utf16_end(tail, length).ok_or(Invalid("a length does not fit the payload"))?;
-        let packet = Text::try_from(body.slice_ref(&tail.as_bytes()[..end])).expect("a part of a str, cut as one");
-        packets.push(decode_text(undouble(packet))?);
-        rest = &tail[end..];
+        let end = rest.iter().position(|byte| *byte == end_of_length).ok_or(Invalid("a payload without a length"))?;
+        let head = rest.split_to(end);
+        rest.advance(1);
+        packets.push(if binary { next_binary(&head, &mut rest)? } else { next_text(&head, &mut rest)? });
         if rest.is_empty() || packets.len() > most {
             return Ok(packets);
         }
     }
 }
 
-/// Returns the byte index after the first `units` UTF-16 code units of `text`. Returns `None` if `text` is shorter, or if
-/// the index would be inside a character.
-fn utf16_end(text: &str, mut units: usize) -> Option<usize> {
-    for (index, character) in text.char_indices() {
+/// Decodes the packet at the start of `rest`, and removes it. `rest` is UTF-8; `length` has the digits before the colon.
+fn next_text(length: &[u8], rest: &mut Bytes) -> Result<Packet, Invalid> {
+    let length = str::from_utf8(length).ok().and_then(digits).ok_or(Invalid("a length is not a number"))?;
+    let end = utf16_end(rest, length).ok_or(Invalid("a length does not fit the payload"))?;
+    let packet = Text::try_from(rest.split_to(end)).expect("a part of UTF-8 text, cut between characters");
+    decode_text(undouble(packet))
+}
+
+/// Returns the byte index after the first `units` UTF-16 code units of UTF-8 text. Returns `None` if `text` is shorter, or
+/// if the index would be inside a character.
+fn utf16_end(text: &[u8], mut units: usize) -> Option<usize> {
+    let first_bytes = text.iter().enumerate().filter(|(_, byte)| **byte & 0xc0 != 0x80);
+    for (index, byte) in first_bytes {
         if units == 0 {
             return Some(index);
         }
-        units = units.checked_sub(character.len_utf16())?;
+        units = units.checked_sub(utf16_length(&[*byte]))?;
     }
     (units == 0).then_some(text.len())
 }
 
-fn decode_binary_payload(mut rest: Bytes, most: usize) -> Result<Vec<Packet>, Invalid> {
-    let mut packets = Vec::new();
-    loop {
-        let end = rest.iter().position(|byte| *byte == END_OF_LENGTH).ok_or(Invalid("a payload without a length"))?;
-        let [kind, digits @ ..] = &*rest.split_to(end) else { return Err(Invalid("a packet without a kind")) };
-        rest.advance(1);
-        let length = digits.iter().try_fold(0usize, |length, digit| match digit {
-            0..=9 => length.checked_mul(10)?.checked_add(usize::from(*digit)),
-            _ => None,
-        });
-        let length = length.filter(|length| !digits.is_empty() && *length <= rest.len());
-        let packet = rest.split_to(length.ok_or(Invalid("a length does not fit the payload"))?);
-        packets.push(match kind {
-            // In binary framing clients 1.x encode text only once, so the text is decoded only once.
-            0 => decode_text(Text::try_from(packet).map_err(|_| Invalid("a packet is not UTF-8"))?)?,
-            1 => decode_binary(packet)?,
-            _ => return Err(Invalid("a packet is neither text nor binary")),
-        });
-        if rest.is_empty() || packets.len() > most {
-            return Ok(packets);
-        }
+/// Decodes the packet at the start of `rest`, and removes it. `head` is its kind and the digits of its length.
+fn next_binary(head: &[u8], rest: &mut Bytes) -> Result<Packet, Invalid> {
+    let [kind, digits @ ..] = head else { return Err(Invalid("a packet without a kind")) };
+    let length = digits.iter().try_fold(0usize, |length, digit| match digit {
+        0..=9 => length.checked_mul(10)?.checked_add(usize::from(*digit)),
+        _ => None,
+    });
+    let length = length.filter(|length| !digits.is_empty() && *length <= rest.len());
+    let packet = rest.split_to(length.ok_or(Invalid("a length does not fit the payload"))?);
+    match kind {
+        // In binary framing clients 1.x encode text only once, so the text is decoded only once.
+        0 => decode_text(Text::try_from(packet).map_err(|_| Invalid("a packet is not UTF-8"))?),
+        1 => decode_binary(packet),
+        _ => Err(Invalid("a packet is neither text nor binary")),
     }
 }
 
