@@ -198,7 +198,7 @@ impl Engine {
             self.config.ping_timeout.as_millis(),
             self.config.max_payload
         ));
-        let session = Session::new(client, websocket.then_some(conn), &self.config, self.now);
+        let session = Session::new(client, websocket.then_some(conn), self.now);
         let id = self.sessions.insert(session);
         self.sids.insert(sid, id);
         self.addresses.acquire(address);
@@ -211,7 +211,7 @@ impl Engine {
                 Next::WebSocket(id, response)
             }
             None => {
-                cx.out.events.push_back(SessionEvent::Opened(id));
+                session.finish_opening(cx);
                 Next::Answer(Payload::new(&[open], &client, jsonp).response(None))
             }
         })

@@ -112,29 +112,28 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Creates a session on this WebSocket, or one that polls if `websocket` is `None`.
-    pub fn new(client: ClientInfo, websocket: Option<ConnId>, config: &Config, now: Instant) -> Session {
-        let mut session = Session {
+    /// Creates a session on this WebSocket, or one that polls if `websocket` is `None`. The caller opens it: on a WebSocket
+    /// by [`Session::start_on_websocket`], over polling by [`Session::finish_opening`].
+    pub fn new(client: ClientInfo, websocket: Option<ConnId>, now: Instant) -> Session {
+        Session {
             client,
             timer: Deadline::default(),
             phase: Phase::Opening,
-            deadline: now,
+            deadline: now + OPEN_DELAY,
             drain_at: None,
             websocket,
             poll: None,
             post: None,
             probe: None,
             queue: Queue::default(),
-        };
-        session.restart_heartbeat(config, now);
-        session
+        }
     }
 
     /// Restarts the heartbeat: the session has just opened, or the client has shown that it is alive.
-    fn restart_heartbeat(&mut self, config: &Config, now: Instant) {
+    fn restart_heartbeat(&mut self, cx: &Context) {
         (self.phase, self.deadline) = match self.client.version {
-            Version::V4 => (Phase::Idle, now + config.ping_interval),
-            _ => (Phase::Heartbeat, now + config.ping_interval + config.ping_timeout),
+            Version::V4 => (Phase::Idle, cx.now + cx.config.ping_interval),
+            _ => (Phase::Heartbeat, cx.now + cx.config.ping_interval + cx.config.ping_timeout),
         };
     }
 
@@ -142,14 +141,14 @@ impl Session {
     /// response. Some clients (the protocol's own test suite) lose a frame that comes in the same segment as the 101.
     pub fn start_on_websocket(&mut self, open: Bytes, cx: &mut Context) {
         cx.out.pool.push(&mut self.queue, open);
-        match self.client.version {
-            Version::V4 => self.finish_opening(cx),
-            _ => (self.phase, self.deadline) = (Phase::Opening, cx.now + OPEN_DELAY),
+        if self.client.version == Version::V4 {
+            self.finish_opening(cx);
         }
     }
 
-    fn finish_opening(&mut self, cx: &mut Context) {
-        self.restart_heartbeat(cx.config, cx.now);
+    /// Starts the heartbeat, and tells `socketio` that the session is open. On a WebSocket, sends the open packet.
+    pub fn finish_opening(&mut self, cx: &mut Context) {
+        self.restart_heartbeat(cx);
         self.send_queue(cx.out);
         cx.out.events.push_back(SessionEvent::Opened(cx.id));
     }
@@ -271,11 +270,9 @@ impl Session {
                 cx.out.received += 1;
                 cx.out.events.push_back(SessionEvent::Message(cx.id, data));
             }
-            (Packet::Pong(_), Version::V4) if self.phase == Phase::Heartbeat => {
-                self.restart_heartbeat(cx.config, cx.now)
-            }
+            (Packet::Pong(_), Version::V4) if self.phase == Phase::Heartbeat => self.restart_heartbeat(cx),
             (Packet::Ping(text), Version::V2 | Version::V3) => {
-                self.restart_heartbeat(cx.config, cx.now);
+                self.restart_heartbeat(cx);
                 let pong = packet::pong(&text);
                 match self.websocket {
                     Some(conn) => cx.out.outputs.push_back(EngineOutput::Frame(conn, packet::packet_to_frame(&pong))),
