@@ -1,10 +1,10 @@
-//! WebSocket (RFC 6455): the upgrade, frames from clients, frames to clients.
+//! WebSocket (RFC 6455): the upgrade response, frames from clients, frames to clients.
 //!
-//! Server frames are unmasked, so one encoded frame serves all recipients. Client frames are checked by their heads
-//! (length, opcode, number of fragments) before their payload has arrived. tungstenite parses these heads; its own message
-//! reader is not used, because it keeps a buffer for every connection and allocates whatever length a head claims.
+//! Frames of the server are not masked, so one encoded frame serves all recipients of a broadcast. The head of a client's
+//! frame is checked (length, opcode, number of fragments) before the payload has arrived. tungstenite parses only these
+//! heads: its message reader would keep a buffer per connection and allocate any length that a head claims.
 //!
-//! Not done: extensions and subprotocols are never negotiated. IIS cannot carry compressed frames.
+//! The server accepts no extension, because IIS cannot carry compressed frames, and no subprotocol: Socket.IO has none.
 
 use crate::config::Config;
 use crate::http::{Method, RequestHead, Response};
@@ -17,7 +17,7 @@ use tungstenite::protocol::frame::FrameHeader;
 pub use tungstenite::protocol::frame::coding::OpCode;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data};
 
-/// Hashed together with the client's key (RFC 6455 section 1.3).
+/// The constant that RFC 6455 section 1.3 appends to the client's key before the key is hashed.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// Maximum length of the head of a server frame, in bytes.
 pub const MAX_HEAD: usize = 10;
@@ -30,7 +30,7 @@ pub const BINARY: OpCode = OpCode::Data(Data::Binary);
 pub const CLOSE: OpCode = OpCode::Control(Control::Close);
 const PONG: OpCode = OpCode::Control(Control::Pong);
 
-/// Whether a request asks for a WebSocket. An `Upgrade` to anything else is ignored, as RFC 9110 section 7.8 permits.
+/// Whether a request asks for a WebSocket. An upgrade to anything else is ignored, as RFC 9110 section 7.8 permits.
 pub fn is_upgrade(head: &RequestHead) -> bool {
     head.method == Method::Get
         && head.minor == 1
@@ -38,7 +38,7 @@ pub fn is_upgrade(head: &RequestHead) -> bool {
         && head.has_token("Upgrade", "websocket")
 }
 
-/// Returns the encoded 101 response (RFC 6455 section 4.2.2), or as the error the response that refuses the upgrade.
+/// Returns the encoded 101 response to an upgrade request (RFC 6455 section 4.2.2). `Err` is the response that refuses it.
 pub fn accept(head: &RequestHead) -> Result<Bytes, Response> {
     if head.header("Sec-WebSocket-Version") != Some(b"13") {
         let refusal =
@@ -57,7 +57,7 @@ pub fn accept(head: &RequestHead) -> Result<Bytes, Response> {
     Ok(head.into())
 }
 
-/// Writes the head of a frame at the end of `buffer`, so that the payload may follow. Returns the index of its start.
+/// Writes the head for a payload of `length` bytes to the end of `buffer`. Returns the index at which the head starts.
 pub fn frame_head(opcode: OpCode, length: usize, buffer: &mut [u8; MAX_HEAD]) -> usize {
     let head = FrameHeader { opcode, ..FrameHeader::default() };
     let start = MAX_HEAD - head.len(length as u64);
@@ -72,13 +72,13 @@ pub fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
     [&buffer[start..], payload].concat().into()
 }
 
-/// Returns an encoded close frame. A `reason` that is too long for a control frame is cut.
+/// Returns an encoded close frame. `reason` is cut to the length that a control frame allows.
 pub fn close_frame(code: u16, reason: &str) -> Bytes {
     let reason = &reason[..reason.floor_char_boundary(MAX_CONTROL - 2)];
     frame(CLOSE, &[&code.to_be_bytes(), reason.as_bytes()].concat())
 }
 
-/// The content of one complete frame from a client.
+/// The result of one complete frame from a client. `Text` and `Binary` are whole messages, joined from their fragments.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
     Text(Text),
@@ -87,14 +87,14 @@ pub enum Received {
     Ping(Bytes),
     /// The client sent a close frame. The bytes are the encoded reply to send before the connection is closed.
     Close(Bytes),
-    /// A fragment that does not complete a message, or a pong: nothing to do for the caller.
+    /// The frame was a pong, or a fragment that does not complete a message. The caller has nothing to do.
     Nothing,
 }
 
-/// The client violated the protocol or a limit. Code and reason are for the close frame, sent before the connection ends.
+/// The client violated the protocol or a limit. The server must send a close frame with this code and reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProtocolError {
-    /// Status code of RFC 6455 section 7.4.1.
+    /// Status code of the close frame (RFC 6455 section 7.4.1).
     pub code: u16,
     pub reason: &'static str,
 }
@@ -105,16 +105,16 @@ fn protocol_error(reason: &'static str) -> ProtocolError {
 
 const NOT_UTF_8: ProtocolError = ProtocolError { code: 1007, reason: "text is not UTF-8" };
 
-/// The fragments of a message from a client, of which the last has not arrived.
+/// A fragmented message from a client, as far as its fragments have arrived.
 struct FragmentedMessage {
     text: bool,
     bytes: Vec<u8>,
     fragments: usize,
-    /// Number of leading bytes of a text message that have been validated as UTF-8.
+    /// Number of bytes at the start of `bytes` that are validated as UTF-8 already, if the message is text.
     checked: usize,
 }
 
-/// The receiving side of one connection. Holds the fragmented message, if one is incomplete.
+/// The receiving side of one connection: the fragmented message whose last fragment is missing, if there is one.
 #[derive(Default)]
 pub struct Incoming(Option<Box<FragmentedMessage>>);
 
@@ -123,8 +123,8 @@ impl Incoming {
         self.0.is_some()
     }
 
-    /// Returns the length of the frame at the start of `input`, in bytes, and its content. Returns `None` if the frame is
-    /// incomplete: the caller passes the same bytes again with those that arrive. Allocates only for a complete frame.
+    /// Parses the frame at the start of `input`. Returns its length in bytes and its content, or `None` if the frame is
+    /// incomplete: the caller then passes these bytes again, with more. Allocates only for a complete frame.
     pub fn next(&mut self, input: &[u8], config: &Config) -> Result<Option<(usize, Received)>, ProtocolError> {
         let mut cursor = Cursor::new(input);
         let Some((head, length)) = FrameHeader::parse(&mut cursor).map_err(|_| protocol_error("unknown opcode"))?
@@ -134,7 +134,7 @@ impl Incoming {
         let start = cursor.position() as usize;
         let mask = head.mask.ok_or(protocol_error("unmasked frame"))?;
         self.check_head(&head, length, start, config)?;
-        // `check_head` has refused a length above `max_payload`, so the length fits in a usize.
+        // `check_head` has refused a length above `max_payload` or `MAX_CONTROL`, so the length fits in a usize.
         let end = start + length as usize;
         let Some(payload) = input.get(start..end) else { return Ok(None) };
         let mut payload = payload.to_vec();
@@ -150,7 +150,7 @@ impl Incoming {
         Ok(Some((end, received)))
     }
 
-    /// Checks a frame by its head alone, before its payload has arrived (RFC 6455 section 5).
+    /// Checks the head of a frame (RFC 6455 section 5) before its payload of `length` bytes has arrived.
     fn check_head(
         &self, head: &FrameHeader, length: u64, head_length: usize, config: &Config,
     ) -> Result<(), ProtocolError> {
@@ -175,7 +175,8 @@ impl Incoming {
         Err(ProtocolError { code, reason })
     }
 
-    /// Handles a message, or a fragment of one. Text is validated fragment by fragment: invalid UTF-8 is refused early.
+    /// Handles the payload of a data frame, the last one of its message if `last`. The text of each fragment is validated
+    /// when it arrives, so invalid UTF-8 is refused early.
     fn receive_data(&mut self, kind: Data, last: bool, payload: Vec<u8>) -> Result<Received, ProtocolError> {
         if last && self.0.is_none() {
             return finish_message(kind == Data::Text, payload);
@@ -206,7 +207,7 @@ fn finish_message(text: bool, bytes: Vec<u8>) -> Result<Received, ProtocolError>
     Ok(if text { Received::Text(Text::try_from(bytes).map_err(|_| NOT_UTF_8)?) } else { Received::Binary(bytes) })
 }
 
-/// Returns the reply to a close frame of the client: the same code and reason (RFC 6455 section 5.5.1).
+/// Checks a close frame of the client and returns the reply: a close frame with the same payload (RFC 6455 section 5.5.1).
 fn answer_close(payload: &[u8]) -> Result<Bytes, ProtocolError> {
     match payload.split_first_chunk() {
         Some((code, _)) if !CloseCode::from(u16::from_be_bytes(*code)).is_allowed() => {

@@ -113,7 +113,7 @@ impl Chat {
             Some(user) => user.tag,
             None => {
                 self.count_here(1);
-                cx.fresh_id().short()
+                cx.engine.ids.fresh().short()
             }
         };
         self.users.insert(socket, User { name: raw.to_owned(), tag, here: true });
@@ -203,8 +203,8 @@ impl Chat {
 
 impl App for Chat {
     fn start(&mut self, cx: &mut Io) {
-        self.history.begin(cx.fresh_id().to_string(), &self.config);
-        self.backfill_until = self.config.redis.as_ref().map(|_| cx.now() + BACKFILL_TIME);
+        self.history.begin(cx.engine.ids.fresh().to_string(), &self.config);
+        self.backfill_until = self.config.redis.as_ref().map(|_| cx.engine.now + BACKFILL_TIME);
     }
 
     fn commit(&mut self, now: Instant) {
@@ -216,8 +216,8 @@ impl App for Chat {
     }
 
     fn expire(&mut self, cx: &mut Io) {
-        self.history.expire(cx.now());
-        if self.backfill_until.is_some_and(|until| until <= cx.now()) {
+        self.history.expire(cx.engine.now);
+        if self.backfill_until.is_some_and(|until| until <= cx.engine.now) {
             self.end_backfill(cx);
         }
     }
@@ -347,7 +347,7 @@ impl ClusterApp for Chat {
 /// start. Returns `None` if no such number can be given, or if the name of the sender is not a string.
 fn accept_message(history: &mut History, cx: &mut Io, message: Message, to: Option<&To>) -> Option<Stamp> {
     let sender = packet::string(message.username)?;
-    let id = message.id.unwrap_or_else(|| cx.fresh_id().to_string().into());
+    let id = message.id.unwrap_or_else(|| cx.engine.ids.fresh().to_string().into());
     if let Some(stamp) = history.known(&sender, &id) {
         return Some(stamp);
     }

@@ -1,5 +1,5 @@
-//! JSONP, polling for browsers without cross-origin XHR, in all protocol versions: the server sends payloads as
-//! scripts, clients send them as form fields.
+//! JSONP is polling for browsers without cross-origin XHR: the server sends a payload as a script, the client sends one as a
+//! form field. It is available in all protocol versions.
 //! Source: docs/engine.io-protocol/v3.md, "JSONP".
 
 use super::packet::Invalid;
@@ -7,8 +7,8 @@ use super::v3::escape;
 use crate::http;
 use bytes::Bytes;
 
-/// Returns a script that calls JSONP callback number `callback` with a payload. The script is ASCII, because U+2028 and
-/// U+2029 are line ends in JavaScript strings before ES2019, and has no `<`, so that it cannot be taken for HTML.
+/// Returns a script that passes the payload `body` to JSONP callback number `callback`. The script is ASCII, because U+2028
+/// and U+2029 end a line in JavaScript strings before ES2019. It has no `<`, so that it cannot be taken for HTML.
 pub fn encode(callback: u32, body: &[u8]) -> Vec<u8> {
     let quoted = serde_json::Value::from(String::from_utf8_lossy(body)).to_string().replace('<', "\\u003c");
     let mut script = format!("___eio[{callback}](").into_bytes();
@@ -17,8 +17,8 @@ pub fn encode(callback: u32, body: &[u8]) -> Vec<u8> {
     script
 }
 
-/// Decodes the payload in field `d` of a posted form. Browsers change line ends in forms, so clients write a line end as
-/// the two characters backslash and n. If these two characters are in the text itself, clients double the backslash.
+/// Returns the payload in field `d` of a posted form. Browsers change line ends in forms, so clients write a line end as the
+/// two characters `\n`. Where the text itself has these two characters, clients write `\\n`.
 pub fn decode(body: &[u8]) -> Result<Bytes, Invalid> {
     let form = str::from_utf8(body).map_err(|_| Invalid("a form is not UTF-8"))?;
     let [Ok(Some(payload))] = http::parameters(form, ["d"]) else { return Err(Invalid("a form without one field d")) };

@@ -1,13 +1,12 @@
 //! Engine.IO: turns HTTP requests and WebSocket frames into sessions and their messages.
 //!
-//! [`Engine`] owns all sessions and finds them by sid. It has neither sockets nor a clock: `server` calls it with
-//! requests, frames and the time, then empties two queues: [`SessionEvent`]s go up to `socketio`, [`EngineOutput`]s go
-//! down to `net`.
-//! Calls from above (`send`, `close`) only enqueue.
+//! [`Engine`] owns all sessions and finds them by sid. It has neither sockets nor a clock: `server` passes requests, frames
+//! and the time to it, and then empties two queues. [`SessionEvent`]s go up to `socketio`; [`EngineOutput`]s are carried out
+//! by `server`. Calls from the layers above (`send`, `close`) only enqueue (rule R5).
 //!
-//! This file answers each kind of request. It also has the limits of new sessions (`max_connections`,
-//! `max_per_address`, `max_queued`), the coalescing of pings and the drain before a stop. `session` has the rules of
-//! one session: heartbeat, upgrade, parked polls, the limit of its queue.
+//! This file answers each kind of request. It also has the limits of new sessions (`max_connections`, `max_per_address`,
+//! `max_queued`), sends pings in groups, and drains before a stop. `session` has the rules of one session: heartbeat,
+//! upgrade, parked polls, the limit of its queue.
 //! Source: docs/engine.io-protocol/ of the Socket.IO monorepo, v4-current.md and v3.md.
 
 pub mod budget;
@@ -29,7 +28,7 @@ use crate::http::{RequestHead, Response};
 use crate::ws;
 use budget::Budget;
 use bytes::Bytes;
-pub use output::{CloseReason, Counters, EngineOutput, Out, SessionEvent};
+pub use output::{CloseReason, EngineOutput, Out, SessionEvent};
 use packet::{Data, Encoded, Packet, Version};
 use payload::{Deflate, Payload};
 pub use request::{ClientInfo, Next, Refusal};
@@ -39,14 +38,14 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Pings that are due within this time are sent together, so that one wake-up serves many sessions. So a ping
-/// may be sent before it is due, but is not delayed.
+/// When a session's timer is due, all pings that are due within this time are sent too, so that one wake-up serves many
+/// sessions. A ping may thus be sent early, but is not delayed.
 const PING_WINDOW: Duration = Duration::from_millis(500);
-/// Minimum ping interval for sending pings together. With a shorter interval, as in tests, each ping is sent when due.
+/// Minimum `ping_interval` at which pings are sent in groups. With a shorter one, as in tests, each ping is sent when due.
 const PING_WINDOW_FROM: Duration = Duration::from_secs(2);
 /// Maximum time between the closing of two sessions while the server drains.
 const DRAIN_STEP: Duration = Duration::from_millis(50);
-/// `Retry-After` of a 503 answer, in seconds.
+/// Value of `Retry-After` in a 503 response, in seconds.
 const RETRY_AFTER: &str = "5";
 
 /// The Engine.IO layer: all sessions, the WebSocket budget and the queues to the other layers.
@@ -54,27 +53,27 @@ pub struct Engine {
     config: Config,
     sessions: Slab<slab::Session, Session>,
     sids: HashMap<Id, SessionId>,
-    /// One timer per session, due at [`Session::next_deadline`].
+    /// One timer per session, due at [`Session::next_deadline`]. When the first is due, [`Engine::expire`] is to be called.
     pub(crate) timers: Timers<SessionId>,
     pub out: Out,
     pub ids: Ids,
     /// The time at which the current turn of the event loop began, set by `server`.
     pub now: Instant,
-    /// The gzip compressor, created for the first client that accepts gzip.
+    /// The gzip compressor, created for the first body that is compressed.
     deflate: Option<Deflate>,
-    /// The WebSocket budget. `server` decrements `used` when a connection that carried a WebSocket is gone.
+    /// The WebSocket budget. `server` decrements its `used` when the connection of a WebSocket is gone.
     pub budget: Budget,
-    /// The server is about to stop: handshakes are answered with 503.
+    /// Whether the server is about to stop. If so, handshakes are answered with 503.
     draining: bool,
     unknown_sids: RateLimitedLog,
-    /// The number of sessions by client address.
+    /// The number of sessions of each client address.
     addresses: Addresses,
 }
 
 impl Engine {
     /// Creates an engine without sessions. `ids` generates the sids.
     pub fn new(config: Config, ids: Ids, now: Instant) -> Engine {
-        // Without `trust_proxy` all clients behind a proxy on this host have its address, so loopback is not limited.
+        // Without `trust_proxy`, clients behind a proxy on this host have a loopback address, so loopback is not limited.
         let exempt: fn(&IpAddr) -> bool = if config.trust_proxy { |_| false } else { IpAddr::is_loopback };
         Engine {
             budget: Budget::new(config.max_websockets),
@@ -96,12 +95,11 @@ impl Engine {
         self.sessions.is_empty()
     }
 
-    /// Returns the client of a session, or `None` if the session is gone.
     pub fn client(&self, id: SessionId) -> Option<ClientInfo> {
         Some(self.sessions.get(id)?.client)
     }
 
-    /// Whether the client of a session speaks protocol 2 or 3.
+    /// Whether the client of a session speaks protocol 2 or 3 (`EIO=2` or `EIO=3`). `false` if the session is gone.
     pub fn is_old(&self, id: SessionId) -> bool {
         self.client(id).is_some_and(|client| client.version != Version::V4)
     }
@@ -113,25 +111,21 @@ impl Engine {
         }
     }
 
-    /// Returns the number of sessions that poll, and the number of sessions on a WebSocket.
+    /// Returns two numbers: sessions that poll, and sessions on a WebSocket.
     pub fn transports(&self) -> [usize; 2] {
         let websockets = self.sessions.iter().filter(|(_, session)| session.websocket.is_some()).count();
         [self.sessions.len() - websockets, websockets]
     }
 
-    /// Returns the time at which [`Engine::expire`] is to be called.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.timers.next().into_iter().chain(self.budget.next()).min()
-    }
-
-    /// Runs `act` on a session, then sets its timer, or removes a session that is gone. `None`: there is no such session.
+    /// Runs `act` on a session, then sets the session's timer, or removes the session if it is gone. Returns the result of
+    /// `act`; `None` if there is no such session.
     fn transition<R>(&mut self, id: SessionId, act: impl FnOnce(&mut Session, &mut Context) -> R) -> Option<R> {
         let session = self.sessions.get_mut(id)?;
         let mut cx = Context { id, now: self.now, config: &self.config, out: &mut self.out };
         let result = act(session, &mut cx);
         if session.is_gone() {
             self.timers.clear(id, &mut session.timer);
-            self.budget.withdraw(id);
+            self.budget.offers.remove(&id);
             self.sids.remove(&session.client.sid);
             self.addresses.release(session.client.address);
             self.sessions.remove(id);
@@ -145,8 +139,8 @@ impl Engine {
         Some(result)
     }
 
-    /// Handles the head of a request for a path of Engine.IO that came on `conn` from the client at `address`. `plain`:
-    /// a session that this request starts does not carry Socket.IO. `busy`: too many bytes are queued for new sessions.
+    /// Handles the head of an Engine.IO request that came on `conn` from the client at `address`. `plain`: a new session
+    /// does not carry Socket.IO. `busy`: a new session is refused, because more than `max_queued` bytes are queued.
     pub fn handle_request(
         &mut self, conn: ConnId, head: &RequestHead, plain: bool, address: IpAddr, busy: bool,
     ) -> Next {
@@ -160,7 +154,7 @@ impl Engine {
     }
 
     fn refuse(&mut self, refusal: Refusal, head: &RequestHead) -> Next {
-        self.out.counters.refused[refusal as usize] += 1;
+        self.out.refused[refusal as usize] += 1;
         if refusal == Refusal::UnknownSid {
             let line = format_args!(
                 "instance {} does not know the session of a request: it was restarted, or a load balancer sends the \
@@ -172,7 +166,7 @@ impl Engine {
         Next::Answer(refusal.response(ws::is_upgrade(head)))
     }
 
-    /// Starts a session on either transport, within the limits of new sessions and the WebSocket budget.
+    /// Starts a session. Answers 503 at a limit of new sessions, without room in the WebSocket budget, or during the drain.
     fn handshake(
         &mut self, conn: ConnId, head: &RequestHead, handshake: Handshake, plain: bool, address: IpAddr, busy: bool,
     ) -> Next {
@@ -191,14 +185,20 @@ impl Engine {
             Ok(accepted) => accepted,
             Err(refusal) => return Next::Answer(refusal),
         };
-        if websocket && !self.budget.open(None) {
+        if websocket && !self.budget.open(None, self.now) {
             return unavailable();
         }
         let sid = self.ids.fresh();
         let client = ClientInfo { sid, version, base64, long_payloads, plain, recovers, address };
-        let offered = self.config.transports.websocket && !websocket && self.budget.is_free();
-        let open = open_packet(sid, offered, &self.config);
-        let session = Session::new(client, websocket.then_some(conn), &self.config, self.now);
+        let offered = self.config.transports.websocket && !websocket && self.budget.is_free(self.now);
+        let open = Bytes::from(format!(
+            "0{{\"sid\":\"{sid}\",\"upgrades\":[{}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
+            if offered { "\"websocket\"" } else { "" },
+            self.config.ping_interval.as_millis(),
+            self.config.ping_timeout.as_millis(),
+            self.config.max_payload
+        ));
+        let session = Session::new(client, websocket.then_some(conn), self.now);
         let id = self.sessions.insert(session);
         self.sids.insert(sid, id);
         self.addresses.acquire(address);
@@ -211,24 +211,24 @@ impl Engine {
                 Next::WebSocket(id, response)
             }
             None => {
-                cx.out.events.push_back(SessionEvent::Opened(id));
+                session.finish_opening(cx);
                 Next::Answer(Payload::new(&[open], &client, jsonp).response(None))
             }
         })
         .expect("the session was inserted just now")
     }
 
-    /// Accepts a WebSocket that is to take over session `id` from polling.
+    /// Accepts a WebSocket that is to take over session `id` from polling, if the WebSocket budget has room.
     fn upgrade(&mut self, conn: ConnId, head: &RequestHead, id: SessionId) -> Next {
         let response = match ws::accept(head) {
             Ok(response) => response,
             Err(refusal) => return Next::Answer(refusal),
         };
-        if !self.budget.open(Some(id)) {
+        if !self.budget.open(Some(id), self.now) {
             return unavailable();
         }
-        // A session has at most one probe at a time, and none after the upgrade. As in the reference, any other
-        // WebSocket is accepted and closed at once, so that the client does not see an HTTP error.
+        // A session has at most one probe at a time, and none after the upgrade. As in the reference, any further WebSocket
+        // is accepted and closed at once, so that the client does not see an HTTP error.
         if self.transition(id, |session, cx| session.probe(conn, cx)) != Some(true) {
             self.out.outputs.push_back(EngineOutput::Close(conn));
         }
@@ -242,7 +242,7 @@ impl Engine {
         }
     }
 
-    /// Handles the head of a POST; the body follows in [`Engine::receive_body`].
+    /// Handles the head of a POST. The body follows in a call of [`Engine::receive_body`].
     fn post(&mut self, conn: ConnId, head: &RequestHead, id: SessionId) -> Next {
         match head.length {
             Some(0) if head.header("Content-Length").is_none() => return Next::Answer(Response::new(411)),
@@ -258,8 +258,8 @@ impl Engine {
         }
     }
 
-    /// Handles the whole body of a POST whose head gave [`Next::Body`]. `binary`: the Content-Type of the body is
-    /// `application/octet-stream`; `form`: the body is the form that a JSONP client posts.
+    /// Handles the complete body of a POST for whose head [`Next::Body`] was returned. `binary`: its Content-Type is
+    /// `application/octet-stream`. `form`: the body is the form that a JSONP client posts.
     pub fn receive_body(&mut self, conn: ConnId, id: SessionId, body: Bytes, binary: bool, form: bool) {
         let Some(client) = self.client(id) else {
             let response = Refusal::UnknownSid.response(false);
@@ -278,7 +278,7 @@ impl Engine {
             Err(packet::Invalid(why)) => Err((Limit::Packet, why)),
         };
         let response = match packets {
-            // `text/html` is the type that the reference sends; the iframe of an old JSONP client needs it.
+            // As in the reference, the type is `text/html`: old JSONP clients load this response into an iframe.
             Ok(_) => Response::new(200).header("Cache-Control", "no-store").body("text/html", "ok"),
             Err((limit, why)) => {
                 log::debug!("invalid payload in a POST: {why}");
@@ -290,7 +290,7 @@ impl Engine {
         self.out.outputs.push_back(EngineOutput::Answer(conn, response));
     }
 
-    /// Handles a message that arrived on `conn`, a WebSocket that was accepted for session `id`.
+    /// Handles a WebSocket message that arrived on `conn`, which was accepted for session `id`.
     pub fn receive_frame(&mut self, conn: ConnId, id: SessionId, data: Data) {
         let Some(client) = self.client(id) else { return self.out.outputs.push_back(EngineOutput::Close(conn)) };
         let decoded = match (client.version, data) {
@@ -304,30 +304,28 @@ impl Engine {
         self.transition(id, |session, cx| session.receive_frame(conn, decoded.ok(), cx));
     }
 
-    /// Handles the end of `conn`, a connection that was given to session `id`.
+    /// Handles the end of `conn`, a connection that belonged to session `id`.
     pub fn connection_lost(&mut self, conn: ConnId, id: SessionId) {
         self.transition(id, |session, cx| session.connection_lost(conn, cx));
     }
 
-    /// Sends a message to one session.
     pub fn send(&mut self, id: SessionId, message: &Encoded) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.send(message, &mut Context { id, now: self.now, config: &self.config, out: &mut self.out });
-        // A broadcast calls this for every recipient, so the timer is not touched: sending moves no deadline, except
-        // that a queue that overflows closes the session.
+        // The timer is not touched, because `send` runs for every recipient of a broadcast, and sending moves no deadline.
+        // But if the queue has overflowed, the session is closed, and `transition` removes it.
         if session.is_gone() {
             self.transition(id, |_, _| ());
         }
     }
 
-    /// Closes a session. `socketio` gets [`SessionEvent::Closed`] later, from the queue.
+    /// Closes a session. `socketio` gets [`SessionEvent::Closed`] later, from the queue (rule R5).
     pub fn close(&mut self, id: SessionId, reason: CloseReason) {
         self.transition(id, |session, cx| session.close(reason, cx));
     }
 
-    /// Refuses new sessions from now on and closes all existing sessions within `time`: WebSockets with code 1001, polling
-    /// sessions with packet `1`. Sessions are closed one after the other, so that the next server does not get all clients
-    /// at once. The oldest sessions are mostly closed last.
+    /// Refuses new sessions from now on, and closes all existing sessions within `time`: one after the other, mostly the
+    /// newest first, so that their clients do not all reconnect at once.
     pub fn begin_drain(&mut self, time: Duration) {
         self.draining = true;
         let ids = self.sessions.keys();
@@ -339,9 +337,8 @@ impl Engine {
         self.expire();
     }
 
-    /// Handles all expired offers and timers; if a timer was due, sends all pings that are due within [`PING_WINDOW`].
+    /// Handles due timers. If a timer was due, also sends the pings that are due within [`PING_WINDOW`].
     pub fn expire(&mut self) {
-        self.budget.expire(self.now);
         let mut any = false;
         while let Some((_, id)) = self.timers.pop_due(self.now) {
             self.transition(id, |session, cx| session.expire(cx));
@@ -355,7 +352,8 @@ impl Engine {
         }
     }
 
-    /// At the end of the turn, answers parked GETs with queued packets. Encodes consecutive equal payloads once.
+    /// Answers the parked GETs of sessions with queued packets. Called at the end of a turn, so that one response can have
+    /// all packets of the turn. Equal payloads in succession are encoded once.
     pub fn flush(&mut self) {
         let mut ready = std::mem::take(&mut self.out.ready);
         let mut packets = Vec::new();
@@ -370,24 +368,12 @@ impl Engine {
             let response = payload.response(poll.gzip.then_some(&mut self.deflate));
             self.out.outputs.push_back(EngineOutput::Answer(poll.conn, response));
         }
-        // The loop above adds no session to `out.ready`: a session whose GET was just answered has no other parked GET.
+        // The loop adds no session to `out.ready`: a session whose GET was just answered has no other parked GET.
         self.out.ready = ready;
     }
 }
 
-/// Returns the first packet of a session: its sid, the transports to upgrade to, and times and limits of this server.
-fn open_packet(sid: Id, upgrade: bool, config: &Config) -> Bytes {
-    let upgrades = if upgrade { "\"websocket\"" } else { "" };
-    let open = format!(
-        "0{{\"sid\":\"{sid}\",\"upgrades\":[{upgrades}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
-        config.ping_interval.as_millis(),
-        config.ping_timeout.as_millis(),
-        config.max_payload
-    );
-    open.into()
-}
-
-/// Returns the answer to a handshake or upgrade for which there is no room now.
+/// Returns the response to a handshake or an upgrade that the server has no room for, or to a handshake while it drains.
 fn unavailable() -> Next {
     Next::Answer(Response::new(503).header("Retry-After", RETRY_AFTER).close())
 }

@@ -1,4 +1,4 @@
-//! The queues of the engine: events for `socketio` and outputs for `net`; and its counters.
+//! The output of the engine: queued events for `socketio`, queued outputs for `server`, and counters.
 
 use crate::base::limits::Limits;
 use crate::base::queue::Pool;
@@ -11,36 +11,23 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 
 table! {
-    /// Why a session ended. Its row: the label in metrics, and the code of the close frame (RFC 6455, section 7.4.1),
-    /// or `None` if no close frame is sent.
+    /// Why a session was closed. The row of a reason: its label in metrics, and the code of the WebSocket close frame (RFC
+    /// 6455 section 7.4.1), or `None` if no close frame is sent.
     CloseReason: (&'static str, Option<u16>);
     /// The client sent a close packet (`1`).
     ClientClose = ("client_close", None);
-    /// The connection of the client was lost.
+    /// The client's WebSocket, parked GET or unfinished POST was lost.
     TransportClose = ("transport_close", None);
-    /// The client misused the transport: it sent overlapping requests.
+    /// The client sent overlapping requests: two GETs or two POSTs at a time.
     TransportError = ("transport_error", Some(1008));
-    /// The client did not answer a ping in time, or (protocol 3) did not send a ping in time.
+    /// The client did not answer a ping in time (protocol 4), or did not send one in time (protocols 2 and 3).
     PingTimeout = ("ping_timeout", Some(1001));
-    /// The client sent a malformed or unexpected packet.
+    /// The client sent a malformed or unexpected packet, or did not send all attachments of a packet in time.
     ParseError = ("parse_error", Some(1002));
-    /// The client reached a limit, such as `max_queue` (it does not read) or `event_burst` (it floods).
+    /// The client exceeded `max_queue` while it polled (it does not read), or twice `event_burst` (it floods).
     Evicted = ("evicted", Some(1008));
-    /// The server closed the session.
+    /// The server closed the session, for example because it stops.
     ServerClose = ("server_close", Some(1001));
-}
-
-/// Counters since the start of the server, for metrics.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Messages received from clients.
-    pub received: u64,
-    /// Messages sent to clients, counted once per recipient.
-    pub sent: u64,
-    /// Sessions closed, by [`CloseReason`].
-    pub closed: [u64; CloseReason::TABLE.len()],
-    /// Requests refused, by [`Refusal`].
-    pub refused: [u64; Refusal::TABLE.len()],
 }
 
 /// An event of a session, for `socketio`.
@@ -66,15 +53,22 @@ pub enum EngineOutput {
     Abort(ConnId),
 }
 
-/// The effects of sessions on the layers above and below, each queue in order of time.
+/// The output of all sessions. `events` and `outputs` are in order of time. The numbers count since the start of the server.
 #[derive(Default)]
 pub struct Out {
     pub events: VecDeque<SessionEvent>,
     pub outputs: VecDeque<EngineOutput>,
-    pub counters: Counters,
     pub limits: Limits,
-    /// The entries of the queues of all polling sessions.
+    /// The packets in the queues of all sessions.
     pub pool: Pool,
-    /// Sessions that have a parked GET and packets to answer it with at the end of the turn.
+    /// The sessions whose parked GET is to be answered with queued packets at the end of the turn.
     pub(super) ready: Vec<SessionId>,
+    /// Number of messages received from clients.
+    pub received: u64,
+    /// Number of messages sent to clients, counted once per recipient.
+    pub sent: u64,
+    /// Number of sessions closed, indexed by [`CloseReason`].
+    pub closed: [u64; CloseReason::TABLE.len()],
+    /// Number of requests refused, indexed by [`Refusal`].
+    pub refused: [u64; Refusal::TABLE.len()],
 }

@@ -1,31 +1,31 @@
-//! Engine.IO packets of protocol 4: a type, then data. A WebSocket frame carries one packet; a polling payload carries
-//! several packets with 0x1e between them, binary packets in base64.
+//! Engine.IO packets of protocol 4 (`EIO=4`): a digit for the type, then the data. A WebSocket frame carries one packet. A
+//! polling payload carries one or more, with the byte 0x1e between them and binary messages in base64.
 //! Source: docs/engine.io-protocol/v4-current.md, "Packet encoding".
 //!
-//! [`Encoded`] is a message for clients that is encoded once per wire format, however many recipients a broadcast has.
+//! [`Encoded`] is a message to clients. Each wire format of it is encoded at most once, for all recipients of a broadcast.
 
 use crate::ws::{self, OpCode, Text};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Buf, Bytes};
 use std::cell::OnceCell;
 
-/// Stands between two packets of a payload. JSON does not contain this byte: a JSON string writes it as `\u001e`.
+/// The byte between two packets of a payload. JSON does not contain it: a JSON string has `\u001e` in its place.
 const SEPARATOR: u8 = 0x1e;
-/// Initial capacity for a text message, in bytes: most messages fit, so that the vector does not grow.
+/// Initial capacity of the buffer for a text message, in bytes. Most messages fit, so that the buffer need not grow.
 const ORDINARY: usize = 256;
 
 /// A ping, as a polling packet.
 pub const PING: Bytes = Bytes::from_static(b"2");
 /// A ping, as a whole WebSocket frame.
 pub const PING_FRAME: Bytes = Bytes::from_static(b"\x81\x012");
-/// The answer to a probe, as a whole WebSocket frame.
+/// The pong that answers a probe, as a whole WebSocket frame.
 pub const PONG_PROBE_FRAME: Bytes = Bytes::from_static(b"\x81\x063probe");
-/// A packet without effect, to answer a GET that must not wait any longer; as a polling packet.
+/// A noop, as a polling packet. It answers a GET that must not wait any longer, and has no other effect.
 pub const NOOP: Bytes = Bytes::from_static(b"6");
-/// Tells the client that the session is closed, as a polling packet.
+/// A close packet, as a polling packet. It tells the client that the session is closed.
 pub const CLOSE: Bytes = Bytes::from_static(b"1");
 
-/// Protocol version that the client asked for with `EIO=2`, `EIO=3` or `EIO=4`.
+/// The version of the Engine.IO protocol that the client asked for with `EIO=2`, `EIO=3` or `EIO=4`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     V2,
@@ -33,14 +33,13 @@ pub enum Version {
     V4,
 }
 
-/// The data of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data {
     Text(Text),
     Binary(Bytes),
 }
 
-/// A packet from a client. Data to which the protocol gives no meaning are dropped.
+/// A packet from a client. The data of an open, close, upgrade or noop packet are dropped, because they mean nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet {
     /// `0`: the open packet, which only servers may send.
@@ -62,15 +61,15 @@ pub enum Packet {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid(pub &'static str);
 
-/// Decodes a polling payload in one pass; one invalid packet makes the whole payload invalid. If it has more than `most`
-/// packets, `most + 1` packets are returned, which shows the caller that there are too many.
+/// Decodes a polling payload of at most `most` packets; one invalid packet makes the whole payload invalid. Of a payload
+/// with more packets, the first `most + 1` are returned, so that the caller can tell that there are too many.
 pub fn decode_payload(body: Bytes, most: usize) -> Result<Vec<Packet>, Invalid> {
     let packets = body.split(|byte| *byte == SEPARATOR).take(most.saturating_add(1));
     packets.map(|packet| decode(body.slice_ref(packet))).collect()
 }
 
-/// Decodes a packet of a payload or of a WebSocket text frame. (A binary frame is the message itself.) Base64 is accepted
-/// in frames too: the protocol text has it in payloads only, but the official client with `forceBase64` uses it in frames.
+/// Decodes a packet of a payload, or a WebSocket text frame. (A binary frame is the message itself.) Base64 is accepted in
+/// frames too: the specification has it in payloads only, but the official client with `forceBase64` sends it in frames.
 pub fn decode(packet: impl Into<Bytes>) -> Result<Packet, Invalid> {
     let mut packet = packet.into();
     let kind = *packet.first().ok_or(Invalid("an empty packet"))?;
@@ -89,13 +88,12 @@ pub fn decode(packet: impl Into<Bytes>) -> Result<Packet, Invalid> {
     })
 }
 
-/// Decodes a binary message from its base64. The caller has removed the packet type in front.
+/// Decodes a binary message from base64, without the packet type in front of it.
 pub(super) fn decode_base64(base64: &[u8]) -> Result<Packet, Invalid> {
     let bytes = STANDARD.decode(base64).map_err(|_| Invalid("a binary packet is not base64"))?;
     Ok(Packet::Message(Data::Binary(bytes.into())))
 }
 
-/// Joins packets into a payload.
 pub fn payload(packets: &[Bytes]) -> Vec<u8> {
     packets.join(&SEPARATOR)
 }
@@ -105,7 +103,7 @@ pub fn pong(text: &str) -> Bytes {
     ["3", text].concat().into()
 }
 
-/// Turns a polling packet that was queued before an upgrade into a WebSocket frame.
+/// Converts a polling packet, for example one that was queued before an upgrade, to a WebSocket frame.
 pub fn packet_to_frame(packet: &Bytes) -> Bytes {
     match packet.strip_prefix(b"b").map(|base64| STANDARD.decode(base64)) {
         Some(Ok(bytes)) => ws::frame(ws::BINARY, &bytes),
@@ -113,8 +111,8 @@ pub fn packet_to_frame(packet: &Bytes) -> Bytes {
     }
 }
 
-/// A message for any number of sessions. One allocation holds the WebSocket frame of protocol 4. The payload of a text
-/// frame is also the polling packet.
+/// A message to any number of sessions. `frame` is the WebSocket frame of protocol 4. The payload of a text frame is also
+/// the polling packet.
 #[derive(Clone, Debug)]
 pub struct Encoded {
     frame: Bytes,
@@ -123,7 +121,7 @@ pub struct Encoded {
     pub text: bool,
     /// The polling packet of a binary message, encoded for the first session that polls.
     base64: OnceCell<Bytes>,
-    /// The message for older protocols, encoded by `v3` for the first session that needs it.
+    /// The message in the form of protocols 2 and 3, encoded by `v3` for the first session that needs it.
     pub(super) old: OnceCell<Box<Encoded>>,
 }
 
@@ -141,7 +139,7 @@ impl Encoded {
         Encoded::new(ws::BINARY, data.len(), |out| out.extend_from_slice(&data))
     }
 
-    /// Encodes a frame. `write` appends the payload; `length` is the initial capacity for the payload, in bytes.
+    /// Encodes a frame. `write` appends the payload; `length` is the initial capacity for it, in bytes.
     pub(super) fn new(opcode: OpCode, length: usize, write: impl FnOnce(&mut Vec<u8>)) -> Encoded {
         let mut buffer = Vec::with_capacity(ws::MAX_HEAD + length);
         buffer.extend_from_slice(&[0; ws::MAX_HEAD]);
@@ -153,27 +151,26 @@ impl Encoded {
         Encoded { frame, head, text: opcode == ws::TEXT, base64: OnceCell::new(), old: OnceCell::new() }
     }
 
-    /// Returns the message without frame head and packet type.
+    /// Returns the data of the message: the frame without its head and the packet type.
     pub fn data(&self) -> &[u8] {
         &self.frame[self.head + usize::from(self.text)..]
     }
 
-    /// Returns the same bytes as [`Encoded::data`], sharing the allocation.
+    /// Returns the bytes of [`Encoded::data`], which share the allocation of the frame.
     pub fn bytes(&self) -> Bytes {
         self.frame.slice_ref(self.data())
     }
 
-    /// Returns the WebSocket frame of protocol 4.
+    /// Returns the message as a WebSocket frame of protocol 4.
     pub fn frame(&self) -> Bytes {
         self.frame.clone()
     }
 
-    /// Returns the frame without its head.
     pub(super) fn payload(&self) -> Bytes {
         self.frame.slice(self.head..)
     }
 
-    /// Returns the polling packet of protocol 4.
+    /// Returns the message as a polling packet of protocol 4.
     pub fn packet(&self) -> Bytes {
         if self.text {
             return self.payload();

@@ -1,5 +1,5 @@
-//! Bodies of answers to GETs. A body is encoded and compressed once for consecutive clients of a turn that get the same
-//! packets in the same format.
+//! Bodies of responses to polling GETs. If consecutive sessions of a turn get the same packets in the same format, the body
+//! is encoded and compressed once for all of them.
 
 use super::packet::{self, Version};
 use super::request::ClientInfo;
@@ -12,10 +12,9 @@ use std::io::Write;
 /// Bodies with more than this number of bytes are compressed for clients that accept gzip, as in the reference.
 const GZIP_FROM: usize = 1024;
 
-/// The body of an answer to a GET.
 pub(super) struct Payload {
     packets: Vec<Bytes>,
-    /// Protocol version, base64, and JSONP callback: these decide the format.
+    /// What the format depends on: protocol version, whether the client needs base64, and JSONP callback number, if any.
     kind: (Version, bool, Option<u32>),
     body: Bytes,
     content_type: &'static str,
@@ -36,15 +35,15 @@ impl Payload {
         Payload { packets: packets.to_vec(), kind, body: body.into(), content_type, gzip: None }
     }
 
-    /// Whether `packets` in this client's format give this body. Compares the addresses of all packets, not their bytes:
-    /// recipients of a broadcast share one allocation. Two queues may begin with the same packets and end in different acks.
+    /// Whether `packets` in the format of `client` give this body. Compares addresses instead of bytes: the recipients of a
+    /// broadcast share one allocation. Compares all packets: two queues may begin alike and end in different acks.
     pub fn is_of(&self, packets: &[Bytes], client: &ClientInfo, jsonp: Option<u32>) -> bool {
         let same = |(one, other): (&Bytes, &Bytes)| one.as_ptr_range() == other.as_ptr_range();
         let equal = self.packets.len() == packets.len() && self.packets.iter().zip(packets).all(same);
         equal && self.kind == (client.version, client.base64, jsonp)
     }
 
-    /// Returns an answer with this body. `deflate` is `None` if the client does not accept gzip.
+    /// Returns a response with this body. `deflate` is the compressor, or `None` if the client does not accept gzip.
     pub fn response(&mut self, deflate: Option<&mut Option<Deflate>>) -> Response {
         let response = Response::new(200).header("Cache-Control", "no-store");
         match deflate.filter(|_| self.body.len() > GZIP_FROM) {
@@ -57,7 +56,7 @@ impl Payload {
     }
 }
 
-/// The compressor, one for all payloads. `GzEncoder` cannot be reset and would allocate 350 KB for each payload.
+/// The compressor, reused for all payloads. A `GzEncoder` cannot be reset, and a new one allocates 350 KB.
 pub(super) type Deflate = DeflateEncoder<Vec<u8>>;
 
 /// Compresses `bytes` into one gzip member (RFC 1952): head without name and time, compressed data, checksum, length.

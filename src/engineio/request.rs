@@ -1,4 +1,4 @@
-//! Interprets request heads: as a handshake, an upgrade, a poll or a post, or as a request to be refused.
+//! Interprets the heads of Engine.IO requests: each is a handshake, an upgrade, a poll or a POST, or is refused.
 
 use super::packet::Version;
 use super::v3;
@@ -12,38 +12,38 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-/// An instruction to `server`, the caller of [`Engine::handle_request`], such as to send a response.
+/// What `server`, the caller of [`Engine::handle_request`], must do next with the connection of the request.
 #[derive(Debug)]
 pub enum Next {
     Answer(Response),
-    /// The caller must wait for an [`EngineOutput`] for this connection, which until then belongs to the session.
+    /// The caller must wait for an [`EngineOutput`] for the connection, which belongs to the session until then.
     Wait(SessionId),
-    /// The caller must read the body and pass it to [`Engine::receive_body`].
+    /// The caller must read the body of the request and pass it to [`Engine::receive_body`].
     Body(SessionId),
-    /// The caller must send these bytes (a 101 response); after them the connection carries WebSocket frames.
+    /// The caller must send these bytes (a 101 response). After them, the connection carries WebSocket frames.
     WebSocket(SessionId, Bytes),
 }
 
 table! {
-    /// The errors of the reference implementation, in the order of their codes. They are sent as JSON with status 400 (403
-    /// for `Forbidden`). The row: the label in metrics, and the message.
+    /// Why a request is refused: the errors of the reference implementation, in the order of their codes. The response has
+    /// status 400 (`Forbidden`: 403). The row of an error: its label in metrics, and its message.
     Refusal: (&'static str, &'static str);
-    /// `transport` is missing, unknown, not allowed here or given twice.
+    /// `transport` is missing, unknown, given twice, or not allowed by the option `transports`.
     UnknownTransport = ("unknown_transport", "Transport unknown");
-    /// There is no session with this sid, or the session has ended.
+    /// There is no session with this `sid`, the session has ended, or `sid` is given twice.
     UnknownSid = ("unknown_sid", "Session ID unknown");
     /// The method is neither GET nor POST, or the handshake is not a GET.
     BadMethod = ("bad_method", "Bad handshake method");
     /// The request is wrong in any other way.
     BadRequest = ("bad_request", "Bad request");
-    /// The origin is not allowed.
+    /// The origin of the page is not allowed.
     Forbidden = ("forbidden", "Forbidden");
-    /// `EIO` is missing, or not a supported version.
+    /// `EIO` is missing, given twice, or not a version that the server accepts.
     UnsupportedProtocol = ("unsupported_protocol", "Unsupported protocol version");
 }
 
 impl Refusal {
-    /// Returns the response. A refused WebSocket upgrade gets the bare message as text, as in the reference.
+    /// Returns the response: JSON, but for a WebSocket upgrade the bare message, as in the reference.
     pub fn response(self, upgrade: bool) -> Response {
         let (_, message) = self.row();
         let status = if self == Refusal::Forbidden { 403 } else { 400 };
@@ -60,33 +60,33 @@ impl Refusal {
 pub struct ClientInfo {
     pub sid: Id,
     pub version: Version,
-    /// The client cannot read the binary payloads of older protocols: it sent `b64=1`, or uses JSONP.
+    /// The client needs payloads in text: it sent `b64=1`, or uses JSONP. Only protocols 2 and 3 also have binary payloads.
     pub base64: bool,
     /// The client accepts more than 16 packets in one payload.
     pub long_payloads: bool,
-    /// The messages of the session are not Socket.IO.
+    /// The session carries plain messages instead of Socket.IO (see `App::plain_path`).
     pub plain: bool,
     /// The client uses connection state recovery.
     pub recovers: bool,
-    /// The address of the TCP peer, or the address that a trusted proxy has forwarded.
+    /// The address of the TCP peer, or the one that a trusted proxy has forwarded.
     pub address: IpAddr,
 }
 
-/// A parked GET.
+/// A GET that is parked until there are packets to answer it with.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Poll {
     pub conn: ConnId,
-    /// The callback number, if this is a JSONP request.
+    /// The callback number of a JSONP request; `None` for any other request.
     pub jsonp: Option<u32>,
-    /// The client accepts a compressed answer.
+    /// The client accepts a response compressed with gzip.
     pub gzip: bool,
 }
 
 pub(super) enum Request {
     Handshake(Handshake),
-    /// A request for a WebSocket for a session that exists.
+    /// A request for a WebSocket that is to take over this session from polling.
     Upgrade(SessionId),
-    /// A GET for a session, with its JSONP callback number.
+    /// A GET for packets of this session, with the callback number if it is a JSONP request.
     Poll(SessionId, Option<u32>),
     Post(SessionId),
 }
@@ -101,7 +101,7 @@ pub(super) struct Handshake {
     pub recovers: bool,
 }
 
-/// Interprets a request head. The order of the checks decides which error a client sees.
+/// Interprets a request head; `sids` has the session of each sid. The order of the checks decides which error a client sees.
 /// A parameter that is given twice is refused or ignored, because either of its values could be the intended one.
 pub(super) fn read(head: &RequestHead, config: &Config, sids: &HashMap<Id, SessionId>) -> Result<Request, Refusal> {
     let names = ["transport", "sid", "j", "EIO", "b64", "recovery"];
@@ -111,10 +111,9 @@ pub(super) fn read(head: &RequestHead, config: &Config, sids: &HashMap<Id, Sessi
         Some("websocket") if config.transports.websocket => true,
         _ => return Err(Refusal::UnknownTransport),
     };
-    let session = match sid.map_err(|_| Refusal::UnknownSid)? {
-        Some(sid) => Some(*Id::parse(&sid).and_then(|sid| sids.get(&sid)).ok_or(Refusal::UnknownSid)?),
-        None => None,
-    };
+    let sid = sid.map_err(|_| Refusal::UnknownSid)?;
+    let sid = sid.map(|sid| Id::parse(&sid).ok_or(Refusal::UnknownSid)).transpose()?;
+    let session = sid.map(|sid| sids.get(&sid).copied().ok_or(Refusal::UnknownSid)).transpose()?;
     let post = match head.method {
         Method::Get => false,
         Method::Post if session.is_some() => true,
@@ -123,10 +122,8 @@ pub(super) fn read(head: &RequestHead, config: &Config, sids: &HashMap<Id, Sessi
     if websocket != ws::is_upgrade(head) {
         return Err(Refusal::BadRequest);
     }
-    let jsonp = match jsonp.map_err(|_| Refusal::BadRequest)? {
-        Some(callback) => Some(v3::digits(&callback).ok_or(Refusal::BadRequest)?),
-        None => None,
-    };
+    let jsonp = jsonp.map_err(|_| Refusal::BadRequest)?;
+    let jsonp = jsonp.map(|callback| v3::digits(&callback).ok_or(Refusal::BadRequest)).transpose()?;
     if let Some(id) = session {
         return Ok(match (websocket, post) {
             (true, _) => Request::Upgrade(id),
@@ -141,11 +138,11 @@ pub(super) fn read(head: &RequestHead, config: &Config, sids: &HashMap<Id, Sessi
         _ => return Err(Refusal::UnsupportedProtocol),
     };
     let base64 = jsonp.is_some() || base64.is_ok_and(|value| value.as_deref() == Some("1"));
-    // Browsers accept any number of packets in a payload; python-engineio does not, and other clients may have limits too.
+    // Browsers accept any number of packets in a payload. python-engineio does not, and other clients may have limits too.
     let agent = head.header("User-Agent").unwrap_or_default();
     let long_payloads = agent.starts_with(b"Mozilla/");
-    // Recovery adds the offset to the arguments of an event, and handlers that do not expect it may fail. So the
-    // offset is sent only to clients that are known to use it or that ask for recovery.
+    // Recovery adds the offset to the arguments of each event, and a handler that does not expect it may fail. So `auto` is
+    // for clients that are known to use the offset, and for those that ask for recovery.
     let recovers = match (config.recovery, recovery.ok().flatten().as_deref()) {
         _ if version != Version::V4 => false,
         (Recovery::Off, _) | (_, Some("0")) => false,

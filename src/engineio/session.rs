@@ -16,28 +16,28 @@
 //!             +---------------------------------------------> Gone
 //! ```
 //!
-//! - Polling: a GET that finds no packets is parked. All packets of one turn leave in one payload
-//!   ([`Session::take_payload`], at the end of the turn).
-//! - Probing: messages use polling until `5` arrives. A GET that is parked when `2probe` arrives is answered with a
-//!   noop at once. Each later GET is answered after 100 ms: the client polls again until it has read `3probe`, and would
-//!   spin if the answer came at once. A GET that is still parked when `5` arrives is answered then.
-//! - Heartbeat: in protocol 4 the server pings and waits for the pong, in protocol 3 the client pings. Deadlines count
-//!   from the scheduled time, not from the time the ping was sent. The heartbeat continues during a probe.
+//! - Polling: a GET is parked until packets are queued for the session. It is answered at the end of the turn
+//!   ([`Session::take_payload`]), so that all packets of a turn can leave in one payload.
+//! - Probing: messages use polling until the upgrade packet `5` arrives. A GET that is parked when `2probe` arrives is
+//!   answered with a noop at once, each later GET after 100 ms: the client polls again until it has read `3probe`, and would
+//!   poll in a tight loop if the answer came at once. A GET that is still parked when `5` arrives is answered then.
+//! - Heartbeat: in protocol 4 the server pings and waits for the pong; in protocols 2 and 3 the client pings. The time for a
+//!   pong counts from when the ping was due, even if it was sent early. The heartbeat continues during a probe.
 //!
-//! A session ends in two steps. `close` queues the event `Closed` for `socketio`, once per session; no other function
-//! does (rule R4). `release` drops the queued packets, and the engine removes the session. Sessions on a WebSocket are
-//! released at once; polling sessions too, unless the close packet waits for a GET.
+//! A session ends in two steps. `close` queues the event `Closed` for `socketio`, once per session, and is the only function
+//! that does (rule R4). `release` drops the queued packets; then the engine removes the session. A closed session is
+//! released at once, unless its close packet waits for a GET.
 //!
 //! | cause | where | reason in `Closed` |
 //! |---|---|---|
 //! | packet `1` of the client | `receive` | `ClientClose` |
 //! | the client's WebSocket, parked GET or unfinished POST was lost | `connection_lost` | `TransportClose` |
 //! | two GETs or two POSTs at a time | `poll`, `post` | `TransportError` |
-//! | no pong in time (protocol 3: no ping) | `expire` | `PingTimeout` |
+//! | no pong in time (protocols 2 and 3: no ping) | `expire` | `PingTimeout` |
 //! | a packet or payload is invalid | `receive`, `receive_body`, `receive_frame` | `ParseError` |
 //! | more bytes queued than `max_queue` | `enqueue` | `Evicted` |
 //! | the server drains | `expire` | `ServerClose` |
-//! | a call of `socketio` or `server` | [`Engine::close`] | that of the caller |
+//! | `socketio` closes the session | [`Engine::close`] | that of the caller |
 
 use super::output::{CloseReason, EngineOutput, Out, SessionEvent};
 use super::packet::{self, Encoded, Packet, Version};
@@ -53,14 +53,14 @@ use crate::ws;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 
-/// Time after which a GET that is parked during a probe is answered with a noop (the reference checks every 100 ms).
+/// Time after which a GET that is parked during a probe gets a noop. (The reference checks every 100 ms.)
 const NOOP_DELAY: Duration = Duration::from_millis(100);
-/// The time between the 101 response and the open packet for older clients.
+/// Time between the 101 response and the open packet for clients of protocols 2 and 3.
 const OPEN_DELAY: Duration = Duration::from_millis(20);
-/// Maximum number of packets in one payload for clients that may be python-engineio, which refuses more.
+/// Maximum number of packets in one payload for a client that may be python-engineio, which refuses more.
 const FEW_PACKETS: usize = 16;
 
-/// The input of a transition besides the session, and `out`, the queues for its effects.
+/// The arguments of a transition besides the session: its id, the time, the options, and the queues for the output.
 pub(super) struct Context<'a> {
     pub id: SessionId,
     pub now: Instant,
@@ -71,26 +71,26 @@ pub(super) struct Context<'a> {
 /// A WebSocket that may take over from polling.
 struct Probe {
     conn: ConnId,
-    /// The time at which the WebSocket is closed unless `5` has arrived.
+    /// The time at which the WebSocket is closed unless the upgrade packet (`5`) has arrived.
     deadline: Instant,
-    /// Whether `2probe` has been answered.
+    /// Whether `2probe` has arrived and was answered with `3probe`.
     answered: bool,
-    /// The time at which the parked GET is to be answered with a noop.
+    /// The time at which the parked GET gets a noop, unless it has been answered by then.
     noop_at: Option<Instant>,
 }
 
-/// The event that a session waits for until [`Session::deadline`].
+/// What a session waits for. [`Session::deadline`] is the time at which the wait ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
-    /// The time to send the open packet to an older client's WebSocket.
+    /// Waits until [`OPEN_DELAY`] is over, to send the open packet over WebSocket (protocols 2 and 3).
     Opening,
-    /// The time of the next ping (protocol 4).
+    /// Waits until the next ping is due (protocol 4).
     Idle,
-    /// The answer to the ping (protocol 4), or a ping of the client (protocol 3).
+    /// Waits for the client's pong (protocol 4) or its next ping (protocols 2 and 3).
     Heartbeat,
-    /// A GET that takes the close packet; `Closed` has been queued for `socketio`.
+    /// Waits for a GET that takes the close packet. `Closed` has been queued for `socketio`.
     CloseQueued,
-    /// Nothing: the engine removes the session after this transition.
+    /// Waits for nothing: the engine removes the session after this transition.
     Gone,
 }
 
@@ -99,58 +99,56 @@ pub(super) struct Session {
     pub timer: Deadline,
     phase: Phase,
     deadline: Instant,
-    /// The time at which the session is closed because the server drains.
+    /// The time at which the session is closed because the server drains; `None` if it does not drain.
     pub drain_at: Option<Instant>,
     /// The WebSocket; `None` while the session polls. With a WebSocket there is no parked GET and no probe.
     pub websocket: Option<ConnId>,
-    /// The parked GET.
     poll: Option<Poll>,
     /// The connection of a POST whose body is not complete.
     post: Option<ConnId>,
     probe: Option<Box<Probe>>,
-    /// Packets that wait for a GET; in `Opening`, the open packet.
+    /// Packets that wait for a GET. In `Opening`, the open packet, which waits for [`OPEN_DELAY`].
     queue: Queue,
 }
 
 impl Session {
-    /// Creates a session that polls if `websocket` is `None`; its handshake is then answered with the open packet.
-    pub fn new(client: ClientInfo, websocket: Option<ConnId>, config: &Config, now: Instant) -> Session {
-        let mut session = Session {
+    /// Creates a session on this WebSocket, or one that polls if `websocket` is `None`. The caller opens it: on a WebSocket
+    /// by [`Session::start_on_websocket`], over polling by [`Session::finish_opening`].
+    pub fn new(client: ClientInfo, websocket: Option<ConnId>, now: Instant) -> Session {
+        Session {
             client,
             timer: Deadline::default(),
             phase: Phase::Opening,
-            deadline: now,
+            deadline: now + OPEN_DELAY,
             drain_at: None,
             websocket,
             poll: None,
             post: None,
             probe: None,
             queue: Queue::default(),
-        };
-        session.restart_heartbeat(config, now);
-        session
-    }
-
-    /// The client is alive: restart the heartbeat timer.
-    fn restart_heartbeat(&mut self, config: &Config, now: Instant) {
-        (self.phase, self.deadline) = match self.client.version {
-            Version::V4 => (Phase::Idle, now + config.ping_interval),
-            _ => (Phase::Heartbeat, now + config.ping_interval + config.ping_timeout),
-        };
-    }
-
-    /// Sends the open packet over WebSocket, to older clients [`OPEN_DELAY`] after the 101: the reference sends it
-    /// separately, and some clients (the protocol's own test suite) lose a frame that comes in the same segment as the 101.
-    pub fn start_on_websocket(&mut self, open: Bytes, cx: &mut Context) {
-        cx.out.pool.push(&mut self.queue, open);
-        match self.client.version {
-            Version::V4 => self.finish_opening(cx),
-            _ => (self.phase, self.deadline) = (Phase::Opening, cx.now + OPEN_DELAY),
         }
     }
 
-    fn finish_opening(&mut self, cx: &mut Context) {
-        self.restart_heartbeat(cx.config, cx.now);
+    /// Restarts the heartbeat: the session has just opened, or the client has shown that it is alive.
+    fn restart_heartbeat(&mut self, cx: &Context) {
+        (self.phase, self.deadline) = match self.client.version {
+            Version::V4 => (Phase::Idle, cx.now + cx.config.ping_interval),
+            _ => (Phase::Heartbeat, cx.now + cx.config.ping_interval + cx.config.ping_timeout),
+        };
+    }
+
+    /// Sends the open packet over WebSocket: in protocol 4 at once, in protocols 2 and 3 [`OPEN_DELAY`] after the 101
+    /// response. Some clients (the protocol's own test suite) lose a frame that comes in the same segment as the 101.
+    pub fn start_on_websocket(&mut self, open: Bytes, cx: &mut Context) {
+        cx.out.pool.push(&mut self.queue, open);
+        if self.client.version == Version::V4 {
+            self.finish_opening(cx);
+        }
+    }
+
+    /// Starts the heartbeat, and tells `socketio` that the session is open. On a WebSocket, sends the open packet.
+    pub fn finish_opening(&mut self, cx: &mut Context) {
+        self.restart_heartbeat(cx);
         self.send_queue(cx.out);
         cx.out.events.push_back(SessionEvent::Opened(cx.id));
     }
@@ -169,8 +167,8 @@ impl Session {
         probe.chain([self.drain_at]).flatten().fold(self.deadline, Instant::min)
     }
 
-    /// Parks a GET; returns whether it is parked. As in the reference, a second GET is refused and closes the session,
-    /// and the first GET is answered with `1`.
+    /// Parks a GET. Returns `false` if the caller must refuse it: the session is on a WebSocket, or has a parked GET
+    /// already. As in the reference, a second GET also closes the session, and the first GET is answered with `1`.
     pub fn poll(&mut self, poll: Poll, cx: &mut Context) -> bool {
         if self.websocket.is_some() {
             return false;
@@ -189,8 +187,8 @@ impl Session {
         true
     }
 
-    /// Handles the head of a POST; returns whether to read the body. As in the reference, a second POST is refused and
-    /// closes the session, and the connection of the first POST is closed without an answer.
+    /// Handles the head of a POST; returns `false` if the caller must refuse it. As in the reference, a second POST while
+    /// one is unfinished closes the session, and the connection of the first one is closed without a response.
     pub fn post(&mut self, conn: ConnId, cx: &mut Context) -> bool {
         if self.websocket.is_some() {
             return false;
@@ -204,7 +202,7 @@ impl Session {
         true
     }
 
-    /// Handles the packets of a POST, up to one that closes the session. `packets` is `None` if the body is invalid.
+    /// Handles the packets of a POST until one of them closes the session. `packets` is `None` if the body is invalid.
     pub fn receive_body(&mut self, packets: Option<Vec<Packet>>, cx: &mut Context) {
         self.post = None;
         let Some(packets) = packets else { return self.close(CloseReason::ParseError, cx) };
@@ -216,7 +214,7 @@ impl Session {
         }
     }
 
-    /// Handles a new WebSocket; returns whether it may probe: one at a time, and none after the upgrade.
+    /// Makes a new WebSocket the session's probe. Returns `false` if the session has a probe or WebSocket, or is closed.
     pub fn probe(&mut self, conn: ConnId, cx: &Context) -> bool {
         let free = self.websocket.is_none() && self.probe.is_none() && !self.is_closed();
         if free {
@@ -226,7 +224,7 @@ impl Session {
         free
     }
 
-    /// Handles a packet from any WebSocket accepted for this session. `packet` is `None` if the frame is not a packet.
+    /// Handles a packet from any WebSocket accepted for this session. `packet` is `None` if the frame is no valid packet.
     pub fn receive_frame(&mut self, conn: ConnId, packet: Option<Packet>, cx: &mut Context) {
         if self.phase == Phase::Opening && packet.is_some() {
             self.finish_opening(cx);
@@ -243,7 +241,7 @@ impl Session {
                     self.answer_noop(cx.out);
                 }
             }
-            // From now on all packets use the WebSocket, first the packets that polling has not delivered.
+            // The upgrade is complete: from now on all packets use the WebSocket, first those that no GET has taken.
             (Some(probe), Some(Packet::Upgrade)) if probe.answered => {
                 self.answer_noop(cx.out);
                 (self.websocket, self.probe) = (Some(conn), None);
@@ -265,18 +263,16 @@ impl Session {
         }
     }
 
-    /// Handles a packet that came on the transport of this session (not on a probe).
+    /// Handles a packet that came over polling or on the WebSocket of this session, not on a probe.
     fn receive(&mut self, packet: Packet, cx: &mut Context) {
         match (packet, self.client.version) {
             (Packet::Message(data), _) => {
-                cx.out.counters.received += 1;
+                cx.out.received += 1;
                 cx.out.events.push_back(SessionEvent::Message(cx.id, data));
             }
-            (Packet::Pong(_), Version::V4) if self.phase == Phase::Heartbeat => {
-                self.restart_heartbeat(cx.config, cx.now)
-            }
+            (Packet::Pong(_), Version::V4) if self.phase == Phase::Heartbeat => self.restart_heartbeat(cx),
             (Packet::Ping(text), Version::V2 | Version::V3) => {
-                self.restart_heartbeat(cx.config, cx.now);
+                self.restart_heartbeat(cx);
                 let pong = packet::pong(&text);
                 match self.websocket {
                     Some(conn) => cx.out.outputs.push_back(EngineOutput::Frame(conn, packet::packet_to_frame(&pong))),
@@ -284,19 +280,19 @@ impl Session {
                 }
             }
             (Packet::Close, _) => self.close(CloseReason::ClientClose, cx),
-            // A pong without a ping must not postpone the next ping.
+            // These have no effect. In particular, a pong without a ping does not postpone the next ping.
             (Packet::Pong(_), Version::V4) | (Packet::Noop | Packet::Upgrade, _) => {}
-            // A heartbeat in the wrong direction, or a second handshake.
+            // A client must not send these: a ping in protocol 4, a pong in protocols 2 and 3, and an open packet.
             _ => self.close(CloseReason::ParseError, cx),
         }
     }
 
-    /// Sends a message: over WebSocket into the outbox of the connection, over polling into the queue.
+    /// Sends a message: as an output if the session is on a WebSocket, else through its queue, which a GET empties.
     pub fn send(&mut self, message: &Encoded, cx: &mut Context) {
         if self.is_closed() {
             return;
         }
-        cx.out.counters.sent += 1;
+        cx.out.sent += 1;
         match (self.websocket, self.client.version) {
             (Some(conn), Version::V4) => cx.out.outputs.push_back(EngineOutput::Frame(conn, message.frame())),
             (Some(conn), old) => cx.out.outputs.push_back(EngineOutput::Frame(conn, v3::frame(message, old))),
@@ -305,7 +301,7 @@ impl Session {
         }
     }
 
-    /// Queues a packet for a GET. A client with more than `max_queue` bytes in its queue does not read, and is evicted.
+    /// Queues a packet for a GET. If the queue would exceed `max_queue` bytes, the client does not read: it is evicted.
     fn enqueue(&mut self, packet: Bytes, cx: &mut Context) {
         if self.queue.bytes + packet.len() > cx.config.max_queue {
             cx.out.pool.clear(&mut self.queue);
@@ -315,8 +311,7 @@ impl Session {
         self.push(packet, cx);
     }
 
-    /// Queues a packet without a check of `max_queue`. If it is the first packet for a parked GET, the GET is to be answered
-    /// at the end of the turn.
+    /// Queues a packet without checking `max_queue`. If it is the first, a parked GET is answered at the end of the turn.
     fn push(&mut self, packet: Bytes, cx: &mut Context) {
         if self.queue.is_empty() && self.poll.is_some() {
             cx.out.ready.push(cx.id);
@@ -324,8 +319,8 @@ impl Session {
         cx.out.pool.push(&mut self.queue, packet);
     }
 
-    /// At the end of the turn, takes the parked GET and the packets to answer it with, if there are both. One payload has
-    /// at most 16 packets unless the client accepts more, and at most `max_payload` bytes, but always at least one packet.
+    /// Takes the parked GET, and puts the packets for it into `packets`. Returns `None` if either is missing. A payload has
+    /// 1 to 16 packets (more if the client accepts them) and at most `max_payload` bytes, unless one packet is longer.
     pub fn take_payload(&mut self, packets: &mut Vec<Bytes>, cx: &mut Context) -> Option<Poll> {
         let poll = self.poll.take_if(|_| !self.queue.is_empty())?;
         packets.clear();
@@ -362,7 +357,7 @@ impl Session {
         out.outputs.extend(self.probe.take().map(|probe| EngineOutput::Close(probe.conn)));
     }
 
-    /// Closes the session if the lost `conn` was its WebSocket or, while it polls, carried its GET or POST; not its probe.
+    /// Handles the loss of `conn`. Closes the session if `conn` was its WebSocket or, without one, carried its GET or POST.
     pub fn connection_lost(&mut self, conn: ConnId, cx: &mut Context) {
         self.probe.take_if(|probe| probe.conn == conn);
         let parked = self.poll.take_if(|poll| poll.conn == conn).is_some();
@@ -371,7 +366,6 @@ impl Session {
         }
     }
 
-    /// Handles the deadlines of this session that have passed at `cx.now`.
     pub fn expire(&mut self, cx: &mut Context) {
         if self.drain_at.is_some_and(|at| at <= cx.now) {
             return self.close(CloseReason::ServerClose, cx);
@@ -391,14 +385,13 @@ impl Session {
             Phase::Opening => self.finish_opening(cx),
             Phase::Idle => self.ping(cx.now, cx),
             Phase::Heartbeat => self.close(CloseReason::PingTimeout, cx),
-            // The loop was late and read a GET before this timer ran: the GET takes the close packet at the end of the turn.
+            // The loop was late: a GET arrived before this timer ran, and takes the close packet at the end of the turn.
             Phase::CloseQueued if self.poll.is_some() => self.deadline = cx.now + cx.config.ping_timeout,
             Phase::CloseQueued | Phase::Gone => self.release(cx),
         }
     }
 
-    /// Sends the ping if it is due at `by` or before, so perhaps early. The time for the pong counts from the time at which
-    /// the ping was due.
+    /// Sends the ping if it is due at `by`, which may be in the future. The time for the pong starts when the ping is due.
     pub fn ping(&mut self, by: Instant, cx: &mut Context) {
         if self.phase == Phase::Idle && self.deadline <= by {
             self.phase = Phase::Heartbeat;
@@ -416,7 +409,7 @@ impl Session {
             return;
         }
         cx.out.events.push_back(SessionEvent::Closed(cx.id, reason));
-        cx.out.counters.closed[reason as usize] += 1;
+        cx.out.closed[reason as usize] += 1;
         self.drain_at = None;
         self.drop_probe(cx.out);
         let (_, code) = reason.row();
@@ -425,8 +418,8 @@ impl Session {
             cx.out.outputs.push_back(EngineOutput::Close(conn));
             self.release(cx);
         } else if reason == CloseReason::ServerClose || code.is_some() && self.poll.is_some() {
-            // A parked GET takes the close packet at the end of this turn. The packet waits for a later GET only if the
-            // server closes: after an error or a time-out the reference does not know the sid any more, and answers 400.
+            // A parked GET takes the close packet at the end of this turn. Only for `ServerClose` does the packet also wait
+            // for a later GET. In other cases a later GET gets 400, because the sid is unknown, as in the reference.
             self.push(packet::CLOSE, cx);
             (self.phase, self.deadline) = (Phase::CloseQueued, cx.now + cx.config.ping_timeout);
         } else {

@@ -142,7 +142,7 @@ impl<A: App> Server<A> {
     fn refuse_origin(&mut self, id: ConnId, head: &RequestHead, page: &str) -> Response {
         let client = access::client_address(&self.config, head, self.peer(id));
         self.refused_origins.warn(self.now, format_args!("refused {client}: page of {page}; see --origins"));
-        self.io.engine.out.counters.refused[Refusal::Forbidden as usize] += 1;
+        self.io.engine.out.refused[Refusal::Forbidden as usize] += 1;
         Refusal::Forbidden.response(ws::is_upgrade(head))
     }
 

@@ -16,15 +16,16 @@ impl<A: App> Server<A> {
             ("queued_bytes", GAUGE, "Bytes queued for clients, on both transports.", &queued),
             ("uptime_seconds", GAUGE, "Time since the start.", &(self.now - self.start).as_secs_f64()),
             ("websockets", GAUGE, "Open WebSockets.", &budget.used),
-            ("messages_received_total", COUNTER, "Messages from clients.", &out.counters.received),
-            ("messages_sent_total", COUNTER, "Messages to clients, counted once per recipient.", &out.counters.sent),
+            ("messages_received_total", COUNTER, "Messages from clients.", &out.received),
+            ("messages_sent_total", COUNTER, "Messages to clients, counted once per recipient.", &out.sent),
             ("lag_seconds_max", GAUGE, "The longest delay of a timer so far.", &self.lag.as_secs_f64()),
             ("timers", GAUGE, "Running timers.", &(self.net.timers() + self.io.timers())),
         ]);
         if let Some(limit) = budget.limit {
+            let promised = budget.offers.values().filter(|until| **until > self.now).count();
             metrics.rows(&[
                 ("websockets_limit", GAUGE, "WebSockets that --max-websockets allows.", &limit),
-                ("websockets_promised", GAUGE, "Upgrades offered to clients and not yet made.", &budget.offers.len()),
+                ("websockets_promised", GAUGE, "Upgrades offered to clients and not yet made.", &promised),
                 ("websockets_refused_total", COUNTER, "WebSockets refused by --max-websockets.", &budget.refused),
             ]);
         }
@@ -35,9 +36,9 @@ impl<A: App> Server<A> {
         metrics.family("sessions", GAUGE, "Engine.IO sessions.", "transport", sessions);
         let help = "Sockets, connected or held for connection state recovery.";
         metrics.family("sockets", GAUGE, help, "state", zip(["connected", "held"], self.io.sockets()));
-        let ended = CloseReason::TABLE.iter().map(|(label, _)| *label).zip(out.counters.closed);
+        let ended = CloseReason::TABLE.iter().map(|(label, _)| *label).zip(out.closed);
         metrics.family("sessions_ended_total", COUNTER, "Sessions closed.", "reason", ended);
-        let refused = Refusal::TABLE.iter().map(|(label, _)| *label).zip(out.counters.refused);
+        let refused = Refusal::TABLE.iter().map(|(label, _)| *label).zip(out.refused);
         metrics.family("requests_refused_total", COUNTER, "Engine.IO requests refused.", "kind", refused);
         let turns = zip(["bytes", "timer"], self.turns);
         metrics.family("turns_total", COUNTER, "Turns of the event loop, by what woke it.", "cause", turns);

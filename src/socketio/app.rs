@@ -1,5 +1,5 @@
-//! How to write an application: the trait [`App`] and the types in its methods. The rest of the API is [`Io`]: `emit`, `ack`,
-//! `broadcast`, `join`, `leave_room`, `disconnect`.
+//! How to write an application: the trait [`App`] and the types in its methods. The rest of the API is the methods of
+//! [`Io`]: `emit`, `ack`, `broadcast`, `join`, `leave_room`, `disconnect` and others.
 //!
 //! The server calls the methods of the application, which keeps its state in `self` and acts through `cx`, the [`Io`]. Calls
 //! of `Io` only enqueue (rule R5), so no method of the application is called while another one runs. Only `event` has no
@@ -44,12 +44,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::time::Instant;
 
-/// Maximum number of users that a node names to other nodes and to clients. If the node dies, `user left` is sent for these.
+/// Maximum number of users that a node names to others. If the node falls silent, `user left` is sent for these users.
 pub const MAX_PEOPLE: usize = 200;
 
-/// An application. All methods but `event` have a default, which does nothing; that of `admit` accepts every client.
+/// An application. By default there is one namespace, `/`, `admit` accepts every client, and other methods do nothing.
 pub trait App: ClusterApp {
-    /// Returns the namespaces; a CONNECT to another is refused. Clients of protocol 3 and 4 get the first one unasked.
+    /// Returns the namespaces. A CONNECT to any other is refused. Old clients (`EIO=2`, `EIO=3`) join the first one unasked.
     fn namespaces(&self) -> &'static [&'static str] {
         &["/"]
     }
@@ -57,7 +57,7 @@ pub trait App: ClusterApp {
     /// Called once, when the server listens and no client has connected yet.
     fn start(&mut self, _cx: &mut Io) {}
 
-    /// Called when a client asks for a new socket in `namespace`. An `Err` refuses it, with the text for CONNECT_ERROR.
+    /// Called when a client asks for a new socket in `namespace`. `Err` refuses the socket, with the text for CONNECT_ERROR.
     fn admit(&mut self, _namespace: &str, _auth: Option<&RawValue>) -> Result<(), String> {
         Ok(())
     }
@@ -68,17 +68,17 @@ pub trait App: ClusterApp {
     /// Called when the client has emitted an event.
     fn event(&mut self, cx: &mut Io, socket: SocketKey, event: &Event);
 
-    /// Called when the client has answered event `number` of [`Io::emit_with_ack`]; `answer` is `None` after a time-out.
+    /// Called when the client has acked event `number` of [`Io::emit_with_ack`]; `answer` is `None` if no ack came in time.
     fn acknowledged(&mut self, _cx: &mut Io, _socket: SocketKey, _number: u64, _answer: Option<&Event>) {}
 
-    /// Called when the socket is disconnected. If the connection of a client that does recovery broke, the call comes
-    /// `leave_grace` later, unless the client has recovered the socket by then; after the call it may still recover it.
+    /// Called when the socket is disconnected. If a client with recovery loses its connection, the call comes `leave_grace`
+    /// later, and only if the socket was not recovered by then. The client may still recover it after the call.
     fn disconnected(&mut self, _cx: &mut Io, _socket: SocketKey, _reason: DisconnectReason) {}
 
-    /// Called when the client has recovered its socket, with its rooms. The events that it has missed are enqueued already.
+    /// Called when the client has recovered its socket, which is still in its rooms. The missed events are already queued.
     fn recovered(&mut self, _cx: &mut Io, _socket: SocketKey) {}
 
-    /// Called when the socket can no longer be recovered: the last call for its key, after `disconnected`.
+    /// Called after `disconnected`, once the socket can no longer be recovered. It is the last call for this key.
     fn forgotten(&mut self, _socket: SocketKey) {}
 
     /// Returns the time at which [`App::expire`] is to be called; `None` if nothing is due.
@@ -86,17 +86,17 @@ pub trait App: ClusterApp {
         None
     }
 
-    /// Does what is due. Called in each turn of the event loop; a turn begins at [`App::next_deadline`] at the latest.
+    /// Handles what is due. Called in each turn of the event loop; a turn begins at [`App::next_deadline`] at the latest.
     fn expire(&mut self, _cx: &mut Io) {}
 
-    /// Called at the end of a turn, before the packets of the turn are written to connections: the place to write to a disk.
-    /// Called again if connections that closed meanwhile have led to more packets.
+    /// Called at the end of a turn, before its packets are written to connections, so that data can be on the disk before
+    /// its ack leaves. Called again if connections that ended during the writing have led to more packets.
     fn commit(&mut self, _now: Instant) {}
 
-    /// Adds the application's own metrics.
+    /// Adds the application's own metrics to the text of `/metrics`.
     fn metrics(&self, _metrics: &mut Metrics) {}
 
-    /// Returns a second URL path, for tests: its sessions carry plain messages of Engine.IO instead of Socket.IO.
+    /// Returns a second URL path, for tests. Sessions at this path carry plain Engine.IO messages instead of Socket.IO.
     fn plain_path(&self) -> Option<&'static str> {
         None
     }
@@ -108,31 +108,31 @@ pub trait App: ClusterApp {
 /// The methods of an application that are called in a cluster only. By default the application has no users to count, and
 /// events of other servers go unchanged to the sockets of this server.
 pub trait ClusterApp {
-    /// Returns the number of users on this node, and of its changes so far: when either has changed, other nodes are told.
+    /// Returns the number of users on this node, and how often it has changed. When either changes, other nodes are told.
     fn present(&self) -> (usize, u64) {
         (0, 0)
     }
 
-    /// Returns users of this node, at most [`MAX_PEOPLE`], to be named to other nodes.
+    /// Returns users of this node, at most [`MAX_PEOPLE`], whose names are sent to other nodes.
     fn people(&self) -> Vec<Person> {
         Vec::new()
     }
 
-    /// Called when the users of other nodes may have changed: a node has sent a presence note, or a silent one was removed.
+    /// Called when the users of other nodes may have changed: a presence note has arrived, or a silent node was removed.
     fn elsewhere(&mut self, _cx: &mut Io, _elsewhere: Elsewhere) {}
 
-    /// Called when another server has sent an event to all sockets of the first namespace. Returns `true` if the application
-    /// has handled the event, for example sent another to the sockets here; if `false`, the sockets here get it unchanged.
+    /// Called when another server has sent an event to all sockets of the first namespace. Returns whether the application
+    /// has handled it, for example by sending another event. If not, the sockets of this server get it unchanged.
     fn relayed(&mut self, _cx: &mut Io, _event: &Event) -> bool {
         false
     }
 
-    /// Called when another node asks for what it has missed; its first question is `{}`. Returns the answer, if any.
+    /// Called when another node asks what it has missed (backfill); its first question is `{}`. Returns the answer, if any.
     fn answer_peer(&self, _question: &RawValue) -> Option<Box<RawValue>> {
         None
     }
 
-    /// Called when another node has answered a question. Returns the next question to the same node, if there is one.
+    /// Called when another node has answered. Returns the next question to that node, or `None` if there is none.
     fn learn_from_peer(&mut self, _cx: &mut Io, _answer: &RawValue) -> Option<Box<RawValue>> {
         None
     }
@@ -153,14 +153,13 @@ pub struct Elsewhere {
     pub users: usize,
     /// Some of these users, at most [`MAX_PEOPLE`].
     pub people: Vec<Person>,
-    /// Users of a node that was removed because it fell silent, without users whose name another node reports.
+    /// Users of a node that was removed because it fell silent, except those whose name another node reports.
     pub lost: Vec<Person>,
 }
 
-/// Why a socket was disconnected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DisconnectReason {
-    /// The client left the namespace: it sent packet `1`.
+    /// The client left the namespace: it sent packet `1` of Socket.IO.
     Left,
     /// The server ended the socket: see [`Io::disconnect`].
     Ended,
@@ -186,7 +185,7 @@ pub struct Event<'a> {
 pub struct To<'a> {
     /// Index into [`App::namespaces`].
     pub namespace: usize,
-    /// The broadcast goes to sockets in at least one of these rooms; if empty, to all sockets of the namespace.
+    /// The broadcast goes to sockets in at least one of these rooms. If empty, it goes to all sockets of the namespace.
     pub rooms: &'a [&'a str],
     /// Sockets that do not get the broadcast.
     pub except: &'a [SocketKey],
@@ -194,16 +193,16 @@ pub struct To<'a> {
     pub local: bool,
 }
 
-/// A broadcast from one server of a cluster to the others, or a client's ack for the server whose broadcast asked for acks.
+/// A broadcast of one server of a cluster to the others, or a client's ack for the server whose broadcast asked for acks.
 #[derive(Debug, Default)]
 pub struct Publication {
     pub namespace: String,
     pub rooms: Vec<String>,
-    /// Rooms whose sockets do not get the broadcast. A room with the name of a socket's id stands for this one socket.
+    /// Rooms whose sockets do not get the broadcast. The room that has a socket's id as its name contains this one socket.
     pub except: Vec<String>,
-    /// The id that the asking server has given to its request; `None` if it wants no acks.
+    /// The id that the broadcasting server gave its request for acks; `None` in a broadcast that asks for none.
     pub asker: Option<Box<str>>,
-    /// The JSON of a broadcast is `[name, args...]`; that of an ack is its first argument only.
+    /// For a broadcast, the JSON array `[name, args...]`. For an ack, the JSON of its first argument only.
     pub json: String,
     pub attachments: Vec<Bytes>,
 }

@@ -2,16 +2,16 @@
 //!
 //! One session carries at most one socket per namespace. [`Io`] owns the engine, handles the events of its sessions, keeps
 //! the tables of sockets and rooms, and calls the application. The application in turn calls methods of [`Io`], which only
-//! enqueue. A call that no packet of a client causes (a socket is gone, an ack is late) waits in `deferred` until the
-//! application has returned from its current call (rule R5).
+//! enqueue. A call of the application that no packet of a client causes (a socket is gone, an ack is late) waits in
+//! `deferred` until the application has returned from its current call (rule R5).
 //!
 //! How a socket ends:
 //!
 //! | word | meaning |
 //! |---|---|
-//! | `suspend` | the connection broke: the socket is kept for recovery, or removed if its client does not do recovery |
+//! | `suspend` | the session was closed: the socket is kept for recovery, or removed if it cannot be recovered |
 //! | `disconnect` | the server ends the socket: packet `1` is sent to the client, then the socket is removed |
-//! | `remove` | the socket is taken out of the tables: in the two cases above, and when the client sends packet `1` |
+//! | `remove` | the socket is taken out of the tables: as above, when recovery is over, or after packet `1` of the client |
 //!
 //! Source: docs/socket.io-protocol/ of the Socket.IO monorepo, v5-current.md, v4.md, v3.md.
 
@@ -36,7 +36,6 @@ use crate::ws::Text;
 pub use app::*;
 use bytes::Bytes;
 use packet::{Invalid, Kind};
-use rate::TokenBucket;
 use recovery::Suspension;
 use serde_json::{json, value::RawValue};
 use smallvec::SmallVec;
@@ -53,10 +52,10 @@ enum Deferred {
 
 /// The connection of a client to a namespace.
 pub struct Socket {
-    /// The public id, which the client knows too.
+    /// The public id. The client knows it too.
     pub id: Id,
-    /// The session that carries the socket; while the socket is suspended, its last session, now closed.
-    session: SessionId,
+    /// The session that carries the socket; `None` while the socket is suspended.
+    session: Option<SessionId>,
     suspension: Option<Box<Suspension>>,
     /// Index into [`App::namespaces`].
     pub namespace: usize,
@@ -65,23 +64,16 @@ pub struct Socket {
     next_ack: u64,
     /// The random part of the `pid`, which proves that a client owns this socket; `None` if the socket cannot be recovered.
     secret: Option<Id>,
-    /// The last offset of the log when the socket connected. Recovery starts here if the client has received no event on it.
+    /// The last offset of the log when the socket connected. Recovery starts after it if the client has received no event.
     since: u64,
-    /// Offset of the last packet sent to this socket. A client that presents it has missed nothing, whether or not later
-    /// packets for others are still kept.
+    /// The offset of the last packet for this socket. A client that presents it has missed nothing, even if the log has
+    /// already dropped later packets for other sockets.
     latest: Cell<u64>,
     /// The earlier socket of the same client, which the client could not recover; it may have been removed since.
     pub predecessor: Option<SocketKey>,
 }
 
-impl Socket {
-    /// Returns the session that carries the socket, or `None` while the socket is suspended.
-    fn session(&self) -> Option<SessionId> {
-        self.suspension.is_none().then_some(self.session)
-    }
-}
-
-/// An ack that a client has not sent yet.
+/// An ack that a client owes.
 struct PendingAck {
     deadline: Deadline,
     /// The id of the request with which another server asked for the ack; `None` if the application here asked for it.
@@ -92,7 +84,7 @@ struct PendingAck {
 struct PendingPacket {
     /// The text of the packet. It is parsed again when all attachments are here, because a parsed packet borrows from it.
     text: Text,
-    /// The recipient; if `None`, the packet is dropped when its attachments have arrived.
+    /// The socket that gets the packet. If `None`, the packet is dropped when its attachments have arrived.
     socket: Option<SocketKey>,
     attachments: Vec<Bytes>,
     /// The number of attachments that the packet announces.
@@ -101,18 +93,19 @@ struct PendingPacket {
 
 /// The state that Socket.IO keeps for a session.
 struct SessionState {
-    /// The sockets of the session, at most one per namespace; nearly always a single one.
+    /// The sockets of the session, at most one per namespace. Nearly every session has one.
     sockets: SmallVec<[SocketKey; 2]>,
     pending: Option<Box<PendingPacket>>,
-    /// The time at which the session must have its first socket, or all attachments of `pending`; `None` if it has them.
+    /// The time by which the session must have a socket, or all attachments of `pending`; `None` if it waits for neither.
     deadline: Deadline,
-    bucket: TokenBucket,
+    /// The token bucket of the rate limit: see [`rate::take`].
+    full_at: Instant,
 }
 
 /// The members of each room, by the index of the namespace and the name of the room. Empty rooms are removed.
 type Rooms = HashMap<(usize, Box<str>), BTreeSet<SocketKey>>;
 
-/// All sockets, and their rooms. The `args` of its methods must serialize as an array: `(one,)`, `(one, two)`, `[&raw]`.
+/// All sockets, and their rooms. A parameter `args` must serialize as an array: `(one,)`, `(one, two)`, `[&raw]`.
 pub struct Io {
     config: Config,
     pub engine: Engine,
@@ -158,7 +151,7 @@ impl Io {
         }
     }
 
-    /// Returns the number of connected sockets and the number of suspended ones.
+    /// Returns two numbers: connected sockets, and suspended sockets.
     pub fn sockets(&self) -> [usize; 2] {
         [self.sockets.len() - self.suspended.len(), self.suspended.len()]
     }
@@ -168,20 +161,10 @@ impl Io {
         self.engine.timers.len() + self.timers.len() + self.ack_timers.len() + self.suspended.len()
     }
 
-    /// Returns the time at which [`Io::expire`] is to be called.
+    /// Returns the time at which [`Io::expire`] is to be called; `None` if no timer is running.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let own = [self.timers.next(), self.ack_timers.next(), self.suspended.next()];
-        own.into_iter().chain([self.engine.next_deadline()]).flatten().min()
-    }
-
-    /// Returns the time at which the turn began, by the monotonic clock.
-    pub fn now(&self) -> Instant {
-        self.engine.now
-    }
-
-    /// Returns a new id that nobody can guess.
-    pub fn fresh_id(&mut self) -> Id {
-        self.engine.ids.fresh()
+        let next = [self.engine.timers.next(), self.timers.next(), self.ack_timers.next(), self.suspended.next()];
+        next.into_iter().flatten().min()
     }
 
     /// Returns the socket with this key, connected or suspended; `None` if it was removed.
@@ -189,7 +172,7 @@ impl Io {
         self.sockets.get(key)
     }
 
-    /// Handles one event of the engine or makes one deferred call of the application. Returns `false` if there is neither.
+    /// Handles one event of the engine, or makes one deferred call of the application. Returns `false` if there is neither.
     pub fn handle(&mut self, app: &mut impl App) -> bool {
         if let Some(event) = self.engine.out.events.pop_front() {
             self.handle_session(event, app);
@@ -211,8 +194,8 @@ impl Io {
             SessionEvent::Opened(id) => {
                 let (now, mut deadline) = (self.engine.now, Deadline::default());
                 self.timers.set(id, &mut deadline, now + self.config.connect_timeout);
-                let bucket = TokenBucket::new(now);
-                self.sessions.insert(id, SessionState { sockets: SmallVec::new(), pending: None, deadline, bucket });
+                let state = SessionState { sockets: SmallVec::new(), pending: None, deadline, full_at: now };
+                self.sessions.insert(id, state);
                 if self.engine.is_old(id) {
                     self.connect(id, 0, None, app);
                 }
@@ -237,29 +220,29 @@ impl Io {
         }
     }
 
-    /// Connects a client to a namespace: it gets its old socket back, or a new one if the application admits the client.
+    /// Connects a client to a namespace: the client gets its old socket back, or a new one if the application admits it.
     fn connect(&mut self, session: SessionId, namespace: usize, auth: Option<&RawValue>, app: &mut impl App) {
         let Some(engineio::ClientInfo { sid, recovers, .. }) = self.engine.client(session) else { return };
         let name = self.namespaces[namespace];
-        let credentials = recovery::credentials(auth).filter(|credentials| {
-            let owns = |socket: &Socket| socket.secret == Some(credentials.secret) && socket.namespace == namespace;
-            recovers && self.sockets.get(credentials.key).is_some_and(owns)
+        let credentials = recovery::credentials(auth).filter(|(key, secret, _)| {
+            let owns = |socket: &Socket| socket.secret == Some(*secret) && socket.namespace == namespace;
+            recovers && self.sockets.get(*key).is_some_and(owns)
         });
-        if let Some(credentials) = &credentials
-            && self.recover(session, credentials)
+        if let Some((key, _, offset)) = credentials
+            && self.recover(session, key, offset)
         {
-            return app.recovered(self, credentials.key);
+            return app.recovered(self, key);
         }
         if let Err(message) = app.admit(name, auth) {
             return self.refuse(session, name, &message);
         }
-        // Clients of protocol 3 and 4 use the `sid` of the session as the id of the socket.
-        let id = if self.engine.is_old(session) { sid } else { self.fresh_id() };
-        let secret = recovers.then(|| self.fresh_id());
+        // Old clients (`EIO=2`, `EIO=3`) take the `sid` of the session for the id of the socket.
+        let id = if self.engine.is_old(session) { sid } else { self.engine.ids.fresh() };
+        let secret = recovers.then(|| self.engine.ids.fresh());
         self.recoverable += usize::from(recovers);
         let key = self.sockets.insert(Socket {
             id,
-            session,
+            session: Some(session),
             suspension: None,
             namespace,
             rooms: Vec::new(),
@@ -267,7 +250,7 @@ impl Io {
             secret,
             since: self.log.last,
             latest: Cell::new(self.log.last),
-            predecessor: credentials.map(|credentials| credentials.key),
+            predecessor: credentials.map(|(key, ..)| key),
         });
         if self.config.redis.is_some() {
             // Other servers address a single socket by this room, which is named after the socket's id.
@@ -282,17 +265,18 @@ impl Io {
         let Some((state, socket)) = self.sessions.get_mut(&session).zip(self.sockets.get_mut(key)) else { return };
         self.timers.clear(session, &mut state.deadline);
         state.sockets.push(key);
-        (socket.session, socket.suspension) = (session, None);
+        (socket.session, socket.suspension) = (Some(session), None);
         let json = match socket.secret {
             _ if self.engine.is_old(session) => String::new(),
             None => format!("{{\"sid\":\"{}\"}}", socket.id),
-            Some(secret) => format!("{{\"sid\":\"{}\",\"pid\":\"{}\"}}", socket.id, recovery::pid(key, secret)),
+            // The `pid` has the key of the socket, to find it, and a secret, which proves that the client owns it.
+            Some(secret) => format!("{{\"sid\":\"{}\",\"pid\":\"{:x}.{secret}\"}}", socket.id, key.pack()),
         };
         let namespace = self.namespaces[socket.namespace];
         self.reply(session, Kind::Connect, namespace, None, &json);
     }
 
-    /// Refuses a CONNECT. The error is an object in protocol 5, and the bare message in 3 and 4, which allow any value.
+    /// Refuses a CONNECT. The error is an object in protocol 5; old clients (`EIO=2`, `EIO=3`) get the bare message.
     fn refuse(&mut self, session: SessionId, namespace: &str, message: &str) {
         let json = if self.engine.is_old(session) { json!(message) } else { json!({ "message": message }) };
         self.reply(session, Kind::ConnectError, namespace, None, &json.to_string());
@@ -302,16 +286,17 @@ impl Io {
     pub fn disconnect(&mut self, key: SocketKey) {
         let Some(socket) = self.sockets.get(key) else { return };
         let namespace = self.namespaces[socket.namespace];
-        if let Some(session) = socket.session() {
+        if let Some(session) = socket.session {
             self.reply(session, Kind::Disconnect, namespace, None, "");
         }
         self.remove(key, DisconnectReason::Ended);
     }
 
-    /// Takes a socket out of all tables. For a suspended socket, the application gets the reason of the suspension.
+    /// Removes a socket from all tables. [`App::disconnected`], unless it was called before, and [`App::forgotten`] are
+    /// called later. If the socket is suspended, the reason is that of the suspension.
     fn remove(&mut self, key: SocketKey, reason: DisconnectReason) {
         let Some(socket) = self.sockets.remove(key) else { return };
-        if let Some(state) = self.sessions.get_mut(&socket.session) {
+        if let Some(state) = socket.session.and_then(|session| self.sessions.get_mut(&session)) {
             state.sockets.retain(|own| *own != key);
         }
         for room in socket.rooms {
@@ -335,7 +320,7 @@ impl Io {
         self.deferred.push_back(Deferred::Forgotten(key));
     }
 
-    /// Handles the deadlines that have passed, of CONNECTs, attachments, acks and recoveries that did not come in time.
+    /// Handles the deadlines that have passed: of the engine, CONNECTs, attachments, acks and suspended sockets.
     pub fn expire(&mut self) {
         self.engine.expire();
         let now = self.engine.now;

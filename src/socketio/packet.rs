@@ -1,4 +1,4 @@
-//! Socket.IO packets of protocol 5, and of 3 and 4, which have the same grammar:
+//! Packets of Socket.IO. Protocols 3, 4 and 5 have the same grammar:
 //!
 //! ```text
 //! packet      = type [attachments "-"] [namespace ","] [ack id] [JSON]
@@ -6,22 +6,21 @@
 //! attachments = digits, in types 5 and 6 only: the number of binary messages that follow
 //! namespace   = "/" and anything up to a comma or the end; missing means "/"
 //! ack id      = digits; in types 2 and 5 the sender wants an ack with this id, in 3 and 6 the packet is that ack
-//! JSON        = by type, 2, 5: [name, args...]; 3, 6: [args...]; 0: object or nothing; 1: nothing; 4: object or string
+//! JSON        = types 2 and 5: [name, args...]; 3 and 6: [args...]; 0: object or nothing; 1: nothing; 4: object or string
 //! ```
 //!
 //! Source: docs/socket.io-protocol/v5-current.md, "Packet encoding".
 //!
-//! Rule R11: arguments are kept as `RawValue`s, so they leave as the bytes that arrived. A `Value` would round numbers, sort
-//! keys and refuse lone surrogates (half an emoji, which clients do send). JSON is therefore checked and split here, but
-//! decoded only for event names, and for strings that the application asks for.
+//! Rule R11: arguments are kept as `RawValue`s, so they leave as the bytes that arrived. A `serde_json::Value` would round
+//! numbers, sort keys and refuse lone surrogates (half an emoji, which clients do send). JSON is therefore checked and split
+//! here, but decoded only for event names, and for strings that the application asks for.
 
 use crate::config::Config;
 use crate::engineio::packet::Encoded;
 use bytes::Bytes;
-use serde::Serialize;
-use serde::de::{Deserializer, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::{borrow::Cow, fmt, io::Write, iter};
+use std::{borrow::Cow, io::Write, iter};
 
 /// Event names that Socket.IO libraries emit locally. A packet with such a name is refused, as in the reference.
 const RESERVED: [&str; 6] =
@@ -29,10 +28,10 @@ const RESERVED: [&str; 6] =
 /// The largest ack id. Larger integers are not exact in JavaScript, so an ack could carry another id than its event.
 const MAX_ACK: u64 = (1 << 53) - 1;
 
-/// The type of a packet; the value is its digit, to which events and acks with attachments add 3.
+/// The type of a packet. Its value is the digit in the packet, to which events and acks with attachments add 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// From a client: asks for a socket in a namespace. From the server: grants the socket.
+    /// From a client: asks for a socket in a namespace. From the server: grants it.
     Connect = 0,
     Disconnect = 1,
     Event = 2,
@@ -42,21 +41,21 @@ pub enum Kind {
     ConnectError = 4,
 }
 
-/// The kind for each type digit. Types 5 and 6 are an event and an ack with attachments.
+/// The kind of each type digit. Types 5 and 6 are an event and an ack with attachments.
 const KINDS: [Kind; 7] =
     [Kind::Connect, Kind::Disconnect, Kind::Event, Kind::Ack, Kind::ConnectError, Kind::Event, Kind::Ack];
 
-/// A packet, which borrows from the message that it arrived in. Its JSON is parsed once, by [`decode`].
+/// A decoded packet. It borrows from the message that it arrived in.
 #[derive(Debug)]
 pub struct Packet<'a> {
     pub kind: Kind,
-    /// The namespace, without the query that clients of protocol 3 and 4 append.
+    /// The namespace, without the query that clients of Socket.IO 1.x and 2.x may append.
     pub namespace: &'a str,
     /// The ack id, if the packet has one.
     pub id: Option<u64>,
     /// The number of binary messages that follow.
     pub attachments: usize,
-    /// The JSON: valid, nested at most `max_depth` deep, and of the shape that `kind` has; empty if the packet has none.
+    /// The JSON: valid, nested at most `max_depth` deep, and of a shape that `kind` allows. Empty if the packet has none.
     pub data: &'a str,
     /// The name of an event; empty for other kinds.
     pub name: Cow<'a, str>,
@@ -64,11 +63,11 @@ pub struct Packet<'a> {
     pub args: Vec<&'a RawValue>,
 }
 
-/// Why a message is not a packet.
+/// The reason why bytes are refused, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid(pub &'static str);
 
-/// Parses a packet and checks everything except the placeholders of attachments, for which see [`placeholders`].
+/// Parses a packet and checks everything except the placeholders of attachments, which [`placeholders`] checks.
 pub fn decode<'a>(text: &'a str, config: &Config) -> Result<Packet<'a>, Invalid> {
     let digit = text.bytes().next().map_or(usize::MAX, |first| usize::from(first.wrapping_sub(b'0')));
     let kind = *KINDS.get(digit).ok_or(Invalid("unknown packet type"))?;
@@ -91,7 +90,13 @@ pub fn decode<'a>(text: &'a str, config: &Config) -> Result<Packet<'a>, Invalid>
         Ok(id) if id <= MAX_ACK => Some(id),
         _ => return Err(Invalid("an ack id above 2^53 - 1")),
     };
-    check_depth(data, config.max_depth)?;
+    // serde_json accepts any depth of a `RawValue`, but clients may parse recursively.
+    let depth = tokens(data).try_fold(0usize, |depth, token| match token {
+        "[" | "{" => Some(depth + 1).filter(|depth| *depth <= config.max_depth),
+        "]" | "}" => Some(depth.saturating_sub(1)),
+        _ => Some(depth),
+    });
+    depth.ok_or(Invalid("nested too deeply"))?;
     let (name, args) = match kind {
         Kind::Event => event(data)?,
         Kind::Ack => ("".into(), elements(data)?),
@@ -116,21 +121,7 @@ fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.bytes().take_while(u8::is_ascii_digit).count())
 }
 
-/// Checks the nesting depth of brackets. serde_json accepts a `RawValue` of any depth, but clients may recurse into it.
-fn check_depth(json: &str, limit: usize) -> Result<(), Invalid> {
-    let mut depth = 0usize;
-    for token in tokens(json) {
-        match token {
-            "[" | "{" if depth == limit => return Err(Invalid("nested too deeply")),
-            "[" | "{" => depth += 1,
-            "]" | "}" => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Splits JSON into brackets, colons, commas, strings and other values. Checks nothing, so it splits other text as well.
+/// Splits JSON into brackets, colons, commas, strings and other values. Does not check the JSON: any text can be split.
 pub fn tokens(json: &str) -> impl Iterator<Item = &str> {
     let mut rest = json;
     std::iter::from_fn(move || {
@@ -149,7 +140,7 @@ pub fn tokens(json: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Returns the length of the JSON string at the start of `bytes`, up to and including the first quote that is not escaped.
+/// Returns the length of the JSON string at the start of `bytes`, quotes included; of all `bytes` if no quote closes it.
 fn string_end(bytes: &[u8]) -> usize {
     let mut escaped = false;
     let ends = |byte: &u8| {
@@ -160,7 +151,7 @@ fn string_end(bytes: &[u8]) -> usize {
     bytes[1..].iter().position(ends).map_or(bytes.len(), |length| length + 2)
 }
 
-/// Splits a JSON array into its elements, as the bytes that arrived.
+/// Splits a JSON array into its elements, each as the bytes that arrived (rule R11).
 pub fn elements(array: &str) -> Result<Vec<&RawValue>, Invalid> {
     serde_json::from_str(array).map_err(|_| Invalid("not a JSON array"))
 }
@@ -175,7 +166,7 @@ pub fn event(json: &str) -> Result<(Cow<'_, str>, Vec<&RawValue>), Invalid> {
     Ok((name, elements))
 }
 
-/// Returns the name of an event, which is a string or, as in the reference, a number.
+/// Returns the name of an event, a string or (as in the reference) a number. Refuses other values and reserved names.
 pub fn event_name(raw: &RawValue) -> Result<Cow<'_, str>, Invalid> {
     let name = match raw.get().starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
         true => Cow::Borrowed(raw.get()),
@@ -195,38 +186,27 @@ pub fn unquote(json: &str) -> Option<Cow<'_, str>> {
     if !inner.contains('\\') {
         return Some(inner.into());
     }
-    // Decoded as bytes, because serde_json refuses to decode lone surrogates into a `String`.
-    serde_json::Deserializer::from_str(json).deserialize_bytes(Lossy).ok().map(Cow::Owned)
-}
-
-/// Decodes what serde_json makes of a string: UTF-8, but a lone surrogate is three bytes, of which the first is ED.
-struct Lossy;
-
-impl Visitor<'_> for Lossy {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<String, E> {
-        let mut text = String::with_capacity(bytes.len());
-        for chunk in bytes.utf8_chunks() {
-            text.push_str(chunk.valid());
-            if chunk.invalid().first() == Some(&0xed) {
-                text.push(char::REPLACEMENT_CHARACTER);
-            }
+    // The string is decoded as bytes, because serde_json refuses to decode lone surrogates into a `String`.
+    #[derive(Deserialize)]
+    struct Lossy<'a>(#[serde(borrow)] Cow<'a, [u8]>);
+    let Lossy(bytes) = serde_json::from_str(json).ok()?;
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        // The bytes are UTF-8, but a lone surrogate is three bytes that begin with 0xED.
+        if chunk.invalid().first() == Some(&0xed) {
+            text.push(char::REPLACEMENT_CHARACTER);
         }
-        Ok(text)
     }
+    Some(text.into())
 }
 
 /// Checks the placeholders in the JSON of a binary packet, `{"_placeholder":true,"num":N}`: each N must be the index of an
 /// attachment, and each attachment must have a placeholder. A client that gets a placeholder without an attachment closes
-/// its connection, so keys written with escapes count, too. `data` must be JSON that [`decode`] has accepted.
+/// its connection, so a key written with escapes counts as well. `data` must be JSON that [`decode`] has accepted.
 pub fn placeholders(data: &str, attachments: usize) -> Result<(), Invalid> {
     let mut seen = vec![false; attachments];
-    // For each open object: whether it has `"_placeholder":true`, and its `num`. Arrays are entered with neither.
+    // For each open object: whether it has `"_placeholder":true`, and its `num`. An open array has an entry with neither.
     let mut open: Vec<(bool, Option<usize>)> = Vec::new();
     let mut tokens = tokens(data).peekable();
     while let Some(token) = tokens.next() {
@@ -253,7 +233,7 @@ pub fn placeholders(data: &str, attachments: usize) -> Result<(), Invalid> {
     if seen.iter().all(|seen| *seen) { Ok(()) } else { Err(Invalid("an attachment without a placeholder")) }
 }
 
-/// Encodes a packet as messages: first the packet itself, to which `write` appends the JSON, then the attachments.
+/// Encodes a packet as Engine.IO messages: first the packet, to which `write` appends the JSON, then its attachments.
 pub fn encode(
     kind: Kind, namespace: &str, id: Option<u64>, attachments: &[Bytes], write: impl FnOnce(&mut Vec<u8>),
 ) -> Vec<Encoded> {
@@ -264,7 +244,7 @@ pub fn encode(
     iter::once(packet).chain(attachments.iter().cloned().map(Encoded::binary)).collect()
 }
 
-/// Writes the part of a packet that precedes the JSON.
+/// Writes the part of a packet before the JSON. `attachments` is the number of attachments.
 pub fn write_head(out: &mut Vec<u8>, kind: Kind, attachments: usize, namespace: &str, id: Option<u64>) {
     let infallible = "writing to memory does not fail";
     match attachments {
@@ -279,20 +259,12 @@ pub fn write_head(out: &mut Vec<u8>, kind: Kind, attachments: usize, namespace: 
     }
 }
 
-/// Lengths in bytes of the parts at the end of an event: its JSON ends with the packet, its arguments before the last `]`.
-#[derive(Default)]
-pub struct Lengths {
-    pub json: usize,
-    /// Length of the arguments, including the commas between them.
-    pub args: usize,
-}
-
-/// Writes the JSON of an event: `[name, args...]`. `args` must serialize as an array.
-pub fn write_event(out: &mut Vec<u8>, name: &str, args: &impl Serialize) -> Lengths {
-    let start = out.len();
+/// Writes the JSON of an event, `[name, args...]`. Returns the length in bytes of its arguments and the commas between them,
+/// which end before the last `]`. `args` must serialize as an array.
+pub fn write_event(out: &mut Vec<u8>, name: &str, args: &impl Serialize) -> usize {
     out.push(b'[');
     write_json(out, &name);
-    // The bracket that opens the array of arguments becomes the comma behind the name.
+    // The bracket that opens the array of arguments becomes the comma after the name.
     let comma = out.len();
     write_json(out, args);
     if out[comma..] == *b"[]" {
@@ -300,7 +272,7 @@ pub fn write_event(out: &mut Vec<u8>, name: &str, args: &impl Serialize) -> Leng
     } else {
         out[comma] = b',';
     }
-    Lengths { json: out.len() - start, args: (out.len() - comma).saturating_sub(2) }
+    (out.len() - comma).saturating_sub(2)
 }
 
 pub fn write_json(out: &mut Vec<u8>, value: &impl Serialize) {

@@ -1,7 +1,7 @@
-//! Packets from clients: decodes each message of a session and passes the result to the application. Part of `socketio`.
+//! Packets from clients: decodes the messages of a session and passes the result to the application. Part of `socketio`.
 
 use super::packet::{self, Invalid, Kind, Packet};
-use super::rate::Rate;
+use super::rate::{self, Rate};
 use super::{App, DisconnectReason, Event, Io, PendingPacket, Publication};
 use crate::base::limits::Limit;
 use crate::base::slab::{SessionId, SocketKey};
@@ -10,13 +10,13 @@ use crate::ws::Text;
 use bytes::Bytes;
 
 impl Io {
-    /// Handles a text message, which is one packet. A packet with attachments waits for them. Checks the rate limit.
+    /// Handles a text message, which is one packet, and checks the rate limit. A packet with attachments waits for them.
     pub(super) fn receive_packet(&mut self, id: SessionId, text: Text, app: &mut impl App) -> Result<(), Invalid> {
         let Some(state) = self.sessions.get_mut(&id) else { return Ok(()) };
         if state.pending.is_some() {
             return Err(Invalid("a packet before all attachments of the last one"));
         }
-        let rate = state.bucket.take(self.engine.now, &self.config);
+        let rate = rate::take(&mut state.full_at, self.engine.now, &self.config);
         if rate == Rate::Flood {
             self.engine.hit(Limit::Flood, id);
             self.engine.close(id, engineio::CloseReason::Evicted);
@@ -28,14 +28,24 @@ impl Io {
             |key: &&SocketKey| self.sockets.get(**key).is_some_and(|socket| Some(socket.namespace) == namespace);
         let mut socket = state.sockets.iter().find(in_namespace).copied();
         let connecting = state.deadline.is_some();
-        if rate == Rate::Exceeded && packet.kind == Kind::Event && socket.is_some() {
-            self.refuse_event(id, &packet);
-            socket = None;
+        // An event beyond the rate limit is refused. If it asks for an ack, the ack has an error. Its attachments will be
+        // dropped.
+        if rate == Rate::Exceeded && packet.kind == Kind::Event && socket.take().is_some() {
+            self.engine.hit(Limit::Events, id);
+            if packet.id.is_some() {
+                self.reply(id, Kind::Ack, packet.namespace, packet.id, r#"[{"error":"too many events"}]"#);
+            }
         }
         match packet.kind {
-            Kind::Connect => return self.receive_connect(id, &packet, namespace, socket, app),
+            Kind::Connect => match (namespace, socket) {
+                (None, _) => self.refuse(id, packet.namespace, "Invalid namespace"),
+                (Some(namespace), None) => self.connect(id, namespace, packet.args.first().copied(), app),
+                // Old clients (`EIO=2`, `EIO=3`) get this socket without a CONNECT, so one that they send is ignored.
+                (Some(0), Some(_)) if self.engine.is_old(id) => {}
+                (Some(_), Some(_)) => return Err(Invalid("a second CONNECT to a namespace")),
+            },
             Kind::ConnectError => return Err(Invalid("only a server may refuse a CONNECT")),
-            // Later, a packet without a socket is ignored: the server may have ended the socket while it was on its way.
+            // After CONNECT, a packet without a socket is ignored: the server may have ended the socket meanwhile.
             _ if socket.is_none() && connecting => return Err(Invalid("a packet before CONNECT")),
             Kind::Disconnect => socket.into_iter().for_each(|socket| self.remove(socket, DisconnectReason::Left)),
             Kind::Event | Kind::Ack if packet.attachments == 0 => {
@@ -43,43 +53,14 @@ impl Io {
             }
             Kind::Event | Kind::Ack => {
                 packet::placeholders(packet.data, packet.attachments)?;
+                let Some(state) = self.sessions.get_mut(&id) else { return Ok(()) };
                 let count = packet.attachments;
-                self.await_attachments(
-                    id,
-                    PendingPacket { text, socket, attachments: Vec::with_capacity(count), count },
-                );
+                let pending = PendingPacket { text, socket, attachments: Vec::with_capacity(count), count };
+                state.pending = Some(Box::new(pending));
+                self.timers.set(id, &mut state.deadline, self.engine.now + self.config.message_timeout);
             }
         }
         Ok(())
-    }
-
-    /// Refuses an event beyond the rate limit, with an error if it asks for an ack. Its attachments will be dropped.
-    fn refuse_event(&mut self, id: SessionId, packet: &Packet) {
-        self.engine.hit(Limit::Events, id);
-        if packet.id.is_some() {
-            let error = r#"[{"error":"too many events"}]"#;
-            self.reply(id, Kind::Ack, packet.namespace, packet.id, error);
-        }
-    }
-
-    fn receive_connect(
-        &mut self, id: SessionId, packet: &Packet, namespace: Option<usize>, socket: Option<SocketKey>,
-        app: &mut impl App,
-    ) -> Result<(), Invalid> {
-        match (namespace, socket) {
-            (None, _) => self.refuse(id, packet.namespace, "Invalid namespace"),
-            (Some(namespace), None) => self.connect(id, namespace, packet.args.first().copied(), app),
-            // Clients of protocol 3 and 4 get this socket without a CONNECT; if they send one nevertheless, it is ignored.
-            (Some(0), Some(_)) if self.engine.is_old(id) => {}
-            (Some(_), Some(_)) => return Err(Invalid("a second CONNECT to a namespace")),
-        }
-        Ok(())
-    }
-
-    fn await_attachments(&mut self, id: SessionId, packet: PendingPacket) {
-        let Some(state) = self.sessions.get_mut(&id) else { return };
-        state.pending = Some(Box::new(packet));
-        self.timers.set(id, &mut state.deadline, self.engine.now + self.config.message_timeout);
     }
 
     /// Handles a binary message, which is the next attachment of the pending packet.
@@ -94,20 +75,20 @@ impl Io {
             return Ok(());
         }
         self.timers.clear(id, &mut state.deadline);
-        // The socket may have been removed since the packet arrived.
+        // The socket may have been removed after the packet arrived.
         let Some(socket) = pending.socket.filter(|socket| self.sockets.get(*socket).is_some()) else { return Ok(()) };
         let packet = packet::decode(&pending.text, &self.config)?;
         self.deliver(socket, &packet, &pending.attachments, app);
         Ok(())
     }
 
-    /// Passes a complete event or ack to the application, or an ack to the server of the cluster that asked for it.
+    /// Passes a complete event or ack to the application. An ack that another server asked for is published.
     fn deliver(&mut self, socket: SocketKey, packet: &Packet, attachments: &[Bytes], app: &mut impl App) {
         let (name, args, number) = (&*packet.name, &packet.args[..], packet.id);
         if packet.kind == Kind::Event {
             return app.event(self, socket, &Event { name, args, attachments, ack: number });
         }
-        // An ack that nobody asked for, or that is late, is ignored.
+        // An ack that is late, or that nobody asked for, is ignored.
         if let Some(number) = number
             && let Some(known) = self.sockets.get(socket)
             && let Some(mut ack) = self.acks.remove(&(socket, number))

@@ -1,11 +1,12 @@
-//! Connection state recovery, as in Socket.IO 4.6: a client whose connection broke gets its socket back, and the packets it has
-//! missed, once and in order.
+//! Connection state recovery, as in Socket.IO 4.6: a client whose connection broke gets back its socket and the packets that
+//! it has missed, once and in order.
 //!
-//! The server's answer to a CONNECT has a private id (`pid`), and each event from the server has its offset as its last
-//! argument. A client that reconnects presents both in its CONNECT: `{"pid":...,"offset":...}`. Until then, its socket is
-//! suspended. Packets for sockets that can be recovered are kept in a log, once for all recipients, limited in time, number
-//! and bytes. Offsets count all packets ever kept, so they show whether a packet that a client has missed was dropped.
-//! Source: docs of Socket.IO, "Connection state recovery"; the protocol text does not have it.
+//! The server's answer to a CONNECT has a private id (`pid`), and each event of the server that asks for no ack has its
+//! offset as its last argument. A client that reconnects presents both in its CONNECT: `{"pid":...,"offset":...}`. Until
+//! then, its socket is suspended. Packets for sockets that can be recovered are kept in a log, each once for all its
+//! recipients; time, number and bytes are limited. Offsets number all packets ever kept, so they show whether a missed
+//! packet was dropped.
+//! Source: docs of Socket.IO, "Connection state recovery"; the protocol specification does not have it.
 
 use super::{Deferred, DisconnectReason, Io, Socket, To};
 use crate::base::id::Id;
@@ -23,21 +24,10 @@ use std::time::Instant;
 /// Estimated memory of a kept packet in addition to its own bytes, in bytes.
 const OVERHEAD: usize = 256;
 
-/// Returns the private id of a socket: its key, to find it, and a random part, which proves that the client owns it.
-pub fn pid(key: SocketKey, secret: Id) -> String {
-    format!("{:x}.{secret}", key.pack())
-}
-
-/// The `pid` and the offset that a client presents in its CONNECT to recover a socket.
-pub struct Credentials {
-    pub key: SocketKey,
-    pub secret: Id,
-    /// The offset of the last event that the client has received; `None` if the client has received none.
-    pub offset: Option<u64>,
-}
-
-/// Parses the payload of a CONNECT. Returns `None` without valid credentials; the client then gets a new socket.
-pub fn credentials(auth: Option<&RawValue>) -> Option<Credentials> {
+/// Parses the payload of a CONNECT. Returns the key and the secret in its `pid`, as [`Io::attach`] has written it, and the
+/// offset of the last event that the client has received; the offset is `None` if it has received none. Returns `None` if
+/// the payload has no well-formed `pid` or offset; the client then gets a new socket.
+pub fn credentials(auth: Option<&RawValue>) -> Option<(SocketKey, Id, Option<u64>)> {
     #[derive(Deserialize)]
     struct Auth<'a> {
         #[serde(borrow)]
@@ -49,10 +39,10 @@ pub fn credentials(auth: Option<&RawValue>) -> Option<Credentials> {
     let (key, secret) = auth.pid.split_once('.')?;
     let key = SocketKey::unpack(usize::from_str_radix(key, 16).ok()?);
     let offset = auth.offset.map(|offset| offset.parse()).transpose().ok()?;
-    Some(Credentials { key, secret: Id::parse(secret)?, offset })
+    Some((key, Id::parse(secret)?, offset))
 }
 
-/// Returns the packet of an event with its offset appended as the last argument.
+/// Returns an event packet with `offset` appended as its last argument.
 pub fn with_offset(event: &Encoded, offset: u64) -> Encoded {
     let array = event.data().strip_suffix(b"]").expect("the JSON of an event is an array");
     Encoded::text(|out| out.extend([array, format!(",\"{offset}\"]").as_bytes()].concat()))
@@ -90,7 +80,7 @@ struct Entry {
     messages: Vec<Encoded>,
 }
 
-/// The packets that were sent recently, oldest first.
+/// The packets that are kept for recovery, oldest first.
 #[derive(Default)]
 pub struct Log {
     entries: VecDeque<Entry>,
@@ -100,7 +90,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Appends a packet, which gets the next offset, and drops the oldest packets beyond the limits.
+    /// Appends a packet, which gets the next offset. Drops the oldest packets while the log exceeds its limits.
     pub fn keep(&mut self, target: Target, messages: Vec<Encoded>, now: Instant, config: &Config) {
         let bytes = OVERHEAD + messages.iter().map(|message| message.data().len()).sum::<usize>();
         self.entries.push_back(Entry { at: now, bytes, target, messages });
@@ -116,7 +106,7 @@ impl Log {
         }
     }
 
-    /// Returns the messages for the socket after `offset`, or `None` if some were dropped or `offset` is above the last one.
+    /// Returns the messages for a socket after `offset`; `None` if some were dropped, or if `offset` is above `last`.
     pub fn since(&self, offset: u64, key: SocketKey, socket: &Socket) -> Option<impl Iterator<Item = &Encoded>> {
         let missed = usize::try_from(self.last.checked_sub(offset)?).ok()?;
         let missed = if socket.latest.get() <= offset { 0 } else { missed };
@@ -125,7 +115,7 @@ impl Log {
         Some(missed.flat_map(|entry| &entry.messages))
     }
 
-    /// Drops all packets but keeps the offset. Called when no socket is left that could be recovered.
+    /// Drops all packets but keeps the last offset. Called when no socket that could be recovered is left.
     pub fn clear(&mut self) {
         *self = Log { last: self.last, ..Log::default() };
     }
@@ -133,18 +123,18 @@ impl Log {
 
 /// The state of a suspended socket, which receives nothing but keeps its rooms.
 pub struct Suspension {
-    /// The reason that `App::disconnected` will be called with; `None` if it has been called.
+    /// The reason to call `App::disconnected` with; `None` once it was called.
     pub reason: Option<DisconnectReason>,
-    /// First the end of `leave_grace`, when `App::disconnected` is called; after that, `until`.
+    /// At first the end of `leave_grace`, when `App::disconnected` is called. After that, `until`.
     pub deadline: Deadline,
     /// The time until which the socket can be recovered.
     pub until: Instant,
 }
 
 impl Io {
-    /// Suspends a socket whose connection broke if its client can recover the socket, else removes the socket. Packet `1` of
-    /// Engine.IO from the client (`ClientClose`) counts as broken, too: official clients send it over polling after errors
-    /// and time-outs. A client that leaves for good sends packet `1` of Socket.IO before.
+    /// Suspends a socket whose session was closed, or removes it if it cannot be recovered or the server closed the session.
+    /// A packet `1` of Engine.IO from the client (`ClientClose`) counts as a broken connection: official clients send it
+    /// over polling after errors and time-outs. A client that leaves for good sends packet `1` of Socket.IO first.
     pub(super) fn suspend(&mut self, key: SocketKey, reason: engineio::CloseReason) {
         let Some(socket) = self.sockets.get_mut(key) else { return };
         let reason = DisconnectReason::Session(reason);
@@ -154,8 +144,9 @@ impl Io {
         let (now, grace, time) = (self.engine.now, self.config.leave_grace, self.config.recovery_time);
         let mut deadline = Deadline::default();
         self.suspended.set(key, &mut deadline, now + grace);
+        socket.session = None;
         socket.suspension = Some(Box::new(Suspension { reason: Some(reason), deadline, until: now + time }));
-        // At most `max_connections` sockets are suspended; beyond that, the one with the nearest deadline is removed.
+        // At most `max_connections` sockets are suspended. Beyond that, the one with the nearest deadline is removed.
         if self.suspended.len() > self.config.max_connections
             && let Some((_, oldest)) = self.suspended.pop_due(now + time.max(grace))
         {
@@ -163,12 +154,12 @@ impl Io {
         }
     }
 
-    /// Attaches a socket to a new session of its client, and sends the packets that the client has missed. Returns `false`
-    /// if it is too late or some packets were dropped; the socket is then removed at its deadline, and never recovered.
-    pub(super) fn recover(&mut self, session: SessionId, credentials: &Credentials) -> bool {
-        let key = credentials.key;
-        // If the client is back before its old session has timed out, close the old session, without a packet.
-        if let Some(old) = self.sockets.get(key).and_then(Socket::session) {
+    /// Attaches a socket to a new session of its client, and sends the packets after `offset`, which the client has missed.
+    /// Returns `false` if it is too late or packets were dropped. The socket is then no longer recoverable, and is removed at
+    /// its deadline.
+    pub(super) fn recover(&mut self, session: SessionId, key: SocketKey, offset: Option<u64>) -> bool {
+        // The client may be back before its old session has timed out. If so, that session is closed without a close packet.
+        if let Some(old) = self.sockets.get(key).and_then(|socket| socket.session) {
             if let Some(state) = self.sessions.get_mut(&old) {
                 state.sockets.retain(|own| *own != key);
             }
@@ -176,8 +167,8 @@ impl Io {
             self.engine.close(old, engineio::CloseReason::TransportClose);
         }
         let Some(socket) = self.sockets.get_mut(key) else { return false };
-        // The official client presents the offset of an earlier socket if it has received no event on this socket.
-        let since = credentials.offset.unwrap_or_default().max(socket.since);
+        // A client that has received no event on this socket may present an older offset, from an earlier socket.
+        let since = offset.unwrap_or_default().max(socket.since);
         let late = socket.suspension.as_ref().is_some_and(|suspension| suspension.until < self.engine.now);
         if late || self.log.since(since, key, socket).is_none() {
             self.recoverable -= usize::from(socket.secret.take().is_some());
@@ -192,7 +183,7 @@ impl Io {
         true
     }
 
-    /// Handles a deadline of a suspended socket: first the application is told, then, at `until`, the socket is removed.
+    /// Handles a deadline of a suspended socket: at the first the application is told, at the second the socket is removed.
     pub(super) fn expire_suspension(&mut self, key: SocketKey) {
         let suspension = self.sockets.get_mut(key).and_then(|socket| socket.suspension.as_mut());
         match suspension.and_then(|suspension| Some((suspension.reason.take()?, suspension))) {

@@ -1,7 +1,7 @@
 //! Broadcasts and requests of other servers of a cluster. Node servers send requests for `fetchSockets`, `socketsJoin`,
 //! `socketsLeave`, `disconnectSockets` and `serverSideEmit`; salon sends none. Part of `socketio`.
 //!
-//! Other servers name a socket by its id. Each socket is in a room named after its id, as in the reference, so an id of a
+//! Other servers name a socket by its id. Each socket is in a room named after its id, as in the reference, so the id of a
 //! socket is looked up like the name of a room.
 
 use super::packet::{self, Kind};
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use std::slice;
 use std::time::Duration;
 
-/// Maximum time for clients to ack a broadcast of another server; later acks are ignored.
+/// Maximum time for clients to ack a broadcast of another server. Later acks are ignored.
 const ACK_TIME: Duration = Duration::from_secs(5);
 
-/// The kinds of requests and answers; their values are the numbers of `@socket.io/redis-adapter`.
+/// The type of a request or an answer between servers. The values are the numbers of `@socket.io/redis-adapter`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "u8")]
 pub enum RequestKind {
@@ -25,21 +25,21 @@ pub enum RequestKind {
     Sockets,
     /// Asks for the names of all rooms.
     AllRooms,
-    /// `socketsJoin`
+    /// Adds sockets to rooms (`socketsJoin` of Node servers).
     RemoteJoin,
-    /// `socketsLeave`
+    /// Removes sockets from rooms (`socketsLeave`).
     RemoteLeave,
-    /// `disconnectSockets`
+    /// Disconnects sockets (`disconnectSockets`).
     RemoteDisconnect,
-    /// `fetchSockets`
+    /// Asks for descriptions of sockets (`fetchSockets`).
     RemoteFetch,
-    /// `serverSideEmit`: an event for the servers themselves.
+    /// Sends an event to the servers themselves (`serverSideEmit`).
     ServerSideEmit,
-    /// A broadcast that asks clients for acks; in MessagePack.
+    /// Sends an event to clients and asks them for acks; in MessagePack instead of JSON.
     Broadcast,
     /// The first answer to [`RequestKind::Broadcast`]: the number of clients that are asked for an ack.
     BroadcastClientCount,
-    /// A further answer to [`RequestKind::Broadcast`]: the ack of one client; in MessagePack.
+    /// A further answer to [`RequestKind::Broadcast`]: the ack of one client; in MessagePack instead of JSON.
     BroadcastAck,
     #[default]
     Unknown,
@@ -67,14 +67,14 @@ pub struct Request {
     pub opts: Selection,
     /// The rooms to join or leave; for [`RequestKind::Sockets`], the rooms whose sockets are asked for.
     pub rooms: Vec<String>,
-    /// Older servers send `sid` in place of `opts`, and `room` in place of `rooms`: the id of one socket, and one room.
+    /// Older servers send `sid`, the id of one socket, instead of `opts`, and `room`, one room, instead of `rooms`.
     pub sid: Option<String>,
     pub room: Option<String>,
     /// For [`RequestKind::RemoteDisconnect`]: whether the session is to be closed as well.
     pub close: bool,
 }
 
-/// Stands for the connected sockets in at least one of `rooms` (if empty, for all), except sockets in a room of `except`.
+/// Selects the connected sockets in at least one of `rooms` (all if empty), except sockets in any room of `except`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Selection {
@@ -83,8 +83,8 @@ pub struct Selection {
 }
 
 impl Io {
-    /// Carries out a request and returns the answer, if the sender wants one. A Node server waits for an answer of every
-    /// server, so `serverSideEmit` is answered as well, although the request has no effect here.
+    /// Carries out a request and returns the answer; `None` if the sender wants none. A Node server waits for an answer of
+    /// every server, so `serverSideEmit` is answered as well, although it has no effect on this server.
     pub fn handle_request(&mut self, namespace: &str, request: &Request) -> Option<Value> {
         let sockets = match &request.sid {
             Some(sid) => self.select(namespace, slice::from_ref(sid), &[]),
@@ -114,7 +114,7 @@ impl Io {
         Some(answer)
     }
 
-    /// Describes a socket for `fetchSockets`. The handshake is empty: its request is not kept, and `auth` holds secrets.
+    /// Describes a socket for `fetchSockets`. `handshake` is empty: the request is not kept, and its `auth` may be secret.
     fn describe(&self, socket: SocketKey) -> Value {
         let rooms = self.sockets.get(socket).map_or(&[][..], |socket| &socket.rooms);
         let handshake = json!({
@@ -129,17 +129,17 @@ impl Io {
         rooms.map(|(_, room)| &**room).collect()
     }
 
-    /// Disconnects a socket. If `close` is set, also closes the session, which may have sockets in other namespaces.
+    /// Disconnects a socket. If `close`, also closes its session, which may have sockets in other namespaces.
     fn disconnect_socket(&mut self, socket: SocketKey, close: bool) {
-        let session = self.sockets.get(socket).and_then(|known| known.session());
+        let session = self.sockets.get(socket).and_then(|known| known.session);
         self.disconnect(socket);
         if let Some(session) = session.filter(|_| close) {
             self.engine.close(session, CloseReason::ServerClose);
         }
     }
 
-    /// Sends a broadcast of another server to the sockets of this one, unless [`App::relayed`] handles it. If the broadcast
-    /// asks for acks, returns the answer with the number of clients that are asked; each ack is published when it arrives.
+    /// Sends a broadcast of another server to the sockets of this one, unless [`App::relayed`] handles it. If it asks for
+    /// acks, returns the answer, which has the number of clients asked; each ack is published when it arrives.
     pub fn handle_broadcast(&mut self, broadcast: &Publication, app: &mut impl App) -> Option<Value> {
         let Publication { namespace, rooms, except, asker, json, attachments } = broadcast;
         let write = |out: &mut Vec<u8>| out.extend_from_slice(json.as_bytes());
@@ -167,15 +167,16 @@ impl Io {
         None
     }
 
-    /// Returns the connected sockets of a namespace that are in one of `rooms` (if empty: all) and in no room of `except`.
+    /// Returns the connected sockets of a namespace that are in one of `rooms` (all if empty) and in no room of `except`.
     fn select(&self, namespace: &str, rooms: &[String], except: &[String]) -> Vec<SocketKey> {
         let Some((namespace, rooms, except)) = self.find(namespace, rooms, except) else { return Vec::new() };
         let to = To { namespace, rooms: &rooms, except: &except, local: true };
         let members = members(&self.sockets, &self.rooms, &to);
-        members.filter(|(_, socket)| socket.session().is_some()).map(|(key, _)| key).collect()
+        members.filter(|(_, socket)| socket.session.is_some()).map(|(key, _)| key).collect()
     }
 
-    /// Converts names to fields of [`To`]: a namespace, rooms, and sockets in rooms of `except`, if the namespace exists.
+    /// Converts names to the fields of [`To`]: the index of the namespace, the rooms, and the sockets in any room of
+    /// `except`. Returns `None` if there is no such namespace.
     fn find<'a>(
         &self, namespace: &str, rooms: &'a [String], except: &[String],
     ) -> Option<(usize, Vec<&'a str>, Vec<SocketKey>)> {

@@ -1,4 +1,4 @@
-//! Rooms: which sockets a broadcast reaches. Part of `socketio`.
+//! Rooms: puts sockets into rooms, and finds the sockets that a broadcast goes to. Part of `socketio`.
 
 use super::{Io, Rooms, Socket, To};
 use crate::base::limits::Limit;
@@ -6,11 +6,11 @@ use crate::base::slab::{self, Slab, SocketKey};
 use std::collections::BTreeSet;
 
 impl Io {
-    /// Puts a socket into a room, unless it is in `max_rooms` rooms already.
+    /// Puts a socket into a room, unless the socket is in `max_rooms` rooms already.
     pub fn join(&mut self, key: SocketKey, room: &str) {
         let Some(socket) = self.sockets.get_mut(key) else { return };
         if socket.rooms.len() >= self.config.max_rooms {
-            return socket.session().into_iter().for_each(|session| self.engine.hit(Limit::Rooms, session));
+            return socket.session.into_iter().for_each(|session| self.engine.hit(Limit::Rooms, session));
         }
         if self.rooms.entry((socket.namespace, room.into())).or_default().insert(key) {
             socket.rooms.push(room.into());
@@ -41,7 +41,7 @@ pub(super) fn members<'a>(
 ) -> impl Iterator<Item = (SocketKey, &'a Socket)> {
     let all = to.rooms.is_empty().then(|| sockets.iter());
     let rooms = to.rooms.iter().filter_map(|room| rooms.get(&(to.namespace, Box::from(*room))));
-    // A set, because a socket in two of the rooms must get the broadcast once.
+    // A set, so that a socket in two of the rooms gets the broadcast once.
     let some: BTreeSet<SocketKey> = rooms.flatten().copied().collect();
     let some = some.into_iter().filter_map(|key| Some((key, sockets.get(key)?)));
     let members = all.into_iter().flatten().chain(some);

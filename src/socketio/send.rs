@@ -1,8 +1,8 @@
 //! Packets to clients: events to one socket, acks, broadcasts. Part of `socketio`.
 //!
-//! A broadcast is encoded once; the queue of each recipient gets a reference to each message.
+//! A broadcast is encoded once. The queue of each recipient gets a reference to each of its messages.
 
-use super::packet::{self, Kind, Lengths};
+use super::packet::{self, Kind};
 use super::recovery::{self, Target};
 use super::rooms::members;
 use super::{Io, PendingAck, Publication, To};
@@ -15,7 +15,6 @@ use serde::Serialize;
 use std::time::{Duration, Instant};
 
 impl Io {
-    /// Sends an event to one socket.
     pub fn emit(&mut self, socket: SocketKey, name: &str, args: &impl Serialize, attachments: &[Bytes]) {
         self.send(socket, Kind::Event, None, attachments, |out| {
             packet::write_event(out, name, args);
@@ -35,45 +34,42 @@ impl Io {
         Some(number)
     }
 
-    /// Answers the client's event that had this number in [`Event::ack`](super::Event::ack).
+    /// Sends the ack of a client's event. `number` is that of [`Event::ack`](super::Event::ack).
     pub fn ack(&mut self, socket: SocketKey, number: u64, args: &impl Serialize, attachments: &[Bytes]) {
         self.send(socket, Kind::Ack, Some(number), attachments, |out| packet::write_json(out, args));
     }
 
     /// Sends an event to all sockets that `to` names. Returns the bytes of its arguments as they were sent, with commas
-    /// between them; they share one allocation with the packet in the queues of the recipients.
+    /// between them. They share one allocation with the packet in the queues of the recipients.
     pub fn broadcast(&mut self, to: &To, name: &str, args: &impl Serialize, attachments: &[Bytes]) -> Bytes {
-        let mut lengths = Lengths::default();
+        let mut length = 0;
         let messages = packet::encode(Kind::Event, self.namespaces[to.namespace], None, attachments, |out| {
-            lengths = packet::write_event(out, name, args);
+            length = packet::write_event(out, name, args);
         });
-        let end = messages[0].data().len();
         if self.config.redis.is_some() && !to.local {
-            self.publish(to, &messages[0].data()[end - lengths.json..], attachments);
+            let mut json = Vec::new();
+            packet::write_event(&mut json, name, args);
+            let except = to.except.iter().filter_map(|key| self.socket(*key));
+            self.publications.push_back(Publication {
+                namespace: self.namespaces[to.namespace].to_owned(),
+                rooms: to.rooms.iter().map(|room| (*room).to_owned()).collect(),
+                except: except.map(|socket| socket.id.to_string()).collect(),
+                asker: None,
+                json: String::from_utf8(json).expect("JSON is UTF-8"),
+                attachments: attachments.to_vec(),
+            });
         }
-        // The arguments are at the same place in a packet with an offset, which `fan_out` may return.
-        self.fan_out(to, messages).slice(end - 1 - lengths.args..end - 1)
+        let end = messages[0].data().len() - 1;
+        // `fan_out` may return the packet with an offset behind the arguments; their place in the packet is the same.
+        self.fan_out(to, messages).slice(end - length..end)
     }
 
-    /// Enqueues a broadcast for the other servers of the cluster.
-    fn publish(&mut self, to: &To, json: &[u8], attachments: &[Bytes]) {
-        let except = to.except.iter().filter_map(|key| self.socket(*key));
-        self.publications.push_back(Publication {
-            namespace: self.namespaces[to.namespace].to_owned(),
-            rooms: to.rooms.iter().map(|room| (*room).to_owned()).collect(),
-            except: except.map(|socket| socket.id.to_string()).collect(),
-            asker: None,
-            json: String::from_utf8_lossy(json).into_owned(),
-            attachments: attachments.to_vec(),
-        });
-    }
-
-    /// Sends an encoded event to all sockets that `to` names. Returns its packet, with the offset if kept for recovery.
+    /// Sends an encoded event to all sockets that `to` names. Returns its packet, with an offset if it is kept for recovery.
     pub(super) fn fan_out(&mut self, to: &To, mut messages: Vec<Encoded>) -> Bytes {
         let recoverable = (self.recoverable > 0).then(|| recovery::with_offset(&messages[0], self.log.last + 1));
         for (_, socket) in members(&self.sockets, &self.rooms, to) {
             socket.latest.set(self.log.last + 1);
-            if let Some(session) = socket.session() {
+            if let Some(session) = socket.session {
                 let own = recoverable.as_ref().filter(|_| socket.secret.is_some());
                 self.engine.send(session, own.unwrap_or(&messages[0]));
                 messages[1..].iter().for_each(|attachment| self.engine.send(session, attachment));
@@ -86,7 +82,8 @@ impl Io {
         bytes
     }
 
-    /// Sends a packet to one socket. One with an ack id is not kept for recovery, as in the reference: an ack would be late.
+    /// Sends a packet to one socket; `number` is its ack id. As in the reference, a packet with an ack id is not kept for
+    /// recovery, because the ack would come too late.
     pub(super) fn send(
         &mut self, key: SocketKey, kind: Kind, number: Option<u64>, attachments: &[Bytes],
         write: impl FnOnce(&mut Vec<u8>),
@@ -97,7 +94,7 @@ impl Io {
         if keep {
             messages[0] = recovery::with_offset(&messages[0], self.log.last + 1);
         }
-        if let Some(session) = socket.session() {
+        if let Some(session) = socket.session {
             messages.iter().for_each(|message| self.engine.send(session, message));
         }
         if keep {
@@ -112,11 +109,12 @@ impl Io {
         self.engine.send(session, &messages[0]);
     }
 
-    /// Registers an ack that is due at `at`. Returns its id, or `None` if the socket is gone or owes `max_acks` already.
+    /// Registers an ack that is due at `at`. `asker` is the id of the request with which another server asks for the ack, if
+    /// one does. Returns the ack id, or `None` if the socket is gone or owes `max_acks` acks already.
     pub(super) fn expect_ack(&mut self, key: SocketKey, asker: Option<Box<str>>, at: Instant) -> Option<u64> {
         let socket = self.sockets.get_mut(key)?;
         if self.acks.range((key, 0)..=(key, u64::MAX)).count() >= self.config.max_acks {
-            socket.session().into_iter().for_each(|session| self.engine.hit(Limit::Acks, session));
+            socket.session.into_iter().for_each(|session| self.engine.hit(Limit::Acks, session));
             return None;
         }
         let number = socket.next_ack;

@@ -14,6 +14,7 @@ impl Engine {
             assert!(session.timer <= Some(session.next_deadline()), "the timer of {id:?} is late");
             entries += session.check(&self.out.pool, &self.config);
         }
+        assert!(self.budget.offers.keys().all(|id| self.sessions.get(*id).is_some()), "an offer has no session");
         assert_eq!(entries, self.out.pool.len, "a queued packet has no owner");
         assert!(!self.sessions.is_empty() || self.addresses.is_empty(), "an address has no session");
     }

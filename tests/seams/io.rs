@@ -16,10 +16,12 @@ impl Io {
             assert!(waits || state.pending.is_none(), "R7: a packet without a deadline for its attachments");
             assert!(!waits || state.sockets.is_empty() || state.pending.is_some(), "a deadline for nothing");
             for key in &state.sockets {
-                assert_eq!(self.sockets.get(*key).map(Socket::session), Some(Some(*session)), "R1");
+                assert_eq!(self.sockets.get(*key).map(|socket| socket.session), Some(Some(*session)), "R1");
                 attached += 1;
             }
         }
+        let either = |socket: &Socket| socket.session.is_some() != socket.suspension.is_some();
+        assert!(self.sockets.iter().all(|(_, socket)| either(socket)), "a session and a suspension, or neither");
         let suspensions = self.sockets.iter().filter_map(|(_, socket)| socket.suspension.as_ref());
         let suspensions = suspensions.inspect(|it| assert!(it.deadline.is_some(), "suspended for ever")).count();
         assert_eq!(suspensions, self.suspended.len());
