@@ -1,5 +1,5 @@
-//! Joins several servers to one chat, over the publish and subscribe of Redis, in the format of `@socket.io/redis-adapter`,
-//! so that Node servers can take part.
+//! Joins several servers to one chat through Redis publish and subscribe, in the format of `@socket.io/redis-adapter`, so
+//! that Node servers can take part. The channels, with the default of `redis_prefix`:
 //!
 //! | channel | content | subscribers |
 //! |---|---|---|
@@ -10,10 +10,8 @@
 //! | `socket.io-history#BOOT#` | backfill: `{from, ask}` or `{from, tell}` | the salon node with that boot |
 //!
 //! A boot is the id of one start of a node. [`Cluster`] has no connections and reads no clock: its methods get bytes and the
-//! time, and queue [`ClusterOutput`]s, as the engine does. `server/cluster` owns the connections and drives each [`link`].
-//!
-//! While Redis is unreachable, every node serves its own clients, and publications are dropped and counted. In this folder,
-//! a link *fails*, and is tried again; a node is *removed*.
+//! time, and queue [`ClusterOutput`]s. `server/cluster` carries these out, owns the connections and drives each [`link`].
+//! While Redis is unreachable, every node serves its own clients, and publications are dropped and counted.
 
 pub mod link;
 pub mod presence;
@@ -36,19 +34,19 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::time::Instant;
 
-/// Maximum number of nodes that are asked for backfill: more than one, because a single one may have just started, too.
+/// Maximum number of nodes that are asked for backfill. One is not enough: it may have just started itself.
 const MAX_ASKED: usize = 3;
-/// Bytes by which a publication with backfill may exceed `max_payload`: an answer has up to 256 KiB of messages.
+/// Bytes by which a backfill publication may exceed `max_payload`: an answer has 256 KiB of messages, or one longer message.
 const MAX_PART: usize = 512 * 1024;
-/// Maximum bytes of the boot of a node that asks for backfill or answers.
+/// Maximum bytes of the boot with which the sender of a backfill question or answer names itself.
 const MAX_BOOT: usize = 64;
-/// Publications are dropped this many bytes below `max_queue`, because at `max_queue` the connection would be closed.
+/// A publication is dropped if it would bring the bytes of all unanswered ones this close to `max_queue`: above `max_queue`
+/// queued bytes, `net` ends the connection.
 const QUEUE_MARGIN: usize = 1024;
 
-/// The reason that serializing cannot fail.
 const TO_MEMORY: &str = "JSON with string keys is written to memory";
 
-/// A question for backfill, or an answer. The application of the sender writes it, and that of the recipient reads it.
+/// A question for backfill, or an answer. Its content is up to the applications of both nodes.
 #[derive(Serialize, Deserialize)]
 struct PeerMessage<'a> {
     /// The boot of the sender.
@@ -64,19 +62,19 @@ struct PeerMessage<'a> {
 pub enum ClusterOutput {
     /// The server must send this command on the connection of [`Role::Publish`].
     Publish(Vec<u8>),
-    /// The server must send this broadcast to its clients and, if it has an `asker`, request acks.
+    /// The server must send this broadcast to its clients and, if it has an `asker`, ask them for acks.
     Broadcast(Publication),
     /// The server must carry out this request of another server in this namespace.
     Request(&'static str, Request),
-    /// The users of other nodes may have changed: the application must be told.
+    /// The server must tell the application that the users of other nodes may have changed.
     Users(Elsewhere),
-    /// The node with this boot has asked this question for backfill.
+    /// The application must answer this question for backfill, which the node with this boot has asked.
     PeerQuestion(String, Box<RawValue>),
-    /// The node with this boot has answered our question.
+    /// The application must handle this answer of the node with this boot to a question of ours.
     PeerAnswer(String, Box<RawValue>),
 }
 
-/// A period in which a link is down. It is logged once, not for every failed attempt.
+/// A period in which at least one link is down. Its first failure is logged, and further ones only if they are new refusals.
 struct Outage {
     since: Instant,
     /// The value of `Cluster::dropped` at the start of the outage.
@@ -89,15 +87,15 @@ struct Outage {
 pub struct Cluster {
     config: Config,
     pub url: RedisUrl,
-    /// Marks the publications of this process, which ignores them when Redis sends them back.
+    /// Marks the broadcasts of this process, which ignores them when Redis sends them back.
     uid: String,
     namespaces: &'static [&'static str],
-    /// The link of each [`Role`].
+    /// The link of each [`Role`], indexed by the role.
     pub links: [Link; 2],
     presence: Presence,
     /// Boots of the nodes that were asked for backfill.
     asked: Vec<String>,
-    /// The present outage; `None` if both links are up.
+    /// The present outage; `None` while both links are up. The first outage begins at the start of the process.
     outage: Option<Outage>,
     pub outputs: VecDeque<ClusterOutput>,
     published: u64,
@@ -109,7 +107,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Returns a member whose links connect at once. `ids` become its uid and its boot.
+    /// Creates a node whose links are to connect at once. `ids` become its uid and its boot.
     pub fn new(
         config: Config, url: RedisUrl, namespaces: &'static [&'static str], ids: [Id; 2], now: Instant,
     ) -> Cluster {
@@ -139,15 +137,15 @@ impl Cluster {
         self.links.iter().map(Link::due).chain(self.presence.due()).min()
     }
 
-    /// Removes nodes that have been silent too long, with their users. Makes our own note due when a beat has passed.
+    /// Removes silent nodes and their users. Also makes our own presence note due if a beat has passed.
     pub fn remove_silent_nodes(&mut self, now: Instant) {
         while let Some(lost) = self.presence.expire(now) {
             self.outputs.push_back(ClusterOutput::Users(self.presence.elsewhere(lost)));
         }
     }
 
-    /// Logs the failure of a link: once in an outage, and again only for another refusal, which an operator has to end.
-    /// Returns the next step of the link, from [`Link::fail`].
+    /// Handles the failure of a link, and returns its next step. Logs the first failure of an outage, and after that only a
+    /// refusal with a new reason, which an operator must correct.
     pub fn fail_link(&mut self, role: Role, failure: LinkFailure, now: Instant) -> Option<LinkStep> {
         let LinkFailure { why, refused } = failure;
         let what = if self.is_up() { "lost the connection" } else { "no connection" };
@@ -161,7 +159,7 @@ impl Cluster {
         self.links[role as usize].fail(refused, random, now)
     }
 
-    /// Handles one reply at the start of `bytes`. Returns its length, or `None` if the reply is not complete yet.
+    /// Handles the reply at the start of `bytes`. Returns its length, or `None` if incomplete. `Err`: the link has failed.
     pub fn receive(&mut self, role: Role, bytes: &[u8], now: Instant) -> Result<Option<usize>, LinkFailure> {
         let Some((reply, used)) = self.links[role as usize].receive(bytes, now)? else { return Ok(None) };
         if self.links.iter().all(Link::is_up)
@@ -180,7 +178,7 @@ impl Cluster {
                     self.warnings.warn(now, format_args!("redis: invalid publication on {channel:?} ignored: {why}"));
                 }
             }
-            // Not a failure of the link: Redis is out of memory or a read-only replica, for example.
+            // The command has failed, but not the link: Redis may be out of memory or a read-only replica.
             RedisReply::Error(text) => {
                 self.dropped += 1;
                 self.warnings.warn(now, format_args!("redis: {:?} refuses a publication: {text}", self.url));
@@ -201,7 +199,7 @@ impl Cluster {
             name if name.starts_with("-history#") => self.receive_from_peer(content),
             name => match name.strip_prefix("-request#").and_then(|name| name.strip_suffix('#')) {
                 Some(namespace) if content.first() == Some(&b'{') => self.receive_request(namespace, content),
-                // A broadcast with acks is on the channel for requests as well, but in MessagePack instead of JSON.
+                // A broadcast with acks comes on the channel for requests, too, but in MessagePack instead of JSON.
                 _ => self.receive_broadcast(content),
             },
         }
@@ -276,13 +274,13 @@ impl Cluster {
         self.publish(&channel, &wire::encode(&self.uid, publication), now);
     }
 
-    /// Publishes the answer to a request of another server.
     pub fn answer_request(&mut self, namespace: &str, answer: &impl Serialize, now: Instant) {
         let content = serde_json::to_vec(answer).expect(TO_MEMORY);
         self.publish(&channel(&self.config, "-response", namespace), &content, now);
     }
 
-    /// Publishes a presence note if one is due. `users` and `people` are passed to [`Presence::presence_note`].
+    /// If a presence note is due and both links are up, publishes it. `users` is the number of users here and how often it
+    /// has changed, or `None` if this server stops. `people` returns the users to name.
     pub fn send_presence_note(
         &mut self, users: Option<(usize, u64)>, people: impl FnOnce() -> Vec<Person>, now: Instant,
     ) {
@@ -320,8 +318,7 @@ fn channel(config: &Config, kind: &str, name: &str) -> String {
     format!("{}{kind}#{name}#", config.redis_prefix)
 }
 
-/// The commands that the connection of each link begins with. Channels are subscribed to one by one, so that each command has
-/// one reply.
+/// Returns the greeting of each link. Each channel has a SUBSCRIBE of its own, so that each command has one reply.
 fn greetings(config: &Config, url: &RedisUrl, namespaces: &[&str], boot: &str) -> [Vec<Vec<u8>>; 2] {
     let mut login = Vec::new();
     if let Some(password) = &url.password {

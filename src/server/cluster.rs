@@ -1,5 +1,5 @@
-//! The connections to Redis: name lookup, connect, TLS. Also the cluster's part of a turn, which passes publications between
-//! [`Cluster`] and [`Io`](crate::socketio::Io). Part of `server`.
+//! The connections to Redis: name lookup, connect, TLS. Also passes publications between [`Cluster`] and
+//! [`Io`](crate::socketio::Io) in each turn. Part of `server`.
 
 use super::{Protocol, Server};
 use crate::base::slab::ConnId;
@@ -32,7 +32,7 @@ pub struct Links {
 }
 
 impl Links {
-    /// Returns `None` without `--redis`. Fails if the file of `--redis-ca` cannot be used.
+    /// Returns `None` without `--redis`. `Err` if the file of `--redis-ca` cannot be used.
     pub fn new(
         config: &Config, namespaces: &'static [&'static str], engine: &mut Engine,
     ) -> io::Result<Option<Box<Links>>> {
@@ -44,7 +44,7 @@ impl Links {
         Ok(Some(Box::new(Links { cluster, trust, connections: [None; 2], found: mpsc::channel() })))
     }
 
-    /// Handles name lookups that have ended and deadlines that have passed.
+    /// Handles name lookups that have ended and deadlines of links that have passed.
     fn expire(&mut self, net: &mut Net<Protocol>, now: Instant) {
         while let Ok((role, found)) = self.found.1.try_recv() {
             let step = self.cluster.links[role as usize].resolved(found, now);
@@ -56,7 +56,7 @@ impl Links {
         }
     }
 
-    /// Carries out a step of a link, and those that follow from it. A failure, also of a step itself, closes the connection.
+    /// Carries out a step of a link and the steps that follow. A failure, of the link or of a step, closes the connection.
     fn drive(&mut self, role: Role, mut step: NextStep, net: &mut Net<Protocol>, now: Instant) {
         loop {
             step = match step {
@@ -80,8 +80,8 @@ impl Links {
         }
     }
 
-    /// Looks up the host of Redis in a thread, because getaddrinfo blocks, for seconds if a name server does not respond. The
-    /// thread touches no state. The link waits for a limited time; the thread ends when getaddrinfo returns.
+    /// Looks up the host of Redis in a thread, because getaddrinfo blocks, for seconds if a name server does not respond.
+    /// The thread only sends its result and wakes the loop. It ends when getaddrinfo does, even if the link no longer waits.
     fn resolve(&self, role: Role, net: &Net<Protocol>) -> NextStep {
         let (host, port) = (self.cluster.url.host.clone(), self.cluster.url.port);
         let (sender, waker) = (self.found.0.clone(), Arc::clone(&net.waker));
@@ -104,7 +104,7 @@ impl Links {
 }
 
 impl<A: App> Server<A> {
-    /// Passes one publication of `Io` to the cluster, or one output of the cluster to `Io`, the application or the connection.
+    /// Passes one publication of `Io` to the cluster, or one output of the cluster to `Io`, the application or a connection.
     /// Returns `false` if there was neither.
     pub(super) fn exchange_with_cluster(&mut self) -> bool {
         let Some(links) = &mut self.links else { return false };
@@ -141,7 +141,7 @@ impl<A: App> Server<A> {
         true
     }
 
-    /// Ends the turn of the cluster: handles name lookups and deadlines, and publishes a presence note if one is due.
+    /// Does the cluster's work at the end of a turn: name lookups, deadlines, silent nodes, and a presence note if due.
     pub(super) fn tend_links(&mut self) {
         let Some(links) = &mut self.links else { return };
         links.expire(&mut self.net, self.now);
@@ -150,7 +150,7 @@ impl<A: App> Server<A> {
         links.cluster.send_presence_note(present, || self.app.people(), self.now);
     }
 
-    /// Handles one reply at the start of `bytes`. Returns its length, or `None` if the reply is not complete yet.
+    /// Handles the reply at the start of `bytes`. Returns the number of bytes used, or `None` if the reply is incomplete.
     pub(super) fn receive_from_redis(&mut self, role: Role, bytes: &[u8]) -> Option<usize> {
         let links = self.links.as_mut()?;
         links.cluster.receive(role, bytes, self.now).unwrap_or_else(|failure| {
@@ -159,7 +159,7 @@ impl<A: App> Server<A> {
         })
     }
 
-    /// Handles the end of a connection to Redis, unless this server has closed the connection because the link failed.
+    /// Handles the end of a connection to Redis, unless this server has closed the connection because its link failed.
     pub(super) fn redis_connection_lost(&mut self, role: Role, id: ConnId, cause: EndCause) {
         let Some(links) = &mut self.links else { return };
         if links.connections[role as usize] == Some(id) {

@@ -1,9 +1,9 @@
-//! Signals (SIGTERM, SIGINT, SIGHUP; Ctrl+C on Windows) as events of the loop.
+//! Signals (SIGTERM, SIGINT, SIGHUP; on Windows Ctrl+C and Ctrl+Break) as events of the loop.
 
 pub use system::Watch;
 
 pub enum Signal {
-    /// Shut down gracefully.
+    /// Stop the server gracefully.
     Stop,
     /// Reload the TLS certificate.
     Reload,
@@ -11,7 +11,7 @@ pub enum Signal {
 
 #[cfg(unix)]
 mod system {
-    //! SIGHUP is watched only if there is a certificate to reload; otherwise it keeps its default action and ends the process.
+    //! SIGHUP is watched only if there is a certificate to reload; otherwise its default action ends the process.
     use crate::net::Net;
     use crate::server::signals::Signal;
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -28,7 +28,7 @@ mod system {
             Ok(Watch(signals))
         }
 
-        /// Signals received since the last call.
+        /// Returns the signals received since the last call.
         pub fn received(&mut self) -> impl Iterator<Item = Signal> {
             self.0.pending().map(|number| if number == SIGHUP { Signal::Reload } else { Signal::Stop })
         }
@@ -52,14 +52,13 @@ mod system {
             let seen = Arc::clone(&count);
             let handler = move || {
                 seen.fetch_add(1, Ordering::SeqCst);
-                // Fails only if the loop has ended.
+                // Waking fails only if the loop has ended.
                 let _ = waker.wake();
             };
             ctrlc::set_handler(handler).map_err(io::Error::other)?;
             Ok(Watch(count))
         }
 
-        /// Signals received since the last call.
         pub fn received(&mut self) -> impl Iterator<Item = Signal> {
             (0..self.0.swap(0, Ordering::SeqCst)).map(|_| Signal::Stop)
         }
