@@ -1,11 +1,11 @@
-//! The connections to Redis: name lookup, connect, TLS. Also passes publications between [`Cluster`] and
-//! [`Io`](crate::socketio::Io) in each turn. Part of `server`.
+//! The connections to Redis: name lookup, connect, TLS. Also passes bytes of Redis to [`Cluster`], and publications of
+//! [`Io`](crate::socketio::Io) through it to Redis. Part of `server`.
 
 use super::{Protocol, Server};
 use crate::base::slab::ConnId;
+use crate::cluster::Cluster;
 pub use crate::cluster::link::Role;
 use crate::cluster::link::{LinkStep, NextStep};
-use crate::cluster::{Cluster, ClusterOutput};
 use crate::config::Config;
 use crate::engineio::Engine;
 use crate::net::tls::Trust;
@@ -104,56 +104,28 @@ impl Links {
 }
 
 impl<A: App> Server<A> {
-    /// Passes one publication of `Io` to the cluster, or one output of the cluster to `Io`, the application or a connection.
-    /// Returns `false` if there was neither.
-    pub(super) fn exchange_with_cluster(&mut self) -> bool {
-        let Some(links) = &mut self.links else { return false };
-        let (cluster, now) = (&mut links.cluster, self.now);
-        if let Some(publication) = self.io.publications.pop_front() {
-            cluster.publish_broadcast(&publication, now);
-            return true;
+    /// Passes the publications of `Io` to the cluster, and the commands of the cluster to the connection that publishes.
+    pub(super) fn publish(&mut self) {
+        let Some(links) = &mut self.links else { return };
+        for publication in self.io.publications.drain(..) {
+            links.cluster.publish_broadcast(&publication, self.now);
         }
-        match cluster.outputs.pop_front() {
-            Some(ClusterOutput::Publish(command)) => links.send(Role::Publish, command, &mut self.net),
-            Some(ClusterOutput::Broadcast(broadcast)) => {
-                if let Some(answer) = self.io.handle_broadcast(&broadcast, &mut self.app) {
-                    cluster.answer_request(&broadcast.namespace, &answer, now);
-                }
-            }
-            Some(ClusterOutput::Request(namespace, request)) => {
-                if let Some(answer) = self.io.handle_request(namespace, &request) {
-                    cluster.answer_request(namespace, &answer, now);
-                }
-            }
-            Some(ClusterOutput::Users(elsewhere)) => self.app.elsewhere(&mut self.io, elsewhere),
-            Some(ClusterOutput::PeerQuestion(boot, question)) => {
-                if let Some(answer) = self.app.answer_peer(&question) {
-                    cluster.send_to_peer(&boot, None, Some(&answer), now);
-                }
-            }
-            Some(ClusterOutput::PeerAnswer(boot, answer)) => {
-                if let Some(question) = self.app.learn_from_peer(&mut self.io, &answer) {
-                    cluster.send_to_peer(&boot, Some(&question), None, now);
-                }
-            }
-            None => return false,
+        while let Some(command) = links.cluster.commands.pop_front() {
+            links.send(Role::Publish, command, &mut self.net);
         }
-        true
     }
 
     /// Does the cluster's work at the end of a turn: name lookups, deadlines, silent nodes, and a presence note if due.
     pub(super) fn tend_links(&mut self) {
         let Some(links) = &mut self.links else { return };
         links.expire(&mut self.net, self.now);
-        links.cluster.remove_silent_nodes(self.now);
-        let present = self.stopping.is_none().then(|| self.app.present());
-        links.cluster.send_presence_note(present, || self.app.people(), self.now);
+        links.cluster.tend_presence(self.stopping.is_some(), &mut self.io, &mut self.app);
     }
 
     /// Handles the reply at the start of `bytes`. Returns the number of bytes used, or `None` if the reply is incomplete.
     pub(super) fn receive_from_redis(&mut self, role: Role, bytes: &[u8]) -> Option<usize> {
         let links = self.links.as_mut()?;
-        links.cluster.receive(role, bytes, self.now).unwrap_or_else(|failure| {
+        links.cluster.receive(role, bytes, &mut self.io, &mut self.app).unwrap_or_else(|failure| {
             links.drive(role, Err(failure), &mut self.net, self.now);
             Some(bytes.len())
         })

@@ -225,7 +225,7 @@ impl<A: App> Server<A> {
         self.net.get(id).expect("connections are reaped only at the end of the turn").peer
     }
 
-    /// Carries events up and outputs down until there are none.
+    /// Carries events up and outputs down until there are none, then publications to Redis.
     fn pump(&mut self) {
         loop {
             while let Some(output) = self.io.engine.out.outputs.pop_front() {
@@ -236,13 +236,12 @@ impl<A: App> Server<A> {
                     EngineOutput::Abort(id) => self.net.abort(id),
                 }
             }
-            let moved = self.io.handle(&mut self.app);
-            #[cfg(feature = "redis")]
-            let moved = moved || self.exchange_with_cluster();
-            if !moved {
-                return;
+            if !self.io.handle(&mut self.app) {
+                break;
             }
         }
+        #[cfg(feature = "redis")]
+        self.publish();
     }
 
     /// Ends the turn: everything queued is written, and the sessions of closed connections are informed.
