@@ -72,14 +72,22 @@ impl<A: App> Server<A> {
             keep_alive: head.keep_alive && self.stopping.is_none(),
             ..Exchange::default()
         };
-        let next = self.check_head(id, head, &mut exchange);
+        let next = self.check_head(id, head, &mut exchange).unwrap_or_else(Next::Answer);
         match &next {
             // This response comes before the body is read, so another request can follow only if there is no body.
             Next::Answer(_) => exchange.keep_alive &= head.framing == Framing::Length(0),
             Next::Wait(session) => exchange.session = Some(*session),
             Next::Body(session) => {
                 exchange.session = Some(*session);
-                self.expect_body(id, head, &mut exchange);
+                let content_type = head.header("Content-Type").unwrap_or_default();
+                exchange.binary = content_type.starts_with(b"application/octet-stream");
+                exchange.form = content_type.starts_with(b"application/x-www-form-urlencoded");
+                // Set for an empty body, too: the parser reports its end, and then the body is passed on.
+                exchange.body = Some(Vec::new());
+                if head.expect_continue {
+                    self.net.push(id, Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
+                }
+                self.net.set_phase(id, Some(self.now + self.config.body_timeout));
             }
             Next::WebSocket(..) => {}
         }
@@ -96,29 +104,14 @@ impl<A: App> Server<A> {
         }
     }
 
-    fn expect_body(&mut self, id: ConnId, head: &RequestHead, exchange: &mut Exchange) {
-        let content_type = head.header("Content-Type").unwrap_or_default();
-        exchange.binary = content_type.starts_with(b"application/octet-stream");
-        exchange.form = content_type.starts_with(b"application/x-www-form-urlencoded");
-        // Set for an empty body, too: the parser reports its end, and then the body is passed on.
-        exchange.body = Some(Vec::new());
-        if head.expect_continue {
-            self.net.push(id, Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
-        }
-        self.net.set_phase(id, Some(self.now + self.config.body_timeout));
-    }
-
-    /// Checks TLS and origin, then routes the request.
-    fn check_head(&mut self, id: ConnId, head: &RequestHead, exchange: &mut Exchange) -> Next {
+    /// Checks TLS and origin, then routes the request. `Err` is the response if the request goes no further.
+    fn check_head(&mut self, id: ConnId, head: &RequestHead, exchange: &mut Exchange) -> Result<Next, Response> {
         if let Some(response) = self.answer_plain_http(id, head) {
-            return Next::Answer(response);
+            return Err(response);
         }
-        match access::check_origin(&self.config, head) {
-            Ok(cors) => exchange.cors = cors,
-            Err(page) => return Next::Answer(self.refuse_origin(id, head, &page)),
-        }
+        exchange.cors = access::check_origin(&self.config, head).map_err(|page| self.refuse_origin(id, head, &page))?;
         if head.method == Method::Options && !exchange.cors.is_empty() {
-            return Next::Answer(answer_preflight(head));
+            return Err(answer_preflight(head));
         }
         self.route_request(id, head)
     }
@@ -146,24 +139,21 @@ impl<A: App> Server<A> {
         Refusal::Forbidden.response(ws::is_upgrade(head))
     }
 
-    fn route_request(&mut self, id: ConnId, head: &RequestHead) -> Next {
-        let path = match self.strip_base(head) {
-            Ok(path) => path,
-            Err(response) => return Next::Answer(response),
-        };
+    fn route_request(&mut self, id: ConnId, head: &RequestHead) -> Result<Next, Response> {
+        let path = self.strip_base(head)?;
         let is_plain = self.app.plain_path() == Some(path);
         if is_plain || path == ENGINE_PATH {
             let client = access::client_address(&self.config, head, self.peer(id));
             let busy = self.net.pool.bytes + self.io.engine.out.pool.bytes > self.config.max_queued;
             return self.io.engine.handle_request(id, head, is_plain, client, busy);
         }
-        Next::Answer(match path {
+        Ok(Next::Answer(match path {
             "/healthz" => self.answer_health(),
             "/metrics" if access::may_read_metrics(&self.config, head, self.peer(id)) => {
                 Response::new(200).body(metrics::CONTENT_TYPE, self.metrics())
             }
             _ => answer_with_asset(path, head),
-        })
+        }))
     }
 
     /// Returns the path without `--base`. `Err` is the response to a path outside of it: a redirect if only the final slash
