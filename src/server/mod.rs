@@ -47,7 +47,7 @@ use crate::net::tls::Identity;
 use crate::net::{Connection, EndCause, Net, Wake};
 use crate::socketio::{App, Io};
 use protocol::Protocol;
-use signals::{Signal, Watch};
+use signals::Watch;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -129,11 +129,8 @@ impl<A: App> Server<A> {
             self.net.drain_events(now, &mut wakes);
             self.turn(now, SystemTime::now(), &wakes);
             if wakes.iter().any(|wake| matches!(wake, Wake::Woken)) {
-                for signal in signals.received() {
-                    match signal {
-                        Signal::Stop => self.stop(),
-                        Signal::Reload => self.reload(),
-                    }
+                for is_reload in signals.received() {
+                    if is_reload { self.reload() } else { self.stop() }
                 }
             }
         }
@@ -188,14 +185,11 @@ impl<A: App> Server<A> {
             self.expire();
         }
         for wake in wakes {
-            match *wake {
-                // Results of other threads are picked up in `settle`, signals after the turn.
-                Wake::Woken => {}
-                Wake::Connection { id, readable, writable, hung_up } => {
-                    self.net.observe(id, writable, hung_up);
-                    if readable {
-                        self.read_connection(id);
-                    }
+            // For `Wake::Woken`: results of other threads are picked up in `settle`, signals after the turn.
+            if let Wake::Connection { id, readable, writable, hung_up } = *wake {
+                self.net.observe(id, writable, hung_up);
+                if readable {
+                    self.read_connection(id);
                 }
             }
         }
