@@ -98,7 +98,7 @@ impl Cluster {
     ) -> Cluster {
         let [uid, boot] = ids;
         let presence = Presence::new(config.instance.clone(), boot.to_string(), config.presence_beat);
-        let greetings = greetings(&config, &url, namespaces, &presence.boot);
+        let greetings = greetings(&config, &url, namespaces, &presence.own.boot);
         Cluster {
             presence,
             config,
@@ -264,7 +264,7 @@ impl Cluster {
         if question.is_none() && answer.is_none() {
             return;
         }
-        let content = serde_json::to_vec(&PeerMessage { from: &self.presence.boot, question, answer });
+        let content = serde_json::to_vec(&PeerMessage { from: &self.presence.own.boot, question, answer });
         self.publish(&channel(&self.config, "-history", boot), &content.expect(TO_MEMORY), now);
     }
 

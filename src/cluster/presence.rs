@@ -8,7 +8,6 @@ use crate::socketio::packet::Invalid;
 use crate::socketio::{Elsewhere, MAX_PEOPLE, Person};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::mem;
 use std::time::{Duration, Instant};
 
 /// Maximum number of other nodes whose notes are kept; notes of further nodes are refused.
@@ -28,10 +27,10 @@ const MAX_BEAT: Duration = Duration::from_secs(600);
 /// The presence of one node, as the node publishes it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct PresenceNote {
+pub(super) struct PresenceNote {
     node: String,
     /// Identifies one start of the node.
-    boot: String,
+    pub(super) boot: String,
     users: usize,
     people: Vec<Person>,
     /// Interval of the node's notes, in milliseconds.
@@ -44,10 +43,8 @@ struct PresenceNote {
 
 /// The presence of other nodes, and the state of our own notes.
 pub struct Presence {
-    node: String,
-    /// Identifies this start of the node.
-    pub boot: String,
-    beat: Duration,
+    /// Our own note. Only while it is encoded, its `people` are set.
+    pub(super) own: PresenceNote,
     /// For each other node with users, by name: the time at which it is removed unless a note arrives, and its last note.
     nodes: BTreeMap<String, (Instant, PresenceNote)>,
     /// The number of users in our last note, and how often it had changed by then; `None` if that note was a bye.
@@ -56,15 +53,13 @@ pub struct Presence {
     next_beat: Option<Instant>,
     /// Whether a note of ours is to be published as soon as possible.
     note_due: bool,
-    /// Whether our next note is a hello.
-    hello: bool,
 }
 
 impl Presence {
     /// Creates a state without other nodes. `boot` identifies this start of the node, `beat` is the interval of its notes.
     pub fn new(node: String, boot: String, beat: Duration) -> Presence {
-        let nodes = BTreeMap::new();
-        Presence { node, boot, beat, nodes, published: Some((0, 0)), next_beat: None, note_due: false, hello: false }
+        let own = PresenceNote { node, boot, beat: beat.as_millis() as u64, ..PresenceNote::default() };
+        Presence { own, nodes: BTreeMap::new(), published: Some((0, 0)), next_beat: None, note_due: false }
     }
 
     /// Returns the users on all other nodes. `lost` are users of a removed node; those that another node names are left out.
@@ -78,7 +73,7 @@ impl Presence {
 
     /// Makes the next note a hello, and due at once. Called when Redis has become reachable.
     pub fn greet(&mut self) {
-        (self.note_due, self.hello) = (true, true);
+        (self.note_due, self.own.hello) = (true, true);
     }
 
     /// Returns the time at which [`Presence::expire`] is to be called.
@@ -106,24 +101,19 @@ impl Presence {
             return None;
         }
         (self.published, self.note_due) = (users, false);
-        let count = users.map_or(0, |(count, _)| count);
-        self.next_beat = (count > 0).then(|| now + self.beat);
-        let note = PresenceNote {
-            node: self.node.clone(),
-            boot: self.boot.clone(),
-            users: count,
-            people: users.map(|_| people()).unwrap_or_default(),
-            beat: self.beat.as_millis() as u64,
-            hello: mem::take(&mut self.hello),
-            bye: users.is_none(),
-        };
-        Some(serde_json::to_vec(&note).expect("JSON with string keys is written to memory"))
+        let own = &mut self.own;
+        (own.users, own.bye) = (users.map_or(0, |(count, _)| count), users.is_none());
+        own.people = users.map(|_| people()).unwrap_or_default();
+        self.next_beat = (own.users > 0).then(|| now + Duration::from_millis(own.beat));
+        let note = serde_json::to_vec(own).expect("JSON with string keys is written to memory");
+        (own.people, own.hello) = (Vec::new(), false);
+        Some(note)
     }
 
     /// Handles the note of another node. Returns the node's boot, or `None` if the node stops or the note is our own.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<Option<String>, Invalid> {
         let note: PresenceNote = serde_json::from_slice(bytes).map_err(|_| Invalid("not a presence note"))?;
-        if note.boot == self.boot {
+        if note.boot == self.own.boot {
             return Ok(None);
         }
         let within_limits = note.node.len() <= MAX_ID
@@ -135,7 +125,7 @@ impl Presence {
         if !within_limits {
             return Err(Invalid("a presence note above the limits, or too many nodes"));
         }
-        if note.node == self.node {
+        if note.node == self.own.node {
             log::warn!("redis: another node is named {} as well; --instance must differ", note.node);
             return Err(Invalid("a presence note with the name of this node"));
         }
