@@ -223,17 +223,11 @@ impl App for Chat {
         let result = match event.name {
             "add user" => self.add_user(cx, socket, event),
             "new message" => self.new_message(cx, socket, event),
-            "typing" | "stop typing" => {
-                self.announce(cx, socket, event.name, None);
-                Ok(())
-            }
             "history" => self.answer_history(cx, socket, event),
-            "users" => {
-                self.answer_users(cx, socket, event);
-                Ok(())
-            }
+            "typing" | "stop typing" => return self.announce(cx, socket, event.name, None),
+            "users" => return self.answer_users(cx, socket, event),
             // An event with another name is ignored, as in any Socket.IO server without a listener for it.
-            _ => Ok(()),
+            _ => return,
         };
         if let Err(error) = result {
             self.refused += 1;
