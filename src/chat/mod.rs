@@ -156,7 +156,7 @@ impl Chat {
         let user = Some(tag.as_str().into());
         let message = Message { username: name, message, user, n: None, id: id.transpose()?, time: None };
         let stamp = accept_message(&mut self.history, cx, message, Some(&others(&[socket])));
-        answer(cx, socket, event, &stamp);
+        cx.ack(socket, event.ack, &(stamp,), &[]);
         Ok(())
     }
 
@@ -170,7 +170,7 @@ impl Chat {
             Some(number) if self.backfill_until.is_some() && self.waiting.len() < MAX_WAITING => {
                 self.waiting.push((socket, number, request));
             }
-            _ => answer(cx, socket, event, &self.history.answer(&request)),
+            _ => cx.ack(socket, event.ack, &(self.history.answer(&request),), &[]),
         }
         Ok(())
     }
@@ -179,7 +179,7 @@ impl Chat {
     fn end_backfill(&mut self, cx: &mut Io) {
         self.backfill_until = None;
         for (socket, number, request) in mem::take(&mut self.waiting) {
-            cx.ack(socket, number, &(self.history.answer(&request),), &[]);
+            cx.ack(socket, Some(number), &(self.history.answer(&request),), &[]);
         }
     }
 
@@ -194,7 +194,8 @@ impl Chat {
         users.extend_from_slice(&self.elsewhere.people);
         users.truncate(MAX_PEOPLE);
         let more = self.num_users().saturating_sub(users.len());
-        answer(cx, socket, event, &json!({"users": users, "more": more, "server": self.config.instance}));
+        let answer = json!({"users": users, "more": more, "server": self.config.instance});
+        cx.ack(socket, event.ack, &(answer,), &[]);
     }
 }
 
@@ -231,7 +232,7 @@ impl App for Chat {
         };
         if let Err(error) = result {
             self.refused += 1;
-            answer(cx, socket, event, &json!({"error": error}));
+            cx.ack(socket, event.ack, &(json!({"error": error}),), &[]);
         }
     }
 
@@ -351,13 +352,6 @@ fn accept_message(history: &mut History, cx: &mut Io, message: Message, to: Opti
     };
     history.keep(stamp, &sender, &id, json);
     Some(stamp)
-}
-
-/// Sends `answer` as the ack of an event, if the client wants an ack.
-fn answer(cx: &mut Io, socket: SocketKey, event: &Event, answer: &impl Serialize) {
-    if let Some(number) = event.ack {
-        cx.ack(socket, number, &(answer,), &[]);
-    }
 }
 
 /// Returns all sockets of the cluster except `except`, whether or not they have a user, as the recipients of a broadcast.

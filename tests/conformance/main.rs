@@ -73,11 +73,7 @@ impl App for Conformance {
         let namespace = cx.socket(socket).expect("a socket that emits is connected").namespace;
         match (event.name, namespace) {
             ("message", 0) => cx.emit(socket, "message-back", &event.args, event.attachments),
-            ("message-with-ack", 0) => {
-                if let Some(number) = event.ack {
-                    cx.ack(socket, number, &event.args, event.attachments);
-                }
-            }
+            ("message-with-ack", 0) => cx.ack(socket, event.ack, &event.args, event.attachments),
             ("ask" | "ask-briefly", _) => {
                 let time = if event.name == "ask" { TIME } else { BRIEFLY };
                 if cx.emit_with_ack(socket, "question", &event.args, time).is_none() {

@@ -32,9 +32,7 @@ impl App for Echo {
 
     fn event(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) {
         cx.emit(socket, event.name, &event.args, event.attachments);
-        if let Some(number) = event.ack {
-            cx.ack(socket, number, &event.args, event.attachments);
-        }
+        cx.ack(socket, event.ack, &event.args, event.attachments);
     }
 
     fn plain_path(&self) -> Option<&'static str> {

@@ -19,9 +19,7 @@ impl App for Relay {
         }
         self.messages += 1;
         cx.broadcast(&To { except: &[socket], ..To::default() }, "said", &event.args, event.attachments);
-        if let Some(number) = event.ack {
-            cx.ack(socket, number, &(self.messages,), &[]);
-        }
+        cx.ack(socket, event.ack, &(self.messages,), &[]);
     }
 }
 
