@@ -123,30 +123,25 @@ impl Journal {
     /// file, or the file is a mount point), the old file stays in use up to 4 * (length of `content` + `SLACK`) bytes.
     pub(super) fn rewrite(&mut self, content: &[u8]) -> io::Result<()> {
         let new = beside(&self.path, ".new");
-        let length = content.len() as u64;
-        let written = File::create(&new).and_then(|mut file| {
+        let replaced = File::create(&new).and_then(|mut file| {
             file.write_all(content)?;
-            file.sync_all()
-        });
-        let replaced = written.and_then(|()| {
-            // Windows cannot replace an open file, so the file is closed first.
+            file.sync_all()?;
+            // Windows can neither rename nor replace an open file, so both files are closed first.
+            drop(file);
             self.file.take_if(|_| cfg!(windows));
             fs::rename(&new, &self.path)
         });
-        match replaced {
-            Ok(()) => {
-                self.append()?;
-                self.pending.clear();
-                // Makes the renaming durable. On Windows a directory cannot be opened, and this has no effect.
-                let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-                let _ = File::open(parent.unwrap_or(Path::new("."))).and_then(|parent| parent.sync_all());
+        if let Err(error) = replaced {
+            let _ = fs::remove_file(&new);
+            if self.file.is_none() || self.length > 4 * (content.len() as u64 + SLACK) {
+                return Err(error);
             }
-            Err(error) => {
-                let _ = fs::remove_file(&new);
-                if self.file.is_none() || self.length > 4 * (length + SLACK) {
-                    return Err(error);
-                }
-            }
+        } else {
+            self.append()?;
+            self.pending.clear();
+            // Makes the renaming durable. On Windows a directory cannot be opened, and this has no effect.
+            let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let _ = File::open(parent.unwrap_or(Path::new("."))).and_then(|parent| parent.sync_all());
         }
         self.limit = 2 * self.length + SLACK;
         Ok(())
