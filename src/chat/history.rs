@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 use std::time::Instant;
 
 /// Estimated bytes of a kept message besides its JSON: its entries in `messages` and `known`, and the rest of its packet.
@@ -114,10 +115,9 @@ pub struct History {
     last: u64,
     /// The highest number of a message that was dropped to keep the limits.
     dropped: u64,
-    /// The last number that was skipped at the start; 0 if none was.
-    start: u64,
-    /// The last skipped number that was given to a message of the backfill; at first, the number before the skipped ones.
-    before: u64,
+    /// The numbers that were skipped at the start and have not been given to a message of the backfill. The last skipped
+    /// number, which is the end of the range, is never given out.
+    skipped: Range<u64>,
     journal: Option<Journal>,
 }
 
@@ -139,11 +139,11 @@ impl History {
             journal.note(written);
             self.journal = Some(journal);
         }
-        self.before = self.last;
+        let first = self.last + 1;
         if self.last > 0 || config.redis.is_some() {
             self.last += SKIP;
         }
-        self.start = self.last;
+        self.skipped = first..self.last;
     }
 
     /// Reads a line of the file: a header (only if `first`) or a message. Returns `None` if it is invalid or repeated.
@@ -226,9 +226,8 @@ impl History {
     /// Takes the next skipped number, for a message of the backfill, and returns it. Returns `None` if none is left, or if
     /// the history is off or has dropped a newer message already, so that it has no room for an older one.
     pub fn number_before(&mut self) -> Option<u64> {
-        let room = self.is_on() && self.before + 1 < self.start && self.dropped < self.start;
-        self.before += u64::from(room);
-        room.then_some(self.before)
+        let has_room = self.is_on() && self.dropped < self.skipped.end;
+        self.skipped.next().filter(|_| has_room)
     }
 
     /// Keeps a message, hands it to the file, and drops the messages with the lowest numbers while the limits are exceeded.
