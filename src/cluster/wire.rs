@@ -206,15 +206,12 @@ fn write_number(out: &mut Vec<u8>, number: f64) {
 
 /// Formats a timestamp extension, which stands for a `Date` of JavaScript, as `JSON.stringify` formats the `Date`.
 fn date(bytes: &[u8]) -> Result<String, Invalid> {
-    let (seconds, nanos) = match *bytes {
-        [a, b, c, d] => (u64::from(u32::from_be_bytes([a, b, c, d])), 0),
-        [a, b, c, d, e, f, g, h] => {
-            let both = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-            (both & ((1 << 34) - 1), (both >> 34) as u32)
-        }
-        _ => return Err(Invalid("a date before 1970 or after 2514")),
-    };
-    let since = Duration::new(seconds, 0).checked_add(Duration::from_nanos(u64::from(nanos)));
-    let at = since.and_then(|since| UNIX_EPOCH.checked_add(since)).ok_or(Invalid("not a date"))?;
+    if ![4, 8].contains(&bytes.len()) {
+        return Err(Invalid("a date before 1970 or after 2514"));
+    }
+    // The lower 34 bits are seconds. The upper 30 are nanoseconds, which the short form does not have.
+    let both = bytes.iter().fold(0, |both, byte| both << 8 | u64::from(*byte));
+    let since = Duration::new(both & ((1 << 34) - 1), (both >> 34) as u32);
+    let at = UNIX_EPOCH.checked_add(since).ok_or(Invalid("not a date"))?;
     Ok(humantime::format_rfc3339_millis(at).to_string())
 }
