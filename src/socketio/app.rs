@@ -25,7 +25,7 @@
 //!
 //! impl ClusterApp for Relay {}
 //!
-//! fn main() -> ExitCode {
+//! fn main() -> Result<(), String> {
 //!     salon::start(Config::default(), Relay::default())
 //! }
 //! ```

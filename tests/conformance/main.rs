@@ -121,18 +121,18 @@ fn main() -> ExitCode {
         recovery: Recovery::Off,
         ..Config::default()
     };
-    match defaults.load(env::args_os().skip(1), |name| env::var_os(name)) {
-        Ok(Settings { action: Action::Run, config, .. }) => {
-            logger::start(config.log);
-            salon::start(config, Conformance::default())
-        }
-        Ok(_) => {
+    let settings = defaults.load(env::args_os().skip(1), |name| env::var_os(name));
+    let done = settings.and_then(|Settings { action, config, .. }| {
+        if action != Action::Run {
             print!("{}", config::help());
-            ExitCode::SUCCESS
+            return Ok(());
         }
-        Err(line) => {
-            eprintln!("conformance: {line}");
-            ExitCode::from(2)
-        }
+        logger::start(config.log);
+        salon::start(config, Conformance::default())
+    });
+    if let Err(line) = done {
+        eprintln!("conformance: {line}");
+        return ExitCode::from(2);
     }
+    ExitCode::SUCCESS
 }

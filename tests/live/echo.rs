@@ -58,7 +58,7 @@ fn server() {
         let [tls_cert, tls_key] = ["SALON_TLS_CERT", "SALON_TLS_KEY"].map(|name| env::var(name).ok());
         let config = Config { port: 0, host: Some(Ipv4Addr::LOCALHOST.into()), tls_cert, tls_key, ..Config::default() };
         logger::start(config.log);
-        salon::start(config, Echo);
+        salon::start(config, Echo).expect("the server runs");
     }
 }
 
