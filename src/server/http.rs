@@ -35,10 +35,9 @@ impl<A: App> Server<A> {
             (Part::Head(head), _) => self.handle_head(id, &head),
             (Part::Data(data), Some(Exchange { body: Some(body), .. })) => body.extend_from_slice(data),
             (Part::End, Some(Exchange { session: Some(session), body, binary, form, .. })) => {
-                let (session, binary, form) = (*session, *binary, *form);
                 let body = body.take().unwrap_or_default();
+                self.io.engine.receive_body(id, *session, body.into(), *binary, *form);
                 self.net.set_phase(id, None);
-                self.io.engine.receive_body(id, session, body.into(), binary, form);
             }
             // The rest of a request that has been answered already.
             (Part::Data(_) | Part::End, _) => {}

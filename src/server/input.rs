@@ -63,10 +63,8 @@ impl<A: App> Server<A> {
             Protocol::Http { exchange: Some(exchange), .. } if exchange.body.is_none() => {
                 connection.input.len() >= self.config.max_head
             }
-            Protocol::Http { .. } => false,
             Protocol::WebSocket { .. } => connection.queued() > self.config.max_queue / 2,
-            #[cfg(feature = "redis")]
-            Protocol::Redis(_) => false,
+            _ => false,
         }
     }
 
@@ -120,10 +118,8 @@ impl<A: App> Server<A> {
                 Protocol::Redis(role) => self.receive_from_redis(role, &bytes[used..]),
             };
             self.pump();
-            match step {
-                Some(count) => (used, self.steps) = (used + count, self.steps - 1),
-                None => return used,
-            }
+            let Some(count) = step else { return used };
+            (used, self.steps) = (used + count, self.steps - 1);
         }
     }
 
