@@ -92,7 +92,7 @@ pub struct Answer<'a> {
     pub more: bool,
 }
 
-struct Entry {
+pub(super) struct Entry {
     n: u64,
     /// The key of the message in `known`.
     key: u64,
@@ -106,8 +106,9 @@ pub struct History {
     boot: String,
     /// Maximum number of kept messages, and maximum of their bytes.
     limits: [usize; 2],
-    messages: VecDeque<Entry>,
-    bytes: usize,
+    pub(super) messages: VecDeque<Entry>,
+    /// The bytes of `messages` as `history_bytes` counts them.
+    pub(super) bytes: usize,
     /// The stamp of each kept message, by a hash of sender and id; its random key keeps clients from causing collisions.
     known: HashMap<u64, Stamp>,
     hasher: RandomState,
@@ -205,11 +206,6 @@ impl History {
     /// Whether messages are kept at all.
     pub fn is_on(&self) -> bool {
         self.limits[0] > 0
-    }
-
-    /// Returns the number of kept messages, and their bytes as `history_bytes` counts them.
-    pub fn size(&self) -> [usize; 2] {
-        [self.messages.len(), self.bytes]
     }
 
     /// Returns the stamp of the kept message with this sender and id, or `None` if there is none.
