@@ -144,19 +144,12 @@ pub mod ws;
 
 use base::id::Ids;
 use server::Server;
-use std::process::ExitCode;
 use std::time::Instant;
 
-/// Serves `app` until a signal stops the process. An error is printed as one line on standard error.
-pub fn start<A: socketio::App>(config: config::Config, app: A) -> ExitCode {
-    match Server::new(config, app, Ids::System, Instant::now()).and_then(Server::run) {
-        Ok(()) => {
-            log::info!("stopped");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("salon: {error}");
-            ExitCode::FAILURE
-        }
-    }
+/// Serves `app` until a signal stops the process. `Err` is a text of one line.
+pub fn start<A: socketio::App>(config: config::Config, app: A) -> Result<(), String> {
+    let server = Server::new(config, app, Ids::System, Instant::now());
+    server.and_then(Server::run).map_err(|error| error.to_string())?;
+    log::info!("stopped");
+    Ok(())
 }

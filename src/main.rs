@@ -23,7 +23,7 @@ fn run(Settings { action, mut config, lines, errors }: Settings) -> Result<ExitC
             if config.instance == "auto" {
                 config.instance = Ids::System.fresh().short();
             }
-            return Ok(salon::start(config.clone(), Chat::new(config)));
+            salon::start(config.clone(), Chat::new(config))?;
         }
         Action::Check => return Ok(print_check(&config, &lines, errors)),
         Action::Probe => probe::ask(&config)?,

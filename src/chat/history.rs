@@ -1,10 +1,9 @@
-//! The most recent messages of the chat, in order of their numbers: kept in memory, sent to clients and nodes that ask, and
-//! written to a file.
+//! The most recent messages of the chat, in order of their numbers: kept in memory, sent to clients and nodes that ask for
+//! them, and written to the file of `--history`, if there is one.
 //!
-//! A message is kept as the bytes of its broadcast, which it shares with the recipients' queues. A position is the id of a
-//! history (`boot`) and the number of a message in it. Numbers grow, and no two messages have the same; see `SKIP`.
-//!
-//! As long as a message is kept, its sender and id are known, so a message that is sent again is not broadcast twice.
+//! A new message gets a higher number than all before it, and no number is given out twice (see `SKIP`). Its JSON is kept as
+//! a part of the broadcast packet, whose bytes are shared with the queues of the recipients. While a message is kept, its
+//! sender and id are known, so the same message is not broadcast again if a client repeats it.
 
 use super::journal::{FileHeader, Journal, MAX_NUMBER, is_id};
 use crate::config::Config;
@@ -15,14 +14,15 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 use std::time::Instant;
 
 /// Estimated bytes of a kept message besides its JSON: its entries in `messages` and `known`, and the rest of its packet.
 const OVERHEAD: usize = 192;
-/// Maximum bytes of messages in one answer: far below `max_queue`, the limit of the bytes that are queued for one client.
+/// Maximum bytes of messages in one answer, far below the default of `max_queue`. A message that is longer is sent alone.
 const MAX_ANSWER: usize = 256 * 1024;
-/// After a restart, and at any start in a cluster, numbers continue this far above the last one in the file, so that no
-/// number whose message did not get into the file is given out again. Messages of the backfill get the numbers in between.
+/// How many numbers are skipped at the start if the file has messages, because the number of a message that did not get into
+/// the file must not be given out again. In a cluster they are skipped at any start, for the messages of the backfill.
 const SKIP: u64 = 1_000_000;
 
 /// The number and time that a message gets when it is accepted. They are sent to its sender as the ack.
@@ -30,11 +30,11 @@ const SKIP: u64 = 1_000_000;
 pub struct Stamp {
     /// The number of the message in the history of this server.
     pub n: u64,
-    /// Milliseconds since 1970, by the clock of the server that accepted it first.
+    /// Milliseconds since 1970, by the clock of the server that accepted the message first.
     pub time: u64,
 }
 
-/// Asks for all messages after the position `since`, or for the last few, or, if both are `None`, for all that are kept.
+/// A request for kept messages: those after `since` if it is set, else the newest `last` ones if it is set, else all.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HistoryRequest {
@@ -42,15 +42,14 @@ pub struct HistoryRequest {
     pub last: Option<usize>,
 }
 
-/// A place between two messages of a history.
+/// A place in the history with the id `boot`: right after the message with the number `n`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Position {
     pub boot: String,
-    /// The number of the message before this place.
     pub n: u64,
 }
 
-/// A message in the form that clients and other servers get and that the file has. JSON with other fields is not a message.
+/// A message as it is sent to clients and other servers and written to the file. JSON with further fields is not accepted.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Message<'a> {
@@ -58,7 +57,7 @@ pub struct Message<'a> {
     pub username: &'a RawValue,
     #[serde(borrow)]
     pub message: &'a RawValue,
-    /// The tag of the sender. Messages of Node servers have neither this field nor the fields below.
+    /// The public tag of the sender. Messages of Node servers have neither this field nor the fields below.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub user: Option<Cow<'a, str>>,
     pub n: Option<u64>,
@@ -87,17 +86,17 @@ pub struct Answer<'a> {
     pub n: u64,
     #[serde(borrow)]
     pub messages: Vec<&'a RawValue>,
-    /// Whether messages may be missing between the position asked for and the first of `messages`.
+    /// Whether messages may be missing between the requested position and the first of `messages`.
     pub gap: bool,
-    /// Whether the history has newer messages than the last of `messages`.
+    /// Whether the history has messages that are newer than the last of `messages`.
     pub more: bool,
 }
 
-struct Entry {
+pub(super) struct Entry {
     n: u64,
     /// The key of the message in `known`.
     key: u64,
-    /// The message in JSON: a [`Message`] with all fields.
+    /// The message in JSON: a [`Message`] with at least `n`, `id` and `time`.
     json: Bytes,
 }
 
@@ -107,19 +106,19 @@ pub struct History {
     boot: String,
     /// Maximum number of kept messages, and maximum of their bytes.
     limits: [usize; 2],
-    messages: VecDeque<Entry>,
-    bytes: usize,
-    /// Stamps by a hash of sender and id with a random key: 64 bits that no client can choose do not collide in practice.
+    pub(super) messages: VecDeque<Entry>,
+    /// The bytes of `messages` as `history_bytes` counts them.
+    pub(super) bytes: usize,
+    /// The stamp of each kept message, by a hash of sender and id; its random key keeps clients from causing collisions.
     known: HashMap<u64, Stamp>,
     hasher: RandomState,
-    /// The last number that was given to a new message or skipped at the start.
+    /// The highest number that was given to a message or skipped at the start.
     last: u64,
     /// The highest number of a message that was dropped to keep the limits.
     dropped: u64,
-    /// The last number that was skipped at the start.
-    start: u64,
-    /// The last of the skipped numbers that was given to a message of the backfill; at first, the number before them.
-    before: u64,
+    /// The numbers that were skipped at the start and have not been given to a message of the backfill. The last skipped
+    /// number, which is the end of the range, is never given out.
+    skipped: Range<u64>,
     journal: Option<Journal>,
 }
 
@@ -128,9 +127,9 @@ impl History {
         History { limits: [config.history_messages, config.history_bytes], ..History::default() }
     }
 
-    /// Loads the file of `config.history` and writes it anew. The id of the history is that in the file's header or, without
-    /// a file or a valid header, `boot`. If the file cannot be locked, loaded or written, one log line says why, and
-    /// messages are kept in memory only. Unless another process has the lock, writing is tried again after the next message.
+    /// Loads the file of `config.history` and writes it anew. The history gets the id in the header of the file or, without
+    /// a valid header, the id `boot`. If the file cannot be locked, loaded or written, one log line says why, and messages
+    /// are kept in memory only. Writing is tried again after the next message, unless another process has the lock.
     pub fn begin(&mut self, boot: String, config: &Config) {
         self.boot.clone_from(&boot);
         if let Some(path) = config.history.as_deref().filter(|_| self.is_on())
@@ -141,14 +140,14 @@ impl History {
             journal.note(written);
             self.journal = Some(journal);
         }
-        self.before = self.last;
+        let first = self.last + 1;
         if self.last > 0 || config.redis.is_some() {
             self.last += SKIP;
         }
-        self.start = self.last;
+        self.skipped = first..self.last;
     }
 
-    /// Adds a line of the file. Returns `None` if the line is neither the header nor a valid message, or repeats a message.
+    /// Reads a line of the file: a header (only if `first`) or a message. Returns `None` if it is invalid or repeated.
     fn load(&mut self, line: &[u8], first: bool) -> Option<()> {
         if first && let Some(FileHeader { boot, n, .. }) = FileHeader::parse(line) {
             (self.boot, self.last, self.dropped) = (boot, n, n);
@@ -165,7 +164,7 @@ impl History {
         Some(())
     }
 
-    /// Returns the content with which the file is written anew.
+    /// Returns the whole content of the file: the header and all kept messages.
     fn content(&self) -> Vec<u8> {
         let header = FileHeader { salon: "history".into(), version: 1, boot: self.boot.clone(), n: self.dropped };
         let mut content = serde_json::to_vec(&header).expect("the header is JSON and goes to memory");
@@ -177,17 +176,17 @@ impl History {
         content
     }
 
-    /// Writes the messages kept since the last call. Must be called before their broadcasts and acks leave the server.
+    /// Writes new messages to the file, if there is one. Must be called before their broadcasts and acks leave the server.
     pub fn commit(&mut self, now: Instant) {
         self.journal.iter_mut().for_each(|journal| journal.commit(now));
     }
 
-    /// Returns the time at which [`History::expire`] is to be called.
+    /// Returns the time at which [`History::expire`] is to be called; `None` if nothing is due.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.journal.as_ref()?.due
     }
 
-    /// Syncs the file or writes it anew, if either is due.
+    /// Syncs the file if that is due, or writes it anew if it has reached its limit or a write has failed.
     pub fn expire(&mut self, now: Instant) {
         let is_due = |journal: &mut Journal| journal.due.take_if(|due| *due <= now).is_some();
         if let Some(mut journal) = self.journal.take_if(is_due) {
@@ -209,31 +208,25 @@ impl History {
         self.limits[0] > 0
     }
 
-    /// Returns the number of kept messages, and the bytes that they count as.
-    pub fn size(&self) -> [usize; 2] {
-        [self.messages.len(), self.bytes]
-    }
-
-    /// Returns the stamp of the kept message with this sender and id.
+    /// Returns the stamp of the kept message with this sender and id, or `None` if there is none.
     pub fn known(&self, sender: &str, id: &str) -> Option<Stamp> {
         self.known.get(&self.hasher.hash_one((sender, id))).copied()
     }
 
-    /// Returns the number for a new message.
+    /// Takes the next number, for a new message, and returns it.
     pub fn number(&mut self) -> u64 {
         self.last += 1;
         self.last
     }
 
-    /// Returns a skipped number for a message of the backfill, or `None` if no number is left or messages
-    /// with higher numbers have been dropped already.
+    /// Takes the next skipped number, for a message of the backfill, and returns it. Returns `None` if none is left, or if
+    /// the history is off or has dropped a newer message already, so that it has no room for an older one.
     pub fn number_before(&mut self) -> Option<u64> {
-        let room = self.is_on() && self.before + 1 < self.start && self.dropped < self.start;
-        self.before += u64::from(room);
-        room.then_some(self.before)
+        let has_room = self.is_on() && self.dropped < self.skipped.end;
+        self.skipped.next().filter(|_| has_room)
     }
 
-    /// Keeps a message, in the order of numbers, and drops the oldest messages beyond the limits.
+    /// Keeps a message, hands it to the file, and drops the messages with the lowest numbers while the limits are exceeded.
     pub fn keep(&mut self, stamp: Stamp, sender: &str, id: &str, json: Bytes) {
         if let Some(journal) = &mut self.journal {
             journal.pending.extend_from_slice(&json);
@@ -253,7 +246,7 @@ impl History {
         }
     }
 
-    /// Answers a request. A position of another `boot`, or above the last number, is ignored, and the answer has a `gap`.
+    /// Returns the answer to a request. A position with another `boot` or above the last number is ignored and sets `gap`.
     pub fn answer(&self, request: &HistoryRequest) -> Answer<'_> {
         let known = request.since.as_ref().filter(|since| since.boot == self.boot && since.n <= self.last);
         let first = match (known, request.last) {

@@ -1,8 +1,8 @@
 //! The file of the history: a header, then one line of JSON per message.
 //!
-//! The lines of a turn are appended in one write(2) before any packet of the turn leaves, so `kill -9` loses no acknowledged
-//! message. The file is synced a second later. At the start, and when the file has grown long or could not be written, the
-//! whole content is written to `FILE.new`, which is then renamed to the name of the file.
+//! The lines of a turn are appended together before any packet of the turn leaves, so `kill -9` loses no message whose ack
+//! was sent while the file could be written. The file is synced a second later. At the start, and when the file has grown
+//! long or a write has failed, the whole content is written to `FILE.new`, which is then renamed to the name of the file.
 
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -11,15 +11,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{mem, thread};
 
-/// Delay from a write to the sync: a power cut loses the messages of this time. Also the delay of a retry after a failure.
+/// Delay from an append to the sync, or to the rewrite if the append failed. A power cut may lose the messages of this time.
 const SYNC_TIME: Duration = Duration::from_secs(1);
-/// Maximum time that a start waits for the lock, while the server that is being replaced is still stopping.
+/// Maximum time that a starting server waits for the lock: the server that it replaces may still be stopping.
 const LOCK_TIME: Duration = Duration::from_secs(10);
 /// The file is written anew when it has reached twice its length after the last rewrite, plus this many bytes.
 const SLACK: u64 = 64 * 1024;
-/// Maximum bytes of a line that is read.
+/// Maximum bytes of a line. A longer line is read in pieces, which are invalid.
 const MAX_LINE: u64 = 16 * 1024 * 1024;
-/// Numbers and times in the file must be below this. New ones may be up to twice as large and still be exact in JavaScript.
+/// Numbers and times from the file or other servers must be below this; up to twice this they are exact in JavaScript.
 pub(super) const MAX_NUMBER: u64 = 1 << 52;
 
 /// The first line of the file.
@@ -28,7 +28,7 @@ pub(super) struct FileHeader {
     pub(super) salon: String,
     pub(super) version: u32,
     pub(super) boot: String,
-    /// All messages in the file have higher numbers.
+    /// All messages in the file have higher numbers than this.
     pub(super) n: u64,
 }
 
@@ -41,26 +41,26 @@ impl FileHeader {
     }
 }
 
-/// The file and the lock on it.
+/// The file of the history, and the lock, which is held on a second file, `FILE.lock`.
 #[derive(Default)]
 pub(super) struct Journal {
     path: PathBuf,
     _lock: Option<File>,
-    /// The file, open to append lines; `None` if it must be written anew first.
+    /// The file, open for appending; `None` if it must be written anew first.
     pub(super) file: Option<File>,
     pub(super) length: u64,
     /// The length in bytes at which the file is written anew.
     pub(super) limit: u64,
-    /// Lines to be written at the end of the turn.
+    /// Lines to be appended at the end of the turn.
     pub(super) pending: Vec<u8>,
     /// The time at which the file is to be synced or written anew.
     pub(super) due: Option<Instant>,
-    /// Whether a failure has been logged, and no success since.
+    /// Whether a failure has been logged since the last success.
     failed: bool,
 }
 
 impl Journal {
-    /// Waits for the lock. Returns `None` if another process keeps it. On a platform without locks, none is used.
+    /// Waits for the lock. Returns `None` if another process keeps it. Without a usable lock file, goes on without a lock.
     pub(super) fn lock(path: &Path) -> Option<Journal> {
         let lock = OpenOptions::new().create(true).write(true).truncate(false).open(beside(path, ".lock")).ok();
         let start = Instant::now();
@@ -75,7 +75,7 @@ impl Journal {
     }
 
     /// Calls `read(line, is_first)` for each line; `read` returns whether the line is valid. A file with invalid lines is
-    /// renamed, with `tag` in its new name. Half a line at the end is ignored, because a killed process may leave one.
+    /// renamed, with `tag` in its new name. An incomplete last line (of a killed process) does not count as invalid.
     pub(super) fn load(&mut self, tag: &str, mut read: impl FnMut(&[u8], bool) -> bool) -> io::Result<()> {
         let mut file = match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -84,7 +84,7 @@ impl Journal {
         let (mut first, mut torn, mut damaged, mut line) = (true, false, 0, Vec::new());
         while file.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
             torn = line.pop_if(|byte| *byte == b'\n').is_none();
-            // Half a header is invalid, too: no killed process leaves one, as `FILE.new` is renamed when complete.
+            // An incomplete header is invalid: no killed process leaves one, because `FILE.new` is complete when renamed.
             damaged += usize::from(!read(&line, first) && (first || !torn));
             first = false;
             line.clear();
@@ -107,7 +107,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Appends the pending lines to the file. A failure may leave half a line in it, so the file must then be written anew.
+    /// Appends the pending lines to the file. A failure may leave half a line in the file, which must then be written anew.
     pub(super) fn commit(&mut self, now: Instant) {
         if self.pending.is_empty() {
             return;
@@ -120,39 +120,34 @@ impl Journal {
     }
 
     /// Replaces the file by one with this content, which includes the pending lines. If that fails (no space for a second
-    /// file, or the file is a mount point), lines are appended to the old file until it exceeds 4 * (length + `SLACK`).
+    /// file, or the file is a mount point), the old file stays in use up to 4 * (length of `content` + `SLACK`) bytes.
     pub(super) fn rewrite(&mut self, content: &[u8]) -> io::Result<()> {
         let new = beside(&self.path, ".new");
-        let length = content.len() as u64;
-        let written = File::create(&new).and_then(|mut file| {
+        let replaced = File::create(&new).and_then(|mut file| {
             file.write_all(content)?;
-            file.sync_all()
-        });
-        let replaced = written.and_then(|()| {
-            // Windows does not replace a file that is open.
+            file.sync_all()?;
+            // Windows can neither rename nor replace an open file, so both files are closed first.
+            drop(file);
             self.file.take_if(|_| cfg!(windows));
             fs::rename(&new, &self.path)
         });
-        match replaced {
-            Ok(()) => {
-                self.append()?;
-                self.pending.clear();
-                // Makes the renaming durable where a directory can be opened to be synced; other platforms do not need this.
-                let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-                let _ = File::open(parent.unwrap_or(Path::new("."))).and_then(|parent| parent.sync_all());
+        if let Err(error) = replaced {
+            let _ = fs::remove_file(&new);
+            if self.file.is_none() || self.length > 4 * (content.len() as u64 + SLACK) {
+                return Err(error);
             }
-            Err(error) => {
-                let _ = fs::remove_file(&new);
-                if self.file.is_none() || self.length > 4 * (length + SLACK) {
-                    return Err(error);
-                }
-            }
+        } else {
+            self.append()?;
+            self.pending.clear();
+            // Makes the renaming durable. On Windows a directory cannot be opened, and this has no effect.
+            let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let _ = File::open(parent.unwrap_or(Path::new("."))).and_then(|parent| parent.sync_all());
         }
         self.limit = 2 * self.length + SLACK;
         Ok(())
     }
 
-    /// Logs the first failure, and the first success after it. A file that has failed is closed until it is written anew.
+    /// Logs the first failure, and the first success after it. A failure closes the file until it is written anew.
     pub(super) fn note(&mut self, result: io::Result<()>) {
         let path = &self.path;
         if let Err(error) = result {
@@ -174,7 +169,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// Whether `id` is valid as the id of a message: 1 to 64 visible ASCII characters.
+/// Whether `id` is valid as the id of a message or a history, or as the tag of a user: 1 to 64 visible ASCII characters.
 pub fn is_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
 }

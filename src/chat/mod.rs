@@ -1,22 +1,21 @@
-//! The chat: the same events as Socket.IO's public chat example, so that its page and every client written for it work
-//! unchanged. Fields and events beyond the example are ones that such clients ignore or do not send:
+//! The chat has the events of Socket.IO's public chat example, so that its page and every client written for it work
+//! unchanged. Fields, arguments and events that only salon has are ignored, or not sent, by these clients.
 //!
 //! | client sends | server does |
 //! |---|---|
 //! | `add user` (name) | first time only: `login` to the sender, `user joined` to all others |
-//! | `new message` (text, `{id}`) | `new message` to all others, unless this user has sent that id before |
+//! | `new message` (text, `{id}`) | `new message` to all others, unless a kept message of this user has that id |
 //! | `typing`, `stop typing` | the same to all others |
 //! | (a user disconnects) | `user left` to all others |
 //! | `history` (request), `users` | the ack to the sender: kept messages, or users |
 //!
 //! Each user has a public tag, `user`, which differs between two users with the same name. `numUsers` counts the sockets
-//! with a name that are connected, or whose connection broke less than `leave_grace` ago, on all nodes of a cluster. A user
-//! whose connection is broken for longer has left, and joins again when the client reconnects.
+//! with a name on all nodes of a cluster: those that are connected, and those whose connection broke less than `leave_grace`
+//! ago and can be recovered. After that time the user has left, and joins again when the client reconnects.
 //!
-//! Unlike the example, the chat refuses a name or text that is not a string, is blank or too long, and a message of a socket
-//! without a name: nothing is sent to others, and the ack is `{error}`.
-//!
-//! In a cluster, a server that starts asks other nodes for their history (backfill), and answers `history` when it has that.
+//! Unlike the example, the chat refuses a name or text that is not a string, is blank or too long, and a message from a
+//! socket without a name. Others are then sent nothing, and the ack is `{error}`. In a cluster, a starting server asks other
+//! nodes for their messages (backfill); `history` is answered when it has them.
 
 pub mod history;
 mod journal;
@@ -34,14 +33,14 @@ use std::collections::HashMap;
 use std::mem;
 use std::time::{Duration, Instant};
 
-/// Maximum time that a server waits after its start for the history from other nodes (backfill).
+/// Maximum time that a server waits after its start for the messages of other nodes (backfill).
 const BACKFILL_TIME: Duration = Duration::from_secs(2);
-/// Maximum number of `history` requests that wait for the backfill; further ones are answered at once, without it.
+/// Maximum number of `history` requests that wait for the backfill; further ones are answered at once, without its messages.
 const MAX_WAITING: usize = 1_000;
-/// Maximum number of answers of other nodes that are read in a backfill, of about 256 KiB each.
+/// Maximum number of answers, of about 256 KiB each, that are read for the backfill; further ones are ignored.
 const MAX_PARTS: usize = 64;
 
-/// All sockets of this server.
+/// The recipients of a broadcast: all sockets of this server, and none of other servers.
 const HERE: To = To { namespace: 0, rooms: &[], except: &[], local: true };
 
 /// The argument of events about a user, such as `login` and `user joined`.
@@ -62,29 +61,27 @@ struct Options<'a> {
     id: &'a RawValue,
 }
 
-/// A socket with a name: its client has sent `add user`.
+/// The user of a socket whose client has sent `add user`.
 struct User {
-    /// The name in JSON, as the bytes that arrived (rule R11).
+    /// The name as a JSON string, in the bytes that arrived (rule R11).
     name: Box<RawValue>,
     tag: String,
     /// Whether the user is counted in `numUsers`: connected, or disconnected for less than `leave_grace`.
     here: bool,
 }
 
-/// The chat of one server.
 #[derive(Default)]
 pub struct Chat {
     config: Config,
-    /// The users of this node, each until its socket can no longer be recovered.
+    /// The users of this node, by socket; each is kept until its socket can no longer be recovered.
     users: HashMap<SocketKey, User>,
-    /// The number of users with `User::here`.
+    /// The number of `users` whose `here` is `true`.
     here: usize,
-    /// The number of changes of `here`.
+    /// How often `here` has changed.
     changes: u64,
-    /// The users on other nodes of a cluster.
     elsewhere: Elsewhere,
     history: History,
-    /// The latest end of the backfill; `None` if the backfill is over. Until then, `history` requests wait.
+    /// The time until which `history` requests wait for the backfill; `None` if it has ended, or if there is none.
     backfill_until: Option<Instant>,
     /// The `history` requests that wait for the end of the backfill, each with its socket and ack id.
     waiting: Vec<(SocketKey, u64, HistoryRequest)>,
@@ -105,7 +102,7 @@ impl Chat {
             return Ok(());
         }
         let raw = text_of(event, |name| name.chars().count() <= self.config.max_name)?;
-        // If a client could not recover its socket, but sends the same name within `leave_grace`, the user has not left.
+        // A client that could not recover its socket but is back with its name within `leave_grace` keeps its tag.
         let back = cx.socket(socket).and_then(|socket| socket.predecessor).filter(|old| {
             self.users.get(old).is_some_and(|user| user.here && packet::string(&user.name) == packet::string(raw))
         });
@@ -135,13 +132,13 @@ impl Chat {
         self.here + self.elsewhere.users
     }
 
-    /// Adds `change`, 1 or -1, to the number of users on this node.
+    /// Adds `change`, 1 or -1, to the number of users on this node, and counts the change.
     fn count_here(&mut self, change: isize) {
         self.here = self.here.strict_add_signed(change);
         self.changes += 1;
     }
 
-    /// Sends an event about the user of `socket` to all other sockets.
+    /// Sends an event about the user of `socket`, if it has one, to all other sockets.
     fn announce(&self, cx: &mut Io, socket: SocketKey, event: &str, num_users: Option<usize>) {
         if let Some(User { name, tag, .. }) = self.users.get(&socket) {
             cx.broadcast(&others(&[socket]), event, &(UserNote { username: Some(name), num_users, user: tag },), &[]);
@@ -159,7 +156,7 @@ impl Chat {
         let user = Some(tag.as_str().into());
         let message = Message { username: name, message, user, n: None, id: id.transpose()?, time: None };
         let stamp = accept_message(&mut self.history, cx, message, Some(&others(&[socket])));
-        answer(cx, socket, event, &stamp);
+        cx.ack(socket, event.ack, &(stamp,), &[]);
         Ok(())
     }
 
@@ -173,20 +170,20 @@ impl Chat {
             Some(number) if self.backfill_until.is_some() && self.waiting.len() < MAX_WAITING => {
                 self.waiting.push((socket, number, request));
             }
-            _ => answer(cx, socket, event, &self.history.answer(&request)),
+            _ => cx.ack(socket, event.ack, &(self.history.answer(&request),), &[]),
         }
         Ok(())
     }
 
-    /// Answers the requests that have waited. Called when a node has sent its last answer, or at `backfill_until`.
+    /// Ends the backfill and answers waiting requests. Called when a node has sent its last answer, or at `backfill_until`.
     fn end_backfill(&mut self, cx: &mut Io) {
         self.backfill_until = None;
         for (socket, number, request) in mem::take(&mut self.waiting) {
-            cx.ack(socket, number, &(self.history.answer(&request),), &[]);
+            cx.ack(socket, Some(number), &(self.history.answer(&request),), &[]);
         }
     }
 
-    /// Whether a message of another server is within the limits of this one.
+    /// Whether a message of another server is valid and within the limits of this server.
     fn is_acceptable(&self, message: &Message) -> bool {
         message.sender().is_some_and(|name| name.chars().count() <= self.config.max_name)
             && packet::string(message.message).is_some_and(|text| text.len() <= self.config.max_text)
@@ -197,7 +194,8 @@ impl Chat {
         users.extend_from_slice(&self.elsewhere.people);
         users.truncate(MAX_PEOPLE);
         let more = self.num_users().saturating_sub(users.len());
-        answer(cx, socket, event, &json!({"users": users, "more": more, "server": self.config.instance}));
+        let answer = json!({"users": users, "more": more, "server": self.config.instance});
+        cx.ack(socket, event.ack, &(answer,), &[]);
     }
 }
 
@@ -226,26 +224,20 @@ impl App for Chat {
         let result = match event.name {
             "add user" => self.add_user(cx, socket, event),
             "new message" => self.new_message(cx, socket, event),
-            "typing" | "stop typing" => {
-                self.announce(cx, socket, event.name, None);
-                Ok(())
-            }
             "history" => self.answer_history(cx, socket, event),
-            "users" => {
-                self.answer_users(cx, socket, event);
-                Ok(())
-            }
+            "typing" | "stop typing" => return self.announce(cx, socket, event.name, None),
+            "users" => return self.answer_users(cx, socket, event),
             // An event with another name is ignored, as in any Socket.IO server without a listener for it.
-            _ => Ok(()),
+            _ => return,
         };
         if let Err(error) = result {
             self.refused += 1;
-            answer(cx, socket, event, &json!({"error": error}));
+            cx.ack(socket, event.ack, &(json!({"error": error}),), &[]);
         }
     }
 
     fn disconnected(&mut self, cx: &mut Io, socket: SocketKey, reason: DisconnectReason) {
-        // When this server stops, it closes all sessions; their users are expected to reconnect, so they have not left.
+        // `ServerClose`: this server stops. Its users are expected to reconnect to another one, so they have not left.
         if reason != DisconnectReason::Session(engineio::CloseReason::ServerClose)
             && let Some(user) = self.users.get_mut(&socket)
         {
@@ -265,12 +257,11 @@ impl App for Chat {
     }
 
     fn metrics(&self, metrics: &mut Metrics) {
-        let [messages, bytes] = self.history.size();
         metrics.rows(&[
             ("users", GAUGE, "Users connected to this node.", &self.here),
             ("users_elsewhere", GAUGE, "Users connected to other nodes of the cluster.", &self.elsewhere.users),
-            ("history_messages", GAUGE, "Messages in the history.", &messages),
-            ("history_bytes", GAUGE, "Size of the history, as --history-bytes counts it.", &bytes),
+            ("history_messages", GAUGE, "Messages in the history.", &self.history.messages.len()),
+            ("history_bytes", GAUGE, "Size of the history, as --history-bytes counts it.", &self.history.bytes),
             ("events_refused_total", COUNTER, "Chat events refused.", &self.refused),
         ]);
         if let Some(written) = self.history.is_written() {
@@ -300,7 +291,7 @@ impl ClusterApp for Chat {
     fn elsewhere(&mut self, cx: &mut Io, elsewhere: Elsewhere) {
         self.elsewhere = elsewhere;
         for Person { username: name, user } in &self.elsewhere.lost {
-            // If a user with that name is on this node now, the user has not left.
+            // A user with that name on this node now counts as the same one, who has not left.
             let here = self.users.values().any(|user| user.here && packet::string(&user.name).as_deref() == Some(name));
             if let Ok(username) = to_raw_value(name)
                 && !here
@@ -342,9 +333,9 @@ impl ClusterApp for Chat {
     }
 }
 
-/// Gives a message a number and, if missing, an id and a time, sends it to `to` and keeps it, unless the history knows it
-/// already. If `to` is `None`, the message is from the backfill: it is not sent, and gets one of the numbers skipped at the
-/// start. Returns `None` if no such number can be given, or if the name of the sender is not a string.
+/// Gives a message a number and, if missing, an id and a time, sends it to `to`, keeps it and returns its stamp. If the
+/// message is kept already, only returns its stamp. If `to` is `None`, the message is from the backfill: it is not sent, and
+/// gets a skipped number. Returns `None` if none is left, or if the sender's name is not a string.
 fn accept_message(history: &mut History, cx: &mut Io, message: Message, to: Option<&To>) -> Option<Stamp> {
     let sender = packet::string(message.username)?;
     let id = message.id.unwrap_or_else(|| cx.engine.ids.fresh().to_string().into());
@@ -362,19 +353,12 @@ fn accept_message(history: &mut History, cx: &mut Io, message: Message, to: Opti
     Some(stamp)
 }
 
-/// Sends `answer` as the ack of an event, if the client wants an ack.
-fn answer(cx: &mut Io, socket: SocketKey, event: &Event, answer: &impl Serialize) {
-    if let Some(number) = event.ack {
-        cx.ack(socket, number, &(answer,), &[]);
-    }
-}
-
-/// Returns all sockets of the cluster, with or without a name, but not `except`.
+/// Returns all sockets of the cluster except `except`, whether or not they have a user, as the recipients of a broadcast.
 fn others(except: &[SocketKey]) -> To<'_> {
     To { except, ..To::default() }
 }
 
-/// Returns the first argument of an event if it is a string that is not blank and for which `fits` returns `true`.
+/// Returns the first argument of an event if it is a string, not blank, and accepted by `fits`. `Err` names what is wrong.
 fn text_of<'a>(event: &Event<'a>, fits: impl FnOnce(&str) -> bool) -> Result<&'a RawValue, &'static str> {
     let raw = event.args.first().ok_or("an argument is missing")?;
     let text = packet::string(raw).ok_or("not a string")?;

@@ -6,11 +6,10 @@
 //!    +------------------+------- failure --------+-----------------------+
 //! ```
 //!
-//! Each node has two links: one publishes, the other subscribes, because a connection with subscriptions cannot PUBLISH in
-//! RESP2. The greeting is AUTH, SELECT and (P)SUBSCRIBE or PING, sent in one piece. Redis answers commands in order, so a
-//! reply belongs to the oldest entry of `unanswered`. A link ends in one way only: it fails, and is tried again.
-//!
-//! Sources: the Redis documentation, "Pub/sub" and the pages of the commands.
+//! Each node has two links, one to publish and one to subscribe: in RESP2 a connection with subscriptions cannot PUBLISH.
+//! The greeting is AUTH, SELECT and (P)SUBSCRIBE or PING, sent in one piece. Redis answers commands in order, so a reply
+//! belongs to the oldest entry of `unanswered`. A link ends only by a failure, and is then tried again. Sources: the Redis
+//! documentation, "Pub/sub" and the pages of the commands.
 
 use super::resp::{MAX_REPLY, RedisReply, command, reply};
 use std::collections::VecDeque;
@@ -20,14 +19,13 @@ use std::time::{Duration, Instant};
 
 /// Maximum time for a name lookup.
 const RESOLVE_TIME: Duration = Duration::from_secs(5);
-/// An idle link is sent a PING after this time without a byte from Redis. Azure closes connections that are idle for ten
-/// minutes.
+/// Time without a byte after which an idle link is sent a PING: Azure closes connections that are idle for ten minutes.
 const IDLE_TIME: Duration = Duration::from_secs(15);
 /// Maximum time for a reply; for the greeting, this includes connecting and TLS.
 const REPLY_TIME: Duration = Duration::from_secs(10);
-/// Delay before the first retry; it doubles with every failure up to `MAX_RETRY_DELAY`.
+/// Delay before the first retry. It doubles with every failure, up to `MAX_RETRY_DELAY`, and is varied by up to a quarter.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
-/// Maximum delay before a retry; also the delay after a refusal, which only an operator can end (a wrong password).
+/// Maximum delay before a retry. It is also the delay after a refusal (a wrong password), which only an operator can end.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);
 
 /// The purpose of a link. Its value is the index of the link in arrays.
@@ -47,19 +45,19 @@ enum LinkState {
     Up,
 }
 
-/// The next step of a link, if there is one, or the failure of the link.
+/// The next step that a link needs, if any. `Err` is a failure, after which the caller must call [`Link::fail`].
 pub type NextStep = Result<Option<LinkStep>, LinkFailure>;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum LinkStep {
     /// The caller must look up the addresses of the host and pass them to [`Link::resolved`].
     Resolve,
-    /// The caller must open a connection to this address and send these bytes.
+    /// The caller must open a connection to this address and send these bytes, the greeting, on it.
     Connect(SocketAddr, Vec<u8>),
     Send(Vec<u8>),
 }
 
-/// The reason why the connection of a link could not be made or has to be closed.
+/// The reason why the connection of a link could not be made or must be closed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LinkFailure {
     pub why: String,
@@ -118,7 +116,8 @@ impl Link {
     pub fn due(&self) -> Instant {
         match (self.state, self.unanswered.front()) {
             (LinkState::Down(at) | LinkState::Resolving(at), _) => at,
-            // Publications may arrive for long before the reply to a PING or SUBSCRIBE does; they are signs of life.
+            // `published: 0` means a PING or a command of the greeting, such as SUBSCRIBE. Many publications may arrive
+            // before its reply; each one shows that Redis is alive, and so extends the deadline.
             (_, Some(Unanswered { sent, published: 0 })) => self.heard.max(*sent) + REPLY_TIME,
             (_, Some(Unanswered { sent, .. })) => *sent + REPLY_TIME,
             (_, None) => self.heard + IDLE_TIME,
@@ -145,7 +144,7 @@ impl Link {
         }
     }
 
-    /// Handles the result of the name lookup.
+    /// Handles the result of the name lookup, if the link still waits for one.
     pub fn resolved(&mut self, found: io::Result<Vec<SocketAddr>>, now: Instant) -> NextStep {
         let LinkState::Resolving(_) = self.state else { return Ok(None) };
         self.addresses = found.map_err(|error| error.to_string())?;
@@ -161,8 +160,8 @@ impl Link {
         Some(LinkStep::Connect(address, self.greeting.concat()))
     }
 
-    /// Handles a connection or attempt that has failed. Tries the next address at once, or waits for the next attempt;
-    /// `random` varies the delay, so that the nodes of a cluster do not all reconnect at the same moment.
+    /// Handles a failed connection or attempt. Returns the step to the next address; if none is left, or Redis has `refused`
+    /// the link, schedules the next attempt. `random` varies the delay, so that not all nodes reconnect at the same moment.
     pub fn fail(&mut self, refused: bool, random: u64, now: Instant) -> Option<LinkStep> {
         self.unanswered.clear();
         self.unanswered_bytes = 0;
@@ -176,13 +175,14 @@ impl Link {
         None
     }
 
-    /// Records that a PUBLISH command with a length of `bytes` was sent.
+    /// Records that a PUBLISH command with a length of `bytes` is sent.
     pub fn published(&mut self, bytes: usize, now: Instant) {
         self.unanswered.push_back(Unanswered { sent: now, published: bytes });
         self.unanswered_bytes += bytes;
     }
 
-    /// Parses one reply at the start of `bytes`, as [`reply`] does, and updates the state of the link.
+    /// Parses the reply at the start of `bytes` and updates the state of the link. Returns the reply and its length, or
+    /// `None` if the reply is incomplete. `Err` is a failure of the link.
     pub fn receive<'a>(
         &mut self, bytes: &'a [u8], now: Instant,
     ) -> Result<Option<(RedisReply<'a>, usize)>, LinkFailure> {

@@ -1,5 +1,5 @@
-//! Joins several servers to one chat, over the publish and subscribe of Redis, in the format of `@socket.io/redis-adapter`,
-//! so that Node servers can take part.
+//! Joins several servers to one chat through Redis publish and subscribe, in the format of `@socket.io/redis-adapter`, so
+//! that Node servers can take part. The channels, with the default of `redis_prefix`:
 //!
 //! | channel | content | subscribers |
 //! |---|---|---|
@@ -10,10 +10,9 @@
 //! | `socket.io-history#BOOT#` | backfill: `{from, ask}` or `{from, tell}` | the salon node with that boot |
 //!
 //! A boot is the id of one start of a node. [`Cluster`] has no connections and reads no clock: its methods get bytes and the
-//! time, and queue [`ClusterOutput`]s, as the engine does. `server/cluster` owns the connections and drives each [`link`].
-//!
-//! While Redis is unreachable, every node serves its own clients, and publications are dropped and counted. In this folder,
-//! a link *fails*, and is tried again; a node is *removed*.
+//! time, call [`Io`] and the application, and queue commands for Redis. `server/cluster` sends these commands, owns the
+//! connections and drives each [`link`]. While Redis is unreachable, every node serves its own clients, and publications are
+//! dropped and counted.
 
 pub mod link;
 pub mod presence;
@@ -26,29 +25,29 @@ use crate::base::metrics::{COUNTER, GAUGE, Metrics};
 use crate::config::{Config, RedisUrl};
 use crate::socketio::packet::Invalid;
 use crate::socketio::remote::Request;
-use crate::socketio::{Elsewhere, Person, Publication};
+use crate::socketio::{App, Io, Publication};
 use link::{Link, LinkFailure, LinkStep, Role};
 use presence::Presence;
 use resp::{RedisReply, command};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, Value};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::time::Instant;
 
-/// Maximum number of nodes that are asked for backfill: more than one, because a single one may have just started, too.
+/// Maximum number of nodes that are asked for backfill. One is not enough: it may have just started itself.
 const MAX_ASKED: usize = 3;
-/// Bytes by which a publication with backfill may exceed `max_payload`: an answer has up to 256 KiB of messages.
+/// Bytes by which a backfill publication may exceed `max_payload`: an answer has 256 KiB of messages, or one longer message.
 const MAX_PART: usize = 512 * 1024;
-/// Maximum bytes of the boot of a node that asks for backfill or answers.
+/// Maximum bytes of the boot with which the sender of a backfill question or answer names itself.
 const MAX_BOOT: usize = 64;
-/// Publications are dropped this many bytes below `max_queue`, because at `max_queue` the connection would be closed.
+/// A publication is dropped if it would bring the bytes of all unanswered ones this close to `max_queue`: above `max_queue`
+/// queued bytes, `net` ends the connection.
 const QUEUE_MARGIN: usize = 1024;
 
-/// The reason that serializing cannot fail.
 const TO_MEMORY: &str = "JSON with string keys is written to memory";
 
-/// A question for backfill, or an answer. The application of the sender writes it, and that of the recipient reads it.
+/// A question for backfill, or an answer. Its content is up to the applications of both nodes.
 #[derive(Serialize, Deserialize)]
 struct PeerMessage<'a> {
     /// The boot of the sender.
@@ -59,24 +58,7 @@ struct PeerMessage<'a> {
     answer: Option<&'a RawValue>,
 }
 
-/// A task that the cluster leaves for the server.
-#[derive(Debug)]
-pub enum ClusterOutput {
-    /// The server must send this command on the connection of [`Role::Publish`].
-    Publish(Vec<u8>),
-    /// The server must send this broadcast to its clients and, if it has an `asker`, request acks.
-    Broadcast(Publication),
-    /// The server must carry out this request of another server in this namespace.
-    Request(&'static str, Request),
-    /// The users of other nodes may have changed: the application must be told.
-    Users(Elsewhere),
-    /// The node with this boot has asked this question for backfill.
-    PeerQuestion(String, Box<RawValue>),
-    /// The node with this boot has answered our question.
-    PeerAnswer(String, Box<RawValue>),
-}
-
-/// A period in which a link is down. It is logged once, not for every failed attempt.
+/// A period in which at least one link is down. Its first failure is logged, and further ones only if they are new refusals.
 struct Outage {
     since: Instant,
     /// The value of `Cluster::dropped` at the start of the outage.
@@ -89,17 +71,18 @@ struct Outage {
 pub struct Cluster {
     config: Config,
     pub url: RedisUrl,
-    /// Marks the publications of this process, which ignores them when Redis sends them back.
+    /// Marks the broadcasts of this process, which ignores them when Redis sends them back.
     uid: String,
     namespaces: &'static [&'static str],
-    /// The link of each [`Role`].
+    /// The link of each [`Role`], indexed by the role.
     pub links: [Link; 2],
     presence: Presence,
     /// Boots of the nodes that were asked for backfill.
     asked: Vec<String>,
-    /// The present outage; `None` if both links are up.
+    /// The present outage; `None` while both links are up. The first outage begins at the start of the process.
     outage: Option<Outage>,
-    pub outputs: VecDeque<ClusterOutput>,
+    /// Commands that the server must send on the connection of [`Role::Publish`].
+    pub commands: VecDeque<Vec<u8>>,
     published: u64,
     received: u64,
     dropped: u64,
@@ -109,13 +92,13 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Returns a member whose links connect at once. `ids` become its uid and its boot.
+    /// Creates a node whose links are to connect at once. `ids` become its uid and its boot.
     pub fn new(
         config: Config, url: RedisUrl, namespaces: &'static [&'static str], ids: [Id; 2], now: Instant,
     ) -> Cluster {
         let [uid, boot] = ids;
         let presence = Presence::new(config.instance.clone(), boot.to_string(), config.presence_beat);
-        let greetings = greetings(&config, &url, namespaces, &presence.boot);
+        let greetings = greetings(&config, &url, namespaces, &presence.own.boot);
         Cluster {
             presence,
             config,
@@ -125,7 +108,7 @@ impl Cluster {
             links: greetings.map(|greeting| Link::new(greeting, now)),
             asked: Vec::new(),
             outage: Some(Outage { since: now, dropped: 0, reported: String::new() }),
-            outputs: VecDeque::new(),
+            commands: VecDeque::new(),
             published: 0,
             received: 0,
             dropped: 0,
@@ -134,20 +117,28 @@ impl Cluster {
         }
     }
 
-    /// Returns the time at which [`Link::expire`] and [`Cluster::remove_silent_nodes`] are to be called.
+    /// Returns the time at which [`Link::expire`] and [`Cluster::tend_presence`] are to be called.
     pub fn due(&self) -> Option<Instant> {
         self.links.iter().map(Link::due).chain(self.presence.due()).min()
     }
 
-    /// Removes nodes that have been silent too long, with their users. Makes our own note due when a beat has passed.
-    pub fn remove_silent_nodes(&mut self, now: Instant) {
+    /// Removes silent nodes and tells the application. Then publishes our own presence note, if it is due and both links are
+    /// up. `stopping`: this server stops, so the note is a bye.
+    pub fn tend_presence(&mut self, stopping: bool, io: &mut Io, app: &mut impl App) {
+        let now = io.engine.now;
         while let Some(lost) = self.presence.expire(now) {
-            self.outputs.push_back(ClusterOutput::Users(self.presence.elsewhere(lost)));
+            app.elsewhere(io, self.presence.elsewhere(lost));
+        }
+        let users = (!stopping).then(|| app.present());
+        if self.is_up()
+            && let Some(note) = self.presence.presence_note(users, || app.people(), now)
+        {
+            self.publish(&channel(&self.config, "-users", "/"), &note, now);
         }
     }
 
-    /// Logs the failure of a link: once in an outage, and again only for another refusal, which an operator has to end.
-    /// Returns the next step of the link, from [`Link::fail`].
+    /// Handles the failure of a link, and returns its next step. Logs the first failure of an outage, and after that only a
+    /// refusal with a new reason, which an operator must correct.
     pub fn fail_link(&mut self, role: Role, failure: LinkFailure, now: Instant) -> Option<LinkStep> {
         let LinkFailure { why, refused } = failure;
         let what = if self.is_up() { "lost the connection" } else { "no connection" };
@@ -161,8 +152,11 @@ impl Cluster {
         self.links[role as usize].fail(refused, random, now)
     }
 
-    /// Handles one reply at the start of `bytes`. Returns its length, or `None` if the reply is not complete yet.
-    pub fn receive(&mut self, role: Role, bytes: &[u8], now: Instant) -> Result<Option<usize>, LinkFailure> {
+    /// Handles the reply at the start of `bytes`. Returns its length, or `None` if incomplete. `Err`: the link has failed.
+    pub fn receive(
+        &mut self, role: Role, bytes: &[u8], io: &mut Io, app: &mut impl App,
+    ) -> Result<Option<usize>, LinkFailure> {
+        let now = io.engine.now;
         let Some((reply, used)) = self.links[role as usize].receive(bytes, now)? else { return Ok(None) };
         if self.links.iter().all(Link::is_up)
             && let Some(Outage { since, dropped, .. }) = self.outage.take()
@@ -174,13 +168,13 @@ impl Cluster {
         match reply {
             RedisReply::Message(channel, content) => {
                 self.received += 1;
-                if let Err(Invalid(why)) = self.receive_publication(channel, content, now) {
+                if let Err(Invalid(why)) = self.receive_publication(channel, content, io, app) {
                     self.invalid += 1;
                     let channel = String::from_utf8_lossy(channel);
                     self.warnings.warn(now, format_args!("redis: invalid publication on {channel:?} ignored: {why}"));
                 }
             }
-            // Not a failure of the link: Redis is out of memory or a read-only replica, for example.
+            // The command has failed, but not the link: Redis may be out of memory or a read-only replica.
             RedisReply::Error(text) => {
                 self.dropped += 1;
                 self.warnings.warn(now, format_args!("redis: {:?} refuses a publication: {text}", self.url));
@@ -194,55 +188,59 @@ impl Cluster {
         self.outage.is_none()
     }
 
-    fn receive_publication(&mut self, channel: &[u8], content: &[u8], now: Instant) -> Result<(), Invalid> {
+    fn receive_publication(
+        &mut self, channel: &[u8], content: &[u8], io: &mut Io, app: &mut impl App,
+    ) -> Result<(), Invalid> {
         let name = channel.strip_prefix(self.config.redis_prefix.as_bytes()).and_then(|name| str::from_utf8(name).ok());
         match name.ok_or(Invalid("an unknown channel"))? {
-            "-users#/#" => self.receive_presence(content, now),
-            name if name.starts_with("-history#") => self.receive_from_peer(content),
+            "-users#/#" => self.receive_presence(content, io, app),
+            name if name.starts_with("-history#") => self.receive_from_peer(content, io, app),
             name => match name.strip_prefix("-request#").and_then(|name| name.strip_suffix('#')) {
-                Some(namespace) if content.first() == Some(&b'{') => self.receive_request(namespace, content),
-                // A broadcast with acks is on the channel for requests as well, but in MessagePack instead of JSON.
-                _ => self.receive_broadcast(content),
+                Some(namespace) if content.first() == Some(&b'{') => self.receive_request(namespace, content, io),
+                // A broadcast with acks comes on the channel for requests, too, but in MessagePack instead of JSON.
+                _ => self.receive_broadcast(content, io, app),
             },
         }
     }
 
-    fn receive_presence(&mut self, content: &[u8], now: Instant) -> Result<(), Invalid> {
-        let boot = self.presence.receive(content, now)?;
-        self.outputs.push_back(ClusterOutput::Users(self.presence.elsewhere(Vec::new())));
+    fn receive_presence(&mut self, content: &[u8], io: &mut Io, app: &mut impl App) -> Result<(), Invalid> {
+        let boot = self.presence.receive(content, io.engine.now)?;
+        app.elsewhere(io, self.presence.elsewhere(Vec::new()));
         // While a link is down, no question is sent; once both are up, our hello makes all nodes send their notes again.
         if let Some(boot) = boot
             && self.is_up()
             && self.asked.len() < MAX_ASKED
             && !self.asked.contains(&boot)
         {
-            self.send_to_peer(&boot, serde_json::from_str("{}").ok(), None, now);
+            self.send_to_peer(&boot, serde_json::from_str("{}").ok(), None, io.engine.now);
             self.asked.push(boot);
         }
         Ok(())
     }
 
-    fn receive_broadcast(&mut self, content: &[u8]) -> Result<(), Invalid> {
+    fn receive_broadcast(&mut self, content: &[u8], io: &mut Io, app: &mut impl App) -> Result<(), Invalid> {
         if content.len() > self.config.max_payload {
             return Err(Invalid("more than --max-payload"));
         }
         let (uid, broadcast) = wire::decode(content, &self.config)?;
         if uid != self.uid {
-            self.outputs.push_back(ClusterOutput::Broadcast(broadcast));
+            let answer = io.handle_broadcast(&broadcast, app);
+            self.answer(&broadcast.namespace, answer, io.engine.now);
         }
         Ok(())
     }
 
-    fn receive_request(&mut self, namespace: &str, content: &[u8]) -> Result<(), Invalid> {
+    fn receive_request(&mut self, namespace: &str, content: &[u8], io: &mut Io) -> Result<(), Invalid> {
         let namespace = self.namespaces.iter().find(|name| **name == namespace).ok_or(Invalid("unknown namespace"))?;
         let request: Request = serde_json::from_slice(content).map_err(|_| Invalid("not a request"))?;
         if request.uid != self.uid {
-            self.outputs.push_back(ClusterOutput::Request(namespace, request));
+            let answer = io.handle_request(namespace, &request);
+            self.answer(namespace, answer, io.engine.now);
         }
         Ok(())
     }
 
-    fn receive_from_peer(&mut self, content: &[u8]) -> Result<(), Invalid> {
+    fn receive_from_peer(&mut self, content: &[u8], io: &mut Io, app: &mut impl App) -> Result<(), Invalid> {
         if content.len() > self.config.max_payload + MAX_PART {
             return Err(Invalid("a part of backfill that is too long"));
         }
@@ -251,18 +249,22 @@ impl Cluster {
         if from.len() > MAX_BOOT {
             return Err(Invalid("a boot that is too long"));
         }
-        let from = from.to_owned();
-        self.outputs.push_back(match (question, answer) {
-            (Some(question), None) => ClusterOutput::PeerQuestion(from, question.to_owned()),
-            (None, Some(answer)) if self.asked.contains(&from) => ClusterOutput::PeerAnswer(from, answer.to_owned()),
+        let asked = self.asked.iter().any(|boot| boot == from);
+        let (question, answer) = match (question, answer) {
+            (Some(question), None) => (None, app.answer_peer(question)),
+            (None, Some(answer)) if asked => (app.learn_from_peer(io, answer), None),
             _ => return Err(Invalid("backfill without a question")),
-        });
+        };
+        self.send_to_peer(from, question.as_deref(), answer.as_deref(), io.engine.now);
         Ok(())
     }
 
-    /// Sends a question for backfill, or an answer, to the node with this boot.
-    pub fn send_to_peer(&mut self, boot: &str, question: Option<&RawValue>, answer: Option<&RawValue>, now: Instant) {
-        let content = serde_json::to_vec(&PeerMessage { from: &self.presence.boot, question, answer });
+    /// Sends a question for backfill, or an answer, if there is either, to the node with this boot.
+    fn send_to_peer(&mut self, boot: &str, question: Option<&RawValue>, answer: Option<&RawValue>, now: Instant) {
+        if question.is_none() && answer.is_none() {
+            return;
+        }
+        let content = serde_json::to_vec(&PeerMessage { from: &self.presence.own.boot, question, answer });
         self.publish(&channel(&self.config, "-history", boot), &content.expect(TO_MEMORY), now);
     }
 
@@ -276,20 +278,10 @@ impl Cluster {
         self.publish(&channel, &wire::encode(&self.uid, publication), now);
     }
 
-    /// Publishes the answer to a request of another server.
-    pub fn answer_request(&mut self, namespace: &str, answer: &impl Serialize, now: Instant) {
-        let content = serde_json::to_vec(answer).expect(TO_MEMORY);
-        self.publish(&channel(&self.config, "-response", namespace), &content, now);
-    }
-
-    /// Publishes a presence note if one is due. `users` and `people` are passed to [`Presence::presence_note`].
-    pub fn send_presence_note(
-        &mut self, users: Option<(usize, u64)>, people: impl FnOnce() -> Vec<Person>, now: Instant,
-    ) {
-        if self.is_up()
-            && let Some(note) = self.presence.presence_note(users, people, now)
-        {
-            self.publish(&channel(&self.config, "-users", "/"), &note, now);
+    /// Publishes the answer to a request or a broadcast of another server, if there is one.
+    fn answer(&mut self, namespace: &str, answer: Option<Value>, now: Instant) {
+        if let Some(answer) = answer {
+            self.publish(&channel(&self.config, "-response", namespace), answer.to_string().as_bytes(), now);
         }
     }
 
@@ -302,7 +294,7 @@ impl Cluster {
         }
         link.published(command.len(), now);
         self.published += 1;
-        self.outputs.push_back(ClusterOutput::Publish(command));
+        self.commands.push_back(command);
     }
 
     pub fn metrics(&self, metrics: &mut Metrics) {
@@ -320,8 +312,7 @@ fn channel(config: &Config, kind: &str, name: &str) -> String {
     format!("{}{kind}#{name}#", config.redis_prefix)
 }
 
-/// The commands that the connection of each link begins with. Channels are subscribed to one by one, so that each command has
-/// one reply.
+/// Returns the greeting of each link. Each channel has a SUBSCRIBE of its own, so that each command has one reply.
 fn greetings(config: &Config, url: &RedisUrl, namespaces: &[&str], boot: &str) -> [Vec<Vec<u8>>; 2] {
     let mut login = Vec::new();
     if let Some(password) = &url.password {

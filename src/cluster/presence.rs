@@ -1,17 +1,16 @@
-//! Presence: how many users each node has and some of their names, so that `numUsers` counts the whole cluster.
+//! Presence: how many users each node has, and some of their names, so that `numUsers` counts the whole cluster.
 //!
-//! Every node publishes notes, `{"node","boot","users","people","beat","hello","bye"}` in JSON, on a channel that only salon
-//! subscribes to: when its users change, at every beat while it has users, and in reply to a hello. Each node keeps the last
-//! note of every other, so nobody waits for an answer. A node is removed when it stops, has no users, or misses 3 beats.
+//! Every node publishes notes, `{"node","boot","users","people","beat","hello","bye"}` in JSON, on a channel to which only
+//! salon servers subscribe: when its users change, at every beat while it has users, and in reply to a hello. Each node
+//! keeps the last note of every other one. A node is removed when it stops, has no users, or misses 3 beats.
 
 use crate::socketio::packet::Invalid;
 use crate::socketio::{Elsewhere, MAX_PEOPLE, Person};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::mem;
 use std::time::{Duration, Instant};
 
-/// Maximum number of other nodes whose notes are kept; notes of further nodes are ignored.
+/// Maximum number of other nodes whose notes are kept; notes of further nodes are refused.
 const MAX_NODES: usize = 1_000;
 /// Maximum number of users that a node may report.
 const MAX_USERS: usize = 1_000_000;
@@ -21,53 +20,49 @@ const MAX_ID: usize = 64;
 const MAX_NAME: usize = 1_024;
 /// Number of beats without a note after which a node is removed.
 const MISSED_BEATS: u32 = 3;
-/// Limits of a beat: one that a node reports outside of them is set to the nearer limit.
+/// Limits of the beat that another node reports. A beat outside of them is set to the nearer limit.
 const MIN_BEAT: Duration = Duration::from_millis(100);
 const MAX_BEAT: Duration = Duration::from_secs(600);
 
-/// The presence of one node, as it is published.
+/// The presence of one node, as the node publishes it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct PresenceNote {
+pub(super) struct PresenceNote {
     node: String,
     /// Identifies one start of the node.
-    boot: String,
+    pub(super) boot: String,
     users: usize,
     people: Vec<Person>,
-    /// Milliseconds until the next note of the node.
+    /// Interval of the node's notes, in milliseconds.
     beat: u64,
     /// Whether the node has just connected and asks all other nodes for their notes.
     hello: bool,
-    /// Whether the node stops. Its users are expected to reconnect elsewhere, so they are not reported as lost.
+    /// Whether the node is stopping. Its users are expected to reconnect elsewhere, so they are not reported as lost.
     bye: bool,
 }
 
 /// The presence of other nodes, and the state of our own notes.
 pub struct Presence {
-    node: String,
-    /// Identifies this start of the node.
-    pub boot: String,
-    beat: Duration,
+    /// Our own note. Only while it is encoded, its `people` are set.
+    pub(super) own: PresenceNote,
     /// For each other node with users, by name: the time at which it is removed unless a note arrives, and its last note.
     nodes: BTreeMap<String, (Instant, PresenceNote)>,
-    /// The number of users in our last note, and their number of changes by then; `None` if that note was a bye.
+    /// The number of users in our last note, and how often it had changed by then; `None` if that note was a bye.
     published: Option<(usize, u64)>,
-    /// The time at which our next note is published even if nothing has changed.
+    /// The time at which our next note is published even if nothing has changed; `None` if this node has no users.
     next_beat: Option<Instant>,
     /// Whether a note of ours is to be published as soon as possible.
     note_due: bool,
-    /// Whether our next note is a hello.
-    hello: bool,
 }
 
 impl Presence {
-    /// Returns a state without other nodes. `boot` identifies this start of the node, `beat` is the interval of its notes.
+    /// Creates a state without other nodes. `boot` identifies this start of the node, `beat` is the interval of its notes.
     pub fn new(node: String, boot: String, beat: Duration) -> Presence {
-        let nodes = BTreeMap::new();
-        Presence { node, boot, beat, nodes, published: Some((0, 0)), next_beat: None, note_due: false, hello: false }
+        let own = PresenceNote { node, boot, beat: beat.as_millis() as u64, ..PresenceNote::default() };
+        Presence { own, nodes: BTreeMap::new(), published: Some((0, 0)), next_beat: None, note_due: false }
     }
 
-    /// Returns the users on all other nodes. `lost` are the users of a removed node, except those that another node names.
+    /// Returns the users on all other nodes. `lost` are users of a removed node; those that another node names are left out.
     pub fn elsewhere(&self, mut lost: Vec<Person>) -> Elsewhere {
         let notes = || self.nodes.values().map(|(_, note)| note);
         let people = || notes().flat_map(|note| &note.people);
@@ -76,9 +71,9 @@ impl Presence {
         Elsewhere { users, people: people().take(MAX_PEOPLE).cloned().collect(), lost }
     }
 
-    /// Makes the next note a hello, to be published as soon as possible: Redis has just become reachable.
+    /// Makes the next note a hello, and due at once. Called when Redis has become reachable.
     pub fn greet(&mut self) {
-        (self.note_due, self.hello) = (true, true);
+        (self.note_due, self.own.hello) = (true, true);
     }
 
     /// Returns the time at which [`Presence::expire`] is to be called.
@@ -97,8 +92,8 @@ impl Presence {
         self.nodes.remove(&name).map(|(_, note)| note.people)
     }
 
-    /// Returns the note to publish now, in JSON, or `None` if nothing is new. `users` is the number of users on this node
-    /// and the number of their changes; it is `None` if this node stops.
+    /// Returns the note to publish now, in JSON, and records it as published; `None` if no note is due. `users` is the
+    /// number of users here and how often it has changed, or `None` if this node stops. `people` returns the users to name.
     pub fn presence_note(
         &mut self, users: Option<(usize, u64)>, people: impl FnOnce() -> Vec<Person>, now: Instant,
     ) -> Option<Vec<u8>> {
@@ -106,24 +101,19 @@ impl Presence {
             return None;
         }
         (self.published, self.note_due) = (users, false);
-        let count = users.map_or(0, |(count, _)| count);
-        self.next_beat = (count > 0).then(|| now + self.beat);
-        let note = PresenceNote {
-            node: self.node.clone(),
-            boot: self.boot.clone(),
-            users: count,
-            people: users.map(|_| people()).unwrap_or_default(),
-            beat: self.beat.as_millis() as u64,
-            hello: mem::take(&mut self.hello),
-            bye: users.is_none(),
-        };
-        Some(serde_json::to_vec(&note).expect("JSON with string keys is written to memory"))
+        let own = &mut self.own;
+        (own.users, own.bye) = (users.map_or(0, |(count, _)| count), users.is_none());
+        own.people = users.map(|_| people()).unwrap_or_default();
+        self.next_beat = (own.users > 0).then(|| now + Duration::from_millis(own.beat));
+        let note = serde_json::to_vec(own).expect("JSON with string keys is written to memory");
+        (own.people, own.hello) = (Vec::new(), false);
+        Some(note)
     }
 
-    /// Stores the note of another node and returns its boot, or `None` if that node stops or the note is our own.
+    /// Handles the note of another node. Returns the node's boot, or `None` if the node stops or the note is our own.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<Option<String>, Invalid> {
         let note: PresenceNote = serde_json::from_slice(bytes).map_err(|_| Invalid("not a presence note"))?;
-        if note.boot == self.boot {
+        if note.boot == self.own.boot {
             return Ok(None);
         }
         let within_limits = note.node.len() <= MAX_ID
@@ -135,7 +125,7 @@ impl Presence {
         if !within_limits {
             return Err(Invalid("a presence note above the limits, or too many nodes"));
         }
-        if note.node == self.node {
+        if note.node == self.own.node {
             log::warn!("redis: another node is named {} as well; --instance must differ", note.node);
             return Err(Invalid("a presence note with the name of this node"));
         }
@@ -143,7 +133,7 @@ impl Presence {
         let beat = Duration::from_millis(note.beat).clamp(MIN_BEAT, MAX_BEAT);
         let boot = (!note.bye).then(|| note.boot.clone());
         match note.users {
-            // The bye of an earlier start of the node may arrive after notes of its present start.
+            // The bye of an earlier start of the node is ignored: it may arrive after notes of the present start.
             _ if note.bye && self.nodes.get(&note.node).is_some_and(|(_, known)| known.boot != note.boot) => {}
             0 => drop(self.nodes.remove(&note.node)),
             _ => drop(self.nodes.insert(note.node.clone(), (now + beat * MISSED_BEATS, note))),

@@ -1,5 +1,4 @@
-//! RESP2, the protocol of Redis, as far as publish and subscribe need it. Written by hand, because a crate for all of RESP is
-//! more to audit than this file.
+//! RESP2, the protocol of Redis, as far as publish and subscribe need it. A crate for all of RESP would be more to audit.
 //!
 //! ```text
 //! command = "*" count CRLF, then for each word "$" length CRLF bytes CRLF
@@ -7,12 +6,12 @@
 //! value   = "+" text CRLF | "-" error CRLF | ":" integer CRLF | "$" length CRLF bytes CRLF
 //! ```
 //!
-//! Anything else is an error, the null values `$-1` and `*-1` included: no command that salon sends is answered with them.
+//! Anything else is an error. So are the null values `$-1` and `*-1`: no command that salon sends is answered with them.
 //! Source: the Redis documentation, "Redis serialization protocol specification".
 
 use std::borrow::Cow;
 
-/// Maximum bytes of one reply, so also of the input that a link keeps. Far above the bytes that one publication may have.
+/// Maximum bytes of one string, and of an incomplete reply kept as input. Far above the default of `max_payload`.
 pub const MAX_REPLY: usize = 16 * 1024 * 1024;
 /// Maximum number of values in an array: `pmessage` has 4.
 const MAX_VALUES: usize = 4;
@@ -31,7 +30,7 @@ pub enum RedisReply<'a> {
     Error(Cow<'a, str>),
 }
 
-/// Parses one reply at the start of `bytes`. Returns the reply and its length, or `None` if its rest has not arrived yet.
+/// Parses the reply at the start of `bytes`. Returns the reply and its length, or `None` if the reply is incomplete.
 pub fn reply(bytes: &[u8]) -> Result<Option<(RedisReply<'_>, usize)>, &'static str> {
     let mut rest = bytes;
     let Some((kind, content)) = take_value(&mut rest)? else { return Ok(None) };
@@ -52,7 +51,8 @@ pub fn reply(bytes: &[u8]) -> Result<Option<(RedisReply<'_>, usize)>, &'static s
     Ok(Some((reply, bytes.len() - rest.len())))
 }
 
-/// Takes a value from the start of `rest`. Returns its type (the first byte) and its content; of an array, only the count.
+/// Takes a value from the start of `rest`. Returns its type (the first byte) and its content, or `None` if the value is
+/// incomplete. The content of an array is only its count.
 fn take_value<'a>(rest: &mut &'a [u8]) -> Result<Option<(u8, &'a [u8])>, &'static str> {
     let Some((kind, text)) = rest.split_first() else { return Ok(None) };
     let limit = match kind {
@@ -81,7 +81,7 @@ fn number(digits: &[u8], limit: usize) -> Result<usize, &'static str> {
     number.filter(|number| *number <= limit).ok_or("a count or length that is no number, or too large")
 }
 
-/// Writes a command: an array of strings.
+/// Returns a command in its encoded form, an array of strings.
 pub fn command(words: &[impl AsRef<[u8]>]) -> Vec<u8> {
     let mut out = format!("*{}\r\n", words.len()).into_bytes();
     for word in words.iter().map(AsRef::as_ref) {

@@ -1,21 +1,20 @@
-//! Broadcasts in the format of `@socket.io/redis-adapter`: MessagePack.
+//! Converts broadcasts from and to the format of `@socket.io/redis-adapter`, which is MessagePack.
 //!
 //! ```text
 //! broadcast      = [uid, packet, opts]
 //! with acks      = {uid, requestId, type: 7, packet, opts}
 //! a client's ack = {type: 9, requestId, packet: the first argument}
-//! packet         = {type: 2, data: [name, args...], nsp}    2 for binary events too: bytes stand in the tree as they are
-//! opts           = {rooms: [...], except: [...], flags: {}}    a socket is in a room named by its id
+//! packet         = {type: 2, data: [name, args...], nsp}    also for binary events: attachments are values in `data`
+//! opts           = {rooms: [...], except: [...], flags: {}}    each socket is in a room named by its id
 //! ```
 //!
-//! Arguments are JSON in salon and MessagePack in Redis. Both directions convert with the number rules of JavaScript: an
-//! integer of 20 digits loses its last digits, as between two Node servers. `flags` are ignored: a `volatile` broadcast is
-//! delivered like any other.
+//! Arguments are JSON in salon and MessagePack in Redis. Numbers are converted as JavaScript does it: an integer of 20
+//! digits loses its last digits, as between two Node servers. `flags` are ignored: a `volatile` broadcast is delivered like
+//! any other.
 //!
-//! Not done: serde in place of trees and tokens. A JavaScript string may end in half an emoji (a lone surrogate): serde_json
-//! refuses it, and MessagePack crates pass it to serde as bytes, like binary.
-//!
-//! Sources: the adapter's messages as observed between two Node servers; the MessagePack specification.
+//! Not done: conversion by serde. A JavaScript string may contain half an emoji (a lone surrogate): serde_json refuses to
+//! decode it, and MessagePack crates pass it to serde as bytes, like binary data. Sources: the adapter's messages as
+//! observed between two Node servers; the MessagePack specification.
 
 use crate::config::Config;
 use crate::socketio::Publication;
@@ -34,7 +33,7 @@ const MAX_NAME: usize = 256;
 /// 2^53: every integer up to this one is exact in JavaScript.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// Encodes a broadcast, or the ack of one client.
+/// Encodes a broadcast of the server `uid` or, if the publication has an `asker`, the ack of one client.
 pub fn encode(uid: &str, publication: &Publication) -> Vec<u8> {
     let Publication { namespace, rooms, except, asker, json, attachments } = publication;
     let map = |entries: Vec<(&str, Value)>| Value::Map(entries.into_iter().map(|(key, to)| (key.into(), to)).collect());
@@ -57,8 +56,8 @@ pub fn encode(uid: &str, publication: &Publication) -> Vec<u8> {
     out
 }
 
-/// Converts the next JSON value to MessagePack. The JSON was checked when it arrived, so its depth is limited. A duplicate
-/// key is kept: MessagePack allows it, and readers use the last one, as readers of JSON do.
+/// Converts the next JSON value to MessagePack. Placeholders become the `files` that they stand for. The JSON was checked
+/// before, so its depth is limited. A duplicate key is kept: readers of MessagePack use the last one, as readers of JSON do.
 fn value<'a>(json: &mut Peekable<impl Iterator<Item = &'a str>>, files: &[Bytes]) -> Value {
     match json.next() {
         Some("[") => {
@@ -88,7 +87,7 @@ fn value<'a>(json: &mut Peekable<impl Iterator<Item = &'a str>>, files: &[Bytes]
         Some("false") => false.into(),
         Some("null") | None => Value::Nil,
         Some(text) if text.starts_with('"') => packet::unquote(text).unwrap_or_default().as_ref().into(),
-        // The number that JavaScript reads: 1e400 is Infinity.
+        // Numbers are read as in JavaScript: 1e400 is Infinity.
         Some(number) => match number.parse().unwrap_or(f64::NAN) {
             number if number.fract() == 0.0 && number.abs() < i64::MAX as f64 => (number as i64).into(),
             number => number.into(),
@@ -96,11 +95,11 @@ fn value<'a>(json: &mut Peekable<impl Iterator<Item = &'a str>>, files: &[Bytes]
     }
 }
 
-/// Decodes a broadcast with or without acks. Returns the uid of the server that sent it, and the broadcast. Fails if clients
-/// could not decode the packet, because they would disconnect.
+/// Decodes a broadcast, with or without acks. Returns the uid of the server that sent it, and the broadcast. Refuses also
+/// packets that clients could not decode, because they would disconnect.
 pub fn decode(bytes: &[u8], config: &Config) -> Result<(String, Publication), Invalid> {
     let mut rest = bytes;
-    // rmpv counts each level twice.
+    // rmpv counts each level twice; 8 more are enough for the levels around `data`.
     let value = read_value_ref_with_max_depth(&mut rest, 2 * config.max_depth + 8);
     let value = value.map_err(|_| Invalid("not MessagePack, or nested too deeply"))?;
     let (uid, packet, opts, asker) = match &value {
@@ -154,7 +153,7 @@ fn names(value: &ValueRef) -> Result<Vec<String>, Invalid> {
     }
 }
 
-/// Writes MessagePack as JSON. A binary value becomes an attachment, with a placeholder in its place in the JSON.
+/// Appends a value to `out` as JSON. Binary data is appended to `files`, and a placeholder stands for it in the JSON.
 fn write_json(value: &ValueRef, out: &mut Vec<u8>, files: &mut Vec<Bytes>, config: &Config) -> Result<(), Invalid> {
     match value {
         ValueRef::Nil => out.extend_from_slice(b"null"),
@@ -207,15 +206,12 @@ fn write_number(out: &mut Vec<u8>, number: f64) {
 
 /// Formats a timestamp extension, which stands for a `Date` of JavaScript, as `JSON.stringify` formats the `Date`.
 fn date(bytes: &[u8]) -> Result<String, Invalid> {
-    let (seconds, nanos) = match *bytes {
-        [a, b, c, d] => (u64::from(u32::from_be_bytes([a, b, c, d])), 0),
-        [a, b, c, d, e, f, g, h] => {
-            let both = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-            (both & ((1 << 34) - 1), (both >> 34) as u32)
-        }
-        _ => return Err(Invalid("a date before 1970 or after 2514")),
-    };
-    let since = Duration::new(seconds, 0).checked_add(Duration::from_nanos(u64::from(nanos)));
-    let at = since.and_then(|since| UNIX_EPOCH.checked_add(since)).ok_or(Invalid("not a date"))?;
+    if ![4, 8].contains(&bytes.len()) {
+        return Err(Invalid("a date before 1970 or after 2514"));
+    }
+    // The lower 34 bits are seconds. The upper 30 are nanoseconds, which the short form does not have.
+    let both = bytes.iter().fold(0, |both, byte| both << 8 | u64::from(*byte));
+    let since = Duration::new(both & ((1 << 34) - 1), (both >> 34) as u32);
+    let at = UNIX_EPOCH.checked_add(since).ok_or(Invalid("not a date"))?;
     Ok(humantime::format_rfc3339_millis(at).to_string())
 }

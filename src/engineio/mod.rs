@@ -141,19 +141,20 @@ impl Engine {
 
     /// Handles the head of an Engine.IO request that came on `conn` from the client at `address`. `plain`: a new session
     /// does not carry Socket.IO. `busy`: a new session is refused, because more than `max_queued` bytes are queued.
+    /// `Err` is the response that refuses the request.
     pub fn handle_request(
         &mut self, conn: ConnId, head: &RequestHead, plain: bool, address: IpAddr, busy: bool,
-    ) -> Next {
+    ) -> Result<Next, Response> {
         match request::read(head, &self.config, &self.sids) {
             Ok(Request::Handshake(handshake)) => self.handshake(conn, head, handshake, plain, address, busy),
             Ok(Request::Upgrade(id)) => self.upgrade(conn, head, id),
             Ok(Request::Poll(id, jsonp)) => self.poll(head, id, Poll { conn, jsonp, gzip: head.accepts_gzip() }),
             Ok(Request::Post(id)) => self.post(conn, head, id),
-            Err(refusal) => self.refuse(refusal, head),
+            Err(refusal) => Err(self.refuse(refusal, head)),
         }
     }
 
-    fn refuse(&mut self, refusal: Refusal, head: &RequestHead) -> Next {
+    fn refuse(&mut self, refusal: Refusal, head: &RequestHead) -> Response {
         self.out.refused[refusal as usize] += 1;
         if refusal == Refusal::UnknownSid {
             let line = format_args!(
@@ -163,13 +164,13 @@ impl Engine {
             );
             self.unknown_sids.warn(self.now, line);
         }
-        Next::Answer(refusal.response(ws::is_upgrade(head)))
+        refusal.response(ws::is_upgrade(head))
     }
 
     /// Starts a session. Answers 503 at a limit of new sessions, without room in the WebSocket budget, or during the drain.
     fn handshake(
         &mut self, conn: ConnId, head: &RequestHead, handshake: Handshake, plain: bool, address: IpAddr, busy: bool,
-    ) -> Next {
+    ) -> Result<Next, Response> {
         let limit = match busy {
             true => Some(Limit::Memory),
             _ if self.sessions.len() >= self.config.max_connections => Some(Limit::Sessions),
@@ -178,15 +179,12 @@ impl Engine {
         };
         limit.iter().for_each(|limit| self.out.limits.hit(*limit, self.now, address));
         if limit.is_some() || self.draining {
-            return unavailable();
+            return Err(unavailable());
         }
         let Handshake { websocket, jsonp, version, base64, long_payloads, recovers } = handshake;
-        let accepted = match websocket.then(|| ws::accept(head)).transpose() {
-            Ok(accepted) => accepted,
-            Err(refusal) => return Next::Answer(refusal),
-        };
+        let accepted = websocket.then(|| ws::accept(head)).transpose()?;
         if websocket && !self.budget.open(None, self.now) {
-            return unavailable();
+            return Err(unavailable());
         }
         let sid = self.ids.fresh();
         let client = ClientInfo { sid, version, base64, long_payloads, plain, recovers, address };
@@ -208,53 +206,50 @@ impl Engine {
         self.transition(id, |session, cx| match accepted {
             Some(response) => {
                 session.start_on_websocket(open, cx);
-                Next::WebSocket(id, response)
+                Ok(Next::WebSocket(id, response))
             }
             None => {
                 session.finish_opening(cx);
-                Next::Answer(Payload::new(&[open], &client, jsonp).response(None))
+                Ok(Next::Answer(Payload::new(&[open], &client, jsonp).response(None)))
             }
         })
         .expect("the session was inserted just now")
     }
 
     /// Accepts a WebSocket that is to take over session `id` from polling, if the WebSocket budget has room.
-    fn upgrade(&mut self, conn: ConnId, head: &RequestHead, id: SessionId) -> Next {
-        let response = match ws::accept(head) {
-            Ok(response) => response,
-            Err(refusal) => return Next::Answer(refusal),
-        };
+    fn upgrade(&mut self, conn: ConnId, head: &RequestHead, id: SessionId) -> Result<Next, Response> {
+        let response = ws::accept(head)?;
         if !self.budget.open(Some(id), self.now) {
-            return unavailable();
+            return Err(unavailable());
         }
         // A session has at most one probe at a time, and none after the upgrade. As in the reference, any further WebSocket
         // is accepted and closed at once, so that the client does not see an HTTP error.
         if self.transition(id, |session, cx| session.probe(conn, cx)) != Some(true) {
             self.out.outputs.push_back(EngineOutput::Close(conn));
         }
-        Next::WebSocket(id, response)
+        Ok(Next::WebSocket(id, response))
     }
 
-    fn poll(&mut self, head: &RequestHead, id: SessionId, poll: Poll) -> Next {
+    fn poll(&mut self, head: &RequestHead, id: SessionId, poll: Poll) -> Result<Next, Response> {
         match self.transition(id, |session, cx| session.poll(poll, cx)) {
-            Some(true) => Next::Wait(id),
-            _ => self.refuse(Refusal::BadRequest, head),
+            Some(true) => Ok(Next::Wait(id)),
+            _ => Err(self.refuse(Refusal::BadRequest, head)),
         }
     }
 
     /// Handles the head of a POST. The body follows in a call of [`Engine::receive_body`].
-    fn post(&mut self, conn: ConnId, head: &RequestHead, id: SessionId) -> Next {
+    fn post(&mut self, conn: ConnId, head: &RequestHead, id: SessionId) -> Result<Next, Response> {
         match head.length {
-            Some(0) if head.header("Content-Length").is_none() => return Next::Answer(Response::new(411)),
+            Some(0) if head.header("Content-Length").is_none() => return Err(Response::new(411)),
             Some(length) if length > self.config.max_payload as u64 => {
                 self.hit(Limit::Payload, id);
-                return Next::Answer(Response::new(413).close());
+                return Err(Response::new(413).close());
             }
             _ => {}
         }
         match self.transition(id, |session, cx| session.post(conn, cx)) {
-            Some(true) => Next::Body(id),
-            _ => self.refuse(Refusal::BadRequest, head),
+            Some(true) => Ok(Next::Body(id)),
+            _ => Err(self.refuse(Refusal::BadRequest, head)),
         }
     }
 
@@ -374,8 +369,8 @@ impl Engine {
 }
 
 /// Returns the response to a handshake or an upgrade that the server has no room for, or to a handshake while it drains.
-fn unavailable() -> Next {
-    Next::Answer(Response::new(503).header("Retry-After", RETRY_AFTER).close())
+fn unavailable() -> Response {
+    Response::new(503).header("Retry-After", RETRY_AFTER).close()
 }
 
 #[cfg(debug_assertions)]

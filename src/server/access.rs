@@ -1,17 +1,17 @@
-//! Access by request head: which origins may connect, which address a client has, who may read the metrics.
+//! Decides by the head of a request which origins may connect, which address a client has, and who may read the metrics.
 //!
-//! This file reads the forwarded headers: X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto, and what
-//! Azure's front end sends in their place. Anybody can send them, so they count only with `--trust-proxy`, and of a list
-//! only the last entry: the nearest proxy has added it, those before it may be forged.
+//! This file reads the forwarded headers: X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto, and what Azure's front end
+//! sends in their place. Anybody can send them, so they count only with `--trust-proxy`. Of a list only the last entry
+//! counts: the nearest proxy has added it, while those before it may be forged.
 
 use crate::config::{Config, Origins};
 use crate::http::origin;
 use crate::http::{self, Method, RequestHead, Response, assets};
 use std::net::{IpAddr, SocketAddr};
 
-/// Whether the page that sends a request may connect: the CORS header lines for a listed origin (none for our own), or the
-/// reason of the refusal. A request without Origin comes from a program, not from a page, and is allowed. The exception is
-/// JSONP: it is loaded as a script, without Origin, so Sec-Fetch-Site or Referer must show which page loads it.
+/// Checks whether the page that sends a request may connect. Returns CORS header lines for the response (none for our own
+/// page); `Err` describes the refused page. A request without Origin is allowed: browsers send Origin if a foreign page
+/// could read the response. JSONP is loaded as a script, without Origin, so Sec-Fetch-Site or Referer must show its page.
 pub fn check_origin(config: &Config, head: &RequestHead) -> Result<Box<str>, String> {
     let is_jsonp = || http::parameters(head.query, ["j"]) != [Ok(None)] && assets::find(head.path).is_none();
     let (page, is_url) = match head.header("Origin") {
@@ -36,14 +36,14 @@ pub fn check_origin(config: &Config, head: &RequestHead) -> Result<Box<str>, Str
     Err(format!("origin {origin:?}, host {host:?}"))
 }
 
-/// The host that the browser addressed, and whether it used HTTPS; `None` if that is unknown. A trusted proxy may have
-/// changed both.
+/// Returns the host that the browser addressed, and whether it used HTTPS (`None` if unknown). A trusted proxy may have
+/// changed both, so its headers are preferred.
 fn requested_host<'h>(config: &Config, head: &RequestHead<'h>) -> (&'h str, Option<bool>) {
     let own_tls = config.tls_cert.as_ref().map(|_| true);
     if !config.trust_proxy {
         return (head.host, own_tls);
     }
-    // Azure: one header names the scheme, another is present if that was HTTPS.
+    // Azure: X-AppService-Proto names the scheme, and X-ARR-SSL is present if the scheme was HTTPS.
     let scheme = head.header("X-Forwarded-Proto").or(head.header("X-AppService-Proto"));
     let https = match scheme {
         Some(scheme) => Some(last_entry(scheme).eq_ignore_ascii_case(b"https")),
@@ -53,26 +53,26 @@ fn requested_host<'h>(config: &Config, head: &RequestHead<'h>) -> (&'h str, Opti
     (host.map_or(head.host, |host| str::from_utf8(host).unwrap_or_default()), https)
 }
 
-/// The client's address, for limits and logs: the peer's, or the one that a trusted proxy names in X-Forwarded-For.
+/// Returns the client's address for limits and logs: the peer's, or the one that a trusted proxy names in X-Forwarded-For.
 pub fn client_address(config: &Config, head: &RequestHead, peer: IpAddr) -> IpAddr {
     let list = head.header("X-Forwarded-For").filter(|_| config.trust_proxy);
     list.and_then(|list| parse_address(last_entry(list))).unwrap_or(peer.to_canonical())
 }
 
-/// The last entry of a comma-separated list.
+/// Returns the last entry of a comma-separated list.
 pub fn last_entry(list: &[u8]) -> &[u8] {
     list.rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii()
 }
 
-/// An entry of X-Forwarded-For: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`. Not for
-/// [`origin::split_port`]: an IPv6 address without brackets would lose its last group as a port.
+/// Parses an entry of X-Forwarded-For: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`.
+/// [`origin::split_port`] is not used, because it would take the last group of an IPv6 address without brackets for a port.
 pub fn parse_address(entry: &[u8]) -> Option<IpAddr> {
     let entry = str::from_utf8(entry).ok()?;
     let address = entry.parse::<SocketAddr>().map(|address| address.ip());
     address.or_else(|_| entry.trim_matches(['[', ']']).parse()).ok()
 }
 
-/// Whether a proxy has passed the request on, trusted or not. Then a loopback peer is the proxy, not a local program.
+/// Whether a header shows that a proxy, trusted or not, has passed the request on. A loopback peer is then the proxy.
 fn is_forwarded(head: &RequestHead) -> bool {
     head.fields.iter().any(|field| {
         let name = field.name.to_ascii_lowercase();
@@ -80,7 +80,7 @@ fn is_forwarded(head: &RequestHead) -> bool {
     })
 }
 
-/// Whether the metrics may be read: with the token, or if none is configured, by programs of this machine.
+/// Whether the sender may read the metrics: with the token or, if none is set, from this machine, not via a proxy or IIS.
 pub fn may_read_metrics(config: &Config, head: &RequestHead, peer: IpAddr) -> bool {
     match &config.metrics_token {
         Some(token) => head.header("Authorization") == Some(format!("Bearer {token}").as_bytes()),
@@ -88,7 +88,7 @@ pub fn may_read_metrics(config: &Config, head: &RequestHead, peer: IpAddr) -> bo
     }
 }
 
-/// The response on the port of `--redirect-http`: to the same host, as the client has addressed it, on the port with TLS.
+/// Returns the response on the port of `--redirect-http`: a redirect to the same host on the port with TLS, or 400.
 pub fn redirect_to_https(config: &Config, head: &RequestHead) -> Response {
     let (host, _) = origin::split_port(head.host);
     if host.is_empty() || !matches!(head.method, Method::Get | Method::Head) || !head.path.starts_with('/') {

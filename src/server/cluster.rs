@@ -1,11 +1,11 @@
-//! The connections to Redis: name lookup, connect, TLS. Also the cluster's part of a turn, which passes publications between
-//! [`Cluster`] and [`Io`](crate::socketio::Io). Part of `server`.
+//! The connections to Redis: name lookup, connect, TLS. Also passes bytes of Redis to [`Cluster`], and publications of
+//! [`Io`](crate::socketio::Io) through it to Redis. Part of `server`.
 
 use super::{Protocol, Server};
 use crate::base::slab::ConnId;
+use crate::cluster::Cluster;
 pub use crate::cluster::link::Role;
 use crate::cluster::link::{LinkStep, NextStep};
-use crate::cluster::{Cluster, ClusterOutput};
 use crate::config::Config;
 use crate::engineio::Engine;
 use crate::net::tls::Trust;
@@ -32,7 +32,7 @@ pub struct Links {
 }
 
 impl Links {
-    /// Returns `None` without `--redis`. Fails if the file of `--redis-ca` cannot be used.
+    /// Returns `None` without `--redis`. `Err` if the file of `--redis-ca` cannot be used.
     pub fn new(
         config: &Config, namespaces: &'static [&'static str], engine: &mut Engine,
     ) -> io::Result<Option<Box<Links>>> {
@@ -44,7 +44,7 @@ impl Links {
         Ok(Some(Box::new(Links { cluster, trust, connections: [None; 2], found: mpsc::channel() })))
     }
 
-    /// Handles name lookups that have ended and deadlines that have passed.
+    /// Handles name lookups that have ended and deadlines of links that have passed.
     fn expire(&mut self, net: &mut Net<Protocol>, now: Instant) {
         while let Ok((role, found)) = self.found.1.try_recv() {
             let step = self.cluster.links[role as usize].resolved(found, now);
@@ -56,7 +56,7 @@ impl Links {
         }
     }
 
-    /// Carries out a step of a link, and those that follow from it. A failure, also of a step itself, closes the connection.
+    /// Carries out a step of a link and the steps that follow. A failure, of the link or of a step, closes the connection.
     fn drive(&mut self, role: Role, mut step: NextStep, net: &mut Net<Protocol>, now: Instant) {
         loop {
             step = match step {
@@ -80,8 +80,8 @@ impl Links {
         }
     }
 
-    /// Looks up the host of Redis in a thread, because getaddrinfo blocks, for seconds if a name server does not respond. The
-    /// thread touches no state. The link waits for a limited time; the thread ends when getaddrinfo returns.
+    /// Looks up the host of Redis in a thread, because getaddrinfo blocks, for seconds if a name server does not respond.
+    /// The thread only sends its result and wakes the loop. It ends when getaddrinfo does, even if the link no longer waits.
     fn resolve(&self, role: Role, net: &Net<Protocol>) -> NextStep {
         let (host, port) = (self.cluster.url.host.clone(), self.cluster.url.port);
         let (sender, waker) = (self.found.0.clone(), Arc::clone(&net.waker));
@@ -104,62 +104,34 @@ impl Links {
 }
 
 impl<A: App> Server<A> {
-    /// Passes one publication of `Io` to the cluster, or one output of the cluster to `Io`, the application or the connection.
-    /// Returns `false` if there was neither.
-    pub(super) fn exchange_with_cluster(&mut self) -> bool {
-        let Some(links) = &mut self.links else { return false };
-        let (cluster, now) = (&mut links.cluster, self.now);
-        if let Some(publication) = self.io.publications.pop_front() {
-            cluster.publish_broadcast(&publication, now);
-            return true;
+    /// Passes the publications of `Io` to the cluster, and the commands of the cluster to the connection that publishes.
+    pub(super) fn publish(&mut self) {
+        let Some(links) = &mut self.links else { return };
+        for publication in self.io.publications.drain(..) {
+            links.cluster.publish_broadcast(&publication, self.now);
         }
-        match cluster.outputs.pop_front() {
-            Some(ClusterOutput::Publish(command)) => links.send(Role::Publish, command, &mut self.net),
-            Some(ClusterOutput::Broadcast(broadcast)) => {
-                if let Some(answer) = self.io.handle_broadcast(&broadcast, &mut self.app) {
-                    cluster.answer_request(&broadcast.namespace, &answer, now);
-                }
-            }
-            Some(ClusterOutput::Request(namespace, request)) => {
-                if let Some(answer) = self.io.handle_request(namespace, &request) {
-                    cluster.answer_request(namespace, &answer, now);
-                }
-            }
-            Some(ClusterOutput::Users(elsewhere)) => self.app.elsewhere(&mut self.io, elsewhere),
-            Some(ClusterOutput::PeerQuestion(boot, question)) => {
-                if let Some(answer) = self.app.answer_peer(&question) {
-                    cluster.send_to_peer(&boot, None, Some(&answer), now);
-                }
-            }
-            Some(ClusterOutput::PeerAnswer(boot, answer)) => {
-                if let Some(question) = self.app.learn_from_peer(&mut self.io, &answer) {
-                    cluster.send_to_peer(&boot, Some(&question), None, now);
-                }
-            }
-            None => return false,
+        while let Some(command) = links.cluster.commands.pop_front() {
+            links.send(Role::Publish, command, &mut self.net);
         }
-        true
     }
 
-    /// Ends the turn of the cluster: handles name lookups and deadlines, and publishes a presence note if one is due.
+    /// Does the cluster's work at the end of a turn: name lookups, deadlines, silent nodes, and a presence note if due.
     pub(super) fn tend_links(&mut self) {
         let Some(links) = &mut self.links else { return };
         links.expire(&mut self.net, self.now);
-        links.cluster.remove_silent_nodes(self.now);
-        let present = self.stopping.is_none().then(|| self.app.present());
-        links.cluster.send_presence_note(present, || self.app.people(), self.now);
+        links.cluster.tend_presence(self.stopping.is_some(), &mut self.io, &mut self.app);
     }
 
-    /// Handles one reply at the start of `bytes`. Returns its length, or `None` if the reply is not complete yet.
+    /// Handles the reply at the start of `bytes`. Returns the number of bytes used, or `None` if the reply is incomplete.
     pub(super) fn receive_from_redis(&mut self, role: Role, bytes: &[u8]) -> Option<usize> {
         let links = self.links.as_mut()?;
-        links.cluster.receive(role, bytes, self.now).unwrap_or_else(|failure| {
+        links.cluster.receive(role, bytes, &mut self.io, &mut self.app).unwrap_or_else(|failure| {
             links.drive(role, Err(failure), &mut self.net, self.now);
             Some(bytes.len())
         })
     }
 
-    /// Handles the end of a connection to Redis, unless this server has closed the connection because the link failed.
+    /// Handles the end of a connection to Redis, unless this server has closed the connection because its link failed.
     pub(super) fn redis_connection_lost(&mut self, role: Role, id: ConnId, cause: EndCause) {
         let Some(links) = &mut self.links else { return };
         if links.connections[role as usize] == Some(id) {

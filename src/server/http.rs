@@ -16,8 +16,8 @@ use bytes::Bytes;
 const ENGINE_PATH: &str = "/socket.io/";
 
 impl<A: App> Server<A> {
-    /// Handles the next part of a request. Returns the bytes it takes; `None` if more have to arrive, or the previous
-    /// request has to be answered first.
+    /// Handles the part of a request at the start of `bytes`. Returns the number of bytes used, or `None` if the part is
+    /// incomplete or has to wait until the previous request is answered.
     pub(super) fn handle_http(&mut self, id: ConnId, bytes: &[u8]) -> Option<usize> {
         let Protocol::Http { parser, exchange } = &mut self.net.get_mut(id)?.protocol else { return None };
         if exchange.as_ref().is_some_and(|exchange| exchange.body.is_none()) {
@@ -35,10 +35,9 @@ impl<A: App> Server<A> {
             (Part::Head(head), _) => self.handle_head(id, &head),
             (Part::Data(data), Some(Exchange { body: Some(body), .. })) => body.extend_from_slice(data),
             (Part::End, Some(Exchange { session: Some(session), body, binary, form, .. })) => {
-                let (session, binary, form) = (*session, *binary, *form);
                 let body = body.take().unwrap_or_default();
+                self.io.engine.receive_body(id, *session, body.into(), *binary, *form);
                 self.net.set_phase(id, None);
-                self.io.engine.receive_body(id, session, body.into(), binary, form);
             }
             // The rest of a request that has been answered already.
             (Part::Data(_) | Part::End, _) => {}
@@ -46,7 +45,7 @@ impl<A: App> Server<A> {
         Some(count)
     }
 
-    /// Answers a request that is malformed, too large or too late, and closes the connection.
+    /// Answers a request that is malformed, too large or too late with an error, and closes the connection.
     pub(super) fn reject_request(&mut self, id: ConnId, error: http::Error) {
         log::debug!("{id:?}: {} {}", error.status, error.reason);
         let session = self.net.get(id).and_then(|connection| connection.protocol.session());
@@ -63,7 +62,7 @@ impl<A: App> Server<A> {
         }
     }
 
-    /// Handles a request head: responds, upgrades, or waits for the body or for the session.
+    /// Handles a request head: responds, upgrades, or waits for the body or for the session's response.
     fn handle_head(&mut self, id: ConnId, head: &RequestHead) {
         self.net.set_phase(id, None);
         let mut exchange = Exchange {
@@ -72,14 +71,22 @@ impl<A: App> Server<A> {
             keep_alive: head.keep_alive && self.stopping.is_none(),
             ..Exchange::default()
         };
-        let next = self.check_head(id, head, &mut exchange);
+        let next = self.check_head(id, head, &mut exchange).unwrap_or_else(Next::Answer);
         match &next {
-            // The response to a head leaves the body unread, so no request can follow.
+            // This response comes before the body is read, so another request can follow only if there is no body.
             Next::Answer(_) => exchange.keep_alive &= head.length == Some(0),
             Next::Wait(session) => exchange.session = Some(*session),
             Next::Body(session) => {
                 exchange.session = Some(*session);
-                self.expect_body(id, head, &mut exchange);
+                let content_type = head.header("Content-Type").unwrap_or_default();
+                exchange.binary = content_type.starts_with(b"application/octet-stream");
+                exchange.form = content_type.starts_with(b"application/x-www-form-urlencoded");
+                // Set for an empty body, too: the parser reports its end, and then the body is passed on.
+                exchange.body = Some(Vec::new());
+                if head.expects_continue() {
+                    self.net.push(id, Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
+                }
+                self.net.set_phase(id, Some(self.now + self.config.body_timeout));
             }
             Next::WebSocket(..) => {}
         }
@@ -96,34 +103,19 @@ impl<A: App> Server<A> {
         }
     }
 
-    fn expect_body(&mut self, id: ConnId, head: &RequestHead, exchange: &mut Exchange) {
-        let content_type = head.header("Content-Type").unwrap_or_default();
-        exchange.binary = content_type.starts_with(b"application/octet-stream");
-        exchange.form = content_type.starts_with(b"application/x-www-form-urlencoded");
-        // The parser reports an end even for an empty body.
-        exchange.body = Some(Vec::new());
-        if head.expects_continue() {
-            self.net.push(id, Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
-        }
-        self.net.set_phase(id, Some(self.now + self.config.body_timeout));
-    }
-
-    /// Checks TLS and origin, then routes the request.
-    fn check_head(&mut self, id: ConnId, head: &RequestHead, exchange: &mut Exchange) -> Next {
+    /// Checks TLS and origin, then routes the request. `Err` is the response if the request goes no further.
+    fn check_head(&mut self, id: ConnId, head: &RequestHead, exchange: &mut Exchange) -> Result<Next, Response> {
         if let Some(response) = self.answer_plain_http(id, head) {
-            return Next::Answer(response);
+            return Err(response);
         }
-        match access::check_origin(&self.config, head) {
-            Ok(cors) => exchange.cors = cors,
-            Err(page) => return Next::Answer(self.refuse_origin(id, head, &page)),
-        }
+        exchange.cors = access::check_origin(&self.config, head).map_err(|page| self.refuse_origin(id, head, &page))?;
         if head.method == Method::Options && !exchange.cors.is_empty() {
-            return Next::Answer(answer_preflight(head));
+            return Err(answer_preflight(head));
         }
         self.route_request(id, head)
     }
 
-    /// The response to a request without TLS, if this server has a certificate.
+    /// Returns the response to a request without TLS if this server has a certificate; `None` if the request may go on.
     fn answer_plain_http(&mut self, id: ConnId, head: &RequestHead) -> Option<Response> {
         self.net.identity.as_ref()?;
         match &self.net.get(id)?.tls {
@@ -138,7 +130,7 @@ impl<A: App> Server<A> {
         }
     }
 
-    /// The response to a page of a foreign origin. The log line is for operators who have forgotten to list that origin.
+    /// Returns the response to a page of a foreign origin, and logs the origin for operators who have forgotten to list it.
     fn refuse_origin(&mut self, id: ConnId, head: &RequestHead, page: &str) -> Response {
         let client = access::client_address(&self.config, head, self.peer(id));
         self.refused_origins.warn(self.now, format_args!("refused {client}: page of {page}; see --origins"));
@@ -146,40 +138,37 @@ impl<A: App> Server<A> {
         Refusal::Forbidden.response(ws::is_upgrade(head))
     }
 
-    /// Decides by the path which part of the server answers a request.
-    fn route_request(&mut self, id: ConnId, head: &RequestHead) -> Next {
-        let path = match self.strip_base(head) {
-            Ok(path) => path,
-            Err(response) => return Next::Answer(response),
-        };
+    fn route_request(&mut self, id: ConnId, head: &RequestHead) -> Result<Next, Response> {
+        let path = self.strip_base(head)?;
         let is_plain = self.app.plain_path() == Some(path);
         if is_plain || path == ENGINE_PATH {
             let client = access::client_address(&self.config, head, self.peer(id));
             let busy = self.net.pool.bytes + self.io.engine.out.pool.bytes > self.config.max_queued;
             return self.io.engine.handle_request(id, head, is_plain, client, busy);
         }
-        Next::Answer(match path {
+        Ok(Next::Answer(match path {
             "/healthz" => self.answer_health(),
             "/metrics" if access::may_read_metrics(&self.config, head, self.peer(id)) => {
                 Response::new(200).body(metrics::CONTENT_TYPE, self.metrics())
             }
             _ => answer_with_asset(path, head),
-        })
+        }))
     }
 
-    /// The path without `--base`; outside of it the response, a redirect if only the final slash is missing.
+    /// Returns the path without `--base`. `Err` is the response to a path outside of it: a redirect if only the final slash
+    /// is missing, else 404.
     fn strip_base<'h>(&self, head: &RequestHead<'h>) -> Result<&'h str, Response> {
         let base = &*self.config.base;
         match head.path.strip_prefix(base) {
             Some("") if !base.is_empty() => Err(Response::redirect(&format!("{base}/"), head.query)),
             Some(path) if path.starts_with('/') || path == "*" => Ok(path),
-            // Platforms ask for these without the base.
+            // Platforms ask for these paths without the base.
             _ if matches!(head.path, "/healthz" | "/metrics" | "*") => Ok(head.path),
             _ => Err(Response::text(404, "not found")),
         }
     }
 
-    /// 200 while new clients are accepted, 503 while the server stops.
+    /// Returns 200 while new clients are accepted, and 503 while the server stops.
     fn answer_health(&self) -> Response {
         match self.stopping {
             None => Response::text(200, "ok"),
@@ -187,11 +176,11 @@ impl<A: App> Server<A> {
         }
     }
 
-    /// Answers the request of a connection. Then the next request follows, or the connection is closed.
+    /// Answers the current request of a connection, which then serves the next request or is closed.
     pub(super) fn respond(&mut self, id: ConnId, response: Response) {
         let Some(connection) = self.net.get_mut(id) else { return };
         let Protocol::Http { exchange, .. } = &mut connection.protocol else { return };
-        // A head that could not be parsed has no exchange: the default closes the connection.
+        // A head that could not be parsed has no exchange; the default exchange closes the connection.
         let exchange = exchange.take().unwrap_or_default();
         let keep_alive = exchange.keep_alive && exchange.body.is_none() && !response.close;
         let (has_input, ended) = (!connection.input.is_empty(), connection.reading == ReadState::Ended);
@@ -206,13 +195,13 @@ impl<A: App> Server<A> {
             false => self.net.set_phase(id, Some(self.now + self.config.idle_timeout)),
         }
         if has_input || ended {
-            // The next turn handles what was pipelined behind the request, or the half-close.
+            // The next turn handles the requests pipelined behind this one, or the half-close.
             self.net.remember_unread(id);
         }
     }
 }
 
-/// The response to the CORS preflight (Fetch standard) of a page with a listed origin.
+/// Returns the response to the CORS preflight (Fetch standard) of a page with a listed origin.
 fn answer_preflight(head: &RequestHead) -> Response {
     let headers = head.header("Access-Control-Request-Headers").unwrap_or_default();
     Response::new(204)

@@ -10,15 +10,15 @@ use crate::socketio::App;
 use crate::ws;
 use std::mem;
 
-/// Reads from one connection in one turn; the rest waits for the next turn, so that no other connection starves.
+/// Maximum number of reads from one connection in one turn. More input waits a turn, so that no other connection starves.
 const READS_PER_TURN: usize = 4;
-/// Steps (frames, or parts of requests) of one connection in one turn. Bytes alone limit too little: a small frame may
-/// be a broadcast to a thousand clients.
+/// Maximum number of steps (frames, or parts of requests) of a connection in one turn. A limit of bytes is not enough: a
+/// small frame may be a broadcast to a thousand clients.
 const STEPS_PER_TURN: usize = 256;
 
 impl<A: App> Server<A> {
-    /// Reads a connection until the kernel has no more bytes, it is paused, or its share of the turn is used up; then the
-    /// rest is remembered for the next turn (rule R2).
+    /// Reads a connection until the kernel has no more bytes, reading is paused, or the connection has used its share of the
+    /// turn. In the last case the rest is remembered for the next turn (rule R2).
     pub(super) fn read_connection(&mut self, id: ConnId) {
         self.steps = STEPS_PER_TURN;
         let Some(connection) = self.net.get(id) else { return };
@@ -27,7 +27,7 @@ impl<A: App> Server<A> {
         // in the same writes. An HTTP client waits for its response before it sends more.
         let read_again = matches!(connection.protocol, Protocol::WebSocket { .. });
         if !connection.input.is_empty() && !self.is_paused(id) {
-            // Left by the last turn, or pipelined behind a request that has been answered now.
+            // This input was left by the last turn, or pipelined behind a request that has been answered now.
             self.receive(id, &[]);
         }
         for _ in 0..READS_PER_TURN {
@@ -54,23 +54,21 @@ impl<A: App> Server<A> {
         self.net.remember_unread(id);
     }
 
-    /// Backpressure: whether a connection is not read for now. HTTP: `max_head` bytes are pipelined behind a request that
-    /// is not answered yet. WebSocket: the outbox is more than half full, because the client does not read what it is
-    /// sent. `respond` and `Net::flush` put the connection on the unread list when the reason has ended.
+    /// Whether reading a connection is paused (backpressure). HTTP: `max_head` bytes are pipelined behind a request that is
+    /// not answered yet. WebSocket: more than half of `max_queue` is queued, because the client does not read. `respond` and
+    /// `Net::flush` put the connection on the unread list when the pause is over.
     pub(super) fn is_paused(&self, id: ConnId) -> bool {
         let Some(connection) = self.net.get(id).filter(|connection| connection.is_open()) else { return false };
         match &connection.protocol {
             Protocol::Http { exchange: Some(exchange), .. } if exchange.body.is_none() => {
                 connection.input.len() >= self.config.max_head
             }
-            Protocol::Http { .. } => false,
             Protocol::WebSocket { .. } => connection.queued() > self.config.max_queue / 2,
-            #[cfg(feature = "redis")]
-            Protocol::Redis(_) => false,
+            _ => false,
         }
     }
 
-    /// Parses new bytes together with those kept from earlier reads. Only incomplete or waiting input is kept (rule R10).
+    /// Handles new bytes together with those kept from earlier reads. Keeps only incomplete or waiting input (rule R10).
     fn receive(&mut self, id: ConnId, new: &[u8]) {
         let Some(connection) = self.net.get_mut(id) else { return };
         if new.is_empty() && connection.input.is_empty() {
@@ -102,8 +100,8 @@ impl<A: App> Server<A> {
         }
     }
 
-    /// Handles frames or parts of requests until the bytes end, have to wait, or the steps of the turn are used up.
-    /// Returns the number of bytes that are done with.
+    /// Handles frames, parts of requests or replies of Redis until the rest is incomplete or must wait, or the steps of the
+    /// turn are used up. Returns the number of bytes handled; all bytes if the connection is closed.
     fn consume(&mut self, id: ConnId, bytes: &[u8]) -> usize {
         let mut used = 0;
         loop {
@@ -120,31 +118,29 @@ impl<A: App> Server<A> {
                 Protocol::Redis(role) => self.receive_from_redis(role, &bytes[used..]),
             };
             self.pump();
-            match step {
-                Some(count) => (used, self.steps) = (used + count, self.steps - 1),
-                None => return used,
-            }
+            let Some(count) = step else { return used };
+            (used, self.steps) = (used + count, self.steps - 1);
         }
     }
 
-    /// Half-close: the peer has sent its last byte, but may still read. Requests that are complete are answered; then
-    /// the connection is closed.
+    /// Handles a half-close: the peer has sent its last byte, but may still read. Answers the requests that can be answered
+    /// now, then closes the connection.
     fn handle_half_close(&mut self, id: ConnId) {
-        // A GET that can be answered in this turn is answered now.
+        // A parked GET for which packets are queued is answered now.
         self.io.engine.flush();
         self.pump();
         let Some(connection) = self.net.get(id).filter(|connection| connection.is_open()) else { return };
         match &connection.protocol {
-            // It was answered just now: the next turn handles the requests pipelined behind it and comes back here.
+            // A request was answered just now: the next turn handles those pipelined behind it and comes back here.
             _ if connection.unread => {}
             // Every request is answered: close once the responses have been sent.
             Protocol::Http { exchange: None, .. } if connection.input.is_empty() => self.net.close(id),
-            // A parked poll, an incomplete request, or a WebSocket without a close frame.
+            // A parked poll, an incomplete request, a WebSocket without a close frame, or a connection to Redis.
             _ => self.net.abort(id),
         }
     }
 
-    /// The deadline of a connection's present phase has passed: of a head, a body, a message, or of being idle.
+    /// Handles a deadline that has passed: a head, a body or a message is not complete, or the connection was idle too long.
     pub(super) fn handle_deadline(&mut self, id: ConnId) {
         let Some(connection) = self.net.get(id) else { return };
         match connection.protocol {
@@ -161,7 +157,7 @@ impl<A: App> Server<A> {
                 self.hit(Limit::MessageTime, id);
                 self.close_websocket(id, session, ws::close_frame(1008, "message timeout"));
             }
-            // `cluster` has its own deadlines.
+            // `cluster` has deadlines of its own.
             #[cfg(feature = "redis")]
             Protocol::Redis(_) => {}
         }

@@ -1,4 +1,4 @@
-//! The server: one turn of the event loop. The best place to start reading.
+//! The server: one turn of the event loop. This is the best file to start reading.
 //!
 //! [`Server`] owns every layer and is the only type that knows them all: `net` moves bytes, `http` and `ws` parse them,
 //! `engineio` keeps sessions, `socketio` keeps sockets and rooms, the application answers events. [`Server::run`] repeats
@@ -7,24 +7,24 @@
 //! ```text
 //!   wait     until a socket is ready or a timer is due; not at all if the last turn has left input unread
 //!   now      read the clock, once per turn; the layers below get the time as an argument (rule R6)
-//!   expire   run the timers that are due, such as heartbeats and timeouts                  pump
-//!   read     from each ready connection a limited share: parse and handle each             pump
+//!   expire   run the timers that are due, such as heartbeats and timeouts                  then pump
+//!   read     from each ready connection a limited share: parse and handle each             then pump
 //!            frame or part of a request
-//!   settle   answer parked polls, write the history, write to sockets, reap closed         pump
+//!   settle   answer parked polls, write the history, write to sockets, reap closed         then pump
 //!            connections; repeat until nothing is left to reap
 //! ```
 //!
 //! `pump` connects the layers. It carries events up (engineio, then socketio, then the application) and outputs down (frames
 //! and responses, into the outboxes of `net`) until there are none. Calls go down and only enqueue, so nothing is re-entrant
-//! (rule R5). `pump` runs after every frame and request, because one message may go to a thousand outboxes, whose limits must
-//! apply at once. Only the write waits for `settle`: one per connection and turn, however much was queued.
+//! (rule R5). `pump` runs after every frame and request, because one message may go to a thousand outboxes, whose limits
+//! must apply at once. Only the write waits for `settle`: normally one per connection and turn, however much was queued.
 //!
-//! Timers go first, so that a request that arrives half a millisecond after the deadline of its session finds it closed.
-//! But if a timer is very late, the loop itself has stalled (throttled CPU, suspended machine). Then input goes first, or
-//! every session would be closed although its pong waits in the kernel.
+//! Timers go first, so that a request that arrives half a millisecond after the deadline of its session finds the session
+//! closed. But if a timer is very late, the loop itself has stalled (throttled CPU, suspended machine). Then input goes
+//! first, or every session would be closed although its pong waits in the kernel.
 //!
-//! The rules of one connection are in `input` (share of a turn, backpressure, half-close, deadlines), `http` and `websocket`;
-//! `access` decides by origin and address who may connect.
+//! The rules of one connection are in `input` (share of a turn, backpressure, half-close, deadlines), `http` and
+//! `websocket`. `access` decides by origin and address who may connect.
 
 pub mod access;
 #[cfg(feature = "redis")]
@@ -47,21 +47,20 @@ use crate::net::tls::Identity;
 use crate::net::{Connection, EndCause, Net, Wake};
 use crate::socketio::{App, Io};
 use protocol::Protocol;
-use signals::{Signal, Watch};
+use signals::Watch;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The most bytes that one read returns.
+/// Maximum bytes that one read returns.
 const SCRATCH: usize = 64 * 1024;
-/// A timer this much overdue shows that the loop has stalled.
+/// If a timer is overdue by more than this, the loop has stalled.
 const STALLED: Duration = Duration::from_millis(250);
-/// The least time that a stopping server waits for its last responses to be sent.
+/// Minimum time that a stopping server has to send its last responses, even if `drain` is shorter.
 const MIN_STOP_TIME: Duration = Duration::from_millis(1500);
 /// The share of `drain` in which the sessions are closed; the rest is left for the last responses.
 const DRAIN_SHARE: f64 = 0.8;
 
-/// The whole server, as one value.
 pub struct Server<A: App> {
     config: Config,
     net: Net<Protocol>,
@@ -72,21 +71,21 @@ pub struct Server<A: App> {
     /// The time of the present turn.
     now: Instant,
     start: Instant,
-    /// Turns so far: those with something ready, and those for a timer.
+    /// The number of turns in which something was ready, and the number of those only for a timer.
     turns: [u64; 2],
-    /// The most that a timer was late, over the life of the process.
+    /// The longest delay of a timer since the start.
     lag: Duration,
-    /// Set once the server stops: when it ends even if clients are left.
+    /// The time at which a stopping server ends even if clients are left; `None` while it serves.
     stopping: Option<Instant>,
     refused_origins: RateLimitedLog,
-    /// Steps that the connection which is being read may still take in this turn.
+    /// The number of steps that the connection which is being read may still take in this turn.
     steps: usize,
-    /// The buffer of every read.
+    /// The buffer for every read.
     scratch: Vec<u8>,
 }
 
 impl<A: App> Server<A> {
-    /// A server that does not listen yet. Fails if the system provides no selector, or a file named in `config` is unusable.
+    /// Creates a server that does not listen yet. `Err` if there is no selector (epoll) or a file in `config` is unusable.
     pub fn new(config: Config, app: A, ids: Ids, now: Instant) -> io::Result<Server<A>> {
         #[cfg_attr(not(feature = "redis"), expect(unused_mut))]
         let mut engine = Engine::new(config.clone(), ids, now);
@@ -110,11 +109,11 @@ impl<A: App> Server<A> {
         })
     }
 
-    /// Listens as `config` says, and serves until a signal stops it.
+    /// Listens as `config` says, and serves until a signal stops the server.
     pub fn run(mut self) -> io::Result<()> {
         let mut signals = Watch::new(&mut self.net)?;
         let address = self.listen(self.config.port)?;
-        // Redirects contain the real port, also if `config` has 0.
+        // Redirects contain the real port, even if `config` has 0.
         self.config.port = address.port();
         let scheme = if self.net.identity.is_some() { "https" } else { "http" };
         let (version, instance) = (env!("CARGO_PKG_VERSION"), &self.config.instance);
@@ -130,11 +129,8 @@ impl<A: App> Server<A> {
             self.net.drain_events(now, &mut wakes);
             self.turn(now, SystemTime::now(), &wakes);
             if wakes.iter().any(|wake| matches!(wake, Wake::Woken)) {
-                for signal in signals.received() {
-                    match signal {
-                        Signal::Stop => self.stop(),
-                        Signal::Reload => self.reload(),
-                    }
+                for is_reload in signals.received() {
+                    if is_reload { self.reload() } else { self.stop() }
                 }
             }
         }
@@ -148,7 +144,7 @@ impl<A: App> Server<A> {
         })
     }
 
-    /// Reloads the certificate and its key. Open connections keep the old one.
+    /// Reloads the certificate and its key. Open connections keep the old ones.
     fn reload(&mut self) {
         match load_identity(&self.config, self.net.identity.as_ref()) {
             Ok(new) => {
@@ -159,7 +155,7 @@ impl<A: App> Server<A> {
         }
     }
 
-    /// When the next turn is due even if no socket is ready.
+    /// Returns the time at which the next turn is due even if no socket is ready.
     pub fn next_deadline(&self) -> Option<Instant> {
         let deadlines = [
             self.net.next_deadline(),
@@ -172,7 +168,7 @@ impl<A: App> Server<A> {
         deadlines.into_iter().flatten().min()
     }
 
-    /// One turn of the loop. `time` is the wall clock at `now`, `wakes` what is ready.
+    /// Runs one turn of the loop. `time` is the system clock at `now`, `wakes` is what is ready.
     pub fn turn(&mut self, now: Instant, time: SystemTime, wakes: &[Wake]) {
         let late = self.next_deadline().map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
         let stalled = late > STALLED;
@@ -180,7 +176,7 @@ impl<A: App> Server<A> {
         self.turns[usize::from(wakes.is_empty())] += 1;
         self.now = now;
         self.io.engine.now = now;
-        // A wall clock before 1970 is not set; it counts as 0.
+        // A system clock before 1970 has not been set; the time is then 0.
         self.io.time = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         if self.net.is_full() {
             self.io.engine.out.limits.hit(Limit::Connections, now, "all");
@@ -189,14 +185,11 @@ impl<A: App> Server<A> {
             self.expire();
         }
         for wake in wakes {
-            match *wake {
-                // Results of other threads are picked up in `settle`, signals after the turn.
-                Wake::Woken => {}
-                Wake::Connection { id, readable, writable, hung_up } => {
-                    self.net.observe(id, writable, hung_up);
-                    if readable {
-                        self.read_connection(id);
-                    }
+            // For `Wake::Woken`: results of other threads are picked up in `settle`, signals after the turn.
+            if let Wake::Connection { id, readable, writable, hung_up } = *wake {
+                self.net.observe(id, writable, hung_up);
+                if readable {
+                    self.read_connection(id);
                 }
             }
         }
@@ -206,7 +199,6 @@ impl<A: App> Server<A> {
         self.settle();
     }
 
-    /// Runs every timer that is due.
     fn expire(&mut self) {
         while let Some(id) = self.net.pop_due(self.now) {
             self.handle_deadline(id);
@@ -216,18 +208,18 @@ impl<A: App> Server<A> {
         self.pump();
     }
 
-    /// Counts a limit that the peer of a connection has reached.
+    /// Counts and logs a limit that the peer of a connection has reached.
     fn hit(&mut self, limit: Limit, id: ConnId) {
         let peer = self.peer(id);
         self.io.engine.out.limits.hit(limit, self.now, peer);
     }
 
-    /// The address of a connection that this turn works on.
+    /// Returns the address of the peer of a connection that this turn works on, and that is therefore not reaped yet.
     fn peer(&self, id: ConnId) -> IpAddr {
         self.net.get(id).expect("connections are reaped only at the end of the turn").peer
     }
 
-    /// Carries events up and outputs down until there are none.
+    /// Carries events up and outputs down until there are none, then publications to Redis.
     fn pump(&mut self) {
         loop {
             while let Some(output) = self.io.engine.out.outputs.pop_front() {
@@ -238,18 +230,17 @@ impl<A: App> Server<A> {
                     EngineOutput::Abort(id) => self.net.abort(id),
                 }
             }
-            let moved = self.io.handle(&mut self.app);
-            #[cfg(feature = "redis")]
-            let moved = moved || self.exchange_with_cluster();
-            if !moved {
-                return;
+            if !self.io.handle(&mut self.app) {
+                break;
             }
         }
+        #[cfg(feature = "redis")]
+        self.publish();
     }
 
-    /// Ends the turn: everything queued is written, and closed connections leave their sessions.
+    /// Ends the turn: everything queued is written, and the sessions of closed connections are informed.
     fn settle(&mut self) {
-        // Before the flush: packets put into the response to a dead poll would be lost.
+        // Reaping comes before the engine's flush, which would lose packets in responses to polls on dead connections.
         self.reap();
         loop {
             self.io.engine.flush();
@@ -293,7 +284,7 @@ impl<A: App> Server<A> {
         any
     }
 
-    /// Begins to stop: new sessions are refused, open ones are closed over the time of `drain`. A second call ends at once.
+    /// Begins to stop: new sessions are refused, open ones are closed within `drain`. A second call ends the server at once.
     pub fn stop(&mut self) {
         if self.stopping.is_some() {
             log::info!("stopping at once");
@@ -306,7 +297,8 @@ impl<A: App> Server<A> {
         self.settle();
     }
 
-    /// Whether a stopping server may end: every session is closed and every response sent, or its time is over.
+    /// Returns whether a stopping server may end: all connections are gone, or its time is over. When all sessions are
+    /// closed, starts to close the connections.
     fn has_stopped(&mut self) -> bool {
         let Some(deadline) = self.stopping else { return false };
         let is_drained = self.io.engine.is_empty();
@@ -318,7 +310,8 @@ impl<A: App> Server<A> {
     }
 }
 
-/// Loads certificate and key, and warns if clients are likely to reject them.
+/// Loads certificate and key, and logs a warning if clients reject them because of the date, now or soon. Session tickets
+/// issued by `old`, the identity used so far, stay valid.
 fn load_identity(config: &Config, old: Option<&Identity>) -> Result<Option<Identity>, String> {
     let identity = Identity::load(config, old)?;
     if let Some(warning) = identity.as_ref().and_then(|identity| identity.warning.as_ref()) {

@@ -5,11 +5,10 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Time limit to connect, and for each read.
+/// Maximum time to connect, and for each read.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Sends GET /healthz to the address that `config` lets a server listen on. Fails unless the status is 200; the error is
-/// one line.
+/// Sends GET /healthz to the server that `config` describes. `Err` is one line: no answer, or a status other than 200.
 pub fn ask(config: &Config) -> Result<(), String> {
     // A server that listens on all addresses also listens on loopback.
     let host = config.host.filter(|host| !host.is_unspecified()).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -19,8 +18,8 @@ pub fn ask(config: &Config) -> Result<(), String> {
     if status == "200" { Ok(()) } else { Err(format!("{address} answers with status {status}")) }
 }
 
-/// Uses plain HTTP even if the port speaks HTTPS, which answers /healthz so too: a certificate is for the public host name
-/// and could not be verified here.
+/// Sends the request and returns the answer. Uses plain HTTP even if the port expects HTTPS, because the certificate is for
+/// the public host name and could not be verified here. Such a port answers /healthz without TLS, too.
 fn exchange(address: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;

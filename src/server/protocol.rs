@@ -1,4 +1,4 @@
-//! The protocol of a connection, and the state that it needs between two reads. Part of `server`.
+//! The protocol of a connection, and the state that the protocol keeps between two reads. Part of `server`.
 
 use crate::base::slab::SessionId;
 #[cfg(feature = "redis")]
@@ -10,7 +10,7 @@ use crate::ws::Incoming;
 pub enum Protocol {
     Http {
         parser: Parser,
-        /// The request that has not been answered yet.
+        /// The request that has not been answered yet; `None` if there is none.
         exchange: Option<Box<Exchange>>,
     },
     WebSocket {
@@ -29,7 +29,7 @@ impl Default for Protocol {
 }
 
 impl Protocol {
-    /// The session that the connection belongs to at present.
+    /// Returns the session that the connection belongs to at present, if any.
     pub fn session(&self) -> Option<SessionId> {
         match self {
             Protocol::WebSocket { session, .. } => Some(*session),
@@ -45,18 +45,18 @@ impl Protocol {
 pub struct Exchange {
     /// The session that the response comes from; `None` if `server` answers at once.
     pub session: Option<SessionId>,
-    /// The body so far; `None` if the request has none, or is complete.
+    /// The part of the body that has arrived; `None` if the request has no body, or the body is complete.
     pub body: Option<Vec<u8>>,
-    /// The body is `application/octet-stream`.
+    /// Whether the body is `application/octet-stream`.
     pub binary: bool,
-    /// The body is the form of a JSONP client.
+    /// Whether the body is the form of a JSONP client.
     pub form: bool,
-    /// The request is a HEAD: the response has no body.
+    /// Whether the request is a HEAD, so that the response has no body.
     pub head_only: bool,
-    /// The request is HTTP/1.0.
+    /// Whether the request is HTTP/1.0.
     pub old: bool,
-    /// The connection may serve another request.
+    /// Whether the connection may serve another request after this one.
     pub keep_alive: bool,
-    /// Header lines of the response that let a page of a listed origin read it.
+    /// Header lines of the response that let a page of another origin read it; empty for pages of our own.
     pub cors: Box<str>,
 }

@@ -1,19 +1,11 @@
-//! Signals (SIGTERM, SIGINT, SIGHUP; Ctrl+C on Windows) as events of the loop.
+//! Signals (SIGTERM, SIGINT, SIGHUP; on Windows Ctrl+C and Ctrl+Break) as events of the loop.
 
 pub use system::Watch;
 
-pub enum Signal {
-    /// Shut down gracefully.
-    Stop,
-    /// Reload the TLS certificate.
-    Reload,
-}
-
 #[cfg(unix)]
 mod system {
-    //! SIGHUP is watched only if there is a certificate to reload; otherwise it keeps its default action and ends the process.
+    //! SIGHUP is watched only if there is a certificate to reload; otherwise its default action ends the process.
     use crate::net::Net;
-    use crate::server::signals::Signal;
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook_mio::v1_0::Signals;
     use std::io;
@@ -28,9 +20,10 @@ mod system {
             Ok(Watch(signals))
         }
 
-        /// Signals received since the last call.
-        pub fn received(&mut self) -> impl Iterator<Item = Signal> {
-            self.0.pending().map(|number| if number == SIGHUP { Signal::Reload } else { Signal::Stop })
+        /// Returns an item for each signal received since the last call: whether it asks to reload the TLS certificate;
+        /// otherwise it asks to stop the server.
+        pub fn received(&mut self) -> impl Iterator<Item = bool> {
+            self.0.pending().map(|number| number == SIGHUP)
         }
     }
 }
@@ -39,7 +32,6 @@ mod system {
 mod system {
     //! Windows reports Ctrl+C and Ctrl+Break on a thread of its own. The handler only counts them and wakes the loop.
     use crate::net::Net;
-    use crate::server::signals::Signal;
     use std::io;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,16 +44,15 @@ mod system {
             let seen = Arc::clone(&count);
             let handler = move || {
                 seen.fetch_add(1, Ordering::SeqCst);
-                // Fails only if the loop has ended.
+                // Waking fails only if the loop has ended.
                 let _ = waker.wake();
             };
             ctrlc::set_handler(handler).map_err(io::Error::other)?;
             Ok(Watch(count))
         }
 
-        /// Signals received since the last call.
-        pub fn received(&mut self) -> impl Iterator<Item = Signal> {
-            (0..self.0.swap(0, Ordering::SeqCst)).map(|_| Signal::Stop)
+        pub fn received(&mut self) -> impl Iterator<Item = bool> {
+            (0..self.0.swap(0, Ordering::SeqCst)).map(|_| false)
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::ws::{self, Received};
 use bytes::Bytes;
 
 impl<A: App> Server<A> {
-    /// Handles one frame. Returns the bytes it takes; `None` if it is incomplete.
+    /// Handles the frame at the start of `bytes`. Returns the number of bytes used, or `None` if the frame is incomplete.
     pub(super) fn handle_websocket(&mut self, id: ConnId, bytes: &[u8]) -> Option<usize> {
         let connection = self.net.get_mut(id)?;
         let has_deadline = connection.phase.is_some();
@@ -53,7 +53,7 @@ impl<A: App> Server<A> {
         }
     }
 
-    /// Sends a close frame and closes the connection without waiting for the peer's: `net` lingers for that.
+    /// Sends the close frame `frame`, closes the connection and informs the session. `net` discards the peer's close frame.
     pub(super) fn close_websocket(&mut self, id: ConnId, session: SessionId, frame: Bytes) {
         self.net.push(id, frame);
         self.net.close(id);

@@ -19,15 +19,13 @@
 //!         }
 //!         self.messages += 1;
 //!         cx.broadcast(&To { except: &[socket], ..To::default() }, "said", &event.args, event.attachments);
-//!         if let Some(number) = event.ack {
-//!             cx.ack(socket, number, &(self.messages,), &[]);
-//!         }
+//!         cx.ack(socket, event.ack, &(self.messages,), &[]);
 //!     }
 //! }
 //!
 //! impl ClusterApp for Relay {}
 //!
-//! fn main() -> ExitCode {
+//! fn main() -> Result<(), String> {
 //!     salon::start(Config::default(), Relay::default())
 //! }
 //! ```
@@ -176,7 +174,7 @@ pub struct Event<'a> {
     pub args: &'a [&'a RawValue],
     /// The binary values that placeholders in the arguments stand for.
     pub attachments: &'a [Bytes],
-    /// The number to pass to [`Io::ack`]; `None` if the client does not want an ack.
+    /// To be passed to [`Io::ack`]; `None` if the client does not want an ack.
     pub ack: Option<u64>,
 }
 

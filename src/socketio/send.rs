@@ -34,9 +34,12 @@ impl Io {
         Some(number)
     }
 
-    /// Sends the ack of a client's event. `number` is that of [`Event::ack`](super::Event::ack).
-    pub fn ack(&mut self, socket: SocketKey, number: u64, args: &impl Serialize, attachments: &[Bytes]) {
-        self.send(socket, Kind::Ack, Some(number), attachments, |out| packet::write_json(out, args));
+    /// Answers the client's event that had this `number` in [`Event::ack`](super::Event::ack). Does nothing if `number` is
+    /// `None`: the client wants no ack.
+    pub fn ack(&mut self, socket: SocketKey, number: Option<u64>, args: &impl Serialize, attachments: &[Bytes]) {
+        if number.is_some() {
+            self.send(socket, Kind::Ack, number, attachments, |out| packet::write_json(out, args));
+        }
     }
 
     /// Sends an event to all sockets that `to` names. Returns the bytes of its arguments as they were sent, with commas

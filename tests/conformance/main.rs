@@ -73,11 +73,7 @@ impl App for Conformance {
         let namespace = cx.socket(socket).expect("a socket that emits is connected").namespace;
         match (event.name, namespace) {
             ("message", 0) => cx.emit(socket, "message-back", &event.args, event.attachments),
-            ("message-with-ack", 0) => {
-                if let Some(number) = event.ack {
-                    cx.ack(socket, number, &event.args, event.attachments);
-                }
-            }
+            ("message-with-ack", 0) => cx.ack(socket, event.ack, &event.args, event.attachments),
             ("ask" | "ask-briefly", _) => {
                 let time = if event.name == "ask" { TIME } else { BRIEFLY };
                 if cx.emit_with_ack(socket, "question", &event.args, time).is_none() {
@@ -125,18 +121,18 @@ fn main() -> ExitCode {
         recovery: Recovery::Off,
         ..Config::default()
     };
-    match defaults.load(env::args_os().skip(1), |name| env::var_os(name)) {
-        Ok(Settings { action: Action::Run, config, .. }) => {
-            logger::start(config.log);
-            salon::start(config, Conformance::default())
-        }
-        Ok(_) => {
+    let settings = defaults.load(env::args_os().skip(1), |name| env::var_os(name));
+    let done = settings.and_then(|Settings { action, config, .. }| {
+        if action != Action::Run {
             print!("{}", config::help());
-            ExitCode::SUCCESS
+            return Ok(());
         }
-        Err(line) => {
-            eprintln!("conformance: {line}");
-            ExitCode::from(2)
-        }
+        logger::start(config.log);
+        salon::start(config, Conformance::default())
+    });
+    if let Err(line) = done {
+        eprintln!("conformance: {line}");
+        return ExitCode::from(2);
     }
+    ExitCode::SUCCESS
 }

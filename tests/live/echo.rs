@@ -32,9 +32,7 @@ impl App for Echo {
 
     fn event(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) {
         cx.emit(socket, event.name, &event.args, event.attachments);
-        if let Some(number) = event.ack {
-            cx.ack(socket, number, &event.args, event.attachments);
-        }
+        cx.ack(socket, event.ack, &event.args, event.attachments);
     }
 
     fn plain_path(&self) -> Option<&'static str> {
@@ -60,7 +58,7 @@ fn server() {
         let [tls_cert, tls_key] = ["SALON_TLS_CERT", "SALON_TLS_KEY"].map(|name| env::var(name).ok());
         let config = Config { port: 0, host: Some(Ipv4Addr::LOCALHOST.into()), tls_cert, tls_key, ..Config::default() };
         logger::start(config.log);
-        salon::start(config, Echo);
+        salon::start(config, Echo).expect("the server runs");
     }
 }
 

@@ -3,7 +3,6 @@
 use salon::base::slab::SocketKey;
 use salon::config::Config;
 use salon::socketio::{App, ClusterApp, Event, Io, To};
-use std::process::ExitCode;
 
 // The example begins.
 /// Sends every `say` to all other clients. The ack is the number of messages so far.
@@ -19,22 +18,20 @@ impl App for Relay {
         }
         self.messages += 1;
         cx.broadcast(&To { except: &[socket], ..To::default() }, "said", &event.args, event.attachments);
-        if let Some(number) = event.ack {
-            cx.ack(socket, number, &(self.messages,), &[]);
-        }
+        cx.ack(socket, event.ack, &(self.messages,), &[]);
     }
 }
 
 impl ClusterApp for Relay {}
 
-fn main() -> ExitCode {
+fn main() -> Result<(), String> {
     salon::start(Config::default(), Relay::default())
 }
 // The example ends.
 
 #[test]
 fn the_example_is_the_one_in_the_docs() {
-    let _: fn() -> ExitCode = main;
+    let _: fn() -> Result<(), String> = main;
     let own = include_str!("app.rs");
     let own = own.split_once("// The example begins.\n").unwrap().1.split_once("// The example ends.\n").unwrap().0;
     let docs = include_str!("../../src/socketio/app.rs");

@@ -30,9 +30,7 @@ impl App for Counter {
             }
             _ => {}
         }
-        if let Some(number) = event.ack {
-            cx.ack(socket, number, &(self.0,), &[]);
-        }
+        cx.ack(socket, event.ack, &(self.0,), &[]);
     }
 }
 
