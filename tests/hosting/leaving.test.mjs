@@ -11,7 +11,7 @@ import { Chatter, TRANSPORTS, within } from '../lib/chatter.mjs';
 import { Poller, Raw } from '../lib/raw.mjs';
 import { start } from '../lib/server.mjs';
 
-const options = { timeout: 60_000 };
+const options = { timeout: 180_000 };
 const numbers = (count) => Array.from({ length: count }, (_, i) => i);
 
 /** What `GET path` is answered with: `[status, headers]`. `Connection` is one that fetch does not show. */
