@@ -17,7 +17,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::time::Instant;
 
-/// Estimated bytes of a kept message besides its JSON: its entries in `messages` and `known`, and the rest of its packet.
+/// Estimated bytes of a kept message besides its JSON: its entries in `messages` and `known`, and the other bytes of the
+/// packet of its broadcast, which stay allocated because the JSON is a slice of that packet.
 const OVERHEAD: usize = 192;
 /// Maximum bytes of messages in one answer, far below the default of `max_queue`. A message that is longer is sent alone.
 const MAX_ANSWER: usize = 256 * 1024;

@@ -139,7 +139,7 @@ impl Journal {
         } else {
             self.append()?;
             self.pending.clear();
-            // Makes the renaming durable. On Windows a directory cannot be opened, and this has no effect.
+            // Syncs the directory, so that the rename above survives a crash. Windows cannot open a directory: no effect there.
             let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
             let _ = File::open(parent.unwrap_or(Path::new("."))).and_then(|parent| parent.sync_all());
         }

@@ -58,7 +58,8 @@ struct PeerMessage<'a> {
     answer: Option<&'a RawValue>,
 }
 
-/// A period in which at least one link is down. Its first failure is logged, and further ones only if they are new refusals.
+/// A period in which at least one link is down. Its first failure is logged. A further one is logged only if Redis refuses this
+/// server (because of a wrong password, for example) for another reason than the last one that was logged.
 struct Outage {
     since: Instant,
     /// The value of `Cluster::dropped` at the start of the outage.
@@ -77,7 +78,7 @@ pub struct Cluster {
     /// The link of each [`Role`], indexed by the role.
     pub links: [Link; 2],
     presence: Presence,
-    /// Boots of the nodes that were asked for backfill.
+    /// The nodes that were asked for backfill, each by its boot: the id of one start of a process.
     asked: Vec<String>,
     /// The present outage; `None` while both links are up. The first outage begins at the start of the process.
     outage: Option<Outage>,

@@ -34,7 +34,7 @@ const END_OF_LENGTH: u8 = 0xff;
 
 /// Returns a message as a WebSocket frame for a client of this version.
 pub fn frame(message: &Encoded, version: Version) -> Bytes {
-    // Some `EIO=3` clients encode text twice, but only in text payloads. Their text frames are those of protocol 4.
+    // Some `EIO=3` clients decode UTF-8 twice, but only in text payloads: in a frame they read the text of protocol 4.
     if version == Version::V3 && message.text { message.frame() } else { old_form(message).frame() }
 }
 

@@ -110,7 +110,7 @@ impl<P: Default> Net<P> {
         })
     }
 
-    /// Listens on `port` (0: a free port), and returns the address. If `identity` is set, the first listener has TLS.
+    /// Listens on `port` (0: a free port), and returns the address. The first one has TLS if `identity` is set.
     pub fn listen(&mut self, port: u16) -> io::Result<SocketAddr> {
         let (listener, address) = Listener::open(self.config.host, port, self.poll.registry(), LISTENER)?;
         self.listeners.push(listener);

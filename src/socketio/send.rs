@@ -45,25 +45,27 @@ impl Io {
     /// Sends an event to all sockets that `to` names. Returns the bytes of its arguments as they were sent, with commas
     /// between them. They share one allocation with the packet in the queues of the recipients.
     pub fn broadcast(&mut self, to: &To, name: &str, args: &impl Serialize, attachments: &[Bytes]) -> Bytes {
-        let mut length = 0;
+        let (mut json, mut length) = (0, 0);
         let messages = packet::encode(Kind::Event, self.namespaces[to.namespace], None, attachments, |out| {
+            json = out.len();
             length = packet::write_event(out, name, args);
+            json = out.len() - json;
         });
+        let data = messages[0].data();
+        let end = data.len() - 1;
         if self.config.redis.is_some() && !to.local {
-            let mut json = Vec::new();
-            packet::write_event(&mut json, name, args);
             let except = to.except.iter().filter_map(|key| self.socket(*key));
             self.publications.push_back(Publication {
                 namespace: self.namespaces[to.namespace].to_owned(),
                 rooms: to.rooms.iter().map(|room| (*room).to_owned()).collect(),
                 except: except.map(|socket| socket.id.to_string()).collect(),
                 asker: None,
-                json: String::from_utf8(json).expect("JSON is UTF-8"),
+                json: str::from_utf8(&data[data.len() - json..]).expect("JSON is UTF-8").to_owned(),
                 attachments: attachments.to_vec(),
             });
         }
-        let end = messages[0].data().len() - 1;
-        // `fan_out` may return the packet with an offset behind the arguments; their place in the packet is the same.
+        // `fan_out` may return a packet in which the offset of recovery follows as a last argument. The others stand in it at the
+        // same place as in `messages[0]`.
         self.fan_out(to, messages).slice(end - length..end)
     }
 
