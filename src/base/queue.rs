@@ -31,7 +31,8 @@ impl Queue {
 /// The entries of many queues.
 #[derive(Default)]
 pub struct Pool {
-    /// Per entry: its bytes and the number of the next entry of the same queue. An unused entry links to the next unused one.
+    /// Per entry: its bytes and the number of the next entry of the same queue. An unused entry links to the next unused
+    /// one.
     entries: Vec<(Bytes, u32)>,
     /// Number of the first unused entry, or [`NONE`] if every entry is used.
     free: u32,

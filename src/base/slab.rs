@@ -78,8 +78,8 @@ pub struct Slab<K, T> {
     /// Indexes of free slots. The lowest is filled first, so that slots at the end become free and can be removed.
     free: BTreeSet<u32>,
     len: usize,
-    /// Generation of a slot that is added. When `remove` shortens `slots`, it becomes higher than those that the removed slots
-    /// have had, so that an old key does not match a slot that is added later (rule R1).
+    /// Generation of a slot that is added. When `remove` shortens `slots`, it becomes higher than those that the removed
+    /// slots have had, so that an old key does not match a slot that is added later (rule R1).
     floor: u32,
     kind: PhantomData<fn() -> K>,
 }

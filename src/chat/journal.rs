@@ -139,7 +139,8 @@ impl Journal {
         } else {
             self.append()?;
             self.pending.clear();
-            // Syncs the directory, so that the rename above survives a crash. Windows cannot open a directory: no effect there.
+            // Syncs the directory, so that the rename above survives a crash. Windows cannot open a directory: no effect
+            // there.
             let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
             let _ = File::open(parent.unwrap_or(Path::new("."))).and_then(|parent| parent.sync_all());
         }

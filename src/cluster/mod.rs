@@ -58,8 +58,8 @@ struct PeerMessage<'a> {
     answer: Option<&'a RawValue>,
 }
 
-/// A period in which at least one link is down. Its first failure is logged. A further one is logged only if Redis refuses this
-/// server (because of a wrong password, for example) for another reason than the last one that was logged.
+/// A period in which at least one link is down. Its first failure is logged. A further one is logged only if Redis
+/// refuses this server (because of a wrong password, for example) for another reason than the last one that was logged.
 struct Outage {
     since: Instant,
     /// The value of `Cluster::dropped` at the start of the outage.

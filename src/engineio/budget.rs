@@ -17,9 +17,9 @@ pub struct Budget {
     pub limit: Option<usize>,
     /// Number of open WebSockets.
     pub used: usize,
-    /// The unused offers: for each session, the time at which its offer expires. [`Budget::is_free`] searches all of them for
-    /// expired ones and removes these, because platforms with a limit allow only some hundred WebSockets. The engine removes
-    /// the offer of a session that is gone.
+    /// The unused offers: for each session, the time at which its offer expires. [`Budget::is_free`] searches all of them
+    /// for expired ones and removes these, because platforms with a limit allow only some hundred WebSockets. The engine
+    /// removes the offer of a session that is gone.
     pub offers: BTreeMap<SessionId, Instant>,
     /// Number of WebSockets refused since the start of the server.
     pub refused: u64,

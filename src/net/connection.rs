@@ -70,8 +70,8 @@ pub struct Connection<P> {
     pub(super) sent: usize,
     /// Deadline of the present phase: to wait for a head, a body, the rest of a message or the next request, or to linger.
     pub phase: Deadline,
-    /// Not a deadline but the start of the wait for a complete request head: the accept, or the first bytes of the head. `None`
-    /// while a request is processed, and while a kept connection has sent nothing of its next request.
+    /// Not a deadline but the start of the wait for a complete request head: the accept, or the first bytes of the head.
+    /// `None` while a request is processed, and while a kept connection has sent nothing of its next request.
     pub half_open: Deadline,
     /// Deadline at which a peer that reads too slowly is evicted; `None` if the last write took all that was queued.
     pub(super) stall: Deadline,

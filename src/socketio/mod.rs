@@ -105,8 +105,8 @@ struct SessionState {
 /// The members of each room, by the index of the namespace and the name of the room. Empty rooms are removed.
 type Rooms = HashMap<(usize, Box<str>), BTreeSet<SocketKey>>;
 
-/// All sockets, and their rooms. Where a method takes `args`, the arguments of an event or ack, they must serialize as an array:
-/// `(one,)`, `(one, two)`, `[&raw]`.
+/// All sockets, and their rooms. Where a method takes `args`, the arguments of an event or ack, they must serialize as an
+/// array: `(one,)`, `(one, two)`, `[&raw]`.
 pub struct Io {
     config: Config,
     pub engine: Engine,

@@ -155,8 +155,8 @@ impl Io {
     }
 
     /// Attaches a socket to a new session of its client, and sends the packets after `offset`, which the client has missed.
-    /// Returns `false` if it is too late or packets were dropped. The socket is then no longer recoverable, and is removed at
-    /// its deadline.
+    /// Returns `false` if it is too late or packets were dropped. The socket is then no longer recoverable, and is
+    /// removed at its deadline.
     pub(super) fn recover(&mut self, session: SessionId, key: SocketKey, offset: Option<u64>) -> bool {
         // The client may be back before its old session has timed out. If so, that session is closed without a close packet.
         if let Some(old) = self.sockets.get(key).and_then(|socket| socket.session) {
