@@ -243,9 +243,10 @@ impl<A: App> Server<A> {
         // Reaping comes before the engine's flush, which would lose packets in responses to polls on dead connections.
         self.reap();
         loop {
-            self.io.engine.flush();
+            // Before the engine's flush, so that a `user left` of a silent node reaches clients that poll in this turn.
             #[cfg(feature = "redis")]
             self.tend_links();
+            self.io.engine.flush();
             self.pump();
             self.app.commit(self.now);
             self.net.flush(self.now);
