@@ -15,7 +15,7 @@ use std::{mem, thread};
 const SYNC_TIME: Duration = Duration::from_secs(1);
 /// Maximum time that a starting server waits for the lock: the server that it replaces may still be stopping.
 const LOCK_TIME: Duration = Duration::from_secs(10);
-/// The file is written anew when it has reached twice its length after the last rewrite, plus this many bytes.
+/// The file is written anew when its length reaches this many bytes more than twice its length right after the last rewrite.
 const SLACK: u64 = 64 * 1024;
 /// Maximum bytes of a line. A longer line is read in pieces, which are invalid.
 const MAX_LINE: u64 = 16 * 1024 * 1024;

@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 
 /// Maximum time for a name lookup.
 const RESOLVE_TIME: Duration = Duration::from_secs(5);
-/// Time without a byte after which an idle link is sent a PING: Azure closes connections that are idle for ten minutes.
+/// An idle link is sent a PING after this time without a byte. A link whose other end has vanished without a word then fails
+/// soon, and Azure does not close the link, as it does after ten idle minutes.
 const IDLE_TIME: Duration = Duration::from_secs(15);
 /// Maximum time for a reply; for the greeting, this includes connecting and TLS.
 const REPLY_TIME: Duration = Duration::from_secs(10);

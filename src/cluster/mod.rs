@@ -41,8 +41,8 @@ const MAX_ASKED: usize = 3;
 const MAX_PART: usize = 512 * 1024;
 /// Maximum bytes of the boot with which the sender of a backfill question or answer names itself.
 const MAX_BOOT: usize = 64;
-/// A publication is dropped if it would bring the bytes of all unanswered ones this close to `max_queue`: above `max_queue`
-/// queued bytes, `net` ends the connection.
+/// A publication is dropped if all unanswered publications, with it, would have more than `max_queue` less this many bytes.
+/// What is still queued is unanswered too, so the queue stays below `max_queue`, at which `net` ends the connection.
 const QUEUE_MARGIN: usize = 1024;
 
 const TO_MEMORY: &str = "JSON with string keys is written to memory";

@@ -244,8 +244,9 @@ pub struct Settings {
 }
 
 impl Config {
-    /// Applies arguments (without the program's name) and environment to `self`, which holds the defaults. `Err` is one
-    /// line: the command line is malformed, or an option is unusable and the action is `Run` or `Probe`.
+    /// Applies arguments (without the program's name) and environment to `self`, which holds the defaults.
+    /// Fails if the command line is malformed; if the action is `Run` or `Probe`, also if the value of an option is unusable.
+    /// The error is one line.
     pub fn load(
         mut self, args: impl IntoIterator<Item = OsString>, env: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Settings, String> {

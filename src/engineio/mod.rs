@@ -332,7 +332,8 @@ impl Engine {
         self.expire();
     }
 
-    /// Handles due timers. If a timer was due, also sends the pings that are due within [`PING_WINDOW`].
+    /// Handles due timers. If a timer was due, also sends the pings that are due within [`PING_WINDOW`], so that the loop wakes
+    /// up less often; not if the ping interval is below [`PING_WINDOW_FROM`].
     pub fn expire(&mut self) {
         let mut any = false;
         while let Some((_, id)) = self.timers.pop_due(self.now) {

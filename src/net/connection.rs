@@ -148,8 +148,8 @@ impl<P> Connection<P> {
         restarts.then_some(if over { config.soft_time } else { config.write_timeout })
     }
 
-    /// Starts to linger after the last write: shuts down the server's side. Returns `false` if that is needless, because the
-    /// peer sends nothing more or is gone.
+    /// Called after the last write: shuts down the server's side, and reads and discards what comes from now on. Returns
+    /// `false` if the connection can be closed at once instead: the peer is gone, or is known to send nothing more.
     pub(super) fn linger(&mut self) -> bool {
         let silent = self.no_linger || self.reading == ReadState::Ended;
         self.state = ConnState::Lingering(LINGER_BYTES);

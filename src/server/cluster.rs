@@ -81,7 +81,8 @@ impl Links {
     }
 
     /// Looks up the host of Redis in a thread, because getaddrinfo blocks, for seconds if a name server does not respond.
-    /// The thread only sends its result and wakes the loop. It ends when getaddrinfo does, even if the link no longer waits.
+    /// The thread only sends its result and wakes the loop.
+    /// It cannot be cancelled: if the link stops waiting, the thread runs on until getaddrinfo returns.
     fn resolve(&self, role: Role, net: &Net<Protocol>) -> NextStep {
         let (host, port) = (self.cluster.url.host.clone(), self.cluster.url.port);
         let (sender, waker) = (self.found.0.clone(), Arc::clone(&net.waker));

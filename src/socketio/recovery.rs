@@ -121,7 +121,7 @@ impl Log {
     }
 }
 
-/// The state of a suspended socket, which receives nothing but keeps its rooms.
+/// The state of a suspended socket. Such a socket is still in its rooms, but nothing is sent to it.
 pub struct Suspension {
     /// The reason to call `App::disconnected` with; `None` once it was called.
     pub reason: Option<DisconnectReason>,
