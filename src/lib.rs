@@ -11,6 +11,7 @@
 //! config/mod            the table of options: flags, variables, defaults, reasons; loading
 //! config/check          the warnings of --check
 //! base/slab             values in slabs, named by keys with a generation
+//! base/held             counts the bytes of shared buffers, for the account of bytes held for peers (R7)
 //! base/queue            many queues of bytes in one vector
 //! base/timers           timers in order of time
 //! base/id               session ids and other ids that cannot be guessed
@@ -25,6 +26,7 @@
 //! net/connection        one TCP connection: stream, outbox, deadlines
 //! net/listener          a listening socket; EMFILE
 //! net/mod               mio: poll, accept, read, flush, reap; eviction of clients that do not read
+//! net/account           what connections hold besides their outboxes; pongs
 //! http/response         responses
 //! http/assets           the embedded page and client
 //! http/origin           parses and compares hosts, ports and origins
@@ -45,6 +47,7 @@
 //! socketio/recovery     connection state recovery; the grace after a broken connection (--leave-grace)
 //! socketio/mod          namespaces and sockets, from CONNECT to their end; acks that clients owe
 //! socketio/rooms        rooms and their members
+//! socketio/held         which suspended sockets are given up when there are too many
 //! socketio/send         events, acks and broadcasts to clients
 //! socketio/receive      packets of clients
 //! socketio/remote       requests of other servers: fetchSockets and others
@@ -60,6 +63,7 @@
 //! server/protocol       what a connection carries: HTTP, WebSocket or Redis
 //! server/signals        SIGTERM, SIGINT, SIGHUP
 //! server/mod            one turn of the event loop; start reading here
+//! server/account        the account of bytes held for peers, its limit, and who is dropped above it
 //! server/input          reads connections: backpressure, half-close, deadlines
 //! server/http           routes requests, sends responses
 //! server/websocket      frames in the turn of the loop

@@ -6,6 +6,7 @@
 //!
 //! The server accepts no extension, because IIS cannot carry compressed frames, and no subprotocol: Socket.IO has none.
 
+use crate::base::held;
 use crate::config::Config;
 use crate::http::{Method, RequestHead, Response};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -69,7 +70,7 @@ pub fn frame_head(opcode: OpCode, length: usize, buffer: &mut [u8; MAX_HEAD]) ->
 pub fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
     let mut buffer = [0; MAX_HEAD];
     let start = frame_head(opcode, payload.len(), &mut buffer);
-    [&buffer[start..], payload].concat().into()
+    held::share([&buffer[start..], payload].concat())
 }
 
 /// Returns an encoded close frame. `reason` is cut to the length that a control frame allows.
@@ -121,6 +122,11 @@ pub struct Incoming(Option<Box<FragmentedMessage>>);
 impl Incoming {
     pub fn in_message(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// Returns the bytes that the incomplete message holds.
+    pub fn held(&self) -> usize {
+        self.0.as_ref().map_or(0, |open| open.bytes.capacity())
     }
 
     /// Parses the frame at the start of `input`. Returns its length in bytes and its content, or `None` if the frame is

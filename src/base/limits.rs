@@ -19,7 +19,8 @@ table! {
         ("half_open", "max-half-open", "too many connections without a complete request: the oldest is closed");
     Sessions = ("sessions", "max-connections", "session refused: session limit reached");
     AddressSessions = ("address_sessions", "max-per-address", "session refused: too many sessions from this address");
-    Memory = ("memory", "max-queued", "sessions refused: too many bytes are queued for all clients together");
+    Memory = ("memory", "max-held", "session refused: too many bytes are held for all clients together");
+    Holder = ("holder", "max-held", "client dropped: it holds most while too many bytes are held for all together");
     Head = ("head", "max-head", "request head too large");
     HeadTime = ("head_time", "head-timeout", "request head not complete in time");
     TlsTime = ("tls_time", "head-timeout", "TLS handshake not complete in time");
@@ -64,6 +65,14 @@ impl Limits {
     }
 }
 
+/// Returns the address that stands for all addresses of one client: an IPv6 client usually has a whole /64.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address => address,
+    }
+}
+
 /// Counts connections (in `net`) or sessions (in `engineio`) by client address. An IPv6 client usually has a whole /64, so
 /// a /64 counts as one address. Entries with a count of zero are removed.
 pub struct Addresses {
@@ -79,11 +88,12 @@ impl Addresses {
 
     /// Returns the address under which `address` is counted, or `None` if it is exempt.
     fn key(&self, address: IpAddr) -> Option<IpAddr> {
-        let address = address.to_canonical();
-        (!(self.exempt)(&address)).then(|| match address {
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-            address => address,
-        })
+        (!(self.exempt)(&address.to_canonical())).then(|| network(address))
+    }
+
+    /// Whether `more` and the counted ones together are above `limit`, unless the address is exempt.
+    pub fn exceeds(&self, address: IpAddr, more: usize, limit: usize) -> bool {
+        self.key(address).is_some() && self.count(address) + more > limit
     }
 
     pub fn count(&self, address: IpAddr) -> usize {

@@ -1,5 +1,6 @@
 //! Data structures and services that know nothing of the protocols: slabs, queues, timers, ids, logging, metrics, limits.
 
+pub mod held;
 pub mod id;
 pub mod limits;
 pub mod logger;

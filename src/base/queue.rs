@@ -4,6 +4,7 @@
 //! a broadcast fills all of them at once. So many queues share one [`Pool`] of entries, which are linked by number: an empty
 //! queue has no buffer (rule R10), and a broadcast to a thousand recipients allocates nothing once the pool has grown.
 
+use super::held::ENTRY;
 use bytes::Bytes;
 use std::{iter, mem};
 
@@ -18,13 +19,24 @@ const KEEP: usize = 32 * 1024;
 pub struct Queue {
     first: u32,
     last: u32,
+    /// Number of entries in this queue.
+    len: u32,
     /// Sum of the lengths of the entries in this queue, in bytes.
-    pub bytes: usize,
+    pub bytes: u32,
 }
 
 impl Queue {
     pub fn is_empty(&self) -> bool {
         self.first == NONE
+    }
+
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Returns the bytes that the queue counts as for the limits of one client: shared buffers in full, and what entries cost.
+    pub fn held(&self) -> usize {
+        self.bytes as usize + self.len as usize * ENTRY
     }
 }
 
@@ -38,8 +50,6 @@ pub struct Pool {
     free: u32,
     /// Number of entries in all queues.
     pub len: usize,
-    /// Sum of the lengths of all entries, in bytes. A buffer that is in several queues counts once per queue.
-    pub bytes: usize,
 }
 
 /// Returns the index of an entry in `entries`: for [`NONE`] one that is always out of range.
@@ -49,8 +59,8 @@ fn index(number: u32) -> usize {
 
 impl Pool {
     pub fn push(&mut self, queue: &mut Queue, bytes: Bytes) {
-        queue.bytes += bytes.len();
-        self.bytes += bytes.len();
+        queue.bytes += u32::try_from(bytes.len()).expect("a queue is limited to a gigabyte");
+        queue.len += 1;
         let number = match self.free {
             NONE => {
                 self.entries.push((bytes, NONE));
@@ -90,14 +100,21 @@ impl Pool {
             queue.last = NONE;
         }
         let bytes = mem::take(bytes);
-        queue.bytes -= bytes.len();
-        self.bytes -= bytes.len();
+        queue.bytes -= bytes.len() as u32;
+        queue.len -= 1;
         self.free = number;
         self.len -= 1;
         if self.len == 0 && self.entries.len() > KEEP {
             *self = Pool::default();
         }
         Some(bytes)
+    }
+
+    /// Replaces the newest entry of a queue that is not empty.
+    pub fn replace_last(&mut self, queue: &mut Queue, bytes: Bytes) {
+        let (last, _) = &mut self.entries[index(queue.last)];
+        queue.bytes = queue.bytes - last.len() as u32 + bytes.len() as u32;
+        *last = bytes;
     }
 
     pub fn clear(&mut self, queue: &mut Queue) {

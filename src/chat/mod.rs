@@ -114,6 +114,7 @@ impl Chat {
             }
         };
         self.users.insert(socket, User { name: raw.to_owned(), tag, here: true });
+        cx.mark(socket);
         self.send_login(cx, socket);
         if back.is_none() {
             self.announce(cx, socket, "user joined", Some(self.num_users()));

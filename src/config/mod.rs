@@ -167,9 +167,9 @@ options! {
     /// connections without a complete request head; beyond it the oldest is closed, so that silent clients cannot block
     /// others
     max_half_open: usize = "1000", size;
-    /// bytes queued for all clients together, shared buffers counted once per client; above it new sessions get 503. A
-    /// quarter of a small host's memory
-    max_queued: usize = "64MiB", size;
+    /// bytes held for all clients together, shared buffers counted once; above it new sessions get 503, and those who hold
+    /// most are not read, then dropped. A quarter of a small host's memory
+    max_held ["SALON_MAX_HELD SALON_MAX_QUEUED"]: usize = "64MiB", size;
     /// bytes queued for one client at which it is evicted; at half of it the server stops reading from the client
     /// (backpressure)
     max_queue: usize = "4MiB", size;

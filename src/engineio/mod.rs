@@ -18,6 +18,7 @@ mod request;
 mod session;
 pub mod v3;
 
+use crate::base::held;
 use crate::base::id::{Id, Ids};
 use crate::base::limits::{Addresses, Limit};
 use crate::base::logger::RateLimitedLog;
@@ -27,7 +28,6 @@ use crate::config::Config;
 use crate::http::{RequestHead, Response};
 use crate::ws;
 use budget::Budget;
-use bytes::Bytes;
 pub use output::{CloseReason, EngineOutput, Out, SessionEvent};
 use packet::{Data, Encoded, Packet, Version};
 use payload::{Deflate, Payload};
@@ -99,6 +99,11 @@ impl Engine {
         Some(self.sessions.get(id)?.client)
     }
 
+    /// Whether an address has more sessions than `max_per_address`, if it has `more` besides those that exist.
+    pub fn exceeds_address(&self, address: IpAddr, more: usize) -> bool {
+        self.addresses.exceeds(address, more, self.config.max_per_address)
+    }
+
     /// Whether the client of a session speaks protocol 2 or 3 (`EIO=2` or `EIO=3`). `false` if the session is gone.
     pub fn is_old(&self, id: SessionId) -> bool {
         self.client(id).is_some_and(|client| client.version != Version::V4)
@@ -112,6 +117,10 @@ impl Engine {
     }
 
     /// Returns two numbers: sessions that poll, and sessions on a WebSocket.
+    pub fn queues(&self) -> impl Iterator<Item = (usize, SessionId)> {
+        self.sessions.iter().map(|(id, session)| (session.queue.held(), id))
+    }
+
     pub fn transports(&self) -> [usize; 2] {
         let websockets = self.sessions.iter().filter(|(_, session)| session.websocket.is_some()).count();
         [self.sessions.len() - websockets, websockets]
@@ -189,7 +198,7 @@ impl Engine {
         let sid = self.ids.fresh();
         let client = ClientInfo { sid, version, base64, long_payloads, plain, recovers, address };
         let offered = self.config.transports.websocket && !websocket && self.budget.is_free(self.now);
-        let open = Bytes::from(format!(
+        let open = held::share(format!(
             "0{{\"sid\":\"{sid}\",\"upgrades\":[{}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
             if offered { "\"websocket\"" } else { "" },
             self.config.ping_interval.as_millis(),
@@ -253,13 +262,18 @@ impl Engine {
         }
     }
 
-    /// Handles the complete body of a POST for whose head [`Next::Body`] was returned. `binary`: its Content-Type is
-    /// `application/octet-stream`. `form`: the body is the form that a JSONP client posts.
-    pub fn receive_body(&mut self, conn: ConnId, id: SessionId, body: Bytes, binary: bool, form: bool) {
+    /// Decodes the complete body of a POST for whose head [`Next::Body`] was returned. Returns the packets, which the caller
+    /// passes to [`Engine::receive_posted`], or `None` if the request is answered with an error. `binary`: its Content-Type
+    /// is `application/octet-stream`. `form`: the body is the form that a JSONP client posts.
+    pub fn decode_body(
+        &mut self, conn: ConnId, id: SessionId, body: Vec<u8>, binary: bool, form: bool,
+    ) -> Option<Vec<Packet>> {
         let Some(client) = self.client(id) else {
             let response = Refusal::UnknownSid.response(false);
-            return self.out.outputs.push_back(EngineOutput::Answer(conn, response));
+            self.out.outputs.push_back(EngineOutput::Answer(conn, response));
+            return None;
         };
+        let body = held::share(body);
         let most = self.config.max_packets;
         let decode = |body| match client.version {
             Version::V4 if binary => Err(packet::Invalid("a binary body in protocol 4")),
@@ -267,21 +281,30 @@ impl Engine {
             _ => v3::decode_payload(body, binary, most),
         };
         let decoded = if form { jsonp::decode(&body).and_then(decode) } else { decode(body) };
-        let packets = match decoded {
-            Ok(packets) if packets.len() <= most => Ok(packets),
-            Ok(_) => Err((Limit::Packets, "too many packets")),
-            Err(packet::Invalid(why)) => Err((Limit::Packet, why)),
+        let (limit, why) = match decoded {
+            Ok(packets) if packets.len() <= most => return Some(packets),
+            Ok(_) => (Limit::Packets, "too many packets"),
+            Err(packet::Invalid(why)) => (Limit::Packet, why),
         };
-        let response = match packets {
+        log::debug!("invalid payload in a POST: {why}");
+        self.hit(limit, id);
+        self.end_post(conn, id, Refusal::BadRequest.response(false), false);
+        None
+    }
+
+    /// Handles the next packet of a POST; without one, or if the session is closed, answers the POST and returns `false`.
+    pub fn receive_posted(&mut self, conn: ConnId, id: SessionId, packet: Option<Packet>) -> bool {
+        let received = packet.and_then(|packet| self.transition(id, |session, cx| session.receive_posted(packet, cx)));
+        if received != Some(true) {
             // As in the reference, the type is `text/html`: old JSONP clients load this response into an iframe.
-            Ok(_) => Response::new(200).header("Cache-Control", "no-store").body("text/html", "ok"),
-            Err((limit, why)) => {
-                log::debug!("invalid payload in a POST: {why}");
-                self.hit(limit, id);
-                Refusal::BadRequest.response(false)
-            }
-        };
-        self.transition(id, |session, cx| session.receive_body(packets.ok(), cx));
+            let response = Response::new(200).header("Cache-Control", "no-store").body("text/html", "ok");
+            self.end_post(conn, id, response, true);
+        }
+        received == Some(true)
+    }
+
+    fn end_post(&mut self, conn: ConnId, id: SessionId, response: Response, valid: bool) {
+        self.transition(id, |session, cx| session.end_post(valid, cx));
         self.out.outputs.push_back(EngineOutput::Answer(conn, response));
     }
 

@@ -9,6 +9,7 @@ use crate::engineio::request::Refusal;
 use crate::http::Response;
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 table! {
     /// Why a session was closed. The row of a reason: its label in metrics, and the code of the WebSocket close frame (RFC
@@ -36,8 +37,10 @@ pub enum SessionEvent {
     /// The session is open: messages can be sent to it from now on.
     Opened(SessionId),
     Message(SessionId, Data),
-    /// The session has ended. No event with this id follows.
-    Closed(SessionId, CloseReason),
+    /// The client has sent a ping, which counts for its rate limit.
+    Ping(SessionId),
+    /// The session, of a client at this address, has ended. No event with this id follows.
+    Closed(SessionId, CloseReason, IpAddr),
 }
 
 /// An instruction to `server` about a connection.

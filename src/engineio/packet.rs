@@ -4,6 +4,7 @@
 //!
 //! [`Encoded`] is a message to clients. Each wire format of it is encoded at most once, for all recipients of a broadcast.
 
+use crate::base::held;
 use crate::ws::{self, OpCode, Text};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Buf, Bytes};
@@ -91,7 +92,7 @@ pub fn decode(packet: impl Into<Bytes>) -> Result<Packet, Invalid> {
 /// Decodes a binary message from base64, without the packet type in front of it.
 pub(super) fn decode_base64(base64: &[u8]) -> Result<Packet, Invalid> {
     let bytes = STANDARD.decode(base64).map_err(|_| Invalid("a binary packet is not base64"))?;
-    Ok(Packet::Message(Data::Binary(bytes.into())))
+    Ok(Packet::Message(Data::Binary(held::share(bytes))))
 }
 
 pub fn payload(packets: &[Bytes]) -> Vec<u8> {
@@ -100,7 +101,7 @@ pub fn payload(packets: &[Bytes]) -> Vec<u8> {
 
 /// Returns the pong to a ping with this text, as a polling packet.
 pub fn pong(text: &str) -> Bytes {
-    ["3", text].concat().into()
+    if text.is_empty() { Bytes::from_static(b"3") } else { held::share(["3", text].concat()) }
 }
 
 /// Converts a polling packet, for example one that was queued before an upgrade, to a WebSocket frame.
@@ -147,7 +148,7 @@ impl Encoded {
         let length = buffer.len() - ws::MAX_HEAD;
         let room = buffer.first_chunk_mut().expect("the buffer begins with room for the head");
         let start = ws::frame_head(opcode, length, room);
-        let (frame, head) = (Bytes::from(buffer).slice(start..), ws::MAX_HEAD - start);
+        let (frame, head) = (held::share(buffer).slice(start..), ws::MAX_HEAD - start);
         Encoded { frame, head, text: opcode == ws::TEXT, base64: OnceCell::new(), old: OnceCell::new() }
     }
 
@@ -175,6 +176,6 @@ impl Encoded {
         if self.text {
             return self.payload();
         }
-        self.base64.get_or_init(|| format!("b{}", STANDARD.encode(self.data())).into()).clone()
+        self.base64.get_or_init(|| held::share(format!("b{}", STANDARD.encode(self.data())))).clone()
     }
 }

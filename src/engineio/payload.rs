@@ -4,6 +4,7 @@
 use super::packet::{self, Version};
 use super::request::ClientInfo;
 use super::{jsonp, v3};
+use crate::base::held;
 use crate::http::Response;
 use bytes::Bytes;
 use flate2::{Compression, Crc, write::DeflateEncoder};
@@ -32,7 +33,7 @@ impl Payload {
             (body, content_type) = (jsonp::encode(callback, &body), "text/javascript; charset=UTF-8");
         }
         let kind = (client.version, client.base64, jsonp);
-        Payload { packets: packets.to_vec(), kind, body: body.into(), content_type, gzip: None }
+        Payload { packets: packets.to_vec(), kind, body: held::share(body), content_type, gzip: None }
     }
 
     /// Whether `packets` in the format of `client` give this body. Compares addresses instead of bytes: the recipients of a
@@ -70,5 +71,5 @@ fn gzip(deflate: &mut Option<Deflate>, bytes: &[u8]) -> Bytes {
     sum.update(bytes);
     out.extend_from_slice(&sum.sum().to_le_bytes());
     out.extend_from_slice(&sum.amount().to_le_bytes());
-    out.into()
+    held::share(out)
 }

@@ -34,7 +34,7 @@
 //! | the client's WebSocket, parked GET or unfinished POST was lost | `connection_lost` | `TransportClose` |
 //! | two GETs or two POSTs at a time | `poll`, `post` | `TransportError` |
 //! | no pong in time (protocols 2 and 3: no ping) | `expire` | `PingTimeout` |
-//! | a packet or payload is invalid | `receive`, `receive_body`, `receive_frame` | `ParseError` |
+//! | a packet or payload is invalid | `receive`, `end_post`, `receive_frame` | `ParseError` |
 //! | more bytes queued than `max_queue` | `enqueue` | `Evicted` |
 //! | the server drains | `expire` | `ServerClose` |
 //! | `socketio` closes the session | [`Engine::close`] | that of the caller |
@@ -44,6 +44,7 @@ use super::packet::{self, Encoded, Packet, Version};
 use super::payload::Payload;
 use super::request::{ClientInfo, Poll};
 use super::v3;
+use crate::base::held::ENTRY;
 use crate::base::limits::Limit;
 use crate::base::queue::{Pool, Queue};
 use crate::base::slab::{ConnId, SessionId};
@@ -108,7 +109,7 @@ pub(super) struct Session {
     post: Option<ConnId>,
     probe: Option<Box<Probe>>,
     /// Packets that wait for a GET. In `Opening`, the open packet, which waits for [`OPEN_DELAY`].
-    queue: Queue,
+    pub queue: Queue,
 }
 
 impl Session {
@@ -202,15 +203,20 @@ impl Session {
         true
     }
 
-    /// Handles the packets of a POST until one of them closes the session. `packets` is `None` if the body is invalid.
-    pub fn receive_body(&mut self, packets: Option<Vec<Packet>>, cx: &mut Context) {
-        self.post = None;
-        let Some(packets) = packets else { return self.close(CloseReason::ParseError, cx) };
-        for packet in packets {
-            if self.is_closed() {
-                return;
-            }
+    /// Handles the next packet of a POST. Returns `false` if the session is closed: then the packet has no effect.
+    pub fn receive_posted(&mut self, packet: Packet, cx: &mut Context) -> bool {
+        let open = !self.is_closed();
+        if open {
             self.receive(packet, cx);
+        }
+        open
+    }
+
+    /// Ends a POST: all its packets are handled, or its body was invalid.
+    pub fn end_post(&mut self, valid: bool, cx: &mut Context) {
+        self.post = None;
+        if !valid {
+            self.close(CloseReason::ParseError, cx);
         }
     }
 
@@ -273,6 +279,7 @@ impl Session {
             (Packet::Pong(_), Version::V4) if self.phase == Phase::Heartbeat => self.restart_heartbeat(cx),
             (Packet::Ping(text), Version::V2 | Version::V3) => {
                 self.restart_heartbeat(cx);
+                cx.out.events.push_back(SessionEvent::Ping(cx.id));
                 let pong = packet::pong(&text);
                 match self.websocket {
                     Some(conn) => cx.out.outputs.push_back(EngineOutput::Frame(conn, packet::packet_to_frame(&pong))),
@@ -303,7 +310,7 @@ impl Session {
 
     /// Queues a packet for a GET. If the queue would exceed `max_queue` bytes, the client does not read: it is evicted.
     fn enqueue(&mut self, packet: Bytes, cx: &mut Context) {
-        if self.queue.bytes + packet.len() > cx.config.max_queue {
+        if self.queue.held() + packet.len() + ENTRY > cx.config.max_queue {
             cx.out.pool.clear(&mut self.queue);
             cx.out.limits.hit(Limit::Queue, cx.now, self.client.address);
             return self.close(CloseReason::Evicted, cx);
@@ -408,7 +415,7 @@ impl Session {
         if self.is_closed() {
             return;
         }
-        cx.out.events.push_back(SessionEvent::Closed(cx.id, reason));
+        cx.out.events.push_back(SessionEvent::Closed(cx.id, reason, self.client.address));
         cx.out.closed[reason as usize] += 1;
         self.drain_at = None;
         self.drop_probe(cx.out);

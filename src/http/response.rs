@@ -1,5 +1,6 @@
 //! HTTP responses (RFC 9112).
 
+use crate::base::held;
 use bytes::Bytes;
 use std::fmt::Write;
 
@@ -70,7 +71,7 @@ impl Response {
             write!(self.head, "Content-Length: {}\r\n", self.body.len()).expect(INFALLIBLE);
         }
         self.head.extend([more, connection, "\r\n"]);
-        (self.head.into(), if head_only { Bytes::new() } else { self.body })
+        (held::share(self.head), if head_only { Bytes::new() } else { self.body })
     }
 }
 

@@ -55,6 +55,12 @@ pub enum EndCause {
     Limit(Limit),
 }
 
+/// The state that `server` keeps with each connection.
+pub trait State: Default {
+    /// Returns the bytes of incomplete messages in it.
+    fn held(&self) -> usize;
+}
+
 /// One TCP connection. `P` is the state that `server` keeps with it.
 pub struct Connection<P> {
     pub protocol: P,
@@ -68,6 +74,10 @@ pub struct Connection<P> {
     pub(super) outbox: Queue,
     /// Number of bytes of the first entry of `outbox` that are already written.
     pub(super) sent: usize,
+    /// Whether the newest entry of `outbox` is a pong, unless `outbox` is empty.
+    pub(super) pong: bool,
+    /// What the connection counts as in `Net::held`.
+    pub(super) held: usize,
     /// Deadline of the present phase: to wait for a head, a body, the rest of a message or the next request, or to linger.
     pub phase: Deadline,
     /// Not a deadline but the start of the wait for a complete request head: the accept, or the first bytes of the head.
@@ -100,6 +110,8 @@ impl<P> Connection<P> {
             input: Vec::new(),
             outbox: Queue::default(),
             sent: 0,
+            pong: false,
+            held: 0,
             phase: Deadline::default(),
             half_open: Deadline::default(),
             stall: Deadline::default(),
@@ -113,9 +125,9 @@ impl<P> Connection<P> {
         }
     }
 
-    /// Returns the number of bytes that the kernel has not taken yet: plaintext in the outbox, and ciphertext.
+    /// Returns the bytes that the kernel has not taken yet, plaintext and ciphertext, and what entries of the outbox cost.
     pub fn queued(&self) -> usize {
-        self.outbox.bytes - self.sent + self.tls.as_ref().map_or(0, |tls| tls.unsent.len())
+        self.outbox.held() - self.sent + self.tls.as_ref().map_or(0, |tls| tls.unsent.len())
     }
 
     /// Whether bytes from the peer are still processed, and bytes for the peer can be queued.
@@ -181,5 +193,21 @@ impl<P> Connection<P> {
             }
         }
         Ok(Transfer::Moved(0))
+    }
+}
+
+impl<P: State> Connection<P> {
+    /// Returns the bytes that the connection holds besides its outbox: input, incomplete messages, and bytes of TLS records.
+    pub(super) fn weight(&self) -> usize {
+        match &self.state {
+            // It is freed at the end of the turn.
+            ConnState::Dead => 0,
+            _ => self.input.capacity() + self.protocol.held() + self.tls.as_ref().map_or(0, |tls| tls.held()),
+        }
+    }
+
+    /// Returns the bytes that the connection counts as for limits of one client: shared buffers in full.
+    pub fn holds(&self) -> usize {
+        self.queued() + self.weight()
     }
 }

@@ -14,6 +14,7 @@
 //! it is read as R2 says, or is on the list `unread`. A connection with queued bytes is dirty, or its last write returned
 //! `WouldBlock` (R3): a short write is followed by another write, or Windows would not report the socket as writable again.
 
+mod account;
 mod connection;
 pub mod kernel;
 mod listener;
@@ -32,7 +33,7 @@ use crate::net::kernel::{Stream, Transfer};
 use crate::net::tls::{Identity, Scratch, Tls};
 use bytes::Bytes;
 use connection::{ConnState, LINGER};
-pub use connection::{Connection, EndCause, ReadState};
+pub use connection::{Connection, EndCause, ReadState, State};
 use listener::Listener;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -42,12 +43,14 @@ use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Tokens that no packed [`ConnId`] can have.
 const LISTENER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
 const WAKER: Token = Token(usize::MAX - 2);
+/// Maximum number of readiness events that one poll returns.
+const BATCH: usize = 1024;
 /// Maximum number of connections accepted in one turn: a flood of new ones must not starve the existing ones.
 const ACCEPTS_PER_TURN: usize = 64;
 
@@ -75,6 +78,8 @@ pub struct Net<P> {
     /// The certificate of the first listener; `None` if connections to that listener have no TLS.
     pub identity: Option<Identity>,
     scratch: Scratch,
+    /// Bytes that all connections hold besides their outboxes; see [`Net::weigh`].
+    pub held: usize,
     /// The timers of the fields `phase`, `half_open` and `stall` of all connections.
     phases: Timers<ConnId>,
     half_open: Timers<ConnId>,
@@ -85,7 +90,7 @@ pub struct Net<P> {
     pub waker: Arc<Waker>,
 }
 
-impl<P: Default> Net<P> {
+impl<P: State> Net<P> {
     /// Creates a `Net` without sockets. Fails if the operating system provides no selector (epoll or the like).
     pub fn new(config: Config) -> io::Result<Net<P>> {
         let poll = Poll::new()?;
@@ -95,7 +100,7 @@ impl<P: Default> Net<P> {
             config,
             waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
             poll,
-            events: Events::with_capacity(1024),
+            events: Events::with_capacity(BATCH),
             listeners: Vec::new(),
             connections: Slab::default(),
             pool: Pool::default(),
@@ -104,6 +109,7 @@ impl<P: Default> Net<P> {
             unread: Vec::new(),
             identity: None,
             scratch: Scratch::default(),
+            held: 0,
             phases: Timers::default(),
             half_open: Timers::default(),
             stalls: Timers::default(),
@@ -143,22 +149,15 @@ impl<P: Default> Net<P> {
         }
     }
 
-    /// Accepts connections. Replaces `wakes` by what is ready: readiness events, new connections, and those in `unread`.
-    pub fn drain_events(&mut self, now: Instant, wakes: &mut Vec<Wake>) {
+    /// Accepts connections. Replaces `wakes` by what is ready: readiness events, new connections, and those in `unread`. If
+    /// `all` is set, as after a stall, batches of events are taken until one is not full, but no more than there can be
+    /// connections.
+    pub fn drain_events(&mut self, now: Instant, all: bool, wakes: &mut Vec<Wake>) {
         wakes.clear();
-        for event in &self.events {
-            match event.token() {
-                LISTENER => self.listeners.iter_mut().for_each(|listener| listener.ready = true),
-                SIGNALS | WAKER => wakes.push(Wake::Woken),
-                Token(number) => wakes.push(Wake::Connection {
-                    id: ConnId::unpack(number),
-                    readable: event.is_readable() || event.is_read_closed() || event.is_error(),
-                    writable: event.is_writable(),
-                    hung_up: event.is_read_closed() || event.is_error(),
-                }),
-            }
+        while self.take_events(wakes) == BATCH && all && wakes.len() < self.config.max_connections {
+            // An error is that of the next `wait`, too.
+            let _ = self.poll.poll(&mut self.events, Some(Duration::ZERO));
         }
-        self.events.clear();
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(index) = self.acceptor() else { break };
             let Some((stream, peer)) = self.listeners[index].accept(now) else { continue };
@@ -174,6 +173,25 @@ impl<P: Default> Net<P> {
                 wakes.push(Wake::Connection { id, readable: true, writable: true, hung_up: false });
             }
         }
+    }
+
+    /// Adds the events of the last poll to `wakes`. Returns their number.
+    fn take_events(&mut self, wakes: &mut Vec<Wake>) -> usize {
+        for event in &self.events {
+            match event.token() {
+                LISTENER => self.listeners.iter_mut().for_each(|listener| listener.ready = true),
+                SIGNALS | WAKER => wakes.push(Wake::Woken),
+                Token(number) => wakes.push(Wake::Connection {
+                    id: ConnId::unpack(number),
+                    readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+                    writable: event.is_writable(),
+                    hung_up: event.is_read_closed() || event.is_error(),
+                }),
+            }
+        }
+        let count = self.events.iter().count();
+        self.events.clear();
+        count
     }
 
     /// Whether the limit `max_connections` is reached. No connection is accepted then until one ends.
@@ -288,6 +306,7 @@ impl<P: Default> Net<P> {
         let connection = self.connections.get_mut(id).filter(|connection| connection.is_open());
         let Some(connection) = connection.filter(|_| !bytes.is_empty()) else { return };
         self.pool.push(&mut connection.outbox, bytes);
+        connection.pong = false;
         if connection.queued() > self.config.max_queue {
             self.abort_because(id, EndCause::Limit(Limit::Queue));
         } else {
@@ -319,6 +338,9 @@ impl<P: Default> Net<P> {
                 connection.cause = cause;
             }
             self.dead.push(id);
+            self.pool.clear(&mut connection.outbox);
+            connection.sent = 0;
+            self.weigh(id);
         }
     }
 
@@ -405,6 +427,8 @@ impl<P: Default> Net<P> {
         if before > half && connection.queued() <= half || last == Transfer::Retry {
             list(&mut self.unread, &mut connection.unread, id);
         }
+        self.weigh(id);
+        let Some(connection) = self.connections.get_mut(id) else { return };
         if blocked {
             if let Some(time) = connection.stall_time(before, &self.config) {
                 self.stalls.set(id, &mut connection.stall, now + time);
@@ -425,7 +449,6 @@ impl<P: Default> Net<P> {
         let id = self.dead.pop()?;
         let mut connection =
             self.connections.remove(id).expect("a dead connection is listed once and removed only here");
-        self.pool.clear(&mut connection.outbox);
         self.phases.clear(id, &mut connection.phase);
         self.half_open.clear(id, &mut connection.half_open);
         self.stalls.clear(id, &mut connection.stall);

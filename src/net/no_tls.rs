@@ -43,6 +43,7 @@ impl Never {
         connect(&str) -> Result<Tls, String>;
         accept() -> Tls;
         is_plain() -> bool;
+        held() -> usize;
         is_handshaking() -> bool;
         queue_close_notify() -> bool;
         read(&mut Stream, &mut Scratch, &mut [u8]) -> io::Result<Transfer>;

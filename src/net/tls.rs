@@ -176,6 +176,11 @@ impl Tls {
         Tls { side, begun: false, partial: Vec::new(), unsent: Vec::new() }
     }
 
+    /// Returns the bytes of records that are not complete, or not sent yet.
+    pub fn held(&self) -> usize {
+        self.partial.capacity() + self.unsent.capacity()
+    }
+
     /// Whether the client speaks plain HTTP instead of TLS.
     pub fn is_plain(&self) -> bool {
         matches!(self.side, Side::Plain)

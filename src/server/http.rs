@@ -20,8 +20,14 @@ impl<A: App> Server<A> {
     /// incomplete or has to wait until the previous request is answered.
     pub(super) fn handle_http(&mut self, id: ConnId, bytes: &[u8]) -> Option<usize> {
         let Protocol::Http { parser, exchange } = &mut self.net.get_mut(id)?.protocol else { return None };
-        if exchange.as_ref().is_some_and(|exchange| exchange.body.is_none()) {
-            return None;
+        match exchange.as_deref_mut() {
+            Some(Exchange { session: Some(session), packets: Some(packets), .. }) => {
+                let (session, packet) = (*session, packets.next());
+                self.io.engine.receive_posted(id, session, packet);
+                return Some(0);
+            }
+            Some(Exchange { body: None, .. }) => return None,
+            _ => {}
         }
         let mut buffer = http::FIELD_BUFFER;
         let (count, part) = match parser.next(bytes, &mut buffer, &self.config) {
@@ -34,9 +40,10 @@ impl<A: App> Server<A> {
         match (part, exchange.as_deref_mut()) {
             (Part::Head(head), _) => self.handle_head(id, &head),
             (Part::Data(data), Some(Exchange { body: Some(body), .. })) => body.extend_from_slice(data),
-            (Part::End, Some(Exchange { session: Some(session), body, binary, form, .. })) => {
+            (Part::End, Some(Exchange { session: Some(session), body, packets, binary, form, .. })) => {
                 let body = body.take().unwrap_or_default();
-                self.io.engine.receive_body(id, *session, body.into(), *binary, *form);
+                let decoded = self.io.engine.decode_body(id, *session, body, *binary, *form);
+                *packets = decoded.map(Vec::into_iter);
                 self.net.set_phase(id, None);
             }
             // The rest of a request that has been answered already.
@@ -143,7 +150,7 @@ impl<A: App> Server<A> {
         let is_plain = self.app.plain_path() == Some(path);
         if is_plain || path == ENGINE_PATH {
             let client = access::client_address(&self.config, head, self.peer(id));
-            let busy = self.net.pool.bytes + self.io.engine.out.pool.bytes > self.config.max_queued;
+            let busy = self.is_over_limit();
             return self.io.engine.handle_request(id, head, is_plain, client, busy);
         }
         Ok(Next::Answer(match path {

@@ -26,13 +26,18 @@ impl<A: App> Server<A> {
         // A WebSocket is read again even if one read has emptied it, so that a message which arrives meanwhile is broadcast
         // in the same writes. An HTTP client waits for its response before it sends more.
         let read_again = matches!(connection.protocol, Protocol::WebSocket { .. });
-        if !connection.input.is_empty() && !self.is_paused(id) {
-            // This input was left by the last turn, or pipelined behind a request that has been answered now.
+        let left = !connection.input.is_empty() || connection.protocol.has_packets();
+        if left && !self.is_paused(id) {
+            // Left by the last turn, or pipelined behind a request that has been answered now.
             self.receive(id, &[]);
         }
         for _ in 0..READS_PER_TURN {
             if self.steps == 0 {
                 break;
+            }
+            if self.waits_for_account(id) {
+                self.waiting.insert(id);
+                return;
             }
             if self.is_paused(id) {
                 return if hung_up {
@@ -71,7 +76,7 @@ impl<A: App> Server<A> {
     /// Handles new bytes together with those kept from earlier reads. Keeps only incomplete or waiting input (rule R10).
     fn receive(&mut self, id: ConnId, new: &[u8]) {
         let Some(connection) = self.net.get_mut(id) else { return };
-        if new.is_empty() && connection.input.is_empty() {
+        if new.is_empty() && connection.input.is_empty() && !connection.protocol.has_packets() {
             return;
         }
         let mut kept = mem::take(&mut connection.input);

@@ -11,7 +11,7 @@ impl<A: App> Server<A> {
         let mut metrics = Metrics::default();
         let engine = &self.io.engine;
         let (out, budget) = (&engine.out, &engine.budget);
-        let queued = self.net.pool.bytes + out.pool.bytes;
+        let queued = self.net.queued() + engine.queues().map(|(bytes, _)| bytes).sum::<usize>();
         metrics.rows(&[
             ("queued_bytes", GAUGE, "Bytes queued for clients, on both transports.", &queued),
             ("uptime_seconds", GAUGE, "Time since the start.", &(self.now - self.start).as_secs_f64()),
@@ -32,6 +32,8 @@ impl<A: App> Server<A> {
         if let Some(bytes) = resident() {
             metrics.rows(&[("resident_bytes", GAUGE, "Resident memory.", &bytes)]);
         }
+        let help = "Bytes held for clients and other servers; shared buffers count once.";
+        metrics.family("held_bytes", GAUGE, help, "kind", self.held());
         let sessions = zip(["polling", "websocket"], engine.transports());
         metrics.family("sessions", GAUGE, "Engine.IO sessions.", "transport", sessions);
         let help = "Sockets, connected or held for connection state recovery.";

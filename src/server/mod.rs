@@ -27,6 +27,7 @@
 //! `websocket`. `access` decides by origin and address who may connect.
 
 pub mod access;
+mod account;
 #[cfg(feature = "redis")]
 mod cluster;
 mod http;
@@ -48,6 +49,7 @@ use crate::net::{Connection, EndCause, Net, Wake};
 use crate::socketio::{App, Io};
 use protocol::Protocol;
 use signals::Watch;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -79,6 +81,7 @@ pub struct Server<A: App> {
     stopping: Option<Instant>,
     refused_origins: RateLimitedLog,
     /// The number of steps that the connection which is being read may still take in this turn.
+    waiting: BTreeSet<ConnId>,
     steps: usize,
     /// The buffer for every read.
     scratch: Vec<u8>,
@@ -103,6 +106,7 @@ impl<A: App> Server<A> {
             lag: Duration::ZERO,
             stopping: None,
             refused_origins: RateLimitedLog::default(),
+            waiting: BTreeSet::new(),
             steps: 0,
             scratch: vec![0; SCRATCH],
             config,
@@ -126,7 +130,7 @@ impl<A: App> Server<A> {
         while !self.has_stopped() {
             self.net.wait(Instant::now(), self.next_deadline())?;
             let now = Instant::now();
-            self.net.drain_events(now, &mut wakes);
+            self.net.drain_events(now, self.lateness(now) > STALLED, &mut wakes);
             self.turn(now, SystemTime::now(), &wakes);
             if wakes.iter().any(|wake| matches!(wake, Wake::Woken)) {
                 for is_reload in signals.received() {
@@ -170,7 +174,7 @@ impl<A: App> Server<A> {
 
     /// Runs one turn of the loop. `time` is the system clock at `now`, `wakes` is what is ready.
     pub fn turn(&mut self, now: Instant, time: SystemTime, wakes: &[Wake]) {
-        let late = self.next_deadline().map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
+        let late = self.lateness(now);
         let stalled = late > STALLED;
         self.lag = self.lag.max(late);
         self.turns[usize::from(wakes.is_empty())] += 1;
@@ -190,6 +194,8 @@ impl<A: App> Server<A> {
                 self.net.observe(id, writable, hung_up);
                 if readable {
                     self.read_connection(id);
+                    self.net.weigh(id);
+                    self.shed();
                 }
             }
         }
@@ -197,6 +203,10 @@ impl<A: App> Server<A> {
             self.expire();
         }
         self.settle();
+    }
+
+    fn lateness(&self, now: Instant) -> Duration {
+        self.next_deadline().map_or(Duration::ZERO, |due| now.saturating_duration_since(due))
     }
 
     fn expire(&mut self) {
@@ -251,7 +261,7 @@ impl<A: App> Server<A> {
             self.app.commit(self.now);
             self.net.flush(self.now);
             if !self.reap() {
-                return;
+                return self.resume_reading();
             }
         }
     }

@@ -3,7 +3,9 @@
 use crate::base::slab::SessionId;
 #[cfg(feature = "redis")]
 use crate::cluster::link::Role;
+use crate::engineio::packet::Packet;
 use crate::http::Parser;
+use crate::net::State;
 use crate::ws::Incoming;
 
 /// The protocol of a connection. Every accepted connection begins with HTTP; an upgrade makes it a WebSocket.
@@ -28,7 +30,25 @@ impl Default for Protocol {
     }
 }
 
+impl State for Protocol {
+    fn held(&self) -> usize {
+        match self {
+            Protocol::Http { exchange, .. } => {
+                exchange.as_ref().and_then(|exchange| exchange.body.as_ref()).map_or(0, Vec::capacity)
+            }
+            Protocol::WebSocket { incoming, .. } => incoming.held(),
+            #[cfg(feature = "redis")]
+            Protocol::Redis(_) => 0,
+        }
+    }
+}
+
 impl Protocol {
+    /// Whether packets of a POST are left that had no room in the last turn.
+    pub fn has_packets(&self) -> bool {
+        matches!(self, Protocol::Http { exchange: Some(exchange), .. } if exchange.packets.is_some())
+    }
+
     /// Returns the session that the connection belongs to at present, if any.
     pub fn session(&self) -> Option<SessionId> {
         match self {
@@ -47,6 +67,8 @@ pub struct Exchange {
     pub session: Option<SessionId>,
     /// The part of the body that has arrived; `None` if the request has no body, or the body is complete.
     pub body: Option<Vec<u8>>,
+    /// The packets of the body that are not handled yet; `None` before the body is complete. Each is a step of the turn.
+    pub packets: Option<std::vec::IntoIter<Packet>>,
     /// Whether the body is `application/octet-stream`.
     pub binary: bool,
     /// Whether the body is the form of a JSONP client.

@@ -5,7 +5,7 @@ pub use system::Watch;
 #[cfg(unix)]
 mod system {
     //! SIGHUP is watched only if there is a certificate to reload; otherwise its default action ends the process.
-    use crate::net::Net;
+    use crate::net::{Net, State};
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook_mio::v1_0::Signals;
     use std::io;
@@ -13,7 +13,7 @@ mod system {
     pub struct Watch(Signals);
 
     impl Watch {
-        pub fn new<P: Default>(net: &mut Net<P>) -> io::Result<Watch> {
+        pub fn new<P: State>(net: &mut Net<P>) -> io::Result<Watch> {
             let reload = net.identity.as_ref().map(|_| SIGHUP);
             let mut signals = Signals::new([SIGTERM, SIGINT].into_iter().chain(reload))?;
             net.watch_signals(&mut signals)?;
@@ -31,7 +31,7 @@ mod system {
 #[cfg(not(unix))]
 mod system {
     //! Windows reports Ctrl+C and Ctrl+Break on a thread of its own. The handler only counts them and wakes the loop.
-    use crate::net::Net;
+    use crate::net::{Net, State};
     use std::io;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,7 +39,7 @@ mod system {
     pub struct Watch(Arc<AtomicUsize>);
 
     impl Watch {
-        pub fn new<P: Default>(net: &mut Net<P>) -> io::Result<Watch> {
+        pub fn new<P: State>(net: &mut Net<P>) -> io::Result<Watch> {
             let (count, waker) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&net.waker));
             let seen = Arc::clone(&count);
             let handler = move || {

@@ -4,6 +4,7 @@ use super::Server;
 use super::protocol::Protocol;
 use crate::base::limits::Limit;
 use crate::base::slab::{ConnId, SessionId};
+use crate::engineio::SessionEvent;
 use crate::engineio::packet::Data;
 use crate::net::ReadState;
 use crate::socketio::App;
@@ -19,16 +20,24 @@ impl<A: App> Server<A> {
         let session = *session;
         match incoming.next(bytes, &self.config) {
             Ok(Some((count, received))) => {
+                let ends_message = has_deadline && !incoming.in_message();
                 match received {
                     Received::Text(text) => self.io.engine.receive_frame(id, session, Data::Text(text)),
                     Received::Binary(bytes) => self.io.engine.receive_frame(id, session, Data::Binary(bytes)),
-                    Received::Ping(pong) => self.net.push(id, pong),
+                    Received::Ping(pong) => {
+                        self.net.push_pong(id, pong);
+                        self.io.engine.out.events.push_back(SessionEvent::Ping(session));
+                    }
                     Received::Close(reply) => {
                         // No frame may follow (RFC 6455 section 5.5.1), so if all bytes are read, lingering is needless.
                         connection.no_linger = connection.reading == ReadState::Drained && count == bytes.len();
                         self.close_websocket(id, session, reply);
                     }
                     Received::Nothing => {}
+                }
+                if ends_message {
+                    // The deadline is that of one message: the next one gets its own.
+                    self.net.set_phase(id, None);
                 }
                 Some(count)
             }

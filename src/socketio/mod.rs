@@ -16,6 +16,7 @@
 //! Source: docs/socket.io-protocol/ of the Socket.IO monorepo, v5-current.md, v4.md, v3.md.
 
 mod app;
+mod held;
 pub mod packet;
 mod rate;
 mod receive;
@@ -36,6 +37,7 @@ use crate::ws::Text;
 pub use app::*;
 use bytes::Bytes;
 use packet::{Invalid, Kind};
+use rate::Rate;
 use recovery::Suspension;
 use serde_json::{json, value::RawValue};
 use smallvec::SmallVec;
@@ -64,6 +66,8 @@ pub struct Socket {
     next_ack: u64,
     /// The random part of the `pid`, which proves that a client owns this socket; `None` if the socket cannot be recovered.
     secret: Option<Id>,
+    /// Whether other suspended sockets are given up before this one; see [`Io::mark`].
+    marked: bool,
     /// The last offset of the log when the socket connected. Recovery starts after it if the client has received no event.
     since: u64,
     /// The offset of the last packet for this socket. A client that presents it has missed nothing, even if the log has
@@ -87,6 +91,8 @@ struct PendingPacket {
     /// The socket that gets the packet. If `None`, the packet is dropped when its attachments have arrived.
     socket: Option<SocketKey>,
     attachments: Vec<Bytes>,
+    /// Sum of the lengths of `text` and `attachments`, in bytes; at most `max_payload` for the attachments.
+    held: usize,
     /// The number of attachments that the packet announces.
     count: usize,
 }
@@ -116,6 +122,7 @@ pub struct Io {
     rooms: Rooms,
     /// The timers of all suspended sockets.
     suspended: Timers<SocketKey>,
+    held: held::Held,
     /// The number of sockets with a secret. While it is 0, no packet is kept for recovery.
     recoverable: usize,
     log: recovery::Log,
@@ -141,6 +148,7 @@ impl Io {
             sessions: HashMap::new(),
             rooms: HashMap::new(),
             suspended: Timers::default(),
+            held: HashMap::new(),
             recoverable: 0,
             log: recovery::Log::default(),
             timers: Timers::default(),
@@ -155,6 +163,19 @@ impl Io {
     /// Returns two numbers: connected sockets, and suspended sockets.
     pub fn sockets(&self) -> [usize; 2] {
         [self.sockets.len() - self.suspended.len(), self.suspended.len()]
+    }
+
+    /// Returns what the packets kept for recovery cost besides their buffers, in bytes.
+    pub fn kept_overhead(&self) -> usize {
+        self.log.overhead()
+    }
+
+    /// Returns all sessions, and the bytes that each holds in its queue and in a packet whose attachments have not all arrived.
+    pub fn holders(&self) -> impl Iterator<Item = (usize, SessionId)> {
+        self.engine.queues().map(|(queued, id)| {
+            let pending = self.sessions.get(&id).and_then(|state| state.pending.as_ref());
+            (queued + pending.map_or(0, |pending| pending.held), id)
+        })
     }
 
     /// Returns the number of running timers, including those of the engine.
@@ -213,10 +234,17 @@ impl Io {
                     self.engine.close(id, engineio::CloseReason::ParseError);
                 }
             }
-            SessionEvent::Closed(id, reason) => {
+            SessionEvent::Ping(id) => {
+                if let Some(state) = self.sessions.get_mut(&id)
+                    && rate::take(&mut state.full_at, self.engine.now, &self.config) == Rate::Flood
+                {
+                    self.evict_flooder(id);
+                }
+            }
+            SessionEvent::Closed(id, reason, address) => {
                 let Some(mut state) = self.sessions.remove(&id) else { return };
                 self.timers.clear(id, &mut state.deadline);
-                state.sockets.into_iter().for_each(|socket| self.suspend(socket, reason));
+                state.sockets.into_iter().for_each(|socket| self.suspend(socket, reason, address));
             }
         }
     }
@@ -249,6 +277,7 @@ impl Io {
             rooms: Vec::new(),
             next_ack: 0,
             secret,
+            marked: false,
             since: self.log.last,
             latest: Cell::new(self.log.last),
             predecessor: credentials.map(|(key, ..)| key),
@@ -315,6 +344,7 @@ impl Io {
         let mut reason = Some(reason);
         if let Some(mut suspension) = socket.suspension {
             self.suspended.clear(key, &mut suspension.deadline);
+            self.release_held(key, socket.marked, &suspension);
             reason = suspension.reason;
         }
         self.deferred.extend(reason.map(|reason| Deferred::Disconnected(key, reason)));

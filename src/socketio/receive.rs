@@ -3,6 +3,7 @@
 use super::packet::{self, Invalid, Kind, Packet};
 use super::rate::{self, Rate};
 use super::{App, DisconnectReason, Event, Io, PendingPacket, Publication};
+use crate::base::held;
 use crate::base::limits::Limit;
 use crate::base::slab::{SessionId, SocketKey};
 use crate::engineio;
@@ -18,8 +19,7 @@ impl Io {
         }
         let rate = rate::take(&mut state.full_at, self.engine.now, &self.config);
         if rate == Rate::Flood {
-            self.engine.hit(Limit::Flood, id);
-            self.engine.close(id, engineio::CloseReason::Evicted);
+            self.evict_flooder(id);
             return Ok(());
         }
         let packet = packet::decode(&text, &self.config)?;
@@ -54,13 +54,20 @@ impl Io {
             Kind::Event | Kind::Ack => {
                 packet::placeholders(packet.data, packet.attachments)?;
                 let Some(state) = self.sessions.get_mut(&id) else { return Ok(()) };
-                let count = packet.attachments;
-                let pending = PendingPacket { text, socket, attachments: Vec::with_capacity(count), count };
+                let (count, held) = (packet.attachments, 0);
+                let text = held::share(text.as_bytes()).try_into().expect("it was a text before");
+                let pending = PendingPacket { text, socket, attachments: Vec::with_capacity(count), held, count };
                 state.pending = Some(Box::new(pending));
                 self.timers.set(id, &mut state.deadline, self.engine.now + self.config.message_timeout);
             }
         }
         Ok(())
+    }
+
+    /// Closes a session whose client ignores the rate limit.
+    pub(super) fn evict_flooder(&mut self, id: SessionId) {
+        self.engine.hit(Limit::Flood, id);
+        self.engine.close(id, engineio::CloseReason::Evicted);
     }
 
     /// Handles a binary message, which is the next attachment of the pending packet.
@@ -69,7 +76,13 @@ impl Io {
     ) -> Result<(), Invalid> {
         let Some(state) = self.sessions.get_mut(&id) else { return Ok(()) };
         let mut pending = state.pending.take().ok_or(Invalid("an attachment without a packet"))?;
-        pending.attachments.push(bytes);
+        pending.held += bytes.len();
+        if pending.held > self.config.max_payload {
+            self.engine.hit(Limit::Payload, id);
+            return Err(Invalid("attachments that are too large together"));
+        }
+        // A copy, unless the attachment is the whole of its buffer: a small part must not keep a large body.
+        pending.attachments.push(held::share(bytes));
         if pending.attachments.len() < pending.count {
             state.pending = Some(pending);
             return Ok(());

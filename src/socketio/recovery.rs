@@ -19,6 +19,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::Instant;
 
 /// Estimated memory of a kept packet in addition to its own bytes, in bytes.
@@ -116,6 +117,10 @@ impl Log {
     }
 
     /// Drops all packets but keeps the last offset. Called when no socket that could be recovered is left.
+    pub fn overhead(&self) -> usize {
+        self.entries.len() * OVERHEAD
+    }
+
     pub fn clear(&mut self) {
         *self = Log { last: self.last, ..Log::default() };
     }
@@ -129,13 +134,17 @@ pub struct Suspension {
     pub deadline: Deadline,
     /// The time until which the socket can be recovered.
     pub until: Instant,
+    /// When the socket was suspended.
+    pub since: Instant,
+    /// The address of the client, for which the socket counts.
+    pub address: IpAddr,
 }
 
 impl Io {
     /// Suspends a socket whose session was closed, or removes it if it cannot be recovered or the server closed the session.
     /// A packet `1` of Engine.IO from the client (`ClientClose`) counts as a broken connection: official clients send it
     /// over polling after errors and time-outs. A client that leaves for good sends packet `1` of Socket.IO first.
-    pub(super) fn suspend(&mut self, key: SocketKey, reason: engineio::CloseReason) {
+    pub(super) fn suspend(&mut self, key: SocketKey, reason: engineio::CloseReason, address: IpAddr) {
         let Some(socket) = self.sockets.get_mut(key) else { return };
         let reason = DisconnectReason::Session(reason);
         if socket.secret.is_none() || reason == DisconnectReason::Session(engineio::CloseReason::ServerClose) {
@@ -145,13 +154,10 @@ impl Io {
         let mut deadline = Deadline::default();
         self.suspended.set(key, &mut deadline, now + grace);
         socket.session = None;
-        socket.suspension = Some(Box::new(Suspension { reason: Some(reason), deadline, until: now + time }));
-        // At most `max_connections` sockets are suspended. Beyond that, the one with the nearest deadline is removed.
-        if self.suspended.len() > self.config.max_connections
-            && let Some((_, oldest)) = self.suspended.pop_due(now + time.max(grace))
-        {
-            self.remove(oldest, DisconnectReason::Ended);
-        }
+        let suspension = Suspension { reason: Some(reason), deadline, since: now, until: now + time, address };
+        socket.suspension = Some(Box::new(suspension));
+        let marked = socket.marked;
+        self.hold(key, marked, address);
     }
 
     /// Attaches a socket to a new session of its client, and sends the packets after `offset`, which the client has missed.
@@ -163,8 +169,10 @@ impl Io {
             if let Some(state) = self.sessions.get_mut(&old) {
                 state.sockets.retain(|own| *own != key);
             }
-            self.suspend(key, engineio::CloseReason::TransportClose);
+            let address = self.engine.client(old).map(|client| client.address);
             self.engine.close(old, engineio::CloseReason::TransportClose);
+            let unknown = IpAddr::from([0; 4]);
+            self.suspend(key, engineio::CloseReason::TransportClose, address.unwrap_or(unknown));
         }
         let Some(socket) = self.sockets.get_mut(key) else { return false };
         // A client that has received no event on this socket may present an older offset, from an earlier socket.
@@ -174,8 +182,10 @@ impl Io {
             self.recoverable -= usize::from(socket.secret.take().is_some());
             return false;
         }
-        if let Some(suspension) = &mut socket.suspension {
+        let marked = socket.marked;
+        if let Some(mut suspension) = socket.suspension.take() {
             self.suspended.clear(key, &mut suspension.deadline);
+            self.release_held(key, marked, &suspension);
         }
         self.attach(session, key);
         let missed = self.sockets.get(key).and_then(|socket| self.log.since(since, key, socket));

@@ -3,7 +3,7 @@
 use super::*;
 use crate::net::kernel::seam::Pipe;
 
-impl<P: Default> Net<P> {
+impl<P: State> Net<P> {
     /// Adds a connection whose stream is a pipe in memory.
     pub fn connect_pipe(&mut self, peer: IpAddr, now: Instant) -> ConnId {
         let id = self.insert(Stream::Pipe(Pipe::default()), peer, None, P::default());
@@ -56,11 +56,8 @@ impl<P: Default> Net<P> {
         assert_eq!(self.phases.len(), count(|connection| connection.phase), "phase timers without a connection");
         let half_open = self.half_open.len();
         assert!(half_open <= count(|connection| connection.half_open), "half-open timers without a connection");
-        assert_eq!(
-            self.pool.bytes,
-            self.connections.iter().map(|(_, c)| c.outbox.bytes).sum::<usize>(),
-            "queued bytes"
-        );
+        let held = self.connections.iter().map(|(_, connection)| connection.weight()).sum::<usize>();
+        assert_eq!(self.held, held, "R7: what connections hold is not what is counted");
         assert_eq!(self.stalls.len(), count(|connection| connection.stall), "stall timers without a connection");
     }
 }

@@ -17,13 +17,14 @@ impl<A: App> Server<A> {
     /// What the next turn has to do without new events, such as connections left unread.
     pub fn left(&mut self) -> Vec<Wake> {
         let mut wakes = Vec::new();
-        self.net.drain_events(self.now, &mut wakes);
+        self.net.drain_events(self.now, false, &mut wakes);
         wakes
     }
 
     /// Panics if a rule that must hold between two turns is broken.
     pub fn check(&self) {
-        self.net.check(|id| self.is_paused(id), |protocol| protocol.session().is_some());
+        let waits = |id| self.waiting.contains(&id) || self.is_paused(id);
+        self.net.check(waits, |protocol| protocol.session().is_some());
         self.io.check();
         assert!(self.next_deadline().is_none_or(|due| due > self.now), "a timer that is due has not run");
         for (id, protocol) in self.net.live() {
@@ -31,7 +32,7 @@ impl<A: App> Server<A> {
                 Protocol::Http { exchange: None, .. } => {}
                 Protocol::Http { exchange: Some(exchange), .. } => {
                     let session = exchange.session.expect("a request without a session is answered at once");
-                    let complete = exchange.body.is_none();
+                    let complete = exchange.body.is_none() && exchange.packets.is_none();
                     // The session may be closed before its body is complete; the response follows the body.
                     let late = !complete && self.io.engine.client(session).is_none();
                     let waits = late || self.io.engine.waits(id, session, complete);

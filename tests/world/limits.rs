@@ -309,7 +309,7 @@ fn answers_that_one_socket_owes() {
 /// Too much is queued for all clients together: new ones have to wait, those that are there do not.
 #[test]
 fn bytes_queued_by_the_process() {
-    let mut scene = Scene::new(Config { max_queued: 1000, ..Config::default() });
+    let mut scene = Scene::new(Config { max_held: 1000, ..Config::default() });
     let (line, other) = (scene.connect(LOCAL), scene.connect(LOCAL));
     let target = scene.session(&line);
     scene.post(&line, &target, "42[\"join\",\"a\"]");
