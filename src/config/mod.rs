@@ -181,8 +181,8 @@ options! {
     max_head: usize = "16KiB", size;
     /// header fields per request, at most 64: browsers behind two proxies send about 40
     max_headers: usize = "64", number(1..=MAX_HEADERS);
-    /// packets per polling payload: far more than a client queues between two polls
-    max_packets: usize = "2000", size;
+    /// packets per polling payload: a client sends up to --event-burst at once after a break
+    max_packets: usize = "10000", size;
     /// frames per WebSocket message: clients send one, proxies make it some dozens
     max_fragments: usize = "128", size;
     /// binary attachments per packet, as in the reference implementation

@@ -35,11 +35,11 @@ impl<A: App> Server<A> {
             if self.steps == 0 {
                 break;
             }
-            if self.waits_for_account(id) {
+            let waits = self.waits_for_account(id);
+            if waits {
                 self.waiting.insert(id);
-                return;
             }
-            if self.is_paused(id) {
+            if waits || self.is_paused(id) {
                 return if hung_up {
                     self.handle_half_close(id)
                 };

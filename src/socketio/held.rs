@@ -8,11 +8,10 @@ use crate::base::limits::network;
 use crate::base::slab::SocketKey;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::time::Instant;
 
 /// The suspended sockets of one network, in the order in which they are given up: first those that the application has not
-/// marked ([`Io::mark`]), among them those that were suspended first.
-pub(super) type Order = BTreeSet<(bool, Instant, SocketKey)>;
+/// marked ([`Io::mark`]), among them those that were suspended first, by [`Suspension::number`].
+pub(super) type Order = BTreeSet<(bool, u64, SocketKey)>;
 
 /// The suspended sockets of each network: an IPv4 address, or a /64 of IPv6.
 pub(super) type Held = HashMap<IpAddr, Order>;
@@ -28,9 +27,9 @@ impl Io {
     /// Counts a socket that is suspended now for `address`. Removes one of this address if the address then has more sessions
     /// and suspended sockets than `max_per_address`; or one of the address that has most, if there are more suspended sockets
     /// than `max_connections`.
-    pub(super) fn hold(&mut self, key: SocketKey, marked: bool, address: IpAddr) {
+    pub(super) fn hold(&mut self, key: SocketKey, marked: bool, number: u64, address: IpAddr) {
         let own = self.held.entry(network(address)).or_default();
-        own.insert((marked, self.engine.now, key));
+        own.insert((marked, number, key));
         let from = if self.engine.exceeds_address(address, own.len()) {
             Some(own)
         } else if self.suspended.len() > self.config.max_connections {
@@ -47,7 +46,7 @@ impl Io {
     pub(super) fn release_held(&mut self, key: SocketKey, marked: bool, suspension: &Suspension) {
         let network = network(suspension.address);
         if let Some(own) = self.held.get_mut(&network) {
-            own.remove(&(marked, suspension.since, key));
+            own.remove(&(marked, suspension.number, key));
             if own.is_empty() {
                 self.held.remove(&network);
             }

@@ -123,6 +123,8 @@ pub struct Io {
     /// The timers of all suspended sockets.
     suspended: Timers<SocketKey>,
     held: held::Held,
+    /// Number of suspensions so far.
+    suspensions: u64,
     /// The number of sockets with a secret. While it is 0, no packet is kept for recovery.
     recoverable: usize,
     log: recovery::Log,
@@ -149,6 +151,7 @@ impl Io {
             rooms: HashMap::new(),
             suspended: Timers::default(),
             held: HashMap::new(),
+            suspensions: 0,
             recoverable: 0,
             log: recovery::Log::default(),
             timers: Timers::default(),

@@ -134,8 +134,8 @@ pub struct Suspension {
     pub deadline: Deadline,
     /// The time until which the socket can be recovered.
     pub until: Instant,
-    /// When the socket was suspended.
-    pub since: Instant,
+    /// Counts suspensions since the start of the server.
+    pub number: u64,
     /// The address of the client, for which the socket counts.
     pub address: IpAddr,
 }
@@ -152,12 +152,14 @@ impl Io {
         }
         let (now, grace, time) = (self.engine.now, self.config.leave_grace, self.config.recovery_time);
         let mut deadline = Deadline::default();
+        self.suspensions += 1;
         self.suspended.set(key, &mut deadline, now + grace);
         socket.session = None;
-        let suspension = Suspension { reason: Some(reason), deadline, since: now, until: now + time, address };
+        let suspension =
+            Suspension { reason: Some(reason), deadline, number: self.suspensions, until: now + time, address };
         socket.suspension = Some(Box::new(suspension));
         let marked = socket.marked;
-        self.hold(key, marked, address);
+        self.hold(key, marked, self.suspensions, address);
     }
 
     /// Attaches a socket to a new session of its client, and sends the packets after `offset`, which the client has missed.

@@ -19,6 +19,7 @@
 #[allow(dead_code)]
 mod wire;
 
+mod account;
 mod client;
 mod heartbeat;
 mod hours;

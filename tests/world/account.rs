@@ -1,0 +1,373 @@
+//! What is held for clients: what comes in as well as what goes out is counted, shared out fairly and limited.
+
+use crate::limits::{HANDSHAKE, LOCAL, Line, Scene};
+use salon::config::Config;
+use salon::net::Wake;
+use std::time::Duration;
+
+const TEXT: u8 = 0x81;
+const BINARY: u8 = 0x82;
+const PING: u8 = 0x89;
+const MEGABYTE: u64 = 1 << 20;
+
+/// A frame whose mask is zero, with the length that it claims to have.
+fn frame_of(first: u8, length: usize, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match length {
+        0..126 => frame.push(0x80 | length as u8),
+        126..0x10000 => frame.extend([&[0x80 | 126][..], &(length as u16).to_be_bytes()].concat()),
+        _ => frame.extend([&[0x80 | 127][..], &(length as u64).to_be_bytes()].concat()),
+    }
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    frame
+}
+
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    frame_of(first, payload.len(), payload)
+}
+
+/// The frames that the server has written, as text.
+fn frames(line: &Line) -> Vec<String> {
+    let mut bytes = std::mem::take(&mut line.pipe.wire().outgoing);
+    let mut texts = Vec::new();
+    while bytes.len() > 1 {
+        let (start, length) = match bytes[1] {
+            126 => (4, u16::from_be_bytes([bytes[2], bytes[3]]) as usize),
+            127 => (10, u64::from_be_bytes(bytes[2..10].try_into().unwrap()) as usize),
+            length => (2, length as usize),
+        };
+        texts.push(String::from_utf8_lossy(&bytes[start..start + length]).into_owned());
+        bytes.drain(..start + length);
+    }
+    texts
+}
+
+impl Scene {
+    fn send_bytes(&mut self, line: &Line, bytes: &[u8]) {
+        line.pipe.wire().incoming.extend(bytes);
+        self.turn(&[Wake::Connection { id: line.id, readable: true, writable: false, hung_up: false }]);
+    }
+
+    /// A session over WebSocket, with a socket.
+    fn websocket(&mut self, peer: &str, version: u8) -> Line {
+        let line = self.connect(peer);
+        let head = "Host: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                    Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+        let target = format!("GET /socket.io/?EIO={version}&transport=websocket HTTP/1.1\r\n{head}");
+        self.send(&line, &target);
+        self.settle();
+        let answer = std::mem::take(&mut line.pipe.wire().outgoing);
+        assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+        self.send_bytes(&line, &frame(TEXT, b"40"));
+        self.settle();
+        frames(&line);
+        line
+    }
+
+    fn held(&mut self) -> u64 {
+        self.metric("held_bytes{")
+    }
+
+    /// Lets the kernel take more of what the server has for this client.
+    fn make_room(&mut self, line: &Line, room: usize) {
+        line.pipe.wire().room = room;
+        line.pipe.wire().blocked = false;
+        self.turn(&[Wake::Connection { id: line.id, readable: false, writable: true, hung_up: false }]);
+        self.settle();
+    }
+}
+
+/// New clients have to wait while too much is held, those that are there do not.
+#[test]
+fn above_the_limit_new_sessions_are_refused() {
+    let mut scene = Scene::new(Config { max_held: 300_000, ..Config::default() });
+    let (line, sender, other) = (scene.connect(LOCAL), scene.connect(LOCAL), scene.connect(LOCAL));
+    let (target, own) = (scene.session(&line), scene.session(&sender));
+    let text = "x".repeat(10_000);
+    scene.post(&line, &target, &format!("42[\"join\",\"{text}\"]"));
+    while scene.held() <= 300_000 {
+        assert_eq!(scene.post(&sender, &own, &format!("42[\"tell\",\"{text}\"]")), 200);
+    }
+    assert_eq!((scene.get(&other, HANDSHAKE, "").0, scene.hits("memory")), (503, 1));
+    let (status, told) = scene.get(&line, &target, "");
+    assert_eq!((status, told.contains(&text)), (200, true));
+    let other = scene.connect(LOCAL);
+    assert_eq!((scene.get(&other, HANDSHAKE, "").0, scene.hits("holder")), (200, 0));
+}
+
+/// Messages, bodies and packets that never become complete: the largest are not read, then dropped, and all stay below.
+#[test]
+fn what_is_never_complete_is_held_within_the_limit() {
+    let limit = 8 * MEGABYTE;
+    let part = "x".repeat(900_000);
+    let start = |scene: &mut Scene, kind: usize, peer: &str| match kind {
+        0 => {
+            let line = scene.websocket(peer, 4);
+            scene.send_bytes(&line, &frame_of(TEXT, 900_001, part.as_bytes()));
+            line
+        }
+        1 => {
+            let line = scene.websocket(peer, 4);
+            scene.send_bytes(&line, &frame(TEXT & 0x7f, part.as_bytes()));
+            line
+        }
+        2 => {
+            let line = scene.connect(peer);
+            let target = scene.session(&line);
+            scene.send(&line, &format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 900001\r\n\r\n{part}"));
+            line
+        }
+        _ => {
+            let line = scene.websocket(peer, 4);
+            let holes: Vec<_> = (0..10).map(|n| format!("{{\"_placeholder\":true,\"num\":{n}}}")).collect();
+            scene.send_bytes(&line, &frame(TEXT, format!("4510-[\"a\",{}]", holes.join(",")).as_bytes()));
+            (0..9).for_each(|_| scene.send_bytes(&line, &frame(BINARY, &part.as_bytes()[..90_000])));
+            line
+        }
+    };
+    for kind in 0..4 {
+        let mut scene = Scene::new(Config { max_held: limit as usize, ..Config::default() });
+        let calm = scene.websocket("192.0.2.1", 4);
+        let mut lines = Vec::new();
+        let mut most = 0;
+        for number in 0..30 {
+            if scene.hits("holder") > 0 {
+                break;
+            }
+            if scene.held() > limit {
+                // Nobody new comes in.
+                let line = scene.connect(LOCAL);
+                assert_eq!(scene.get(&line, HANDSHAKE, "").0, 503);
+                break;
+            }
+            lines.push(start(&mut scene, kind, &format!("192.0.2.{number}")));
+            scene.settle();
+            most = most.max(scene.held());
+        }
+        assert!(most > limit * 3 / 4, "kind {kind}: {most} bytes are counted");
+        assert!(most < limit * 6 / 5, "kind {kind}: {most} bytes are held");
+        // Those who hold little are served all the time.
+        scene.send_bytes(&calm, &frame(TEXT, b"421[\"a\"]"));
+        assert_eq!(frames(&calm).len(), 1, "kind {kind}");
+        // When they are gone nothing is held.
+        lines.into_iter().for_each(|line| {
+            line.pipe.wire().reset = true;
+            scene.turn(&[Wake::Connection { id: line.id, readable: true, writable: false, hung_up: true }]);
+        });
+        let left = scene.held();
+        assert!(left < 20_000, "kind {kind}: {left} bytes are left");
+    }
+}
+
+/// The attachments of one packet together are as large as one message at most.
+#[test]
+fn attachments_count_together() {
+    let mut scene = Scene::new(Config::default());
+    let line = scene.websocket(LOCAL, 4);
+    let holes = "{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":1}";
+    scene.send_bytes(&line, &frame(TEXT, format!("452-[\"a\",{holes}]").as_bytes()));
+    scene.send_bytes(&line, &frame(BINARY, &vec![0; 900_000]));
+    scene.settle();
+    assert!(!line.pipe.is_closed() && scene.hits("payload") == 0);
+    scene.send_bytes(&line, &frame(BINARY, &vec![0; 200_000]));
+    scene.settle();
+    assert_eq!((scene.hits("payload"), frames(&line).len()), (1, 1), "a close frame");
+}
+
+/// A small part of a large body does not keep the whole body (`EIO=3`, where packets are parts of it).
+#[test]
+fn an_attachment_does_not_keep_its_body() {
+    let mut scene = Scene::new(Config::default());
+    let line = scene.connect(LOCAL);
+    let (_, open) = scene.get(&line, "/socket.io/?EIO=3&transport=polling", "");
+    let target = format!("/socket.io/?EIO=3&transport=polling&sid={}", open.split('"').nth(3).unwrap());
+    let holes = "{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":1}";
+    let packet = |text: &str| format!("{}:{text}", text.len());
+    let noise = packet(&format!("42[\"a\",\"{}\"]", "x".repeat(700_000)));
+    let payload = format!("{noise}{}{}", packet(&format!("452-[\"a\",{holes}]")), packet("b4AQID"));
+    assert_eq!(scene.post(&line, &target, &payload), 200);
+    let held = scene.held();
+    assert!(held < 100_000, "{held} bytes are held");
+}
+
+/// Of pongs that a client does not read only the newest is kept, and pings count for the rate limit.
+#[test]
+fn pongs_do_not_pile_up() {
+    for kind in ["WebSocket", "EIO=3 over WebSocket", "EIO=3 over polling"] {
+        let mut scene = Scene::new(Config { event_rate: 100, event_burst: 1000, ..Config::default() });
+        let polling = scene.connect(LOCAL);
+        let (line, target) = if kind.ends_with("polling") {
+            let (_, open) = scene.get(&polling, "/socket.io/?EIO=3&transport=polling", "");
+            let sid = open.split('"').nth(3).unwrap().to_owned();
+            (None, format!("/socket.io/?EIO=3&transport=polling&sid={sid}"))
+        } else {
+            (Some(scene.websocket(LOCAL, if kind == "WebSocket" { 4 } else { 3 })), String::new())
+        };
+        let before = scene.held();
+        for round in 0..15 {
+            match &line {
+                Some(line) => {
+                    line.pipe.wire().room = 0;
+                    let pings: Vec<u8> = (0..100u32)
+                        .flat_map(|number| match kind {
+                            "WebSocket" => frame(PING, format!("{round}-{number}").as_bytes()),
+                            _ => frame(TEXT, format!("2{round}-{number}").as_bytes()),
+                        })
+                        .collect();
+                    scene.send_bytes(line, &pings);
+                }
+                None => assert_eq!(scene.post(&polling, &target, &"2:2x".repeat(100)), 200),
+            }
+            scene.settle();
+        }
+        let held = scene.held() - before;
+        match kind {
+            "WebSocket" => {
+                assert!(held < 2_000, "{kind}: {held} bytes for 1,500 pings");
+                let line = line.unwrap();
+                scene.make_room(&line, usize::MAX);
+                let pongs = frames(&line);
+                assert_eq!(pongs.last().unwrap(), "14-99");
+                assert!(pongs.len() < 5, "{pongs:?}");
+            }
+            _ => assert!(held > 1_500 * 64, "{kind}: {held} bytes for 1,500 pongs are counted"),
+        }
+        assert_eq!(scene.hits("flood"), 0);
+    }
+}
+
+/// Twice the burst of pings is a flood, on every transport and in every version.
+#[test]
+fn a_flood_of_pings_ends_the_session() {
+    for kind in ["WebSocket", "EIO=3 over WebSocket", "EIO=3 over polling"] {
+        let mut scene = Scene::new(Config { event_rate: 100, event_burst: 50, ..Config::default() });
+        match kind {
+            "EIO=3 over polling" => {
+                let line = scene.connect(LOCAL);
+                let (_, open) = scene.get(&line, "/socket.io/?EIO=3&transport=polling", "");
+                let target = format!("/socket.io/?EIO=3&transport=polling&sid={}", open.split('"').nth(3).unwrap());
+                scene.post(&line, &target, &"1:2".repeat(150));
+            }
+            _ => {
+                let version = if kind == "WebSocket" { 4 } else { 3 };
+                let line = scene.websocket(LOCAL, version);
+                let ping = if version == 4 { frame(PING, b"") } else { frame(TEXT, b"2") };
+                scene.send_bytes(&line, &ping.repeat(150));
+            }
+        }
+        scene.settle();
+        assert_eq!((scene.hits("flood"), scene.metric("sessions{")), (1, 0), "{kind}");
+    }
+}
+
+/// A packet of a payload is a step like a frame: what is over waits for the next turn, and the answer for all of it.
+#[test]
+fn a_long_payload_leaves_time_for_others() {
+    let mut scene = Scene::new(Config::default());
+    let (line, other) = (scene.connect(LOCAL), scene.connect(LOCAL));
+    let (target, own) = (scene.session(&line), scene.session(&other));
+    let payload = vec!["42[\"a\"]"; 1000].join("\x1e");
+    let length = payload.len();
+    scene.send(&line, &format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{payload}"));
+    assert_eq!(line.read(), "", "the answer comes when all is done");
+    scene.send(&other, &format!("POST {own} HTTP/1.1\r\nHost: h\r\nContent-Length: 8\r\n\r\n421[\"a\"]"));
+    assert!(line.read().is_empty());
+    scene.settle();
+    assert!(line.read().starts_with("HTTP/1.1 200"));
+    assert!(other.read().starts_with("HTTP/1.1 200"));
+    let (_, answer) = scene.get(&other, &own, "");
+    let number: usize = answer.trim_start_matches("431[").trim_end_matches(']').parse().unwrap();
+    assert!((200..1000).contains(&number), "event {number} of both");
+}
+
+/// All 2,500 events that the official client gathers before its first poll arrive.
+#[test]
+fn as_many_events_as_the_burst_come_in_one_payload() {
+    let mut scene = Scene::new(Config::default());
+    let line = scene.connect(LOCAL);
+    let target = scene.session(&line);
+    assert_eq!(scene.post(&line, &target, &vec!["42[\"a\"]"; 2500].join("\x1e")), 200);
+    scene.post(&line, &target, "421[\"a\"]");
+    assert_eq!(scene.get(&line, &target, "").1, "431[2501]");
+}
+
+/// Nothing behind the end of a session is done.
+#[test]
+fn what_follows_the_end_of_a_session_is_not_done() {
+    for end in ["4garbage", "1", "41", "45-[\"a\"]", "44{}"] {
+        let mut scene = Scene::new(Config::default());
+        let (line, other) = (scene.connect(LOCAL), scene.connect(LOCAL));
+        let (target, own) = (scene.session(&line), scene.session(&other));
+        scene.post(&line, &target, &["42[\"a\"]", end, "42[\"a\"]", "42[\"a\"]"].join("\x1e"));
+        scene.post(&other, &own, "421[\"a\"]");
+        assert_eq!(scene.get(&other, &own, "").1, "431[2]", "{end}");
+    }
+}
+
+/// The time for a message begins with each message.
+#[test]
+fn the_deadline_of_a_message_is_its_own() {
+    let mut scene = Scene::new(Config { message_timeout: Duration::from_secs(2), ..Config::default() });
+    let line = scene.websocket(LOCAL, 4);
+    let whole = frame(TEXT, b"42[\"a\"]");
+    scene.send_bytes(&line, &whole[..5]);
+    for _ in 0..5 {
+        // Each read ends inside of the next frame.
+        scene.pass(Duration::from_millis(1500));
+        scene.send_bytes(&line, &[&whole[5..], &whole[..5]].concat());
+    }
+    assert_eq!((scene.hits("message_time"), line.pipe.is_closed()), (0, false));
+    // Fragments and pings in between do not prolong it.
+    scene.pass(Duration::from_millis(1500));
+    scene.send_bytes(&line, &whole[5..]);
+    scene.send_bytes(&line, &frame(TEXT & 0x7f, b"42"));
+    scene.pass(Duration::from_millis(1500));
+    scene.send_bytes(&line, &[frame(PING, b""), frame(0, b"[")].concat());
+    assert_eq!(scene.hits("message_time"), 0);
+    scene.pass(Duration::from_millis(600));
+    assert_eq!(scene.hits("message_time"), 1);
+}
+
+/// One address that leaves many suspended sockets takes nobody else's.
+#[test]
+fn suspended_sockets_count_for_their_address() {
+    let mut scene = Scene::new(Config { max_connections: 60, max_per_address: 10, ..Config::default() });
+    let browser = "User-Agent: Mozilla/5.0\r\n";
+    let leave = |scene: &mut Scene, peer: &str| {
+        let line = scene.connect(peer);
+        let (status, open) = scene.get(&line, HANDSHAKE, browser);
+        assert_eq!(status, 200, "{open}");
+        let target = format!("{HANDSHAKE}&sid={}", open.split('"').nth(3).unwrap());
+        assert_eq!(scene.post(&line, &target, "40"), 200);
+        let (_, connected) = scene.get(&line, &target, "");
+        let pid = connected.split("\"pid\":\"").nth(1).expect("recovery").split('"').next().unwrap().to_owned();
+        scene.post(&line, &target, "1");
+        scene.reset(line);
+        pid
+    };
+    let back = |scene: &mut Scene, peer: &str, pid: &str| {
+        let line = scene.connect(peer);
+        let (_, open) = scene.get(&line, HANDSHAKE, browser);
+        let target = format!("{HANDSHAKE}&sid={}", open.split('"').nth(3).unwrap());
+        scene.post(&line, &target, &format!("40{{\"pid\":\"{pid}\"}}"));
+        scene.get(&line, &target, "").1.contains(pid)
+    };
+    let victim = leave(&mut scene, "198.51.100.1");
+    let first = leave(&mut scene, "192.0.2.1");
+    scene.now += Duration::from_millis(1);
+    let rest: Vec<_> = (0..100).map(|_| leave(&mut scene, "192.0.2.1")).collect();
+    assert!(scene.metric("sockets{state=\"held\"}") <= 11);
+    assert!(back(&mut scene, "198.51.100.1", &victim));
+    // The oldest of the address itself have gone, the newest are there.
+    assert!(!back(&mut scene, "192.0.2.1", &first));
+    assert!(back(&mut scene, "192.0.2.1", rest.last().unwrap()));
+    // Many addresses: the one with most gives up its own.
+    for address in 2..14 {
+        (0..6).for_each(|_| drop(leave(&mut scene, &format!("192.0.2.{address}"))));
+    }
+    let victim = leave(&mut scene, "198.51.100.2");
+    (0..8).for_each(|_| drop(leave(&mut scene, "192.0.2.99")));
+    assert!(scene.metric("sockets{state=\"held\"}") <= 60);
+    assert!(back(&mut scene, "198.51.100.2", &victim));
+}
