@@ -150,13 +150,16 @@ impl<P: State> Net<P> {
     }
 
     /// Accepts connections. Replaces `wakes` by what is ready: readiness events, new connections, and those in `unread`. If
-    /// `all` is set, as after a stall, batches of events are taken until one is not full, but no more than there can be
-    /// connections.
+    /// `all` is set, as after a stall, the kernel is asked again, since the last events may be from before the stall, and
+    /// again until a batch is not full, but for no more events than there can be connections.
     pub fn drain_events(&mut self, now: Instant, all: bool, wakes: &mut Vec<Wake>) {
         wakes.clear();
-        while self.take_events(wakes) == BATCH && all && wakes.len() < self.config.max_connections {
-            // An error is that of the next `wait`, too.
+        let mut more = all;
+        self.take_events(wakes);
+        while more && wakes.len() < self.config.max_connections {
+            // An error comes again with the next `wait`.
             let _ = self.poll.poll(&mut self.events, Some(Duration::ZERO));
+            more = self.take_events(wakes) == BATCH;
         }
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(index) = self.acceptor() else { break };

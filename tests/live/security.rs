@@ -599,6 +599,49 @@ fn more_descriptors() {
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("up to the hard limit");
 }
 
+/// The process stands still (a throttled processor, a machine that sleeps) while more clients than one call of the kernel
+/// reports send their heartbeats: all of them live, on every transport.
+#[cfg(target_os = "linux")]
+#[test]
+fn bulk_heartbeats_that_came_during_a_stall_count() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+    let count = if secure::is_on() { 300 } else { 1500 };
+    let silence = Duration::from_secs(10);
+    more_descriptors();
+    let server = Server::start(&["--ping-interval", "3s", "--ping-timeout", "6s", "--connect-timeout", "1h"]);
+    let mut sockets: Vec<WebSocket> = Vec::new();
+    let mut pollers: Vec<(Client, String)> = Vec::new();
+    let post = |target: &str| request("POST", target, "", "1:2");
+    while sockets.len() < count {
+        sockets.push(WebSocket::open_old(&server, 3));
+        if sockets.len() % 100 == 0 {
+            let mut client = server.connect();
+            let open = client.ask(get("/socket.io/?EIO=3&transport=polling"));
+            let sid = open.text().split('"').nth(3).expect("a sid");
+            let target = format!("/socket.io/?EIO=3&transport=polling&sid={sid}");
+            pollers.push((client, target));
+            // The first are still there when the last have come.
+            sockets.iter_mut().for_each(|socket| socket.send_text("2"));
+            pollers.iter_mut().for_each(|(client, target)| assert_eq!(client.ask(post(target)).status, 200));
+        }
+    }
+    let pid = Pid::from_raw(server.pid() as i32);
+    kill(pid, Signal::SIGSTOP).expect("the server is there");
+    sockets.iter_mut().for_each(|socket| socket.send_text("2"));
+    pollers.iter_mut().for_each(|(client, target)| client.send(post(target)));
+    // Every heartbeat is late by now.
+    std::thread::sleep(silence);
+    kill(pid, Signal::SIGCONT).expect("the server is there");
+    let answers: Vec<_> = pollers.iter_mut().map(|(client, _)| client.response().status).collect();
+    let metrics = server.ask(&get("/metrics"));
+    assert_eq!(answers, [200].repeat(pollers.len()), "{}", metrics.text());
+    let alive = format!("\nsalon_sessions{{transport=\"websocket\"}} {count}\n");
+    assert!(metrics.text().contains(&alive), "{}", metrics.text());
+    let alive = format!("\nsalon_sessions{{transport=\"polling\"}} {}\n", pollers.len());
+    assert!(metrics.text().contains(&alive), "{}", metrics.text());
+}
+
 /// Row 33 (CVE-2020-35896): somebody stops reading while 10^5 messages go to everybody. They are evicted at the limit, memory
 /// stays bounded, and nobody else waits.
 #[cfg(target_os = "linux")]
