@@ -380,3 +380,103 @@ fn suspended_sockets_count_for_their_address() {
     assert!(scene.metric("sockets{state=\"held\"}") <= 60);
     assert!(back(&mut scene, "198.51.100.2", &victim));
 }
+
+/// Sessions that come and go badly for an hour (or a tenth of it; SALON_BAD_SESSIONS says how many): nothing of them is left.
+#[test]
+fn sessions_that_come_and_go_badly() {
+    let count = std::env::var("SALON_BAD_SESSIONS").map_or(10_000, |count| count.parse().expect("a number"));
+    let mut scene = Scene::new(Config { max_held: 8 << 20, event_burst: 100, event_rate: 10, ..Config::default() });
+    scene.check_every = 997;
+    let long = vec![b'x'; 30_000];
+    let end = |scene: &mut Scene, line: Line, reset: bool| {
+        let mut wire = line.pipe.wire();
+        (wire.reset, wire.ended) = (reset, !reset);
+        drop(wire);
+        scene.turn(&[Wake::Connection { id: line.id, readable: true, writable: false, hung_up: true }]);
+    };
+    let mut open = std::collections::VecDeque::new();
+    let mut most = 0;
+    for number in 0..count {
+        scene.now += Duration::from_millis(36);
+        let peer = format!("192.0.{}.{}", number % 7, number % 200);
+        let line = match number % 10 {
+            0 => {
+                let line = scene.websocket(&peer, 4);
+                scene.send_bytes(&line, &frame_of(TEXT, 900_000, &long));
+                line
+            }
+            1 => {
+                let line = scene.websocket(&peer, 3);
+                scene.send_bytes(&line, &frame(TEXT, b"2").repeat(300));
+                line
+            }
+            2 => {
+                let line = scene.websocket(&peer, 4);
+                line.pipe.wire().room = 0;
+                scene.send_bytes(&line, &frame(PING, &[b'x'; 100]).repeat(150));
+                line
+            }
+            3 => {
+                let line = scene.websocket(&peer, 4);
+                scene.send_bytes(&line, &frame(TEXT, b"452-[\"a\",{\"_placeholder\":true,\"num\":0},1]"));
+                line
+            }
+            4 => {
+                let line = scene.connect(&peer);
+                let target = scene.session(&line);
+                scene.send(&line, &format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 9000\r\n\r\n42["));
+                line
+            }
+            5 => {
+                let line = scene.connect(&peer);
+                let target = scene.session(&line);
+                scene.post(&line, &target, &["42[\"a\"]", "42[\"tell\",\"r\"]", "4{", "42[\"a\"]"].join("\x1e"));
+                line
+            }
+            6 => {
+                let line = scene.connect(&peer);
+                let target = scene.session(&line);
+                scene.post(&line, &target, &vec!["42[\"join\",\"r\"]"; 150].join("\x1e"));
+                line
+            }
+            7 => {
+                let line = scene.connect(&peer);
+                let target = scene.session(&line);
+                scene.send(&line, &format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\nGET {target} HTTP/1.1\r\nHo"));
+                line
+            }
+            8 => {
+                let line = scene.connect(&peer);
+                scene.send(&line, "GET / HTTP/1.1\r\nHost");
+                line
+            }
+            _ => {
+                let line = scene.connect(&peer);
+                let (_, answer) = scene.get(&line, HANDSHAKE, "User-Agent: Mozilla/5.0\r\n");
+                assert!(answer.contains("sid"), "{answer}");
+                line
+            }
+        };
+        scene.settle();
+        open.push_back((line, number));
+        if open.len() > 200 {
+            let (line, number) = open.pop_front().unwrap();
+            end(&mut scene, line, number % 3 == 0);
+        }
+        if number % 1000 == 0 {
+            most = most.max(scene.held());
+        }
+    }
+    for (line, number) in open {
+        end(&mut scene, line, number % 3 == 0);
+    }
+    for _ in 0..400 {
+        scene.pass(Duration::from_secs(1));
+    }
+    assert!(most < 10 << 20, "{most} bytes were held");
+    assert!(scene.held() < 10_000);
+    for _ in 0..200 {
+        scene.pass(Duration::from_secs(1));
+    }
+    scene.check_empty();
+}

@@ -39,6 +39,9 @@ impl ClusterApp for Counter {}
 pub struct Scene {
     server: Server<Counter>,
     pub now: Instant,
+    turns: usize,
+    /// The rules are checked after every so many turns.
+    pub check_every: usize,
 }
 
 /// The client's end of a connection.
@@ -57,12 +60,16 @@ impl Line {
 impl Scene {
     pub fn new(config: Config) -> Scene {
         let now = Instant::now();
-        Scene { server: Server::new(config, Counter::default(), Ids::Seeded(1), now).expect("a selector"), now }
+        let server = Server::new(config, Counter::default(), Ids::Seeded(1), now).expect("a selector");
+        Scene { server, now, turns: 0, check_every: 1 }
     }
 
     pub fn turn(&mut self, wakes: &[Wake]) {
         self.server.turn(self.now, UNIX_EPOCH, wakes);
-        self.server.check();
+        self.turns += 1;
+        if self.turns % self.check_every == 0 {
+            self.server.check();
+        }
     }
 
     /// Turns until nothing is left to be done.
@@ -143,6 +150,12 @@ impl Scene {
         let values: Vec<u64> = samples.map(|value| value.parse().expect("a number")).collect();
         assert!(!values.is_empty(), "no {name} in {text}");
         values.iter().sum()
+    }
+
+    /// Checks all rules, and that nothing is left of those who have gone.
+    pub fn check_empty(&self) {
+        self.server.check();
+        self.server.check_empty();
     }
 
     /// The client resets the connection.
