@@ -1,18 +1,19 @@
 //! Decides by the head of a request which origins may connect, which address a client has, and who may read the metrics.
 //!
 //! This file reads the forwarded headers: X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto, and what Azure's front end
-//! sends in their place. Anybody can send them, so they count only with `--trust-proxy`. Of a list only the last entry
-//! counts: the nearest proxy has added it, while those before it may be forged.
+//! sends in their place. Anybody can send them, so `--trust-proxy` says which proxies are trusted. Each proxy adds an entry
+//! at the end of a list. The entry of the outermost trusted proxy counts; those before it may be forged.
 
-use crate::config::{Config, Origins};
+use crate::config::{Config, Origins, TrustProxy};
 use crate::http::origin;
 use crate::http::{self, Method, RequestHead, Response, assets};
+use std::iter;
 use std::net::{IpAddr, SocketAddr};
 
 /// Checks whether the page that sends a request may connect. Returns CORS header lines for the response (none for our own
 /// page); `Err` describes the refused page. A request without Origin is allowed: browsers send Origin if a foreign page
 /// could read the response. JSONP is loaded as a script, without Origin, so Sec-Fetch-Site or Referer must show its page.
-pub fn check_origin(config: &Config, head: &RequestHead) -> Result<Box<str>, String> {
+pub fn check_origin(config: &Config, head: &RequestHead, peer: IpAddr) -> Result<Box<str>, String> {
     let is_jsonp = || http::parameters(head.query, ["j"]) != [Ok(None)] && assets::find(head.path).is_none();
     let (page, is_url) = match head.header("Origin") {
         Some(origin) => (origin, false),
@@ -29,47 +30,52 @@ pub fn check_origin(config: &Config, head: &RequestHead) -> Result<Box<str>, Str
         }
         Origins::Listed(_) | Origins::Same => {}
     }
-    let (host, https) = requested_host(config, head);
+    let (host, https) = requested_host(config, head, peer);
     if origin::is_same_origin(origin, host, https) {
         return Ok(Box::default());
     }
     Err(format!("origin {origin:?}, host {host:?}"))
 }
 
+/// Returns the entry of the field `name` that the outermost trusted proxy has added: the first from the right, or one further
+/// left for each trusted proxy in between. A proxy may replace entries by its own; if there are too few, the leftmost counts.
+fn forwarded<'h>(config: &Config, head: &RequestHead<'h>, peer: IpAddr, name: &str) -> Option<&'h [u8]> {
+    let hops = match &config.trust_proxy {
+        TrustProxy::Hops(count) => usize::from(*count),
+        TrustProxy::Listed(_) => {
+            let clients = head.members("X-Forwarded-For").rev().map_while(parse_address);
+            iter::once(peer).chain(clients).take_while(|address| config.trust_proxy.may_be_proxy(*address)).count()
+        }
+    };
+    head.members(name).rev().take(hops).last()
+}
+
 /// Returns the host that the browser addressed, and whether it used HTTPS (`None` if unknown). A trusted proxy may have
 /// changed both, so its headers are preferred.
-fn requested_host<'h>(config: &Config, head: &RequestHead<'h>) -> (&'h str, Option<bool>) {
-    let own_tls = config.tls_cert.as_ref().map(|_| true);
-    if !config.trust_proxy {
-        return (head.host, own_tls);
-    }
+fn requested_host<'h>(config: &Config, head: &RequestHead<'h>, peer: IpAddr) -> (&'h str, Option<bool>) {
+    let entry = |name| forwarded(config, head, peer, name);
     // Azure: X-AppService-Proto names the scheme, and X-ARR-SSL is present if the scheme was HTTPS.
-    let scheme = head.header("X-Forwarded-Proto").or(head.header("X-AppService-Proto"));
-    let https = match scheme {
-        Some(scheme) => Some(last_entry(scheme).eq_ignore_ascii_case(b"https")),
-        None => head.header("X-ARR-SSL").map(|_| true).or(own_tls),
+    let https = match entry("X-Forwarded-Proto").or_else(|| entry("X-AppService-Proto")) {
+        // Traefik names the scheme of a WebSocket.
+        Some(scheme) => Some(scheme.eq_ignore_ascii_case(b"https") || scheme.eq_ignore_ascii_case(b"wss")),
+        None => (entry("X-ARR-SSL").is_some() || config.tls_cert.is_some()).then_some(true),
     };
-    let host = head.header("X-Forwarded-Host").map(last_entry).or(head.header("X-Original-Host"));
+    let host = entry("X-Forwarded-Host").or_else(|| entry("X-Original-Host"));
     (host.map_or(head.host, |host| str::from_utf8(host).unwrap_or_default()), https)
 }
 
 /// Returns the client's address for limits and logs: the peer's, or the one that a trusted proxy names in X-Forwarded-For.
 pub fn client_address(config: &Config, head: &RequestHead, peer: IpAddr) -> IpAddr {
-    let list = head.header("X-Forwarded-For").filter(|_| config.trust_proxy);
-    list.and_then(|list| parse_address(last_entry(list))).unwrap_or(peer.to_canonical())
-}
-
-/// Returns the last entry of a comma-separated list.
-pub fn last_entry(list: &[u8]) -> &[u8] {
-    list.rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii()
+    forwarded(config, head, peer, "X-Forwarded-For").and_then(parse_address).unwrap_or(peer)
 }
 
 /// Parses an entry of X-Forwarded-For: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`.
 /// [`origin::split_port`] is not used, because it would take the last group of an IPv6 address without brackets for a port.
-pub fn parse_address(entry: &[u8]) -> Option<IpAddr> {
+fn parse_address(entry: &[u8]) -> Option<IpAddr> {
     let entry = str::from_utf8(entry).ok()?;
     let address = entry.parse::<SocketAddr>().map(|address| address.ip());
-    address.or_else(|_| entry.trim_matches(['[', ']']).parse()).ok()
+    let address = address.or_else(|_| entry.trim_matches(['[', ']']).parse()).ok();
+    address.map(|address| address.to_canonical())
 }
 
 /// Whether a header shows that a proxy, trusted or not, has passed the request on. A loopback peer is then the proxy.
@@ -84,7 +90,7 @@ fn is_forwarded(head: &RequestHead) -> bool {
 pub fn may_read_metrics(config: &Config, head: &RequestHead, peer: IpAddr) -> bool {
     match &config.metrics_token {
         Some(token) => head.header("Authorization") == Some(format!("Bearer {token}").as_bytes()),
-        None => peer.to_canonical().is_loopback() && !config.iis && !is_forwarded(head),
+        None => peer.is_loopback() && !config.iis && !is_forwarded(head),
     }
 }
 

@@ -108,7 +108,8 @@ impl<A: App> Server<A> {
         if let Some(response) = self.answer_plain_http(id, head) {
             return Err(response);
         }
-        exchange.cors = access::check_origin(&self.config, head).map_err(|page| self.refuse_origin(id, head, &page))?;
+        let checked = access::check_origin(&self.config, head, self.peer(id));
+        exchange.cors = checked.map_err(|page| self.refuse_origin(id, head, &page))?;
         if head.method == Method::Options && !exchange.cors.is_empty() {
             return Err(answer_preflight(head));
         }

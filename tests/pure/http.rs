@@ -9,10 +9,12 @@ use salon::{
         origin::{is_same_origin, origin_of, split_port, split_url},
         parameters,
     },
-    server::access::{check_origin, client_address, last_entry, parse_address},
+    server::access::{check_origin, client_address},
 };
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::mem;
+use std::net::IpAddr;
 
 /// Small limits, so that tests reach them quickly.
 fn config() -> Config {
@@ -839,26 +841,140 @@ fn origins_have_the_scheme_that_the_browser_used() {
     }
 }
 
-/// The last entry was added by the nearest proxy; those before it may be forged.
+fn trusting(proxies: &str) -> Config {
+    let args = ["--trust-proxy", proxies].map(OsString::from);
+    Config::default().load(args, |_| None).expect("a valid value").config
+}
+
+fn head_with(lines: impl AsRef<[u8]>) -> Vec<u8> {
+    [b"GET /socket.io/?EIO=4 HTTP/1.1\r\nHost: a\r\n", lines.as_ref(), b"\r\n"].concat()
+}
+
+/// The forms of an entry. An address of IPv4 has one form, whoever names it.
 #[test]
 fn addresses_of_clients() {
     for (list, address) in [
         ("192.0.2.1", Some("192.0.2.1")),
         ("192.0.2.1:54321", Some("192.0.2.1")),
+        ("::ffff:192.0.2.1", Some("192.0.2.1")),
+        ("[::FFFF:c000:201]:80", Some("192.0.2.1")),
         ("10.0.0.1, 192.0.2.1", Some("192.0.2.1")),
         ("evil,2001:db8::1", Some("2001:db8::1")),
         ("[2001:db8::1]", Some("2001:db8::1")),
         (" [2001:db8::1]:443 ", Some("2001:db8::1")),
         ("192.0.2.1, unknown", None),
-        ("192.0.2.1,", None),
+        ("192.0.2.1, _hidden", None),
+        ("192.0.2.1,", Some("192.0.2.1")),
+        ("192.0.2.1, \t , ,", Some("192.0.2.1")),
         ("", None),
+        (",", None),
         ("192.0.2.1:99999", None),
+        ("192.0.2.1 10.0.0.1", None),
+        ("\u{ff}", None),
         ("[2001:db8::1", Some("2001:db8::1")),
     ] {
-        let address = address.map(|address| address.parse().unwrap());
-        assert_eq!(parse_address(last_entry(list.as_bytes())), address, "{list}");
+        let peer: IpAddr = [198, 51, 100, 1].into();
+        let address = address.map_or(peer, |address| address.parse().unwrap());
+        with_head(head_with(format!("X-Forwarded-For: {list}\r\n")), |head| {
+            assert_eq!(client_address(&trusting("yes"), head, peer), address, "{list}");
+            assert_eq!(client_address(&trusting("198.0.0.0/8"), head, peer), address, "{list}");
+            assert_eq!(client_address(&trusting("no"), head, peer), peer, "{list}");
+        });
     }
-    assert_eq!(parse_address(b"\xff"), None);
+}
+
+/// Peer, X-Forwarded-For (each `|` begins a further line), `--trust-proxy`, and the client.
+const CHAINS: [(&str, &str, &str, &str); 32] = [
+    ("10.0.0.1", "203.0.113.7", "no", "10.0.0.1"),
+    ("10.0.0.1", "203.0.113.7", "0", "10.0.0.1"),
+    // One proxy: the last entry of the last line counts.
+    ("10.0.0.1", "10.9.8.1|203.0.113.7", "yes", "203.0.113.7"),
+    ("10.0.0.1", "10.9.8.1, 10.9.8.2|10.9.8.3, 203.0.113.7", "1", "203.0.113.7"),
+    ("10.0.0.1", "10.9.8.1|", "yes", "10.9.8.1"),
+    ("10.0.0.1", "203.0.113.7|unknown", "yes", "10.0.0.1"),
+    ("10.0.0.1", "", "yes", "10.0.0.1"),
+    // A number of proxies: that entry from the right.
+    ("10.0.0.1", "10.9.8.1|203.0.113.7, 10.0.0.2", "2", "203.0.113.7"),
+    ("10.0.0.1", "10.9.8.1, 203.0.113.7|10.0.0.2", "2", "203.0.113.7"),
+    ("10.0.0.1", "10.9.8.1|203.0.113.7|10.0.0.3|10.0.0.2", "3", "203.0.113.7"),
+    ("10.0.0.1", "203.0.113.7", "2", "203.0.113.7"),
+    ("10.0.0.1", "203.0.113.7, 10.0.0.2", "255", "203.0.113.7"),
+    ("10.0.0.1", "unknown, 10.0.0.2", "2", "10.0.0.1"),
+    ("10.0.0.1", "", "2", "10.0.0.1"),
+    // A list of proxies: the first address from the right that is not listed.
+    ("10.0.0.1", "203.0.113.7", "10.0.0.0/8", "203.0.113.7"),
+    ("10.0.0.1", "10.9.8.1|203.0.113.7", "10.0.0.0/8", "203.0.113.7"),
+    ("10.0.0.1", "198.51.100.9, 203.0.113.7|10.0.0.3, 10.0.0.2", "10.0.0.0/8", "203.0.113.7"),
+    ("10.0.0.1", "198.51.100.9, 203.0.113.7:80, [::ffff:10.0.0.2]:99", "10.0.0.0/8", "203.0.113.7"),
+    ("10.0.0.1", "203.0.113.7, 10.0.0.2", "10.0.0.1", "10.0.0.2"),
+    ("10.0.0.1", "203.0.113.7, 10.0.0.2", "10.0.0.1,10.0.0.2", "203.0.113.7"),
+    ("10.0.0.1", "203.0.113.7, 10.0.0.2", "10.0.0.0/30", "203.0.113.7"),
+    ("10.0.0.1", "203.0.113.7, 10.0.0.2", "10.0.0.0/31", "10.0.0.2"),
+    ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.0/8", "10.0.0.3"),
+    ("10.0.0.1", "198.51.100.9, unknown, 10.0.0.2", "10.0.0.0/8", "10.0.0.1"),
+    ("10.0.0.1", "", "10.0.0.0/8", "10.0.0.1"),
+    ("2001:db8::1", "198.51.100.9, 2001:db8:9::7, 10.0.0.2", "2001:db8::/48,10.0.0.0/8", "2001:db8:9::7"),
+    ("2001:db8::1", "2001:db8:9::7", "0.0.0.0/0", "2001:db8::1"),
+    ("10.0.0.1", "203.0.113.7", "2000::/3", "10.0.0.1"),
+    ("10.0.0.1", "203.0.113.7, , 10.0.0.3|,10.0.0.2,", "10.0.0.0/8", "203.0.113.7"),
+    ("10.0.0.1", "203.0.113.7, , 10.0.0.3|,10.0.0.2,", "3", "203.0.113.7"),
+    // Nothing that any other peer says is believed.
+    ("203.0.113.9", "198.51.100.9", "10.0.0.0/8", "203.0.113.9"),
+    ("203.0.113.9", "198.51.100.9, 10.0.0.2", "10.0.0.0/8,127.0.0.1", "203.0.113.9"),
+];
+
+#[test]
+fn clients_behind_chains_of_proxies() {
+    for (peer, lists, proxies, client) in CHAINS {
+        let lines: String = lists.split('|').map(|list| format!("X-Forwarded-For: {list}\r\n")).collect();
+        let address =
+            with_head(head_with(&lines), |head| client_address(&trusting(proxies), head, peer.parse().unwrap()));
+        assert_eq!(address.to_string(), client, "{lists:?} from {peer}, --trust-proxy {proxies}");
+    }
+}
+
+/// `--trust-proxy`, header lines, and the origin that the browser has addressed: that of the outermost trusted proxy. The
+/// peer is 10.0.0.1, and its own lines are `http` and `a`.
+const ADDRESSED: [(&str, &str, &str); 24] = [
+    ("no", "X-Forwarded-Host: b\r\nX-Forwarded-Proto: https\r\n", "any://a"),
+    ("yes", "X-Forwarded-Host: b\r\nX-Forwarded-Proto: https\r\n", "https://b"),
+    ("yes", "X-Forwarded-Host: b\r\nX-Forwarded-Host: c\r\n", "any://c"),
+    ("yes", "X-Forwarded-Host: b, c\r\nX-Forwarded-Host: d, e\r\n", "any://e"),
+    ("yes", "X-Forwarded-Proto: http\r\nX-Forwarded-Proto: HTTPS\r\n", "https://a"),
+    ("yes", "X-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n", "http://a"),
+    ("yes", "X-Forwarded-Proto: wss\r\n", "https://a"),
+    ("yes", "X-Forwarded-Proto: ws\r\n", "http://a"),
+    ("yes", "X-Forwarded-Host:\r\nX-Forwarded-Proto: ,\r\n", "any://a"),
+    ("2", "X-Forwarded-Host: b, c\r\nX-Forwarded-Host: d\r\n", "any://c"),
+    ("2", "X-Forwarded-Proto: http, https\r\nX-Forwarded-Proto: http\r\n", "https://a"),
+    // A proxy may replace the entries of others by its own.
+    ("2", "X-Forwarded-For: 203.0.113.7, 10.0.0.2\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: b\r\n", "https://b"),
+    ("10.0.0.0/8", "X-Forwarded-Host: b, c\r\nX-Forwarded-Proto: http, https\r\n", "https://c"),
+    ("10.0.0.0/8", "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Host: b\r\nX-Forwarded-Host: c\r\n", "any://c"),
+    ("10.0.0.0/8", "X-Forwarded-For: 203.0.113.7, 10.0.0.2\r\nX-Forwarded-Host: b, c, d\r\n", "any://c"),
+    ("10.0.0.0/8", "X-Forwarded-For: 203.0.113.7, 10.0.0.2\r\nX-Forwarded-Proto: http, https, http\r\n", "https://a"),
+    ("10.0.0.0/8", "X-Forwarded-For: 203.0.113.7, 10.0.0.2\r\nX-Forwarded-Proto: https\r\n", "https://a"),
+    ("10.0.0.0/8", "X-Original-Host: b\r\nX-AppService-Proto: https\r\n", "https://b"),
+    ("10.0.0.0/8", "X-ARR-SSL: 2048|256|C=US, O=A|CN=*\r\n", "https://a"),
+    ("192.0.2.0/24", "X-Forwarded-Host: b\r\nX-Forwarded-Proto: https\r\n", "any://a"),
+    ("192.0.2.0/24", "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Host: b\r\n", "any://a"),
+    ("192.0.2.0/24", "X-Original-Host: b\r\nX-AppService-Proto: https\r\nX-ARR-SSL: x\r\n", "any://a"),
+    ("no", "X-Original-Host: b\r\nX-AppService-Proto: https\r\nX-ARR-SSL: x\r\n", "any://a"),
+    ("yes", "X-Original-Host: b\r\nX-Original-Host: c\r\n", "any://c"),
+];
+
+#[test]
+fn hosts_and_schemes_behind_chains_of_proxies() {
+    for (proxies, lines, addressed) in ADDRESSED {
+        let (known, host) = addressed.split_once("://").unwrap();
+        for (scheme, page) in ["http", "https"].into_iter().flat_map(|s| "abcde".chars().map(move |page| (s, page))) {
+            let own = page.to_string() == host && (known == "any" || known == scheme);
+            let lines = format!("Origin: {scheme}://{page}\r\n{lines}");
+            let checked =
+                with_head(head_with(&lines), |head| check_origin(&trusting(proxies), head, [10, 0, 0, 1].into()));
+            assert_eq!(checked.is_ok(), own, "--trust-proxy {proxies}: {lines}");
+        }
+    }
 }
 
 #[test]
@@ -882,7 +998,6 @@ fn authorities() {
 /// Forwarded headers count only with `trust_proxy`, and need not be UTF-8.
 #[test]
 fn access_by_forwarded_headers() {
-    let trusting = Config { trust_proxy: true, ..Config::default() };
     let peer = "192.0.2.9".parse().unwrap();
     let head = |lines: &[u8]| [b"GET /socket.io/?j=0 HTTP/1.1\r\nHost: a\r\n", lines, b"\r\n"].concat();
     for (lines, client) in [
@@ -891,7 +1006,7 @@ fn access_by_forwarded_headers() {
         (b"", "192.0.2.9"),
     ] {
         with_head(head(lines), |head| {
-            assert_eq!(client_address(&trusting, head, peer).to_string(), client);
+            assert_eq!(client_address(&trusting("yes"), head, peer).to_string(), client);
             assert_eq!(client_address(&Config::default(), head, peer), peer);
         });
     }
@@ -911,8 +1026,8 @@ fn access_by_forwarded_headers() {
     ] {
         let shown = String::from_utf8_lossy(lines);
         with_head(head(lines), |head| {
-            assert_eq!(check_origin(&Config::default(), head).is_ok(), allowed, "{shown}");
-            assert_eq!(check_origin(&trusting, head).is_ok(), allowed_by_proxy, "{shown}");
+            assert_eq!(check_origin(&Config::default(), head, peer).is_ok(), allowed, "{shown}");
+            assert_eq!(check_origin(&trusting("yes"), head, peer).is_ok(), allowed_by_proxy, "{shown}");
         });
     }
 }
