@@ -6,18 +6,21 @@
 
 use crate::config::{Config, Origins, TrustProxy};
 use crate::http::origin;
-use crate::http::{self, Method, RequestHead, Response, assets};
+use crate::http::{self, Method, RequestHead, Response};
 use std::iter;
 use std::net::{IpAddr, SocketAddr};
 
-/// Checks whether the page that sends a request may connect. Returns CORS header lines for the response (none for our own
-/// page); `Err` describes the refused page. A request without Origin is allowed: browsers send Origin if a foreign page
-/// could read the response. JSONP is loaded as a script, without Origin, so Sec-Fetch-Site or Referer must show its page.
-pub fn check_origin(config: &Config, head: &RequestHead, peer: IpAddr) -> Result<Box<str>, String> {
-    let is_jsonp = || http::parameters(head.query, ["j"]) != [Ok(None)] && assets::find(head.path).is_none();
+/// Checks whether the page that sends a request may connect. `is_engine`: the request is for Engine.IO. Returns CORS header
+/// lines for the response (none for our own page); `Err` describes the refused page. Most requests without Origin are
+/// allowed: browsers send Origin if a foreign page could read the response. But a foreign page can open sessions as images,
+/// which Sec-Fetch-Site shows, and read JSONP, which is loaded as a script. Then Referer must name an allowed page.
+pub fn check_origin(config: &Config, head: &RequestHead, peer: IpAddr, is_engine: bool) -> Result<Box<str>, String> {
+    let site = head.header("Sec-Fetch-Site").unwrap_or_default();
+    let may_be_foreign =
+        || matches!(site, b"cross-site" | b"same-site") || http::parameters(head.query, ["j"]) != [Ok(None)];
     let (page, is_url) = match head.header("Origin") {
         Some(origin) => (origin, false),
-        None if head.header("Sec-Fetch-Site") == Some(b"same-origin") || !is_jsonp() => return Ok(Box::default()),
+        None if !is_engine || site == b"same-origin" || !may_be_foreign() => return Ok(Box::default()),
         None => (head.header("Referer").unwrap_or_default(), true),
     };
     let page = String::from_utf8_lossy(page);

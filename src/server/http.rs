@@ -108,12 +108,14 @@ impl<A: App> Server<A> {
         if let Some(response) = self.answer_plain_http(id, head) {
             return Err(response);
         }
-        let checked = access::check_origin(&self.config, head, self.peer(id));
+        let path = self.strip_base(head);
+        let is_engine = path.as_ref().is_ok_and(|path| *path == ENGINE_PATH || self.app.plain_path() == Some(*path));
+        let checked = access::check_origin(&self.config, head, self.peer(id), is_engine);
         exchange.cors = checked.map_err(|page| self.refuse_origin(id, head, &page))?;
         if head.method == Method::Options && !exchange.cors.is_empty() {
             return Err(answer_preflight(head));
         }
-        self.route_request(id, head)
+        self.route_request(id, head, path?)
     }
 
     /// Returns the response to a request without TLS if this server has a certificate; `None` if the request may go on.
@@ -139,8 +141,7 @@ impl<A: App> Server<A> {
         Refusal::Forbidden.response(ws::is_upgrade(head))
     }
 
-    fn route_request(&mut self, id: ConnId, head: &RequestHead) -> Result<Next, Response> {
-        let path = self.strip_base(head)?;
+    fn route_request(&mut self, id: ConnId, head: &RequestHead, path: &str) -> Result<Next, Response> {
         let is_plain = self.app.plain_path() == Some(path);
         if is_plain || path == ENGINE_PATH {
             let client = access::client_address(&self.config, head, self.peer(id));

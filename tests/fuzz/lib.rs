@@ -71,7 +71,7 @@ fn requests(pieces: [&[u8]; 2]) -> Vec<String> {
                     let same = origin::is_same_origin(origin::origin_of(&page), head.host, None);
                     let trusting = Config { trust_proxy: TrustProxy::Hops(2), ..small() };
                     let address = access::client_address(&trusting, &head, [192, 0, 2, 1].into());
-                    let allowed = access::check_origin(&trusting, &head, [192, 0, 2, 1].into());
+                    let allowed = access::check_origin(&trusting, &head, [192, 0, 2, 1].into(), true);
                     let flags =
                         (head.keep_alive, head.accepts_gzip(), ws::is_upgrade(&head), ws::accept(&head).is_ok());
                     seen.push(format!(

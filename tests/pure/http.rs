@@ -971,8 +971,55 @@ fn hosts_and_schemes_behind_chains_of_proxies() {
             let own = page.to_string() == host && (known == "any" || known == scheme);
             let lines = format!("Origin: {scheme}://{page}\r\n{lines}");
             let checked =
-                with_head(head_with(&lines), |head| check_origin(&trusting(proxies), head, [10, 0, 0, 1].into()));
+                with_head(head_with(&lines), |head| check_origin(&trusting(proxies), head, [10, 0, 0, 1].into(), true));
             assert_eq!(checked.is_ok(), own, "--trust-proxy {proxies}: {lines}");
+        }
+    }
+}
+
+/// Without Origin, the page that Referer names must be allowed if the request comes from another site, or is JSONP.
+#[test]
+fn images_and_scripts_of_foreign_pages() {
+    let load = |origins: &str| {
+        let args = ["--origins", origins].map(OsString::from);
+        Config::default().load(args, |_| None).expect("a valid value").config
+    };
+    let [same, listed, any] = ["same", "https://b.example", "*"].map(load);
+    // A line, and whether `same` and `listed` allow the page.
+    let pages = [
+        ("", false, false),
+        ("Referer: http://a/x\r\n", true, true),
+        ("Referer: https://b.example/x?y\r\n", false, true),
+        ("Referer: https://c.example/\r\n", false, false),
+        ("Referer: null\r\n", false, false),
+    ];
+    // A line, and whether the page must be allowed: for JSONP, and for other requests.
+    let sites = [
+        ("Sec-Fetch-Site: cross-site\r\n", true, true),
+        ("sec-fetch-site: same-site\r\n", true, true),
+        ("Sec-Fetch-Site: same-origin\r\n", false, false),
+        ("Sec-Fetch-Site: none\r\n", true, false),
+        ("Sec-Fetch-Site: cross-sites\r\n", true, false),
+        ("", true, false),
+    ];
+    let queries =
+        [("", false), ("EIO=4&transport=polling", false), ("sid=x&jj=1", false), ("a=b&j=1", true), ("j", true)];
+    for (site, with_jsonp, without) in sites {
+        for (query, jsonp) in queries {
+            for (referer, by_same, by_list) in pages {
+                let free = !if jsonp { with_jsonp } else { without };
+                for method in ["GET", "POST", "HEAD"] {
+                    let lines = format!("Host: a\r\n{site}{referer}");
+                    let target = format!("/chat/socket.io/?{query}");
+                    with_head(format!("{method} {target} HTTP/1.1\r\n{lines}\r\n"), |head| {
+                        let allows = |config, engine| check_origin(config, head, [192, 0, 2, 1].into(), engine).is_ok();
+                        assert_eq!(allows(&same, true), free || by_same, "{method} {target} {lines}");
+                        assert_eq!(allows(&listed, true), free || by_list, "{method} {target} {lines}");
+                        assert!(allows(&any, true), "{method} {target} {lines}");
+                        assert!(allows(&same, false), "files are for everybody: {lines}");
+                    });
+                }
+            }
         }
     }
 }
@@ -1026,8 +1073,8 @@ fn access_by_forwarded_headers() {
     ] {
         let shown = String::from_utf8_lossy(lines);
         with_head(head(lines), |head| {
-            assert_eq!(check_origin(&Config::default(), head, peer).is_ok(), allowed, "{shown}");
-            assert_eq!(check_origin(&trusting("yes"), head, peer).is_ok(), allowed_by_proxy, "{shown}");
+            assert_eq!(check_origin(&Config::default(), head, peer, true).is_ok(), allowed, "{shown}");
+            assert_eq!(check_origin(&trusting("yes"), head, peer, true).is_ok(), allowed_by_proxy, "{shown}");
         });
     }
 }
