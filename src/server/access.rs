@@ -7,8 +7,8 @@
 use crate::config::{Config, Origins, TrustProxy};
 use crate::http::origin;
 use crate::http::{self, Method, RequestHead, Response};
-use std::iter;
 use std::net::{IpAddr, SocketAddr};
+use std::{hint, iter};
 
 /// Checks whether the page that sends a request may connect. `is_engine`: the request is for Engine.IO. Returns CORS header
 /// lines for the response (none for our own page); `Err` describes the refused page. Most requests without Origin are
@@ -81,20 +81,31 @@ fn parse_address(entry: &[u8]) -> Option<IpAddr> {
     address.map(|address| address.to_canonical())
 }
 
-/// Whether a header shows that a proxy, trusted or not, has passed the request on. A loopback peer is then the proxy.
-fn is_forwarded(head: &RequestHead) -> bool {
-    head.fields.iter().any(|field| {
-        let name = field.name.to_ascii_lowercase();
-        name.starts_with("x-forwarded-") || ["forwarded", "x-arr-log-id", "client-ip"].contains(&&*name)
-    })
+/// The header fields that browsers, curl and Prometheus send of their own accord, and all that begin with `Sec-`. Any other
+/// field may have been added by a proxy: Via, Forwarded, X-Real-IP, CF-Connecting-IP, and many more than a list could name.
+const DIRECT_FIELDS: &str = "accept accept-charset accept-encoding accept-language authorization cache-control connection \
+                             content-length content-type cookie dnt host if-modified-since if-none-match keep-alive pragma \
+                             priority referer te upgrade-insecure-requests user-agent x-prometheus-scrape-timeout-seconds";
+
+/// Whether a request shows no trace of a proxy, which could connect from this machine for anybody. By default nginx 1.28 adds
+/// no header field, but speaks HTTP/1.0, which the clients named above do not. The host must be an address or localhost: a
+/// foreign page can have its own host name resolved to a loopback address (DNS rebinding).
+fn is_direct(head: &RequestHead) -> bool {
+    let is_known = |name: String| name.starts_with("sec-") || DIRECT_FIELDS.split(' ').any(|known| known == name);
+    let (host, _) = origin::split_port(head.host);
+    let is_local = host.eq_ignore_ascii_case("localhost") || parse_address(host.as_bytes()).is_some();
+    head.minor == 1 && is_local && head.fields.iter().all(|field| is_known(field.name.to_ascii_lowercase()))
 }
 
-/// Whether the sender may read the metrics: with the token or, if none is set, from this machine, not via a proxy or IIS.
+/// Whether the sender may read the metrics: with the token or, if none is set, directly from this machine, not via IIS.
 pub fn may_read_metrics(config: &Config, head: &RequestHead, peer: IpAddr) -> bool {
-    match &config.metrics_token {
-        Some(token) => head.header("Authorization") == Some(format!("Bearer {token}").as_bytes()),
-        None => peer.is_loopback() && !config.iis && !is_forwarded(head),
-    }
+    let Some(token) = &config.metrics_token else { return peer.is_loopback() && !config.iis && is_direct(head) };
+    let credentials = head.header("Authorization").unwrap_or_default();
+    let (scheme, presented) = credentials.split_at_checked("Bearer ".len()).unwrap_or_default();
+    let presented = presented.trim_ascii_start();
+    // All bytes are compared, so that the time does not show how many are right.
+    let differ = presented.iter().zip(token.as_bytes()).fold(0, |all, (a, b)| hint::black_box(all | (a ^ b)));
+    scheme.eq_ignore_ascii_case(b"Bearer ") && presented.len() == token.len() && differ == 0
 }
 
 /// Returns the response on the port of `--redirect-http`: a redirect to the same host on the port with TLS, or 400.

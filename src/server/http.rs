@@ -148,12 +148,13 @@ impl<A: App> Server<A> {
             let busy = self.net.pool.bytes + self.io.engine.out.pool.bytes > self.config.max_queued;
             return self.io.engine.handle_request(id, head, is_plain, client, busy);
         }
-        Ok(Next::Answer(match path {
-            "/healthz" => self.answer_health(),
-            "/metrics" if access::may_read_metrics(&self.config, head, self.peer(id)) => {
-                Response::new(200).body(metrics::CONTENT_TYPE, self.metrics())
-            }
-            _ => answer_with_asset(path, head),
+        let is_state =
+            path == "/healthz" || path == "/metrics" && access::may_read_metrics(&self.config, head, self.peer(id));
+        Ok(Next::Answer(match head.method {
+            _ if !is_state => answer_with_asset(path, head),
+            Method::Get | Method::Head if path == "/healthz" => self.answer_health(),
+            Method::Get | Method::Head => Response::new(200).body(metrics::CONTENT_TYPE, self.metrics()),
+            _ => Response::new(405).header("Allow", "GET, HEAD"),
         }))
     }
 

@@ -98,3 +98,17 @@ test('what a listed proxy says is believed, what any other says is not', options
     await server.logs(new RegExp(`refused ${seen}: page of origin "https://a\\.example"`));
   }
 });
+
+test('nginx that adds no header does not make the metrics public', options, async (t) => {
+  const server = await start(t);
+  const text = `server {
+    listen 443 ssl;
+    ssl_certificate fullchain.pem;
+    ssl_certificate_key privkey.pem;
+    location / { proxy_pass ${server.url}; }
+  }`;
+  const nginx = await startNginx(t, text, files);
+  assert.equal(await ask(nginx.url, '127.0.0.2', {}, '/healthz'), 200);
+  assert.equal(await ask(nginx.url, '127.0.0.2', {}, '/metrics'), 404);
+  assert.equal(await ask(server.url, '127.0.0.1', {}, '/metrics'), 200);
+});

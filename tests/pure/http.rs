@@ -9,7 +9,7 @@ use salon::{
         origin::{is_same_origin, origin_of, split_port, split_url},
         parameters,
     },
-    server::access::{check_origin, client_address},
+    server::access::{check_origin, client_address, may_read_metrics},
 };
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -1077,6 +1077,128 @@ fn access_by_forwarded_headers() {
             assert_eq!(check_origin(&trusting("yes"), head, peer, true).is_ok(), allowed_by_proxy, "{shown}");
         });
     }
+}
+
+/// What common proxies and content delivery networks add to a request.
+const TRACES: &str = "Akamai-Origin-Hop CDN-Loop CF-Connecting-IP CF-Connecting-IPv6 CF-IPCountry CF-RAY CF-Visitor \
+    Client-IP CloudFront-Viewer-Address DISGUISED-HOST DO-Connecting-IP Fastly-Client-IP Fastly-FF Fastly-SSL Fly-Client-IP \
+    Forwarded Forwarded-For Front-End-Https Incap-Client-IP Max-Forwards Proxy-Authorization Proxy-Client-IP \
+    Proxy-Connection Surrogate-Capability True-Client-IP Via WAS-DEFAULT-HOSTNAME WL-Proxy-Client-IP X-Akamai-Edgescape \
+    X-Amz-Cf-Id X-Amzn-Trace-Id X-Appengine-User-IP X-AppService-Proto X-ARR-LOG-ID X-ARR-SSL X-Azure-ClientIP \
+    X-Azure-FDID X-Azure-Ref X-Azure-SocketIP X-BlueCoat-Via X-Client-IP X-Client-Port X-Cloud-Trace-Context \
+    X-Cluster-Client-IP X-Envoy-External-Address X-Envoy-Original-Path X-Forwarded X-Forwarded-By X-Forwarded-For \
+    X-Forwarded-Host X-Forwarded-Port X-Forwarded-Prefix X-Forwarded-Proto X-Forwarded-Scheme X-Forwarded-Server \
+    X-Forwarded-Ssl X-Forwarded-TlsVersion X-Host X-Nf-Client-Connection-Ip X-Nginx-Proxy X-Original-Forwarded-For \
+    X-Original-Host X-Original-URL X-Originating-IP X-ProxyUser-Ip X-Real-IP X-Real-Port X-Remote-Addr X-Remote-IP \
+    X-Request-ID X-Rewrite-URL X-Scheme X-SITE-DEPLOYMENT-ID X-Sucuri-ClientIP X-True-Client-IP X-Url-Scheme X-Varnish \
+    X-Vercel-Forwarded-For X-WAWS-Unencoded-URL";
+
+/// Requests that clients of the same machine send themselves.
+const DIRECT: [&str; 5] = [
+    // Prometheus
+    "Host: localhost:3000\r\nUser-Agent: Prometheus/2.53.0\r\nAccept: text/plain;version=0.0.4;q=0.5,*/*;q=0.2\r\n\
+     Accept-Encoding: gzip\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\n",
+    // curl
+    "Host: 127.0.0.1\r\nUser-Agent: curl/8.9.1\r\nAccept: */*\r\n",
+    // Node's fetch
+    "host: [::1]:3000\r\nconnection: keep-alive\r\naccept: */*\r\naccept-language: *\r\nsec-fetch-mode: cors\r\n\
+     user-agent: node\r\naccept-encoding: gzip, deflate\r\n",
+    // Chromium
+    "Host: LOCALHOST\r\nConnection: keep-alive\r\nCache-Control: max-age=0\r\nsec-ch-ua: \"Chromium\";v=\"150\"\r\n\
+     sec-ch-ua-mobile: ?0\r\nsec-ch-ua-platform: \"Linux\"\r\nDNT: 1\r\nUpgrade-Insecure-Requests: 1\r\n\
+     User-Agent: Mozilla/5.0\r\nAccept: text/html\r\nSec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\n\
+     Sec-Fetch-User: ?1\r\nSec-Fetch-Dest: document\r\nAccept-Encoding: gzip\r\nAccept-Language: en\r\nCookie: a=b\r\n",
+    // wget
+    "User-Agent: Wget/1.21.3\r\nAccept: */*\r\nAccept-Encoding: identity\r\nHost: 192.0.2.1:3000\r\nConnection: Keep-Alive\r\n",
+];
+
+/// Without a token the metrics are for requests that come directly from this machine, and name it by its address.
+#[test]
+fn metrics_without_a_token() {
+    let config = Config::default();
+    let may = |lines: &str, peer: &str| {
+        with_head(format!("GET /metrics HTTP/1.1\r\n{lines}\r\n"), |head| {
+            may_read_metrics(&config, head, peer.parse().unwrap())
+        })
+    };
+    for lines in DIRECT {
+        assert!(may(lines, "127.0.0.1") && may(lines, "127.8.9.1") && may(lines, "::1"), "{lines}");
+        for peer in ["192.0.2.1", "10.0.0.1", "::", "fe80::1", "128.0.0.1"] {
+            assert!(!may(lines, peer), "{lines} from {peer}");
+        }
+        for trace in TRACES.split_whitespace() {
+            assert!(!may(&format!("{lines}{trace}: 127.0.0.1\r\n"), "127.0.0.1"), "{trace}");
+            assert!(!may(&format!("{}:\r\n{lines}", trace.to_lowercase()), "127.0.0.1"), "{trace}");
+        }
+    }
+    for host in ["localhost", "LocalHost:1", "127.0.0.1", "10.1.2.3:80", "[::1]", "[2001:db8::1]:80", "127.0.0.1:"] {
+        assert!(may(&format!("Host: {host}\r\n"), "127.0.0.1"), "{host}");
+    }
+    for host in [
+        "evil.example",
+        "evil.example:3000",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "evil.localhost",
+        "localhos",
+        "",
+        ":3000",
+        "0x7f.1",
+        "2130706433",
+        "127.1",
+        "[::1].evil.example",
+        "localhost@evil.example",
+        "127.0.0.1,evil.example",
+    ] {
+        let lines = format!("Host: {host}\r\n");
+        let head = format!("GET /metrics HTTP/1.1\r\n{lines}\r\n");
+        if Parser::default().next(head.as_bytes(), &mut { FIELD_BUFFER }, &config).is_ok() {
+            assert!(!may(&lines, "127.0.0.1"), "{host}");
+        }
+    }
+    // A target in absolute form names the host in place of the field.
+    with_head("GET http://evil.example/metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", |head| {
+        assert!(!may_read_metrics(&config, head, [127, 0, 0, 1].into()));
+    });
+    // nginx without further configuration.
+    with_head("GET /metrics HTTP/1.0\r\nHost: 127.0.0.1:3000\r\nConnection: close\r\n\r\n", |head| {
+        assert!(!may_read_metrics(&config, head, [127, 0, 0, 1].into()));
+    });
+}
+
+/// With a token nothing else counts.
+#[test]
+fn metrics_with_a_token() {
+    let config = Config { metrics_token: Some("open-sesame".to_owned()), ..Config::default() };
+    let may = |authorization: &str| {
+        let lines = format!("Host: chat.example\r\nX-Forwarded-For: 192.0.2.1\r\n{authorization}");
+        with_head(format!("GET /metrics HTTP/1.0\r\n{lines}\r\n"), |head| {
+            may_read_metrics(&config, head, [192, 0, 2, 1].into())
+        })
+    };
+    for right in ["Bearer open-sesame", "bearer open-sesame", "BEARER   open-sesame ", "bEaReR open-sesame\t"] {
+        assert!(may(&format!("Authorization: {right}\r\n")), "{right}");
+        assert!(may(&format!("authorization: {right}\r\n")), "{right}");
+    }
+    for wrong in [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Beareropen-sesame",
+        "Bearer\topen-sesame",
+        "Bearer open-sesam",
+        "Bearer open-sesame!",
+        "Bearer open-sesamf",
+        "Bearer Open-sesame",
+        "Bearer open-sesame, open-sesame",
+        "Bearer open-sesame open-sesame",
+        "Basic open-sesame",
+        "open-sesame",
+        "Bearer: open-sesame",
+    ] {
+        assert!(!may(&format!("Authorization: {wrong}\r\n")), "{wrong}");
+    }
+    assert!(!may(""));
 }
 
 #[test]
