@@ -8,6 +8,7 @@
 //! ```text
 //! config/values         parsers of option values
 //! config/redis_url      the URL of Redis
+//! config/trust_proxy    trusted proxies, by number or address; prefixes of addresses (CIDR)
 //! config/mod            the table of options: flags, variables, defaults, reasons; loading
 //! config/check          the warnings of --check
 //! base/slab             values in slabs, named by keys with a generation

@@ -4,6 +4,7 @@
 use crate::base::logger::RateLimitedLog;
 use crate::base::metrics::{COUNTER, Metrics};
 use crate::base::table::table;
+use crate::config::TrustProxy;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr};
@@ -76,19 +77,19 @@ pub fn network(address: IpAddr) -> IpAddr {
 /// Counts connections (in `net`) or sessions (in `engineio`) by client address. An IPv6 client usually has a whole /64, so
 /// a /64 counts as one address. Entries with a count of zero are removed.
 pub struct Addresses {
-    exempt: fn(&IpAddr) -> bool,
+    proxies: TrustProxy,
     counts: HashMap<IpAddr, usize>,
 }
 
 impl Addresses {
-    /// Creates an empty table. Addresses for which `exempt` returns true are not counted.
-    pub fn new(exempt: fn(&IpAddr) -> bool) -> Addresses {
-        Addresses { exempt, counts: HashMap::new() }
+    /// Creates an empty table. Addresses that may be those of `proxies` are not counted.
+    pub fn new(proxies: TrustProxy) -> Addresses {
+        Addresses { proxies, counts: HashMap::new() }
     }
 
     /// Returns the address under which `address` is counted, or `None` if it is exempt.
     fn key(&self, address: IpAddr) -> Option<IpAddr> {
-        (!(self.exempt)(&address.to_canonical())).then(|| network(address))
+        (!self.proxies.may_be_proxy(address)).then(|| network(address))
     }
 
     /// Whether `more` and the counted ones together are above `limit`, unless the address is exempt.

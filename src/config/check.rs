@@ -1,6 +1,6 @@
 //! The warnings of `salon --check` about settings that are valid but probably a mistake.
 
-use super::{Config, OPTIONS, Origins, RedisUrl};
+use super::{Config, OPTIONS, Origins, RedisUrl, TrustProxy};
 use std::{fs, time::Duration};
 
 impl Config {
@@ -12,8 +12,11 @@ impl Config {
         let mut warnings: Vec<_> = unknown.map(|name| format!("{name}: no such option, see --help")).collect();
         let unused_history = self.history.is_some() && self.history_messages == 0;
         let silence = self.ping_interval + self.ping_timeout;
-        let silent_behind_proxy = self.trust_proxy && silence > Duration::from_secs(55);
-        let only_local_clients = !self.trust_proxy && self.host.is_some_and(|host| host.is_loopback());
+        let behind_proxy = self.trust_proxy != TrustProxy::NONE;
+        let silent_behind_proxy = behind_proxy && silence > Duration::from_secs(55);
+        let local = self.host.filter(|host| host.is_loopback());
+        let only_local_clients = !behind_proxy && local.is_some();
+        let no_listed_proxy = local.is_some_and(|host| !self.trust_proxy.may_be_proxy(host));
         let no_fallback = self.max_websockets.is_some() && !self.transports.polling;
         let plain_redis = self.redis.as_ref().filter(|redis| !redis.tls);
         let public_redis = plain_redis.is_some_and(RedisUrl::is_public);
@@ -21,6 +24,7 @@ impl Config {
             (unused_history, "--history has no effect with --history-messages 0"),
             (silent_behind_proxy, "--ping-interval plus --ping-timeout is above 55 s: proxies cut silence at 60 s"),
             (only_local_clients, "--max-per-address has no effect on local clients; behind a proxy, use --trust-proxy"),
+            (no_listed_proxy, "--trust-proxy has no address of this machine, but --host admits no others"),
             (self.origins == Origins::Any, "--origins *: any web page can connect and act for the user who opens it"),
             (self.max_text > self.max_payload, "--max-text is above --max-payload, which limits it"),
             (self.soft_queue > self.max_queue, "--soft-queue is above --max-queue, so it has no effect"),

@@ -7,6 +7,7 @@
 
 pub mod check;
 mod redis_url;
+mod trust_proxy;
 mod values;
 
 use lexopt::Arg::{Long, Short};
@@ -14,6 +15,7 @@ use log::LevelFilter;
 pub use redis_url::RedisUrl;
 use std::ffi::{OsStr, OsString};
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::LazyLock, time::Duration};
+pub use trust_proxy::TrustProxy;
 use values::*;
 
 /// The largest value of `max_headers`: the parser of requests has room for this number of header fields on the stack.
@@ -92,8 +94,9 @@ options! {
     redirect_http: Option<u16> = "none", optional(port);
     /// path prefix of all URLs, such as /chat for an IIS virtual application
     base: String = "/", base;
-    /// trust X-Forwarded-For, -Host, -Proto and similar headers: yes or no. The default is yes under IIS and on Azure
-    trust_proxy: bool = "no", yes;
+    /// proxies whose X-Forwarded-For, -Host, -Proto and similar headers count: no, yes (one proxy), a number of proxies, or
+    /// a list of their addresses such as 10.0.0.0/8,::1. The default is yes under IIS and on Azure
+    trust_proxy: TrustProxy = "no", TrustProxy::parse;
     /// origins whose pages may connect: same (as this server), a list of others, or * for all (without cookies)
     origins: Origins = "same", origins;
     /// transports that clients may use (polling, websocket)

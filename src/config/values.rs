@@ -21,7 +21,7 @@ pub(super) fn host(text: &str) -> Result<Option<IpAddr>, String> {
         "*" => Ok(None),
         // `localhost` is the only name accepted, because it needs no DNS lookup.
         "localhost" => Ok(Some(IpAddr::from([127, 0, 0, 1]))),
-        address => address.parse().map(Some).map_err(|_| "an IP address".into()),
+        address => address.parse().map(|host: IpAddr| Some(host.to_canonical())).map_err(|_| "an IP address".into()),
     }
 }
 

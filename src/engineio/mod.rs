@@ -24,7 +24,7 @@ use crate::base::limits::{Addresses, Limit};
 use crate::base::logger::RateLimitedLog;
 use crate::base::slab::{self, ConnId, SessionId, Slab};
 use crate::base::timers::Timers;
-use crate::config::Config;
+use crate::config::{Config, TrustProxy};
 use crate::http::{RequestHead, Response};
 use crate::ws;
 use budget::Budget;
@@ -73,13 +73,14 @@ pub struct Engine {
 impl Engine {
     /// Creates an engine without sessions. `ids` generates the sids.
     pub fn new(config: Config, ids: Ids, now: Instant) -> Engine {
-        // Without `trust_proxy`, clients behind a proxy on this host have a loopback address, so loopback is not limited.
-        let exempt: fn(&IpAddr) -> bool = if config.trust_proxy { |_| false } else { IpAddr::is_loopback };
+        // Without `trust_proxy`, clients behind a proxy on this host have a loopback address, so loopback is not limited. With
+        // it, addresses are those of clients, and none is exempt.
+        let trusts = config.trust_proxy != TrustProxy::NONE;
         Engine {
             budget: Budget::new(config.max_websockets),
             draining: false,
             unknown_sids: RateLimitedLog::default(),
-            addresses: Addresses::new(exempt),
+            addresses: Addresses::new(if trusts { TrustProxy::Listed(Vec::new()) } else { TrustProxy::NONE }),
             config,
             sessions: Slab::default(),
             sids: HashMap::new(),

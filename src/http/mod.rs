@@ -68,7 +68,7 @@ pub struct RequestHead<'a> {
 
 impl<'a> RequestHead<'a> {
     /// Returns the values of all header fields called `name`, in the order in which they were sent.
-    pub fn headers(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn headers(&self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         let fields = self.fields.iter();
         fields.filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
@@ -78,9 +78,11 @@ impl<'a> RequestHead<'a> {
         self.headers(name).next()
     }
 
-    /// Returns the members of the list-valued field `name` (RFC 9110 section 5.6.1).
-    fn members(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.headers(name).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+    /// Returns the members of the list-valued field `name`: all lines are one list, and empty members do not count (RFC 9110
+    /// sections 5.3 and 5.6.1).
+    pub fn members(&self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+        let members = self.headers(name).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+        members.filter(|member| !member.is_empty())
     }
 
     /// Whether the list-valued field `name` has the member `token`; case does not matter.

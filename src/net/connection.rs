@@ -67,7 +67,7 @@ pub struct Connection<P> {
     pub(super) stream: Stream,
     /// The state of TLS; `None` if the connection has no TLS.
     pub tls: Option<Box<Tls>>,
-    /// The peer's address as the kernel reports it; behind a proxy, that of the proxy.
+    /// The peer's address; behind a proxy, that of the proxy. Never IPv4-mapped.
     pub peer: IpAddr,
     /// Input that `server` cannot process yet, such as an incomplete message. An idle connection has no buffer here (R10).
     pub input: Vec<u8>,

@@ -95,8 +95,7 @@ impl<P: State> Net<P> {
     pub fn new(config: Config) -> io::Result<Net<P>> {
         let poll = Poll::new()?;
         Ok(Net {
-            // Behind a proxy every peer address is that of the proxy, so no address is limited.
-            addresses: Addresses::new(if config.trust_proxy { |_| true } else { IpAddr::is_loopback }),
+            addresses: Addresses::new(config.trust_proxy.clone()),
             config,
             waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
             poll,
@@ -227,6 +226,8 @@ impl<P: State> Net<P> {
     }
 
     fn insert(&mut self, stream: Stream, peer: IpAddr, tls: Option<Tls>, protocol: P) -> ConnId {
+        // A socket for IPv6 and IPv4 reports IPv4 addresses as IPv4-mapped (RFC 4291 section 2.5.5.2).
+        let peer = peer.to_canonical();
         self.addresses.acquire(peer);
         self.connections.insert(Connection::new(stream, peer, tls, protocol))
     }

@@ -1,22 +1,26 @@
 //! Decides by the head of a request which origins may connect, which address a client has, and who may read the metrics.
 //!
 //! This file reads the forwarded headers: X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto, and what Azure's front end
-//! sends in their place. Anybody can send them, so they count only with `--trust-proxy`. Of a list only the last entry
-//! counts: the nearest proxy has added it, while those before it may be forged.
+//! sends in their place. Anybody can send them, so `--trust-proxy` says which proxies are trusted. Each proxy adds an entry
+//! at the end of a list. The entry of the outermost trusted proxy counts; those before it may be forged.
 
-use crate::config::{Config, Origins};
+use crate::config::{Config, Origins, TrustProxy};
 use crate::http::origin;
-use crate::http::{self, Method, RequestHead, Response, assets};
+use crate::http::{self, Method, RequestHead, Response};
 use std::net::{IpAddr, SocketAddr};
+use std::{hint, iter};
 
-/// Checks whether the page that sends a request may connect. Returns CORS header lines for the response (none for our own
-/// page); `Err` describes the refused page. A request without Origin is allowed: browsers send Origin if a foreign page
-/// could read the response. JSONP is loaded as a script, without Origin, so Sec-Fetch-Site or Referer must show its page.
-pub fn check_origin(config: &Config, head: &RequestHead) -> Result<Box<str>, String> {
-    let is_jsonp = || http::parameters(head.query, ["j"]) != [Ok(None)] && assets::find(head.path).is_none();
+/// Checks whether the page that sends a request may connect. `is_engine`: the request is for Engine.IO. Returns CORS header
+/// lines for the response (none for our own page); `Err` describes the refused page. Most requests without Origin are
+/// allowed: browsers send Origin if a foreign page could read the response. But a foreign page can open sessions as images,
+/// which Sec-Fetch-Site shows, and read JSONP, which is loaded as a script. Then Referer must name an allowed page.
+pub fn check_origin(config: &Config, head: &RequestHead, peer: IpAddr, is_engine: bool) -> Result<Box<str>, String> {
+    let site = head.header("Sec-Fetch-Site").unwrap_or_default();
+    let may_be_foreign =
+        || matches!(site, b"cross-site" | b"same-site") || http::parameters(head.query, ["j"]) != [Ok(None)];
     let (page, is_url) = match head.header("Origin") {
         Some(origin) => (origin, false),
-        None if head.header("Sec-Fetch-Site") == Some(b"same-origin") || !is_jsonp() => return Ok(Box::default()),
+        None if !is_engine || site == b"same-origin" || !may_be_foreign() => return Ok(Box::default()),
         None => (head.header("Referer").unwrap_or_default(), true),
     };
     let page = String::from_utf8_lossy(page);
@@ -29,63 +33,79 @@ pub fn check_origin(config: &Config, head: &RequestHead) -> Result<Box<str>, Str
         }
         Origins::Listed(_) | Origins::Same => {}
     }
-    let (host, https) = requested_host(config, head);
+    let (host, https) = requested_host(config, head, peer);
     if origin::is_same_origin(origin, host, https) {
         return Ok(Box::default());
     }
     Err(format!("origin {origin:?}, host {host:?}"))
 }
 
+/// Returns the entry of the field `name` that the outermost trusted proxy has added: the first from the right, or one further
+/// left for each trusted proxy in between. A proxy may replace entries by its own; if there are too few, the leftmost counts.
+fn forwarded<'h>(config: &Config, head: &RequestHead<'h>, peer: IpAddr, name: &str) -> Option<&'h [u8]> {
+    let hops = match &config.trust_proxy {
+        TrustProxy::Hops(count) => usize::from(*count),
+        TrustProxy::Listed(_) => {
+            let clients = head.members("X-Forwarded-For").rev().map_while(parse_address);
+            iter::once(peer).chain(clients).take_while(|address| config.trust_proxy.may_be_proxy(*address)).count()
+        }
+    };
+    head.members(name).rev().take(hops).last()
+}
+
 /// Returns the host that the browser addressed, and whether it used HTTPS (`None` if unknown). A trusted proxy may have
 /// changed both, so its headers are preferred.
-fn requested_host<'h>(config: &Config, head: &RequestHead<'h>) -> (&'h str, Option<bool>) {
-    let own_tls = config.tls_cert.as_ref().map(|_| true);
-    if !config.trust_proxy {
-        return (head.host, own_tls);
-    }
+fn requested_host<'h>(config: &Config, head: &RequestHead<'h>, peer: IpAddr) -> (&'h str, Option<bool>) {
+    let entry = |name| forwarded(config, head, peer, name);
     // Azure: X-AppService-Proto names the scheme, and X-ARR-SSL is present if the scheme was HTTPS.
-    let scheme = head.header("X-Forwarded-Proto").or(head.header("X-AppService-Proto"));
-    let https = match scheme {
-        Some(scheme) => Some(last_entry(scheme).eq_ignore_ascii_case(b"https")),
-        None => head.header("X-ARR-SSL").map(|_| true).or(own_tls),
+    let https = match entry("X-Forwarded-Proto").or_else(|| entry("X-AppService-Proto")) {
+        // Traefik names the scheme of a WebSocket.
+        Some(scheme) => Some(scheme.eq_ignore_ascii_case(b"https") || scheme.eq_ignore_ascii_case(b"wss")),
+        None => (entry("X-ARR-SSL").is_some() || config.tls_cert.is_some()).then_some(true),
     };
-    let host = head.header("X-Forwarded-Host").map(last_entry).or(head.header("X-Original-Host"));
+    let host = entry("X-Forwarded-Host").or_else(|| entry("X-Original-Host"));
     (host.map_or(head.host, |host| str::from_utf8(host).unwrap_or_default()), https)
 }
 
 /// Returns the client's address for limits and logs: the peer's, or the one that a trusted proxy names in X-Forwarded-For.
 pub fn client_address(config: &Config, head: &RequestHead, peer: IpAddr) -> IpAddr {
-    let list = head.header("X-Forwarded-For").filter(|_| config.trust_proxy);
-    list.and_then(|list| parse_address(last_entry(list))).unwrap_or(peer.to_canonical())
-}
-
-/// Returns the last entry of a comma-separated list.
-pub fn last_entry(list: &[u8]) -> &[u8] {
-    list.rsplit(|byte| *byte == b',').next().unwrap_or_default().trim_ascii()
+    forwarded(config, head, peer, "X-Forwarded-For").and_then(parse_address).unwrap_or(peer)
 }
 
 /// Parses an entry of X-Forwarded-For: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`.
 /// [`origin::split_port`] is not used, because it would take the last group of an IPv6 address without brackets for a port.
-pub fn parse_address(entry: &[u8]) -> Option<IpAddr> {
+fn parse_address(entry: &[u8]) -> Option<IpAddr> {
     let entry = str::from_utf8(entry).ok()?;
     let address = entry.parse::<SocketAddr>().map(|address| address.ip());
-    address.or_else(|_| entry.trim_matches(['[', ']']).parse()).ok()
+    let address = address.or_else(|_| entry.trim_matches(['[', ']']).parse()).ok();
+    address.map(|address| address.to_canonical())
 }
 
-/// Whether a header shows that a proxy, trusted or not, has passed the request on. A loopback peer is then the proxy.
-fn is_forwarded(head: &RequestHead) -> bool {
-    head.fields.iter().any(|field| {
-        let name = field.name.to_ascii_lowercase();
-        name.starts_with("x-forwarded-") || ["forwarded", "x-arr-log-id", "client-ip"].contains(&&*name)
-    })
+/// The header fields that browsers, curl and Prometheus send of their own accord, and all that begin with `Sec-`. Any other
+/// field may have been added by a proxy: Via, Forwarded, X-Real-IP, CF-Connecting-IP, and many more than a list could name.
+const DIRECT_FIELDS: &str = "accept accept-charset accept-encoding accept-language authorization cache-control connection \
+                             content-length content-type cookie dnt host if-modified-since if-none-match keep-alive pragma \
+                             priority referer te upgrade-insecure-requests user-agent x-prometheus-scrape-timeout-seconds";
+
+/// Whether a request shows no trace of a proxy, which could connect from this machine for anybody. By default nginx 1.28 adds
+/// no header field, but speaks HTTP/1.0, which the clients named above do not. The host must be an address or localhost: a
+/// foreign page can have its own host name resolved to a loopback address (DNS rebinding).
+fn is_direct(head: &RequestHead) -> bool {
+    let is_known = |name: String| name.starts_with("sec-") || DIRECT_FIELDS.split(' ').any(|known| known == name);
+    let (host, _) = origin::split_port(head.host);
+    let is_local = host.eq_ignore_ascii_case("localhost") || parse_address(host.as_bytes()).is_some();
+    head.minor == 1 && is_local && head.fields.iter().all(|field| is_known(field.name.to_ascii_lowercase()))
 }
 
-/// Whether the sender may read the metrics: with the token or, if none is set, from this machine, not via a proxy or IIS.
+/// Whether the sender may read the metrics: with the token or, if none is set, directly from this machine, not via IIS.
 pub fn may_read_metrics(config: &Config, head: &RequestHead, peer: IpAddr) -> bool {
-    match &config.metrics_token {
-        Some(token) => head.header("Authorization") == Some(format!("Bearer {token}").as_bytes()),
-        None => peer.to_canonical().is_loopback() && !config.iis && !is_forwarded(head),
-    }
+    let Some(token) = &config.metrics_token else { return peer.is_loopback() && !config.iis && is_direct(head) };
+    let credentials = head.header("Authorization").unwrap_or_default();
+    let (scheme, presented) = credentials.split_at_checked("Bearer ".len()).unwrap_or_default();
+    let presented = presented.trim_ascii_start();
+    // All bytes are compared, so that the time does not show how many are right.
+    let differ = presented.iter().zip(token.as_bytes()).fold(0, |all, (a, b)| hint::black_box(all | (a ^ b)));
+    scheme.eq_ignore_ascii_case(b"Bearer ") && presented.len() == token.len() && differ == 0
 }
 
 /// Returns the response on the port of `--redirect-http`: a redirect to the same host on the port with TLS, or 400.

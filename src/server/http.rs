@@ -115,11 +115,14 @@ impl<A: App> Server<A> {
         if let Some(response) = self.answer_plain_http(id, head) {
             return Err(response);
         }
-        exchange.cors = access::check_origin(&self.config, head).map_err(|page| self.refuse_origin(id, head, &page))?;
+        let path = self.strip_base(head);
+        let is_engine = path.as_ref().is_ok_and(|path| *path == ENGINE_PATH || self.app.plain_path() == Some(*path));
+        let checked = access::check_origin(&self.config, head, self.peer(id), is_engine);
+        exchange.cors = checked.map_err(|page| self.refuse_origin(id, head, &page))?;
         if head.method == Method::Options && !exchange.cors.is_empty() {
             return Err(answer_preflight(head));
         }
-        self.route_request(id, head)
+        self.route_request(id, head, path?)
     }
 
     /// Returns the response to a request without TLS if this server has a certificate; `None` if the request may go on.
@@ -145,20 +148,20 @@ impl<A: App> Server<A> {
         Refusal::Forbidden.response(ws::is_upgrade(head))
     }
 
-    fn route_request(&mut self, id: ConnId, head: &RequestHead) -> Result<Next, Response> {
-        let path = self.strip_base(head)?;
+    fn route_request(&mut self, id: ConnId, head: &RequestHead, path: &str) -> Result<Next, Response> {
         let is_plain = self.app.plain_path() == Some(path);
         if is_plain || path == ENGINE_PATH {
             let client = access::client_address(&self.config, head, self.peer(id));
             let busy = self.is_over_limit();
             return self.io.engine.handle_request(id, head, is_plain, client, busy);
         }
-        Ok(Next::Answer(match path {
-            "/healthz" => self.answer_health(),
-            "/metrics" if access::may_read_metrics(&self.config, head, self.peer(id)) => {
-                Response::new(200).body(metrics::CONTENT_TYPE, self.metrics())
-            }
-            _ => answer_with_asset(path, head),
+        let is_state =
+            path == "/healthz" || path == "/metrics" && access::may_read_metrics(&self.config, head, self.peer(id));
+        Ok(Next::Answer(match head.method {
+            _ if !is_state => answer_with_asset(path, head),
+            Method::Get | Method::Head if path == "/healthz" => self.answer_health(),
+            Method::Get | Method::Head => Response::new(200).body(metrics::CONTENT_TYPE, self.metrics()),
+            _ => Response::new(405).header("Allow", "GET, HEAD"),
         }))
     }
 

@@ -20,7 +20,7 @@ mod stage;
 mod wire;
 
 use bytes::Bytes;
-use salon::config::Config;
+use salon::config::{Config, TrustProxy};
 use salon::engineio::jsonp;
 use salon::engineio::packet::{self, Data};
 use salon::engineio::v3::{self, Version};
@@ -69,10 +69,15 @@ fn requests(pieces: [&[u8]; 2]) -> Vec<String> {
                     let origin = head.header("Origin").unwrap_or_default();
                     let page = String::from_utf8_lossy(origin);
                     let same = origin::is_same_origin(origin::origin_of(&page), head.host, None);
-                    let address = access::parse_address(access::last_entry(origin));
+                    let trusting = Config { trust_proxy: TrustProxy::Hops(2), ..small() };
+                    let address = access::client_address(&trusting, &head, [192, 0, 2, 1].into());
+                    let allowed = access::check_origin(&trusting, &head, [192, 0, 2, 1].into(), true);
                     let flags =
                         (head.keep_alive, head.accepts_gzip(), ws::is_upgrade(&head), ws::accept(&head).is_ok());
-                    seen.push(format!("{:?} {} {value:?} {same} {address:?} {flags:?}", head.method, head.path));
+                    seen.push(format!(
+                        "{:?} {} {value:?} {same} {address} {allowed:?} {flags:?}",
+                        head.method, head.path
+                    ));
                 }
                 http::Part::Data(data) => {
                     assert!(count > 0, "would be called for ever");

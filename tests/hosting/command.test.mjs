@@ -125,17 +125,24 @@ test('who may read /metrics', options, async (t) => {
   const bearer = (token) => ({ Authorization: `Bearer ${token}` });
   const iis = { HTTP_PLATFORM_PORT: String(port), HOST: '' };
   const forwarded = { Forwarded: 'for=192.0.2.1', 'X-Forwarded-For': '192.0.2.1', 'X-Forwarded-Host': 'a', 'X-Forwarded-Proto': 'https' };
+  const others = { Via: '1.1 a', 'X-Real-IP': '192.0.2.1', 'CF-Connecting-IP': '192.0.2.1', 'True-Client-IP': '192.0.2.1', 'X-Original-URL': '/' };
   const azure = { 'X-Forwarded-TlsVersion': '1.3', 'x-forwarded-anything': '', 'X-ARR-LOG-ID': '1', 'CLIENT-IP': '192.0.2.1:4711' };
   for (const [name, env, rows] of [
     ['no token', {}, [
       [{}, 200],
       [bearer('open-sesame'), 200],
-      ...Object.entries({ ...forwarded, ...azure }).map(([field, value]) => [{ [field]: value }, 404]),
+      [{ Host: 'localhost' }, 200],
+      [{ Host: 'evil.example' }, 404], // a page of that host may have had its name resolved to this machine
+      [{}, 405, 'POST'],
+      [others, 404, 'POST'],
+      ...Object.entries({ ...forwarded, ...azure, ...others }).map(([field, value]) => [{ [field]: value }, 404]),
     ]],
     ['a token', { SALON_METRICS_TOKEN: 'open-sesame' }, [
       [{}, 404],
       [bearer('open-sesame'), 200],
-      [{ ...bearer('open-sesame'), ...forwarded, ...azure }, 200],
+      [{ authorization: 'bearer open-sesame' }, 200],
+      [{ ...bearer('open-sesame'), ...forwarded, ...azure, ...others, Host: 'chat.example' }, 200],
+      [bearer('open-sesame'), 405, 'DELETE'],
       [bearer('open-sesam'), 404],
       [bearer('open-sesame '), 200], // white space at the end of a field is not part of it
       [{ Authorization: 'open-sesame' }, 404],
@@ -145,7 +152,7 @@ test('who may read /metrics', options, async (t) => {
     ['on Azure without IIS', { WEBSITE_SITE_NAME: 'chat' }, [[{}, 200], [{ 'X-ARR-LOG-ID': '1' }, 404]]],
   ]) {
     const server = await start(t, { port, env });
-    for (const [headers, status] of rows) assert.equal(await read(headers), status, `${name}: ${JSON.stringify(headers)}`);
+    for (const [headers, status, method] of rows) assert.equal(await read(headers, method), status, `${name}: ${JSON.stringify(headers)}`);
     await server.kill();
     assert.doesNotMatch(server.log(), /sesam/);
   }

@@ -1,4 +1,4 @@
-// The load balancers that README links, with the ports of a test.
+// The proxies that README links, with the ports of a test.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -20,6 +20,15 @@ const BY_ADDRESS = {
   ],
 };
 
+/** The HAProxy that README links, with one server: `target` is an address with its port, and options of HAProxy. */
+export async function startHaproxy(t, target) {
+  const port = await freePort();
+  const text = readFileSync(new URL(`../cluster/${FILES.haproxy}`, import.meta.url), 'utf8');
+  const [head, ...servers] = text.split(/^  server (?=n\d )/m);
+  if (servers.length !== 3 || !head.includes('bind :80')) throw new Error(`${FILES.haproxy} has changed`);
+  return startProxy(t, 'haproxy', port, `${head.replace('bind :80', `bind 127.0.0.1:${port}`)}  server n1 ${target} cookie n1\n`);
+}
+
 /** Starts `nginx` or `haproxy` in front of three servers, sticky by `cookie` or `address`. Ends with the test. */
 export async function startFront(t, program, by, servers) {
   const port = await freePort();
@@ -32,6 +41,11 @@ export async function startFront(t, program, by, servers) {
   if (by === 'address') BY_ADDRESS[program].forEach(([from, to]) => change(from, to));
   servers.forEach((server, i) => change(`:${3001 + i}`, `:${server.port}`));
   change(/(listen|bind) :?80\b/, `$1 127.0.0.1:${port}`);
+  return startProxy(t, program, port, text);
+}
+
+/** Starts `nginx` or `haproxy` with a configuration that listens on `port`. Ends with the test. */
+function startProxy(t, program, port, text) {
   const directory = mkdtempSync(path.join(tmpdir(), 'salon-front-'));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
   const file = path.join(directory, 'conf');

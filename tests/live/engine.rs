@@ -347,6 +347,59 @@ fn a_page_from_elsewhere_reaches_no_session_either() {
     session.assert_quiet();
 }
 
+/// A foreign page can ask without Origin, by an image, a script or a link; browsers then say where the request is from.
+#[test]
+fn an_image_of_a_foreign_page_opens_no_session() {
+    let referer = |page: &str| format!("Referer: {page}\r\n");
+    for base in ["", "/a/chat"] {
+        let own = Server::start(&["--base", &format!("{base}/")]);
+        let listing = Server::start(&["--base", &format!("{base}/"), "--origins", "https://x.example"]);
+        let any = Server::start(&["--base", &format!("{base}/"), "--origins", "*"]);
+        for (server, page, allowed) in [
+            (&own, String::new(), false),
+            (&own, referer("https://x.example/"), false),
+            (&own, referer("https://salon.example/"), true),
+            (&listing, String::new(), false),
+            (&listing, referer("https://x.example/page?y"), true),
+            (&listing, referer("https://x.example:8443/"), false),
+            (&listing, referer("https://y.example/?https://x.example/"), false),
+            (&any, String::new(), true),
+            (&any, referer("https://y.example/"), true),
+        ] {
+            let open = server.ask(&get(&format!("{base}{POLLING}")));
+            assert_eq!(open.status, 200);
+            let sid = open.text().split('"').nth(3).expect("a sid");
+            for site in ["cross-site", "same-site"] {
+                let lines = format!("Sec-Fetch-Site: {site}\r\n{page}");
+                let ask =
+                    |method, target: &str, body| server.ask(&request(method, &format!("{base}{target}"), &lines, body));
+                let seen = [
+                    ask("GET", POLLING, "").status,
+                    ask("GET", "/socket.io/", "").status,
+                    ask("POST", POLLING, "40").status,
+                    ask("POST", &of_session(sid), "3").status,
+                    ask("GET", &of_session("AAAAAAAAAAAAAAAAAAAA"), "").status,
+                    server.ask(&upgrade(&format!("{base}{WEBSOCKET}"), &lines)).status,
+                ];
+                let expected = if allowed { [200, 400, 400, 200, 400, 101] } else { [403; 6] };
+                assert_eq!(seen, expected, "{lines}");
+                // Files are for everybody.
+                assert_eq!(ask("GET", "/main.js", "").status, 200);
+            }
+            for site in ["same-origin", "none"] {
+                let lines = format!("Sec-Fetch-Site: {site}\r\n{page}");
+                let response = server.ask(&request("GET", &format!("{base}{POLLING}"), &lines, ""));
+                assert_eq!(response.status, 200, "{lines}");
+            }
+        }
+    }
+    let server = Server::start(&[]);
+    let refused = server.ask(&request("GET", POLLING, "Sec-Fetch-Site: cross-site\r\n", ""));
+    check(&refused, 403, FORBIDDEN);
+    let refused = server.ask(&upgrade(WEBSOCKET, "Sec-Fetch-Site: cross-site\r\n"));
+    assert_eq!((refused.brief(), refused.header("Connection")), ((403, "Forbidden"), Some("close")));
+}
+
 #[test]
 fn listed_origins_are_told_that_they_may_read_the_answer() {
     let server = Server::start(&["--origins", "https://x.example,http://y.example:8080"]);

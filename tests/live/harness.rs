@@ -369,7 +369,9 @@ impl Response {
 /// A request with a body if it is a POST; `more` is header lines, each with its CRLF.
 pub fn request(method: &str, target: &str, more: &str, body: &str) -> String {
     let length = if method == "POST" { format!("Content-Length: {}\r\n", body.len()) } else { String::new() };
-    format!("{method} {target} HTTP/1.1\r\nHost: salon.example\r\n{more}{length}\r\n{body}")
+    // Without a token, metrics are only for those who ask for this machine by its own name.
+    let host = if target == "/metrics" { "localhost" } else { "salon.example" };
+    format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n{more}{length}\r\n{body}")
 }
 
 pub fn get(target: &str) -> String {

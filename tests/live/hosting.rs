@@ -111,16 +111,22 @@ fn a_trusted_proxy_tells_what_the_browser_has_asked() {
         ("X-Forwarded-Host: chat.example\r\nX-AppService-Proto: https\r\n", true),
         ("X-Forwarded-Host: chat.example\r\nX-AppService-Proto: http\r\n", false),
         ("X-Forwarded-Host: chat.example\r\nX-ARR-SSL: 2048|256|CN=x|CN=y\r\n", true),
+        ("X-Forwarded-Host: evil.example\r\nX-Forwarded-Host: chat.example\r\n", true),
+        ("X-Forwarded-Host: chat.example\r\nX-Forwarded-Host: evil.example\r\n", false),
+        ("X-Forwarded-Host: chat.example\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Proto: https\r\n", true),
+        ("X-Forwarded-Host: chat.example\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n", false),
         ("X-Forwarded-Host: chat.example:443\r\n", true),
         ("X-Forwarded-Host: chat.example:8443\r\n", false),
     ];
-    let trusting = Server::start(&["--trust-proxy"]);
-    let wary = Server::start(&[]);
+    let trusting = [&["--trust-proxy"][..], &["--trust-proxy", "127.0.0.0/8,10.0.0.1"]].map(Server::start);
+    let wary = [&[][..], &["--trust-proxy", "10.0.0.0/8,::1"]].map(Server::start);
     for (lines, allowed) in ROWS {
         let lines = format!("Origin: https://chat.example\r\n{lines}");
         let expected = if *allowed { 200 } else { 403 };
-        assert_eq!(trusting.ask(&request("GET", POLLING, &lines, "")).status, expected, "{lines}");
-        assert_eq!(wary.ask(&request("GET", POLLING, &lines, "")).status, 403, "not trusted: {lines}");
+        for [trusting, wary] in [[&trusting[0], &wary[0]], [&trusting[1], &wary[1]]] {
+            assert_eq!(trusting.ask(&request("GET", POLLING, &lines, "")).status, expected, "{lines}");
+            assert_eq!(wary.ask(&request("GET", POLLING, &lines, "")).status, 403, "not trusted: {lines}");
+        }
     }
 }
 
@@ -133,6 +139,22 @@ fn a_refusal_names_the_client_that_the_proxy_speaks_for() {
     let mut wary = Server::start(&[]);
     assert_eq!(wary.ask(&request("GET", POLLING, refused, "")).status, 403);
     wary.log_line("refused 127.0.0.1: page of origin");
+}
+
+/// A socket for both versions shows addresses of IPv4 as addresses of IPv6; log and limits do not.
+#[test]
+fn addresses_of_ipv4_are_shown_as_such() {
+    let mut command = salon();
+    command.args(["--port", "0", "--host", "*", "--max-head", "1000", "--trust-proxy", "127.0.0.1"]);
+    let mut server = Server::run(command);
+    let address = ([127, 0, 0, 1], server.address.port()).into();
+    let long = format!("A: {}\r\n", "a".repeat(1000));
+    assert_eq!(Client::connect(address).ask(request("GET", "/", &long, "")).status, 431);
+    let line = server.log_line("--max-head");
+    assert!(line.contains("(127.0.0.1)"), "{line}");
+    let lines = "Origin: https://evil.example\r\nX-Forwarded-For: ::ffff:192.0.2.2\r\n";
+    assert_eq!(Client::connect(address).ask(request("GET", POLLING, lines, "")).status, 403);
+    server.log_line("refused 192.0.2.2: page of origin");
 }
 
 /// Under IIS every client comes from 127.0.0.1.

@@ -563,7 +563,7 @@ fn scripts_of_all_pages_may_be_let_through() {
 #[test]
 fn without_a_number_no_origin_is_asked_for() {
     let server = Server::start(&[]);
-    for fields in ["", "Sec-Fetch-Site: cross-site\r\n", "Referer: http://evil.example/\r\n"] {
+    for fields in ["", "Sec-Fetch-Site: none\r\n", "Referer: http://evil.example/\r\n"] {
         for version in [2, 3, 4] {
             for more in ["", "&jj=0", "&J=0", "&x=j", "&x=%26j=0"] {
                 let response = server.ask(&request("GET", &handshake(version, more), fields, ""));
@@ -572,5 +572,27 @@ fn without_a_number_no_origin_is_asked_for() {
         }
         // Files are the same for everybody, whatever is asked of them.
         assert_eq!(server.ask(&request("GET", "/?j=0", fields, "")).status, 200);
+    }
+}
+
+/// Below a path of its own too, whatever is asked of files, of other paths and of those that platforms ask for.
+#[test]
+fn a_number_counts_on_the_paths_of_engine_io_alone() {
+    let server = Server::start(&["--base", "/base"]);
+    for (target, status) in [
+        ("/base/main.js?j=1", 200),
+        ("/base/?j=1", 200),
+        ("/base/socket.io/socket.io.js?j=1", 200),
+        ("/base/nothing?j=1", 404),
+        ("/base?j=1", 308),
+        ("/main.js?j=1", 404),
+        ("/socket.io/?EIO=4&transport=polling&j=1", 404),
+        ("/healthz?j=1", 200),
+        ("/base/healthz?j=1", 200),
+        ("/base/socket.io/?EIO=4&transport=polling&j=1", 403),
+        ("/base/socket.io/?EIO=4&transport=polling", 200),
+    ] {
+        let response = server.ask(&request("GET", target, "", ""));
+        assert_eq!(response.status, status, "{target}");
     }
 }

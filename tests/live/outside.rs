@@ -21,6 +21,29 @@ fn health_is_told_without_a_session() {
 }
 
 #[test]
+fn only_get_and_head_are_allowed() {
+    let server = Server::start(&["--base", "/chat"]);
+    for path in ["/healthz", "/metrics", "/chat/healthz"] {
+        for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE", "OPTIONS", "BREW", "get"] {
+            let response = server.ask(&request(method, path, "", ""));
+            assert_eq!((response.brief(), response.header("Allow")), ((405, ""), Some("GET, HEAD")), "{method} {path}");
+        }
+        // A request without a body leaves the connection to the next one; a body is not read.
+        let mut client = server.connect();
+        assert_eq!(client.ask(request("POST", path, "", "")).status, 405);
+        client.send(request("HEAD", path, "", ""));
+        let head = client.response_to_head();
+        assert_eq!((head.status, head.header("Connection")), (200, None), "{path}");
+        let refused = client.ask(request("POST", path, "", "body"));
+        assert_eq!((refused.status, refused.header("Connection")), (405, Some("close")));
+        client.assert_end();
+    }
+    // What somebody may not read is not there, whatever the method.
+    let elsewhere = request("POST", "/metrics", "Via: 1.1 proxy\r\n", "");
+    assert_eq!(server.ask(&elsewhere).brief(), (404, "not found"));
+}
+
+#[test]
 fn metrics_count_what_happens() {
     let server = Server::start(&["--max-text", "10"]);
     let mut speaker = WebSocket::open(&server);
@@ -55,8 +78,14 @@ fn metrics_count_what_happens() {
 fn metrics_are_for_this_machine_alone() {
     let server = Server::start(&[]);
     assert_eq!(metrics(&server, "").status, 200);
-    for name in ["Forwarded", "X-Forwarded-For", "x-forwarded-host", "X-Forwarded-Proto", "X-ARR-LOG-ID", "CLIENT-IP"] {
+    for name in ["Forwarded", "X-Forwarded-For", "x-real-ip", "Via", "CF-Connecting-IP", "X-ARR-LOG-ID", "CLIENT-IP"] {
         assert_eq!(metrics(&server, &format!("{name}: 127.0.0.1\r\n")).brief(), (404, "not found"), "{name}");
+    }
+    // A page of that host may have had its name resolved to this machine.
+    let at = |host| server.ask(&get("/metrics").replace("localhost", host));
+    assert_eq!(at("evil.example").brief(), (404, "not found"));
+    for host in ["127.0.0.1", "[::1]:3000", "LOCALHOST:80"] {
+        assert_eq!(at(host).status, 200, "{host}");
     }
 }
 
@@ -68,6 +97,9 @@ fn metrics_are_for_those_who_have_the_token() {
     for wrong in ["", "Authorization: Bearer open-sesam\r\n", "Authorization: open-sesame\r\n"] {
         assert_eq!(metrics(&server, wrong).status, 404, "{wrong}");
     }
-    let right = "X-Forwarded-For: 1.2.3.4\r\nAuthorization: Bearer open-sesame\r\n";
-    assert_eq!(metrics(&server, right).status, 200);
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        let right = format!("X-Forwarded-For: 1.2.3.4\r\nAuthorization: {scheme} open-sesame\r\n");
+        assert_eq!(metrics(&server, &right).status, 200, "{scheme}");
+        assert_eq!(server.ask(&request("GET", "/metrics", &right, "").replace("localhost", "a.example")).status, 200);
+    }
 }

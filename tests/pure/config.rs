@@ -1,8 +1,8 @@
 //! Options: flags and variables, valid values, error messages, the warnings of --check, README's tables.
 
 use log::LevelFilter;
-use salon::config::{self, Action, Config, OPTIONS, Opt, Origins, Recovery, Settings, Transports};
-use std::{ffi::OsString, time::Duration};
+use salon::config::{self, Action, Config, OPTIONS, Opt, Origins, Recovery, Settings, Transports, TrustProxy};
+use std::{ffi::OsString, net::IpAddr, time::Duration};
 
 fn load(args: &[&str], env: &[(&str, &str)]) -> Result<Config, String> {
     let find = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
@@ -71,6 +71,25 @@ fn bad_values() {
         ("transports", "polling,flash"),
         ("transports", ""),
         ("old-clients", "maybe"),
+        ("trust-proxy", "maybe"),
+        ("trust-proxy", "256"),
+        ("trust-proxy", "1.5"),
+        ("trust-proxy", "yes,no"),
+        ("trust-proxy", "1,10.0.0.1"),
+        ("trust-proxy", "proxy.example"),
+        ("trust-proxy", "10.0.0.1,"),
+        ("trust-proxy", "10.0.0.1 10.0.0.2"),
+        ("trust-proxy", "10.0.0.1:80"),
+        ("trust-proxy", "10.0.0/8"),
+        ("trust-proxy", "10.0.0.0/"),
+        ("trust-proxy", "10.0.0.0/33"),
+        ("trust-proxy", "10.0.0.0/-1"),
+        ("trust-proxy", "10.0.0.0/8/8"),
+        ("trust-proxy", "/8"),
+        ("trust-proxy", "2001:db8::/129"),
+        ("trust-proxy", "::ffff:10.0.0.0/129"),
+        ("trust-proxy", "10.0.0.0/300"),
+        ("trust-proxy", "fe80::1%eth0"),
         ("recovery", "on"),
         ("log", "loud"),
         ("ping-interval", "0"),
@@ -142,6 +161,11 @@ fn messages() {
         (&[], &[("SALON_MAX_HEADERS", "0")], r#"SALON_MAX_HEADERS: "0" is not a number from 1 to 64"#),
         (&["--max-depth", "0"], &[], r#"--max-depth: "0" is not a number from 1 to 128"#),
         (&["--transports", "ws"], &[], r#"--transports: "ws" is not a list of polling and websocket"#),
+        (
+            &["--trust-proxy", "a"],
+            &[],
+            r#"--trust-proxy: "a" is not yes, no, a number of proxies up to 255, or a list of addresses such as 10.0.0.0/8,::1"#,
+        ),
         (&["--log", "all"], &[], r#"--log: "all" is not off, error, warn, info, debug or trace"#),
         (&["--colour", "red"], &[], "unknown option --colour, see --help"),
         (&["--Port", "1"], &[], "unknown option --Port, see --help"),
@@ -168,15 +192,17 @@ fn which_value_counts() {
 fn platforms() {
     let iis =
         load(&[], &[("HTTP_PLATFORM_PORT", "5000"), ("ASPNETCORE_PORT", "5001"), ("PORT", r"\\.\pipe\1")]).unwrap();
-    assert_eq!((iis.port, iis.host, iis.iis, iis.trust_proxy), (5000, Some([127, 0, 0, 1].into()), true, true));
+    let one = TrustProxy::Hops(1);
+    assert_eq!((iis.port, iis.host, iis.iis), (5000, Some([127, 0, 0, 1].into()), true));
+    assert_eq!(iis.trust_proxy, one);
     let core = load(&[], &[("ASPNETCORE_PORT", "5001"), ("PORT", "80"), ("HOST", "::1")]).unwrap();
     assert_eq!((core.port, core.host, core.iis), (5001, Some("::1".parse().unwrap()), true));
     let flag = load(&["--port", "1"], &[("HTTP_PLATFORM_PORT", "5000")]).unwrap();
-    assert_eq!((flag.port, flag.host, flag.iis, flag.trust_proxy), (1, None, false, false));
+    assert_eq!((flag.port, flag.host, flag.iis, flag.trust_proxy), (1, None, false, TrustProxy::NONE));
     let azure = load(&[], &[("WEBSITE_SITE_NAME", "x"), ("WEBSOCKET_CONCURRENT_REQUEST_LIMIT", "350")]).unwrap();
-    assert_eq!((azure.trust_proxy, azure.max_websockets), (true, Some(350)));
+    assert_eq!((azure.trust_proxy, azure.max_websockets), (one, Some(350)));
     let own = load(&["--trust-proxy", "no"], &[("WEBSITE_SITE_NAME", "x"), ("SALON_MAX_WEBSOCKETS", "3")]).unwrap();
-    assert_eq!((own.trust_proxy, own.max_websockets), (false, Some(3)));
+    assert_eq!((own.trust_proxy, own.max_websockets), (TrustProxy::NONE, Some(3)));
     for (value, limit) in [("-1", None), ("none", None), ("0", Some(0)), ("5", Some(5))] {
         assert_eq!(load(&[], &[("WEBSOCKET_CONCURRENT_REQUEST_LIMIT", value)]).unwrap().max_websockets, limit);
     }
@@ -185,12 +211,44 @@ fn platforms() {
 /// The flag of a yes/no option needs no value.
 #[test]
 fn switches() {
-    assert!(load(&["--trust-proxy"], &[]).unwrap().trust_proxy);
+    assert_eq!(load(&["--trust-proxy"], &[]).unwrap().trust_proxy, TrustProxy::Hops(1));
     let config = load(&["--trust-proxy", "--port", "1"], &[]).unwrap();
-    assert_eq!((config.trust_proxy, config.port), (true, 1));
-    assert!(!load(&["--trust-proxy", "no", "--port", "1"], &[]).unwrap().trust_proxy);
+    assert_eq!((config.trust_proxy, config.port), (TrustProxy::Hops(1), 1));
+    let config = load(&["--trust-proxy", "no", "--port", "1"], &[]).unwrap();
+    assert_eq!((config.trust_proxy, config.port), (TrustProxy::NONE, 1));
     assert!(!load(&["--old-clients=no"], &[]).unwrap().old_clients);
     assert!(load(&["--recovery", "--port", "1"], &[]).is_err());
+}
+
+#[test]
+fn trusted_proxies() {
+    let parse = |text: &str| load(&["--trust-proxy", text], &[]).unwrap().trust_proxy;
+    for (text, hops) in [("no", 0), ("false", 0), ("0", 0), ("yes", 1), ("true", 1), ("1", 1), ("2", 2), ("255", 255)] {
+        assert_eq!(parse(text), TrustProxy::Hops(hops), "{text}");
+    }
+    // A list, addresses that have one of its prefixes, and addresses that have none.
+    for (text, inside, outside) in [
+        ("10.0.0.1", &["10.0.0.1"][..], &["10.0.0.0", "10.0.0.2", "::a00:1"][..]),
+        ("10.0.0.0/8", &["10.0.0.0", "10.255.255.255"], &["9.255.255.255", "11.0.0.0", "a00::"]),
+        ("10.1.2.3/8", &["10.0.0.0", "10.255.255.255"], &["11.1.2.3"]),
+        ("192.0.2.128/25", &["192.0.2.128", "192.0.2.255"], &["192.0.2.127", "192.0.3.128"]),
+        ("192.0.2.4/31", &["192.0.2.4", "192.0.2.5"], &["192.0.2.3", "192.0.2.6"]),
+        ("192.0.2.4/32", &["192.0.2.4"], &["192.0.2.5"]),
+        ("0.0.0.0/0", &["0.0.0.0", "255.255.255.255"], &["::", "::1"]),
+        ("::/0", &["::", "ffff::1", "10.0.0.1"], &[]),
+        ("2000::/3", &["2000::", "3fff::1"], &["4000::", "32.0.0.1"]),
+        ("2001:db8::/32", &["2001:db8::", "2001:db8:ffff::1"], &["2001:db7::", "2001:db9::", "32.1.13.184"]),
+        ("2001:db8::1/128", &["2001:db8::1"], &["2001:db8::"]),
+        ("::ffff:10.0.0.1", &["10.0.0.1"], &["10.0.0.2"]),
+        ("::ffff:10.0.0.0/104", &["10.9.9.9"], &["11.0.0.0"]),
+        ("::ffff:0:0/96", &["10.9.9.9", "0.0.0.0"], &["::1"]),
+        (" 10.0.0.1 ,\t::1, 192.168.0.0/16", &["10.0.0.1", "::1", "192.168.7.7"], &["10.0.0.2", "::2", "192.169.0.0"]),
+    ] {
+        let proxies = parse(text);
+        let is_listed = |address: &&str| proxies.may_be_proxy(address.parse::<IpAddr>().unwrap());
+        assert!(inside.iter().all(is_listed), "{inside:?} in {text}");
+        assert!(!outside.iter().any(|address| is_listed(&address)), "{outside:?} not in {text}");
+    }
 }
 
 #[test]
@@ -232,6 +290,12 @@ fn checks() {
     assert!(settings.contains(&line("trust-proxy", "yes", "IIS")), "{settings:#?}");
     for (args, env, warning) in [
         (&["--trust-proxy", "--ping-interval", "50s"][..], &[][..], "55 s"),
+        (&["--trust-proxy", "2", "--ping-interval", "50s"], &[], "55 s"),
+        (&["--trust-proxy", "10.0.0.0/8", "--ping-interval", "50s"], &[], "55 s"),
+        (&["--host", "127.0.0.1"], &[], "--max-per-address"),
+        (&["--host", "::ffff:127.0.0.1", "--trust-proxy", "no"], &[], "--max-per-address"),
+        (&["--host", "127.0.0.1", "--trust-proxy", "10.0.0.0/8,::1"], &[], "no address of this machine"),
+        (&["--host", "::1", "--trust-proxy", "127.0.0.0/8"], &[], "no address of this machine"),
         (&[], &[("SALON_PINGINTERVAL", "3s")], "SALON_PINGINTERVAL"),
         (&["--origins", "*"], &[], "--origins"),
         (&["--max-text", "2MB"], &[], "--max-text"),
@@ -246,6 +310,17 @@ fn checks() {
     ] {
         let (warnings, _) = check(args, env);
         assert!(warnings.len() == 1 && warnings[0].contains(warning), "{args:?} {env:?}: {warnings:?}");
+    }
+    for args in [
+        &["--host", "127.0.0.1", "--trust-proxy"][..],
+        &["--host", "127.0.0.1", "--trust-proxy", "2"],
+        &["--host", "127.0.0.1", "--trust-proxy", "127.0.0.1"],
+        &["--host", "::1", "--trust-proxy", "10.0.0.0/8,::1"],
+        &["--host", "10.0.0.1", "--trust-proxy", "10.0.0.0/8"],
+        &["--trust-proxy", "10.0.0.0/8"],
+        &["--ping-interval", "50s", "--trust-proxy", "no"],
+    ] {
+        assert_eq!(check(args, &[]).0, Vec::<String>::new(), "{args:?}");
     }
 }
 

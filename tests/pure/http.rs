@@ -9,10 +9,12 @@ use salon::{
         origin::{is_same_origin, origin_of, split_port, split_url},
         parameters,
     },
-    server::access::{check_origin, client_address, last_entry, parse_address},
+    server::access::{check_origin, client_address, may_read_metrics},
 };
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::mem;
+use std::net::IpAddr;
 
 /// Small limits, so that tests reach them quickly.
 fn config() -> Config {
@@ -839,26 +841,187 @@ fn origins_have_the_scheme_that_the_browser_used() {
     }
 }
 
-/// The last entry was added by the nearest proxy; those before it may be forged.
+fn trusting(proxies: &str) -> Config {
+    let args = ["--trust-proxy", proxies].map(OsString::from);
+    Config::default().load(args, |_| None).expect("a valid value").config
+}
+
+fn head_with(lines: impl AsRef<[u8]>) -> Vec<u8> {
+    [b"GET /socket.io/?EIO=4 HTTP/1.1\r\nHost: a\r\n", lines.as_ref(), b"\r\n"].concat()
+}
+
+/// The forms of an entry. An address of IPv4 has one form, whoever names it.
 #[test]
 fn addresses_of_clients() {
     for (list, address) in [
         ("192.0.2.1", Some("192.0.2.1")),
         ("192.0.2.1:54321", Some("192.0.2.1")),
+        ("::ffff:192.0.2.1", Some("192.0.2.1")),
+        ("[::FFFF:c000:201]:80", Some("192.0.2.1")),
         ("10.0.0.1, 192.0.2.1", Some("192.0.2.1")),
         ("evil,2001:db8::1", Some("2001:db8::1")),
         ("[2001:db8::1]", Some("2001:db8::1")),
         (" [2001:db8::1]:443 ", Some("2001:db8::1")),
         ("192.0.2.1, unknown", None),
-        ("192.0.2.1,", None),
+        ("192.0.2.1, _hidden", None),
+        ("192.0.2.1,", Some("192.0.2.1")),
+        ("192.0.2.1, \t , ,", Some("192.0.2.1")),
         ("", None),
+        (",", None),
         ("192.0.2.1:99999", None),
+        ("192.0.2.1 10.0.0.1", None),
+        ("\u{ff}", None),
         ("[2001:db8::1", Some("2001:db8::1")),
     ] {
-        let address = address.map(|address| address.parse().unwrap());
-        assert_eq!(parse_address(last_entry(list.as_bytes())), address, "{list}");
+        let peer: IpAddr = [198, 51, 100, 1].into();
+        let address = address.map_or(peer, |address| address.parse().unwrap());
+        with_head(head_with(format!("X-Forwarded-For: {list}\r\n")), |head| {
+            assert_eq!(client_address(&trusting("yes"), head, peer), address, "{list}");
+            assert_eq!(client_address(&trusting("198.0.0.0/8"), head, peer), address, "{list}");
+            assert_eq!(client_address(&trusting("no"), head, peer), peer, "{list}");
+        });
     }
-    assert_eq!(parse_address(b"\xff"), None);
+}
+
+/// Peer, X-Forwarded-For (each `|` begins a further line), `--trust-proxy`, and the client.
+const CHAINS: [(&str, &str, &str, &str); 32] = [
+    ("10.0.0.1", "203.0.113.7", "no", "10.0.0.1"),
+    ("10.0.0.1", "203.0.113.7", "0", "10.0.0.1"),
+    // One proxy: the last entry of the last line counts.
+    ("10.0.0.1", "10.9.8.1|203.0.113.7", "yes", "203.0.113.7"),
+    ("10.0.0.1", "10.9.8.1, 10.9.8.2|10.9.8.3, 203.0.113.7", "1", "203.0.113.7"),
+    ("10.0.0.1", "10.9.8.1|", "yes", "10.9.8.1"),
+    ("10.0.0.1", "203.0.113.7|unknown", "yes", "10.0.0.1"),
+    ("10.0.0.1", "", "yes", "10.0.0.1"),
+    // A number of proxies: that entry from the right.
+    ("10.0.0.1", "10.9.8.1|203.0.113.7, 10.0.0.2", "2", "203.0.113.7"),
+    ("10.0.0.1", "10.9.8.1, 203.0.113.7|10.0.0.2", "2", "203.0.113.7"),
+    ("10.0.0.1", "10.9.8.1|203.0.113.7|10.0.0.3|10.0.0.2", "3", "203.0.113.7"),
+    ("10.0.0.1", "203.0.113.7", "2", "203.0.113.7"),
+    ("10.0.0.1", "203.0.113.7, 10.0.0.2", "255", "203.0.113.7"),
+    ("10.0.0.1", "unknown, 10.0.0.2", "2", "10.0.0.1"),
+    ("10.0.0.1", "", "2", "10.0.0.1"),
+    // A list of proxies: the first address from the right that is not listed.
+    ("10.0.0.1", "203.0.113.7", "10.0.0.0/8", "203.0.113.7"),
+    ("10.0.0.1", "10.9.8.1|203.0.113.7", "10.0.0.0/8", "203.0.113.7"),
+    ("10.0.0.1", "198.51.100.9, 203.0.113.7|10.0.0.3, 10.0.0.2", "10.0.0.0/8", "203.0.113.7"),
+    ("10.0.0.1", "198.51.100.9, 203.0.113.7:80, [::ffff:10.0.0.2]:99", "10.0.0.0/8", "203.0.113.7"),
+    ("10.0.0.1", "203.0.113.7, 10.0.0.2", "10.0.0.1", "10.0.0.2"),
+    ("10.0.0.1", "203.0.113.7, 10.0.0.2", "10.0.0.1,10.0.0.2", "203.0.113.7"),
+    ("10.0.0.1", "203.0.113.7, 10.0.0.2", "10.0.0.0/30", "203.0.113.7"),
+    ("10.0.0.1", "203.0.113.7, 10.0.0.2", "10.0.0.0/31", "10.0.0.2"),
+    ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.0/8", "10.0.0.3"),
+    ("10.0.0.1", "198.51.100.9, unknown, 10.0.0.2", "10.0.0.0/8", "10.0.0.1"),
+    ("10.0.0.1", "", "10.0.0.0/8", "10.0.0.1"),
+    ("2001:db8::1", "198.51.100.9, 2001:db8:9::7, 10.0.0.2", "2001:db8::/48,10.0.0.0/8", "2001:db8:9::7"),
+    ("2001:db8::1", "2001:db8:9::7", "0.0.0.0/0", "2001:db8::1"),
+    ("10.0.0.1", "203.0.113.7", "2000::/3", "10.0.0.1"),
+    ("10.0.0.1", "203.0.113.7, , 10.0.0.3|,10.0.0.2,", "10.0.0.0/8", "203.0.113.7"),
+    ("10.0.0.1", "203.0.113.7, , 10.0.0.3|,10.0.0.2,", "3", "203.0.113.7"),
+    // Nothing that any other peer says is believed.
+    ("203.0.113.9", "198.51.100.9", "10.0.0.0/8", "203.0.113.9"),
+    ("203.0.113.9", "198.51.100.9, 10.0.0.2", "10.0.0.0/8,127.0.0.1", "203.0.113.9"),
+];
+
+#[test]
+fn clients_behind_chains_of_proxies() {
+    for (peer, lists, proxies, client) in CHAINS {
+        let lines: String = lists.split('|').map(|list| format!("X-Forwarded-For: {list}\r\n")).collect();
+        let address =
+            with_head(head_with(&lines), |head| client_address(&trusting(proxies), head, peer.parse().unwrap()));
+        assert_eq!(address.to_string(), client, "{lists:?} from {peer}, --trust-proxy {proxies}");
+    }
+}
+
+/// `--trust-proxy`, header lines, and the origin that the browser has addressed: that of the outermost trusted proxy. The
+/// peer is 10.0.0.1, and its own lines are `http` and `a`.
+const ADDRESSED: [(&str, &str, &str); 24] = [
+    ("no", "X-Forwarded-Host: b\r\nX-Forwarded-Proto: https\r\n", "any://a"),
+    ("yes", "X-Forwarded-Host: b\r\nX-Forwarded-Proto: https\r\n", "https://b"),
+    ("yes", "X-Forwarded-Host: b\r\nX-Forwarded-Host: c\r\n", "any://c"),
+    ("yes", "X-Forwarded-Host: b, c\r\nX-Forwarded-Host: d, e\r\n", "any://e"),
+    ("yes", "X-Forwarded-Proto: http\r\nX-Forwarded-Proto: HTTPS\r\n", "https://a"),
+    ("yes", "X-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n", "http://a"),
+    ("yes", "X-Forwarded-Proto: wss\r\n", "https://a"),
+    ("yes", "X-Forwarded-Proto: ws\r\n", "http://a"),
+    ("yes", "X-Forwarded-Host:\r\nX-Forwarded-Proto: ,\r\n", "any://a"),
+    ("2", "X-Forwarded-Host: b, c\r\nX-Forwarded-Host: d\r\n", "any://c"),
+    ("2", "X-Forwarded-Proto: http, https\r\nX-Forwarded-Proto: http\r\n", "https://a"),
+    // A proxy may replace the entries of others by its own.
+    ("2", "X-Forwarded-For: 203.0.113.7, 10.0.0.2\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: b\r\n", "https://b"),
+    ("10.0.0.0/8", "X-Forwarded-Host: b, c\r\nX-Forwarded-Proto: http, https\r\n", "https://c"),
+    ("10.0.0.0/8", "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Host: b\r\nX-Forwarded-Host: c\r\n", "any://c"),
+    ("10.0.0.0/8", "X-Forwarded-For: 203.0.113.7, 10.0.0.2\r\nX-Forwarded-Host: b, c, d\r\n", "any://c"),
+    ("10.0.0.0/8", "X-Forwarded-For: 203.0.113.7, 10.0.0.2\r\nX-Forwarded-Proto: http, https, http\r\n", "https://a"),
+    ("10.0.0.0/8", "X-Forwarded-For: 203.0.113.7, 10.0.0.2\r\nX-Forwarded-Proto: https\r\n", "https://a"),
+    ("10.0.0.0/8", "X-Original-Host: b\r\nX-AppService-Proto: https\r\n", "https://b"),
+    ("10.0.0.0/8", "X-ARR-SSL: 2048|256|C=US, O=A|CN=*\r\n", "https://a"),
+    ("192.0.2.0/24", "X-Forwarded-Host: b\r\nX-Forwarded-Proto: https\r\n", "any://a"),
+    ("192.0.2.0/24", "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Host: b\r\n", "any://a"),
+    ("192.0.2.0/24", "X-Original-Host: b\r\nX-AppService-Proto: https\r\nX-ARR-SSL: x\r\n", "any://a"),
+    ("no", "X-Original-Host: b\r\nX-AppService-Proto: https\r\nX-ARR-SSL: x\r\n", "any://a"),
+    ("yes", "X-Original-Host: b\r\nX-Original-Host: c\r\n", "any://c"),
+];
+
+#[test]
+fn hosts_and_schemes_behind_chains_of_proxies() {
+    for (proxies, lines, addressed) in ADDRESSED {
+        let (known, host) = addressed.split_once("://").unwrap();
+        for (scheme, page) in ["http", "https"].into_iter().flat_map(|s| "abcde".chars().map(move |page| (s, page))) {
+            let own = page.to_string() == host && (known == "any" || known == scheme);
+            let lines = format!("Origin: {scheme}://{page}\r\n{lines}");
+            let checked =
+                with_head(head_with(&lines), |head| check_origin(&trusting(proxies), head, [10, 0, 0, 1].into(), true));
+            assert_eq!(checked.is_ok(), own, "--trust-proxy {proxies}: {lines}");
+        }
+    }
+}
+
+/// Without Origin, the page that Referer names must be allowed if the request comes from another site, or is JSONP.
+#[test]
+fn images_and_scripts_of_foreign_pages() {
+    let load = |origins: &str| {
+        let args = ["--origins", origins].map(OsString::from);
+        Config::default().load(args, |_| None).expect("a valid value").config
+    };
+    let [same, listed, any] = ["same", "https://b.example", "*"].map(load);
+    // A line, and whether `same` and `listed` allow the page.
+    let pages = [
+        ("", false, false),
+        ("Referer: http://a/x\r\n", true, true),
+        ("Referer: https://b.example/x?y\r\n", false, true),
+        ("Referer: https://c.example/\r\n", false, false),
+        ("Referer: null\r\n", false, false),
+    ];
+    // A line, and whether the page must be allowed: for JSONP, and for other requests.
+    let sites = [
+        ("Sec-Fetch-Site: cross-site\r\n", true, true),
+        ("sec-fetch-site: same-site\r\n", true, true),
+        ("Sec-Fetch-Site: same-origin\r\n", false, false),
+        ("Sec-Fetch-Site: none\r\n", true, false),
+        ("Sec-Fetch-Site: cross-sites\r\n", true, false),
+        ("", true, false),
+    ];
+    let queries =
+        [("", false), ("EIO=4&transport=polling", false), ("sid=x&jj=1", false), ("a=b&j=1", true), ("j", true)];
+    for (site, with_jsonp, without) in sites {
+        for (query, jsonp) in queries {
+            for (referer, by_same, by_list) in pages {
+                let free = !if jsonp { with_jsonp } else { without };
+                for method in ["GET", "POST", "HEAD"] {
+                    let lines = format!("Host: a\r\n{site}{referer}");
+                    let target = format!("/chat/socket.io/?{query}");
+                    with_head(format!("{method} {target} HTTP/1.1\r\n{lines}\r\n"), |head| {
+                        let allows = |config, engine| check_origin(config, head, [192, 0, 2, 1].into(), engine).is_ok();
+                        assert_eq!(allows(&same, true), free || by_same, "{method} {target} {lines}");
+                        assert_eq!(allows(&listed, true), free || by_list, "{method} {target} {lines}");
+                        assert!(allows(&any, true), "{method} {target} {lines}");
+                        assert!(allows(&same, false), "files are for everybody: {lines}");
+                    });
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -882,7 +1045,6 @@ fn authorities() {
 /// Forwarded headers count only with `trust_proxy`, and need not be UTF-8.
 #[test]
 fn access_by_forwarded_headers() {
-    let trusting = Config { trust_proxy: true, ..Config::default() };
     let peer = "192.0.2.9".parse().unwrap();
     let head = |lines: &[u8]| [b"GET /socket.io/?j=0 HTTP/1.1\r\nHost: a\r\n", lines, b"\r\n"].concat();
     for (lines, client) in [
@@ -891,7 +1053,7 @@ fn access_by_forwarded_headers() {
         (b"", "192.0.2.9"),
     ] {
         with_head(head(lines), |head| {
-            assert_eq!(client_address(&trusting, head, peer).to_string(), client);
+            assert_eq!(client_address(&trusting("yes"), head, peer).to_string(), client);
             assert_eq!(client_address(&Config::default(), head, peer), peer);
         });
     }
@@ -911,10 +1073,132 @@ fn access_by_forwarded_headers() {
     ] {
         let shown = String::from_utf8_lossy(lines);
         with_head(head(lines), |head| {
-            assert_eq!(check_origin(&Config::default(), head).is_ok(), allowed, "{shown}");
-            assert_eq!(check_origin(&trusting, head).is_ok(), allowed_by_proxy, "{shown}");
+            assert_eq!(check_origin(&Config::default(), head, peer, true).is_ok(), allowed, "{shown}");
+            assert_eq!(check_origin(&trusting("yes"), head, peer, true).is_ok(), allowed_by_proxy, "{shown}");
         });
     }
+}
+
+/// What common proxies and content delivery networks add to a request.
+const TRACES: &str = "Akamai-Origin-Hop CDN-Loop CF-Connecting-IP CF-Connecting-IPv6 CF-IPCountry CF-RAY CF-Visitor \
+    Client-IP CloudFront-Viewer-Address DISGUISED-HOST DO-Connecting-IP Fastly-Client-IP Fastly-FF Fastly-SSL Fly-Client-IP \
+    Forwarded Forwarded-For Front-End-Https Incap-Client-IP Max-Forwards Proxy-Authorization Proxy-Client-IP \
+    Proxy-Connection Surrogate-Capability True-Client-IP Via WAS-DEFAULT-HOSTNAME WL-Proxy-Client-IP X-Akamai-Edgescape \
+    X-Amz-Cf-Id X-Amzn-Trace-Id X-Appengine-User-IP X-AppService-Proto X-ARR-LOG-ID X-ARR-SSL X-Azure-ClientIP \
+    X-Azure-FDID X-Azure-Ref X-Azure-SocketIP X-BlueCoat-Via X-Client-IP X-Client-Port X-Cloud-Trace-Context \
+    X-Cluster-Client-IP X-Envoy-External-Address X-Envoy-Original-Path X-Forwarded X-Forwarded-By X-Forwarded-For \
+    X-Forwarded-Host X-Forwarded-Port X-Forwarded-Prefix X-Forwarded-Proto X-Forwarded-Scheme X-Forwarded-Server \
+    X-Forwarded-Ssl X-Forwarded-TlsVersion X-Host X-Nf-Client-Connection-Ip X-Nginx-Proxy X-Original-Forwarded-For \
+    X-Original-Host X-Original-URL X-Originating-IP X-ProxyUser-Ip X-Real-IP X-Real-Port X-Remote-Addr X-Remote-IP \
+    X-Request-ID X-Rewrite-URL X-Scheme X-SITE-DEPLOYMENT-ID X-Sucuri-ClientIP X-True-Client-IP X-Url-Scheme X-Varnish \
+    X-Vercel-Forwarded-For X-WAWS-Unencoded-URL";
+
+/// Requests that clients of the same machine send themselves.
+const DIRECT: [&str; 5] = [
+    // Prometheus
+    "Host: localhost:3000\r\nUser-Agent: Prometheus/2.53.0\r\nAccept: text/plain;version=0.0.4;q=0.5,*/*;q=0.2\r\n\
+     Accept-Encoding: gzip\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\n",
+    // curl
+    "Host: 127.0.0.1\r\nUser-Agent: curl/8.9.1\r\nAccept: */*\r\n",
+    // Node's fetch
+    "host: [::1]:3000\r\nconnection: keep-alive\r\naccept: */*\r\naccept-language: *\r\nsec-fetch-mode: cors\r\n\
+     user-agent: node\r\naccept-encoding: gzip, deflate\r\n",
+    // Chromium
+    "Host: LOCALHOST\r\nConnection: keep-alive\r\nCache-Control: max-age=0\r\nsec-ch-ua: \"Chromium\";v=\"150\"\r\n\
+     sec-ch-ua-mobile: ?0\r\nsec-ch-ua-platform: \"Linux\"\r\nDNT: 1\r\nUpgrade-Insecure-Requests: 1\r\n\
+     User-Agent: Mozilla/5.0\r\nAccept: text/html\r\nSec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\n\
+     Sec-Fetch-User: ?1\r\nSec-Fetch-Dest: document\r\nAccept-Encoding: gzip\r\nAccept-Language: en\r\nCookie: a=b\r\n",
+    // wget
+    "User-Agent: Wget/1.21.3\r\nAccept: */*\r\nAccept-Encoding: identity\r\nHost: 192.0.2.1:3000\r\nConnection: Keep-Alive\r\n",
+];
+
+/// Without a token the metrics are for requests that come directly from this machine, and name it by its address.
+#[test]
+fn metrics_without_a_token() {
+    let config = Config::default();
+    let may = |lines: &str, peer: &str| {
+        with_head(format!("GET /metrics HTTP/1.1\r\n{lines}\r\n"), |head| {
+            may_read_metrics(&config, head, peer.parse().unwrap())
+        })
+    };
+    for lines in DIRECT {
+        assert!(may(lines, "127.0.0.1") && may(lines, "127.8.9.1") && may(lines, "::1"), "{lines}");
+        for peer in ["192.0.2.1", "10.0.0.1", "::", "fe80::1", "128.0.0.1"] {
+            assert!(!may(lines, peer), "{lines} from {peer}");
+        }
+        for trace in TRACES.split_whitespace() {
+            assert!(!may(&format!("{lines}{trace}: 127.0.0.1\r\n"), "127.0.0.1"), "{trace}");
+            assert!(!may(&format!("{}:\r\n{lines}", trace.to_lowercase()), "127.0.0.1"), "{trace}");
+        }
+    }
+    for host in ["localhost", "LocalHost:1", "127.0.0.1", "10.1.2.3:80", "[::1]", "[2001:db8::1]:80", "127.0.0.1:"] {
+        assert!(may(&format!("Host: {host}\r\n"), "127.0.0.1"), "{host}");
+    }
+    for host in [
+        "evil.example",
+        "evil.example:3000",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "evil.localhost",
+        "localhos",
+        "",
+        ":3000",
+        "0x7f.1",
+        "2130706433",
+        "127.1",
+        "[::1].evil.example",
+        "localhost@evil.example",
+        "127.0.0.1,evil.example",
+    ] {
+        let lines = format!("Host: {host}\r\n");
+        let head = format!("GET /metrics HTTP/1.1\r\n{lines}\r\n");
+        if Parser::default().next(head.as_bytes(), &mut { FIELD_BUFFER }, &config).is_ok() {
+            assert!(!may(&lines, "127.0.0.1"), "{host}");
+        }
+    }
+    // A target in absolute form names the host in place of the field.
+    with_head("GET http://evil.example/metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", |head| {
+        assert!(!may_read_metrics(&config, head, [127, 0, 0, 1].into()));
+    });
+    // nginx without further configuration.
+    with_head("GET /metrics HTTP/1.0\r\nHost: 127.0.0.1:3000\r\nConnection: close\r\n\r\n", |head| {
+        assert!(!may_read_metrics(&config, head, [127, 0, 0, 1].into()));
+    });
+}
+
+/// With a token nothing else counts.
+#[test]
+fn metrics_with_a_token() {
+    let config = Config { metrics_token: Some("open-sesame".to_owned()), ..Config::default() };
+    let may = |authorization: &str| {
+        let lines = format!("Host: chat.example\r\nX-Forwarded-For: 192.0.2.1\r\n{authorization}");
+        with_head(format!("GET /metrics HTTP/1.0\r\n{lines}\r\n"), |head| {
+            may_read_metrics(&config, head, [192, 0, 2, 1].into())
+        })
+    };
+    for right in ["Bearer open-sesame", "bearer open-sesame", "BEARER   open-sesame ", "bEaReR open-sesame\t"] {
+        assert!(may(&format!("Authorization: {right}\r\n")), "{right}");
+        assert!(may(&format!("authorization: {right}\r\n")), "{right}");
+    }
+    for wrong in [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Beareropen-sesame",
+        "Bearer\topen-sesame",
+        "Bearer open-sesam",
+        "Bearer open-sesame!",
+        "Bearer open-sesamf",
+        "Bearer Open-sesame",
+        "Bearer open-sesame, open-sesame",
+        "Bearer open-sesame open-sesame",
+        "Basic open-sesame",
+        "open-sesame",
+        "Bearer: open-sesame",
+    ] {
+        assert!(!may(&format!("Authorization: {wrong}\r\n")), "{wrong}");
+    }
+    assert!(!may(""));
 }
 
 #[test]

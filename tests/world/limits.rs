@@ -3,11 +3,12 @@
 
 use salon::base::id::Ids;
 use salon::base::slab::{ConnId, SocketKey};
-use salon::config::Config;
+use salon::config::{Config, TrustProxy};
 use salon::net::Wake;
 use salon::net::kernel::seam::Pipe;
 use salon::server::Server;
 use salon::socketio::{App, ClusterApp, Event, Io, To, packet};
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -114,7 +115,9 @@ impl Scene {
     }
 
     pub fn get(&mut self, line: &Line, target: &str, more: &str) -> (u16, String) {
-        self.ask(line, &format!("GET {target} HTTP/1.1\r\nHost: h\r\n{more}\r\n"))
+        // Without a token, metrics are only for those who ask for this machine by its own name.
+        let host = if target == "/metrics" { "localhost" } else { "h" };
+        self.ask(line, &format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{more}\r\n"))
     }
 
     /// A session over polling, with a socket: its target.
@@ -186,9 +189,38 @@ fn connections_of_one_address() {
     assert_eq!(scene.hits("address_connections"), 4);
     let local: Vec<_> = (0..5).map(|_| scene.connect(LOCAL)).collect();
     assert!(local.iter().all(|line| !line.pipe.is_closed()), "programs of this machine are exempt");
-    let mut scene = Scene::new(Config { max_per_address: 2, trust_proxy: true, ..Config::default() });
-    let proxied: Vec<_> = (0..5).map(|_| scene.connect("192.0.2.1")).collect();
-    assert!(proxied.iter().all(|line| !line.pipe.is_closed()), "a proxy has as many as it likes");
+    // IPv4 as a socket for both versions shows it is this machine, too.
+    let local: Vec<_> = (0..5).map(|_| scene.connect("::ffff:127.0.0.1")).collect();
+    assert!(local.iter().all(|line| !line.pipe.is_closed()), "programs of this machine are exempt");
+}
+
+/// With trusted proxies, and a limit of two per address.
+fn behind(proxies: &str) -> Scene {
+    let args = ["--trust-proxy", proxies].map(OsString::from);
+    let config = Config::default().load(args, |_| None).expect("a valid value").config;
+    Scene::new(Config { max_per_address: 2, ..config })
+}
+
+/// A proxy has as many connections as it likes. With a list, no other peer has, not even this machine.
+#[test]
+fn connections_of_proxies() {
+    for (proxies, peer, exempt) in [
+        ("yes", "192.0.2.1", true),
+        ("2", "192.0.2.1", true),
+        ("2", "2001:db8::1", true),
+        ("192.0.2.0/24,2001:db8::1", "192.0.2.1", true),
+        ("192.0.2.0/24,2001:db8::1", "::ffff:192.0.2.1", true),
+        ("192.0.2.0/24,2001:db8::1", "2001:db8::1", true),
+        ("192.0.2.0/24,2001:db8::1", "2001:db8::2", false),
+        ("192.0.2.0/24,2001:db8::1", "192.0.3.1", false),
+        ("192.0.2.0/24,2001:db8::1", LOCAL, false),
+        ("127.0.0.0/8", LOCAL, true),
+        ("127.0.0.0/8", "::1", false),
+    ] {
+        let mut scene = behind(proxies);
+        let closed: Vec<_> = (0..4).map(|_| scene.connect(peer)).map(|line| line.pipe.is_closed()).collect();
+        assert_eq!(closed, [false, false, !exempt, !exempt], "{peer}, --trust-proxy {proxies}");
+    }
 }
 
 #[test]
@@ -205,16 +237,47 @@ fn sessions_of_one_address() {
     scene.session(&line);
     (0..5).for_each(|_| drop(scene.session(&local)));
 
-    let mut scene = Scene::new(Config { max_per_address: 2, trust_proxy: true, ..Config::default() });
+    let mut scene = Scene::new(Config { max_per_address: 2, trust_proxy: TrustProxy::Hops(1), ..Config::default() });
     for (client, status) in [
         ("7.7.7.7", 200),
         ("8.8.8.8", 200),
         ("1.1.1.1, 7.7.7.7", 200),
         ("2.2.2.2, 7.7.7.7:80", 503),
+        ("3.3.3.3\r\nX-Forwarded-For: 7.7.7.7", 503),
+        ("::ffff:7.7.7.7", 503),
+        ("7.7.7.7\r\nX-Forwarded-For: 8.8.8.8", 200),
         ("127.0.0.1", 200),
+        ("127.0.0.1", 200),
+        ("127.0.0.1", 503),
     ] {
         let line = scene.connect("192.0.2.1");
         assert_eq!(scene.get(&line, HANDSHAKE, &format!("X-Forwarded-For: {client}\r\n")).0, status, "{client}");
+    }
+    assert_eq!(scene.hits("address_sessions"), 4);
+}
+
+/// The number, or the list, of proxies says which entry names the client; a peer that is not listed is the client itself.
+#[test]
+fn sessions_behind_chains_of_proxies() {
+    let rows = [
+        ("192.0.2.1", "7.7.7.7, 192.0.2.9", 200),
+        ("192.0.2.1", "1.1.1.1\r\nX-Forwarded-For: 7.7.7.7, 192.0.2.8", 200),
+        ("192.0.2.2", "2.2.2.2, 7.7.7.7\r\nX-Forwarded-For: 192.0.2.9", 503),
+        ("192.0.2.1", "7.7.7.7, 8.8.8.8, 192.0.2.9", 200),
+    ];
+    for proxies in ["2", "192.0.2.0/24"] {
+        let mut scene = behind(proxies);
+        for (peer, list, status) in rows {
+            let line = scene.connect(peer);
+            let found = scene.get(&line, HANDSHAKE, &format!("X-Forwarded-For: {list}\r\n")).0;
+            assert_eq!(found, status, "{list} from {peer}, --trust-proxy {proxies}");
+        }
+    }
+    let mut scene = behind("192.0.2.0/24");
+    for (client, status) in [("1.1.1.1", 200), ("2.2.2.2", 200), ("3.3.3.3", 503)] {
+        let line = scene.connect("203.0.113.5");
+        assert_eq!(scene.get(&line, HANDSHAKE, &format!("X-Forwarded-For: {client}\r\n")).0, status, "{client}");
+        scene.reset(line);
     }
     assert_eq!(scene.hits("address_sessions"), 1);
 }
