@@ -19,6 +19,7 @@ use crate::config::{Config, MAX_HEADERS};
 pub use response::Response;
 use std::borrow::Cow;
 use std::mem::{self, MaybeUninit};
+use std::net::Ipv6Addr;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -285,11 +286,19 @@ fn split_target(target: &str, method: Method) -> Result<(Option<&str>, &str), Er
     }
 }
 
-/// Returns `host` as text. `Err` if it has a character that RFC 3986 section 3.2.2 does not permit in a host or port.
+/// Returns an authority without user information as text: a host, which may be empty, and perhaps a port (RFC 3986 sections
+/// 3.2.2 and 3.2.3). Redirects contain the host, and origins are compared with it.
 fn check_host(host: &[u8]) -> Result<&str, Error> {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte);
-    let host = str::from_utf8(host).ok().filter(|host| host.bytes().all(is_allowed));
-    host.ok_or(bad_request("invalid character in Host"))
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte);
+    let is_escape = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    let is_authority = |text: &&str| {
+        let (name, port) = origin::split_port(text);
+        let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+        port.unwrap_or_default().bytes().all(|byte| byte.is_ascii_digit())
+            && address.map_or(name.bytes().all(is_allowed), |address| address.parse::<Ipv6Addr>().is_ok())
+            && name.split('%').skip(1).all(is_escape)
+    };
+    str::from_utf8(host).ok().filter(is_authority).ok_or(bad_request("Host is not a host, or a host and a port"))
 }
 
 /// Determines [`RequestHead::length`] by RFC 9112 section 6.3, as strictly as the RFC permits.

@@ -241,9 +241,47 @@ fn hosts() {
         ("Host: [fe80::1]:80\r\n", "[fe80::1]:80"),
         ("Host: \r\n", ""),
         ("host: %41\r\n", "%41"),
+        ("Host: [::ffff:192.0.2.1]\r\n", "[::ffff:192.0.2.1]"),
+        ("Host: 192.0.2.1:\r\n", "192.0.2.1:"),
     ] {
         let expected = format!("Get / 1.1 host={expected} Length(0) | end");
         assert_eq!(events(format!("GET / HTTP/1.1\r\n{lines}\r\n")), expected, "{lines:?}");
+    }
+    for host in [
+        "a:b:c",
+        "a:80:80",
+        "a::80",
+        "::1",
+        "fe80::1",
+        "a:b",
+        "a:8o",
+        "a:-1",
+        "a:+1",
+        "a: 1",
+        "[::1",
+        "::1]",
+        "[::1]a",
+        "[::1]80",
+        "[::1]:a",
+        "[::1]:80:80",
+        "a[::1]",
+        "[]",
+        "[a]",
+        "[1.2.3.4]",
+        "[::1::]",
+        "[[::1]]",
+        "[::1]]",
+        "[fe80::1%25eth0]",
+        "user@a",
+        "user:pass@a",
+        "a%",
+        "a%4",
+        "a%4g",
+        "%zz",
+    ] {
+        let input = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        assert_eq!(events(input), "400", "{host}");
+        assert_eq!(events(format!("GET http://{host}/ HTTP/1.1\r\nHost: a\r\n\r\n")), "400", "{host}");
     }
     for lines in ["", "Host: a\r\nHost: a\r\n", "Host: a\r\nhost: b\r\n", "Hos: a\r\n", "X-Host: a\r\n"] {
         assert_eq!(events(format!("GET / HTTP/1.1\r\n{lines}\r\n")), "400", "{lines:?}");
