@@ -133,7 +133,7 @@ enum ParserState {
 #[derive(Debug, Default)]
 pub struct Parser {
     state: ParserState,
-    /// Total bytes of the lines found so far, of a head or of a chunked body (its sizes and trailers); at most `max_head`.
+    /// Total bytes of the lines found so far: of a head, or of the extensions and trailers of a body. At most `max_head`.
     lines: usize,
     /// Sum of the chunk sizes of the body so far, in bytes; at most `max_payload`.
     body: usize,
@@ -163,15 +163,19 @@ impl Parser {
         }
     }
 
-    /// Parses a line of a chunked body (RFC 9112 section 7.1). `max_head` limits the total length of these lines per body.
+    /// Parses a line of a chunked body (RFC 9112 section 7.1). `max_head` limits the total length of the extensions and
+    /// trailers per body. Sizes do not count: each but the last one announces data, and `max_payload` limits these.
     fn next_chunk_line<'a>(&mut self, input: &'a [u8], config: &Config) -> Result<Option<(usize, Part<'a>)>, Error> {
         let found = read_line(input)?;
-        let length = found.map_or(input.len(), |found| found.len() + 2);
-        if self.lines + length > config.max_head {
+        let line = found.unwrap_or(input.strip_suffix(b"\r").unwrap_or(input));
+        let is_size = matches!(self.state, ParserState::ChunkSize);
+        let digits = line.iter().take(16).take_while(|byte| is_size && byte.is_ascii_hexdigit()).count();
+        let length = self.lines + line.len() - digits;
+        if length > config.max_head {
             return Err(Error { status: 431, reason: "chunk extensions or trailers too large" });
         }
         let Some(found) = found else { return Ok(None) };
-        self.lines += if found.is_empty() { 0 } else { length };
+        self.lines = length;
         self.state = match self.state {
             ParserState::ChunkEnd if !found.is_empty() => {
                 return Err(bad_request("chunk data is longer than its size"));
@@ -187,7 +191,7 @@ impl Parser {
             _ if found.is_empty() => ParserState::Data { left: 0, chunk: false },
             _ => ParserState::Trailers,
         };
-        Ok(Some((length, Part::Data(&[]))))
+        Ok(Some((found.len() + 2, Part::Data(&[]))))
     }
 
     fn next_head<'a>(

@@ -410,24 +410,38 @@ fn chunks_at_the_limits() {
         assert_eq!(chunked(&body), "413", "{body:?}");
     }
 
-    let extension = |length: usize| format!("1;{}\r\n", "e".repeat(length - 4));
-    let end = "0\r\n\r\n"; // 5 bytes of lines
-    assert_eq!(chunked(&format!("{}a\r\n{end}", extension(507))), "\"a\" | end");
-    assert_eq!(chunked(&format!("{}a\r\n{end}", extension(508))), "431");
-    assert_eq!(chunked(&"1".repeat(513)), "431", "not even a line");
-    let trailer = |length: usize| format!("T: {}\r\n", "t".repeat(length - 5));
-    assert_eq!(chunked(&format!("0\r\n{}{}\r\n", trailer(200), trailer(307))), "end");
-    assert_eq!(chunked(&format!("0\r\n{}{}\r\n", trailer(200), trailer(308))), "431");
-    // The lines of all chunks are counted together: 169 chunks with 3 bytes of lines each are allowed, 170 are not.
-    let many = Config { max_payload: 1000, ..config() };
-    let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let chunks = |count| head.to_owned() + &data(1).repeat(count) + "0\r\n\r\n";
-    assert!(events_with(&many, chunks(169).as_bytes()).ends_with("end"));
-    assert!(events_with(&many, chunks(170).as_bytes()).ends_with("431"));
+    // What stands behind a size counts.
+    let extension = |length: usize| format!("1;{}\r\n", "e".repeat(length - 1));
+    let end = "0\r\n\r\n";
+    assert_eq!(chunked(&format!("{}a\r\n{end}", extension(512))), "\"a\" | end");
+    assert_eq!(chunked(&format!("{}a\r\n{end}", extension(513))), "431");
+    assert_eq!(chunked(&format!("1{};\r\na\r\n{end}", " ".repeat(512))), "431");
+    assert_eq!(chunked(&"1".repeat(16 + 513)), "431", "not even a line");
+    let trailer = |length: usize| format!("T: {}\r\n", "t".repeat(length - 3));
+    assert_eq!(chunked(&format!("0\r\n{}{}\r\n", trailer(200), trailer(312))), "end");
+    assert_eq!(chunked(&format!("0\r\n{}{}\r\n", trailer(200), trailer(313))), "431");
+    // Extensions and trailers of all chunks are counted together.
+    let small = |count| extension(4).replace("\r\n", "\r\na\r\n").repeat(count);
+    assert!(chunked(&format!("{}0\r\n{}\r\n", small(90), trailer(512 - 4 * 90))).ends_with("end"));
+    assert_eq!(chunked(&format!("{}0\r\n{}\r\n", small(90), trailer(513 - 4 * 90))).split(" | ").last(), Some("431"));
     // Counting starts again with the next body.
-    let twice = chunks(169).repeat(2);
-    let seen = feed(&[twice.as_bytes()], &many);
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let twice = format!("{head}{}a\r\n{end}", extension(512)).repeat(2);
+    let seen = feed(&[twice.as_bytes()], &config());
     assert_eq!((seen.events.len(), seen.error), (6, None));
+}
+
+/// Sizes of chunks are limited with the data that they announce, however small the chunks are.
+#[test]
+fn many_small_chunks() {
+    let config = Config { max_payload: 6000, ..config() };
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for chunk in ["1\r\na\r\n", "0000000000000001\r\na\r\n"] {
+        let body = |count| head.to_owned() + &chunk.repeat(count) + "0\r\n\r\n";
+        let seen = feed(&[body(6000).as_bytes()], &config);
+        assert_eq!((seen.events.len(), seen.error), (3, None));
+        assert_eq!(feed(&[body(6001).as_bytes()], &config).error.map(|error| error.status), Some(413));
+    }
 }
 
 /// RFC 9112 sections 6 and 11.2: whatever a proxy in front might read differently is refused.
