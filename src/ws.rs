@@ -43,7 +43,7 @@ pub fn accept(head: &RequestHead) -> Result<Bytes, Response> {
     if head.header("Sec-WebSocket-Version") != Some(b"13") {
         let refusal =
             Response::text(426, "only WebSocket version 13 is supported").header("Sec-WebSocket-Version", "13");
-        return Err(refusal.header("Upgrade", "websocket").header("Connection", "Upgrade, close").close());
+        return Err(refusal.header("Upgrade", "websocket").close());
     }
     let mut keys = head.headers("Sec-WebSocket-Key");
     let key = match (keys.next(), keys.next()) {

@@ -84,6 +84,13 @@ impl<'a> RequestHead<'a> {
         self.headers(name).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
     }
 
+    /// Returns the members of the list-valued field `name` that are tokens (RFC 9110 section 5.6.2).
+    pub fn tokens(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+        let tokens = self.members(name).filter(move |member| member.iter().all(is_allowed));
+        tokens.filter_map(|token| str::from_utf8(token).ok()).filter(|token| !token.is_empty())
+    }
+
     /// Whether the list-valued field `name` has the member `token`; case does not matter.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         self.members(name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))

@@ -203,10 +203,11 @@ impl<A: App> Server<A> {
 
 /// Returns the response to the CORS preflight (Fetch standard) of a page with a listed origin.
 fn answer_preflight(head: &RequestHead) -> Response {
-    let headers = head.header("Access-Control-Request-Headers").unwrap_or_default();
+    // Only tokens are sent back: other text could look like a part of this response.
+    let headers: Vec<_> = head.tokens("Access-Control-Request-Headers").collect();
     Response::new(204)
         .header("Access-Control-Allow-Methods", "GET, POST")
-        .header("Access-Control-Allow-Headers", str::from_utf8(headers).unwrap_or_default())
+        .header("Access-Control-Allow-Headers", &headers.join(", "))
         .header("Access-Control-Max-Age", "600")
 }
 

@@ -145,10 +145,28 @@ fn header_fields() {
         assert_eq!(head.header("cookie"), Some(&b"a=b"[..]));
         assert_eq!(head.header("empty"), Some(&b""[..]));
         assert_eq!(head.header("Another"), None);
+        assert_eq!(head.tokens("x").collect::<Vec<_>>(), ["one", "two", "Three"]);
         for (token, there) in [("one", true), ("TWO", true), ("three", true), ("thr", false), ("two, three", false)] {
             assert_eq!(head.has_token("x", token), there, "{token}");
         }
     });
+}
+
+/// RFC 9110 section 5.6.2.
+#[test]
+fn members_that_are_tokens() {
+    for (value, expected) in [
+        (&b"a, b-C_9"[..], &["a", "b-C_9"][..]),
+        (b"x, Connection: y", &["x"]),
+        (b"x, Connection: close, z", &["x", "z"]),
+        (b", ,a b,\"q\",a;b,(c),a/b,[d],{e},=,@,\x80,\xc3\xa4,a\tb,", &[]),
+        (b"!#$%&'*+-.^_`|~", &["!#$%&'*+-.^_`|~"]),
+        (b"", &[]),
+    ] {
+        let request = [b"GET / HTTP/1.1\r\nHost: h\r\nX: ", value, b"\r\nX: last\r\n\r\n"].concat();
+        let found: Vec<_> = with_head(request, |head| head.tokens("x").map(str::to_owned).collect());
+        assert_eq!(found, [expected, &["last"]].concat(), "{:?}", String::from_utf8_lossy(value));
+    }
 }
 
 #[test]
@@ -746,7 +764,6 @@ fn lengths_of_answers() {
         (408, "408 Request Timeout", true),
         (411, "411 Length Required", true),
         (413, "413 Content Too Large", true),
-        (426, "426 Upgrade Required", true),
         (431, "431 Request Header Fields Too Large", true),
         (501, "501 Not Implemented", true),
         (503, "503 Service Unavailable", true),
@@ -758,6 +775,22 @@ fn lengths_of_answers() {
         let expected = format!("HTTP/1.1 {line}\r\n{length}\r\n");
         assert_eq!(encode(Response::new(status), "", false, true, false), expected);
         assert_eq!(encode(Response::new(status), "", true, true, false), expected);
+    }
+    let refused = encode(Response::new(426), "", false, false, false);
+    assert_eq!(refused, "HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\nConnection: Upgrade, close\r\n\r\n");
+}
+
+/// What a value looks like does not decide what becomes of the connection.
+#[test]
+fn a_value_does_not_close_or_keep_a_connection() {
+    for value in ["Connection: y", "x, Connection: close", "Connection: keep-alive"] {
+        let response = || Response::new(204).header("A", value);
+        let start = format!("HTTP/1.1 204 No Content\r\nA: {value}\r\n");
+        for (keep_alive, old, line) in
+            [(false, false, "Connection: close\r\n"), (true, false, ""), (true, true, "Connection: keep-alive\r\n")]
+        {
+            assert_eq!(encode(response(), "", false, keep_alive, old), format!("{start}{line}\r\n"));
+        }
     }
 }
 
