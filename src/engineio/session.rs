@@ -105,7 +105,7 @@ pub(super) struct Session {
     pub websocket: Option<ConnId>,
     poll: Option<Poll>,
     /// The connection of a POST whose body is not complete.
-    post: Option<ConnId>,
+    pub post: Option<ConnId>,
     probe: Option<Box<Probe>>,
     /// Packets that wait for a GET. In `Opening`, the open packet, which waits for [`OPEN_DELAY`].
     queue: Queue,

@@ -57,8 +57,11 @@ impl<A: App> Server<A> {
             _ => {}
         }
         self.respond(id, Response::text(error.status, error.reason).close());
-        if let Some(session) = session {
-            self.io.engine.connection_lost(id, session);
+        match (session, error.status) {
+            // Too large, as a Content-Length would have shown before the body was read.
+            (Some(session), 413 | 431) => self.io.engine.refuse_body(session),
+            (Some(session), _) => self.io.engine.connection_lost(id, session),
+            (None, _) => {}
         }
     }
 
