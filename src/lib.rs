@@ -17,7 +17,7 @@
 //! base/logger           log lines on standard error; rate limit of repeated lines
 //! base/table            macro for enums with constants per variant
 //! base/metrics          the text format of Prometheus
-//! base/limits           one counter and log line per limit; counts per address
+//! base/limits           one counter and log line per limit; counts per address; half-open connections
 //! base/mod              declares the modules of this folder
 //! net/kernel            every read and write of connections
 //! net/tls               TLS by rustls

@@ -1,10 +1,14 @@
 //! Counts how often clients reach each limit, and logs each limit at most once in ten seconds. Also counts the
-//! connections and sessions of each client address, for `max_per_address`.
+//! connections and sessions of each client address, for `max_per_address`, and orders half-open connections by address and
+//! age, for `max_half_open`.
 
 use crate::base::logger::RateLimitedLog;
 use crate::base::metrics::{COUNTER, Metrics};
+use crate::base::slab::ConnId;
 use crate::base::table::table;
-use std::collections::HashMap;
+use crate::base::timers::Deadline;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
@@ -16,7 +20,7 @@ table! {
     AddressConnections =
         ("address_connections", "max-per-address", "connection closed: too many connections from this address");
     HalfOpen =
-        ("half_open", "max-half-open", "too many connections without a complete request: the oldest is closed");
+        ("half_open", "max-half-open", "too many connections without a complete request: one is closed");
     Sessions = ("sessions", "max-connections", "session refused: session limit reached");
     AddressSessions = ("address_sessions", "max-per-address", "session refused: too many sessions from this address");
     Memory = ("memory", "max-queued", "sessions refused: too many bytes are queued for all clients together");
@@ -64,8 +68,15 @@ impl Limits {
     }
 }
 
-/// Counts connections (in `net`) or sessions (in `engineio`) by client address. An IPv6 client usually has a whole /64, so
-/// a /64 counts as one address. Entries with a count of zero are removed.
+/// Returns the address under which a client is counted. An IPv6 client usually has a whole /64, so a /64 counts as one.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address => address,
+    }
+}
+
+/// Counts connections (in `net`) or sessions (in `engineio`) by client address. Entries with a count of zero are removed.
 pub struct Addresses {
     exempt: fn(&IpAddr) -> bool,
     counts: HashMap<IpAddr, usize>,
@@ -79,11 +90,7 @@ impl Addresses {
 
     /// Returns the address under which `address` is counted, or `None` if it is exempt.
     fn key(&self, address: IpAddr) -> Option<IpAddr> {
-        let address = address.to_canonical();
-        (!(self.exempt)(&address)).then(|| match address {
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-            address => address,
-        })
+        (!(self.exempt)(&address.to_canonical())).then(|| network(address))
     }
 
     pub fn count(&self, address: IpAddr) -> usize {
@@ -113,5 +120,43 @@ impl Addresses {
 
     pub fn is_empty(&self) -> bool {
         self.counts.is_empty()
+    }
+}
+
+/// The connections that have sent no complete request head, by address and age. Every call takes logarithmic time, so that
+/// a flood of connections stays cheap.
+#[derive(Default)]
+pub struct HalfOpen {
+    /// The connections of each address, the oldest first, with the time since which they are half open.
+    connections: HashMap<IpAddr, BTreeSet<(Instant, ConnId)>>,
+    /// One entry per address: the number of its connections, and the oldest of them.
+    ranks: BTreeSet<(usize, Reverse<(Instant, ConnId)>)>,
+    /// Number of connections.
+    pub len: usize,
+}
+
+impl HalfOpen {
+    /// Makes a connection half open since `to`, or removes it (`None`). `since` is the owner's copy, and is updated.
+    pub fn set(&mut self, id: ConnId, address: IpAddr, since: &mut Deadline, to: Deadline) {
+        let from = std::mem::replace(since, to);
+        if from == to {
+            return;
+        }
+        let network = network(address);
+        let group = self.connections.entry(network).or_default();
+        let rank = |group: &BTreeSet<_>| Some((group.len(), Reverse(*group.first()?)));
+        rank(group).iter().for_each(|rank| _ = self.ranks.remove(rank));
+        from.iter().for_each(|from| _ = group.remove(&(*from, id)));
+        group.extend(to.map(|to| (to, id)));
+        self.len = self.len + usize::from(to.is_some()) - usize::from(from.is_some());
+        match rank(group) {
+            Some(rank) => _ = self.ranks.insert(rank),
+            None => _ = self.connections.remove(&network),
+        }
+    }
+
+    /// Returns the oldest connection of the address that has most; if several have as many, of the one whose is oldest.
+    pub fn oldest_of_most(&self) -> Option<ConnId> {
+        self.ranks.last().map(|(_, Reverse((_, id)))| *id)
     }
 }

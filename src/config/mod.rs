@@ -164,8 +164,8 @@ options! {
     /// connections, and sessions, per address (per /64 for IPv6): a class of 200 behind one NAT address needs 600.
     /// Without --trust-proxy, programs on this machine are exempt
     max_per_address: usize = "1000", size;
-    /// connections without a complete request head; beyond it the oldest is closed, so that silent clients cannot block
-    /// others
+    /// connections without a complete request head; beyond it the address with most of them loses its oldest, so that
+    /// silent clients cannot block others
     max_half_open: usize = "1000", size;
     /// bytes queued for all clients together, shared buffers counted once per client; above it new sessions get 503. A
     /// quarter of a small host's memory

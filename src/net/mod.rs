@@ -22,7 +22,7 @@ pub mod no_tls;
 #[cfg(feature = "tls")]
 pub mod tls;
 
-use crate::base::limits::{Addresses, Limit};
+use crate::base::limits::{Addresses, HalfOpen, Limit};
 use crate::base::metrics::{GAUGE, Metrics};
 use crate::base::queue::Pool;
 use crate::base::slab::{Conn, ConnId, Slab};
@@ -75,10 +75,11 @@ pub struct Net<P> {
     /// The certificate of the first listener; `None` if connections to that listener have no TLS.
     pub identity: Option<Identity>,
     scratch: Scratch,
-    /// The timers of the fields `phase`, `half_open` and `stall` of all connections.
+    /// The timers of the fields `phase` and `stall` of all connections.
     phases: Timers<ConnId>,
-    half_open: Timers<ConnId>,
     stalls: Timers<ConnId>,
+    /// The connections whose field `half_open` is set.
+    half_open: HalfOpen,
     /// The number of connections per peer address, for `max_per_address`.
     addresses: Addresses,
     /// Wakes the event loop from another thread.
@@ -105,8 +106,8 @@ impl<P: Default> Net<P> {
             identity: None,
             scratch: Scratch::default(),
             phases: Timers::default(),
-            half_open: Timers::default(),
             stalls: Timers::default(),
+            half_open: HalfOpen::default(),
         })
     }
 
@@ -218,7 +219,7 @@ impl<P: Default> Net<P> {
         self.connections.get_mut(id)
     }
 
-    /// Returns the number of running timers. `half_open` does not count: it only orders connections by age.
+    /// Returns the number of running timers.
     pub fn timers(&self) -> usize {
         self.phases.len() + self.stalls.len()
     }
@@ -226,7 +227,7 @@ impl<P: Default> Net<P> {
     pub fn metrics(&self, metrics: &mut Metrics) {
         metrics.rows(&[
             ("connections", GAUGE, "TCP connections.", &self.connections.len()),
-            ("half_open", GAUGE, "Connections that have sent no complete request.", &self.half_open.len()),
+            ("half_open", GAUGE, "Connections that have sent no complete request.", &self.half_open.len),
         ]);
     }
 
@@ -315,6 +316,7 @@ impl<P: Default> Net<P> {
             && !matches!(connection.state, ConnState::Dead)
         {
             connection.state = ConnState::Dead;
+            self.half_open.set(id, connection.peer, &mut connection.half_open, None);
             if matches!(connection.cause, EndCause::Closed) {
                 connection.cause = cause;
             }
@@ -324,32 +326,32 @@ impl<P: Default> Net<P> {
 
     /// Applies the limits of new connections: their number per address, and the time for the first request head.
     fn admit(&mut self, id: ConnId, now: Instant) {
-        if self.get(id).is_some_and(|new| self.addresses.count(new.peer) > self.config.max_per_address) {
-            self.abort_because(id, EndCause::Limit(Limit::AddressConnections));
+        match self.get(id).is_some_and(|new| self.addresses.count(new.peer) > self.config.max_per_address) {
+            true => self.abort_because(id, EndCause::Limit(Limit::AddressConnections)),
+            false => self.await_head(id, now),
         }
-        self.await_head(id, now);
     }
 
-    /// Starts the deadline of a request head. If more than `max_half_open` connections lack a complete head, the oldest of
-    /// them is aborted: if new connections were refused instead, silent clients could lock out all others.
+    /// Starts the deadline of a request head. If more than `max_half_open` connections lack a complete head, one of the
+    /// address that has most of them is aborted: if new connections were refused instead, or if only age counted, silent
+    /// clients could lock out all others.
     pub fn await_head(&mut self, id: ConnId, now: Instant) {
         self.set_phase(id, Some(now + self.config.head_timeout));
         let Some(connection) = self.connections.get_mut(id) else { return };
-        self.half_open.set(id, &mut connection.half_open, now);
-        if self.half_open.len() > self.config.max_half_open
-            && let Some((_, oldest)) = self.half_open.pop_due(now)
+        self.half_open.set(id, connection.peer, &mut connection.half_open, Some(now));
+        if self.half_open.len > self.config.max_half_open
+            && let Some(oldest) = self.half_open.oldest_of_most()
         {
             self.abort_because(oldest, EndCause::Limit(Limit::HalfOpen));
         }
     }
 
-    /// Sets the deadline of the connection's next phase, or clears it (`None`). The connection no longer waits for a head.
+    /// Sets the deadline of the next phase of an open connection, or clears it (`None`). The connection no longer waits
+    /// a head, and is not idle.
     pub fn set_phase(&mut self, id: ConnId, at: Option<Instant>) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        self.half_open.clear(id, &mut connection.half_open);
+        let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) else { return };
+        self.half_open.set(id, connection.peer, &mut connection.half_open, None);
         match at {
-            // A lingering connection keeps the deadline that `flush_one` has set.
-            _ if matches!(connection.state, ConnState::Lingering(_)) => {}
             Some(at) => self.phases.set(id, &mut connection.phase, at),
             None => self.phases.clear(id, &mut connection.phase),
         }
@@ -427,7 +429,6 @@ impl<P: Default> Net<P> {
             self.connections.remove(id).expect("a dead connection is listed once and removed only here");
         self.pool.clear(&mut connection.outbox);
         self.phases.clear(id, &mut connection.phase);
-        self.half_open.clear(id, &mut connection.half_open);
         self.stalls.clear(id, &mut connection.stall);
         self.addresses.release(connection.peer);
         // A descriptor becomes free, so accept can be tried again.

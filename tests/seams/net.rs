@@ -54,8 +54,8 @@ impl<P: Default> Net<P> {
             self.connections.iter().filter(|(_, connection)| deadline(connection).is_some()).count()
         };
         assert_eq!(self.phases.len(), count(|connection| connection.phase), "phase timers without a connection");
-        let half_open = self.half_open.len();
-        assert!(half_open <= count(|connection| connection.half_open), "half-open timers without a connection");
+        let half_open = self.half_open.len;
+        assert_eq!(half_open, count(|connection| connection.half_open), "half-open connections that are gone");
         assert_eq!(
             self.pool.bytes,
             self.connections.iter().map(|(_, c)| c.outbox.bytes).sum::<usize>(),
