@@ -15,17 +15,18 @@ use std::time::Duration;
 /// Maximum number of buffers in one vectored write. Linux allows 1,024; one turn seldom queues more than this for a peer.
 const SLICES: usize = 256;
 
-/// Maximum time for which a closed connection lingers, and the maximum number of bytes that are read and discarded then.
+/// Maximum time for which a closed connection lingers, and the maximum number of bytes that are discarded after `Net::close`.
 /// Without lingering, unread input would make the kernel send RST, which can destroy the response before the peer reads it.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 64 * 1024;
+pub(super) const LINGER_BYTES: usize = 64 * 1024;
 
 /// The state of a connection, from open to dead.
 pub(super) enum ConnState {
     Open,
-    /// `Net::close` was called: nothing more can be queued, and the connection lingers once its outbox is empty.
-    Closing,
-    /// The server has shut down its side. At most this number of further bytes from the peer are read and discarded.
+    /// `Net::close` was called: nothing more can be queued, and the connection lingers once its outbox is empty. At most
+    /// this number of further bytes from the peer are read and discarded; then the connection is aborted.
+    Closing(usize),
+    /// The server has shut down its side. The number is what `Closing` has left.
     Lingering(usize),
     /// The connection was aborted: `Net::reap` returns it at the end of the turn.
     Dead,
@@ -122,11 +123,12 @@ impl<P> Connection<P> {
         matches!(self.state, ConnState::Open)
     }
 
-    /// Reads plaintext into `buffer`, and updates `reading`.
+    /// Reads plaintext into `buffer`, and updates `reading`. What a closing connection receives is discarded, and therefore
+    /// not decrypted: so every byte of it counts, also those that carry no plaintext.
     pub(super) fn read(&mut self, scratch: &mut Scratch, buffer: &mut [u8]) -> io::Result<Transfer> {
         let transfer = match &mut self.tls {
-            Some(tls) => tls.read(&mut self.stream, scratch, buffer)?,
-            None => kernel::read(&mut self.stream, buffer)?,
+            Some(tls) if matches!(self.state, ConnState::Open) => tls.read(&mut self.stream, scratch, buffer)?,
+            _ => kernel::read(&mut self.stream, buffer)?,
         };
         self.reading = match transfer {
             Transfer::Moved(0) => ReadState::Ended,
@@ -135,6 +137,16 @@ impl<P> Connection<P> {
             _ => self.reading,
         };
         Ok(transfer)
+    }
+
+    /// Counts `count` bytes that were read (0 at the end of the stream). Returns `false` if the connection must be aborted:
+    /// it is closing, and the peer sends too much, or lingers, and the peer has ended.
+    pub(super) fn allows(&mut self, count: usize) -> bool {
+        let has_ended = count == 0 && matches!(self.state, ConnState::Lingering(_));
+        let (ConnState::Closing(left) | ConnState::Lingering(left)) = &mut self.state else { return true };
+        let rest = left.checked_sub(count).filter(|_| !has_ended);
+        *left = rest.unwrap_or(0);
+        rest.is_some()
     }
 
     /// Updates `soft` after an incomplete write; `before` is the number of bytes that were queued before the write. Returns
@@ -147,11 +159,11 @@ impl<P> Connection<P> {
         restarts.then_some(if over { config.soft_time } else { config.write_timeout })
     }
 
-    /// Starts to linger after the last write: shuts down the server's side. Returns `false` if that is needless, because the
-    /// peer sends nothing more or is gone.
-    pub(super) fn linger(&mut self) -> bool {
+    /// Starts to linger after the last write: shuts down the server's side. `left` is the number of bytes that may still be
+    /// discarded. Returns `false` if lingering is needless, because the peer sends nothing more or is gone.
+    pub(super) fn linger(&mut self, left: usize) -> bool {
         let silent = self.no_linger || self.reading == ReadState::Ended;
-        self.state = ConnState::Lingering(LINGER_BYTES);
+        self.state = ConnState::Lingering(left);
         !silent && self.stream.shutdown(Shutdown::Write).is_ok()
     }
 
@@ -159,7 +171,8 @@ impl<P> Connection<P> {
     pub(super) fn write_all(&mut self, scratch: &mut Scratch, pool: &mut Pool) -> io::Result<Transfer> {
         // A closing TLS connection sends its close_notify alert after everything else.
         while self.queued() > 0
-            || matches!(self.state, ConnState::Closing) && self.tls.as_mut().is_some_and(|tls| tls.queue_close_notify())
+            || matches!(self.state, ConnState::Closing(_))
+                && self.tls.as_mut().is_some_and(|tls| tls.queue_close_notify())
         {
             // Unlike an array, a SmallVec does not initialize all 256 slices if only a few are used.
             let mut slices = SmallVec::<[IoSlice; SLICES]>::new();

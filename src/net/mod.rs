@@ -6,7 +6,7 @@
 //!
 //! | Call | Queued bytes | Effect |
 //! |---|---|---|
-//! | [`Net::close`] (graceful) | are written | TLS close_notify, FIN; for up to a second, input is read and discarded |
+//! | [`Net::close`] (graceful) | are written | TLS close_notify, FIN; then, for up to a second, input is discarded |
 //! | [`Net::abort`] | are dropped | the connection is dead, and its socket is closed at the end of the turn |
 //! | [`Net::reap`] | | returns each dead connection once, so that `server` can release what belongs to it |
 //!
@@ -31,7 +31,7 @@ use crate::config::Config;
 use crate::net::kernel::{Stream, Transfer};
 use crate::net::tls::{Identity, Scratch, Tls};
 use bytes::Bytes;
-use connection::{ConnState, LINGER};
+use connection::{ConnState, LINGER, LINGER_BYTES};
 pub use connection::{Connection, EndCause, ReadState};
 use listener::Listener;
 use mio::net::TcpStream;
@@ -254,24 +254,18 @@ impl<P: Default> Net<P> {
         if connection.tls.is_some() && connection.queued() > 0 {
             list(&mut self.dirty, &mut connection.dirty, id);
         }
-        match (result, &mut connection.state) {
-            (Ok(Transfer::Moved(count) | Transfer::Drained(count)), state) => match state {
-                ConnState::Lingering(left) if count == 0 || count > *left => self.abort(id),
-                ConnState::Lingering(left) => {
-                    *left -= count;
-                    return Some(count);
-                }
-                _ => return Some(count),
-            },
-            (Ok(Transfer::WouldBlock), _) => {}
-            (Ok(Transfer::Retry), _) => list(&mut self.unread, &mut connection.unread, id),
+        match result {
+            Ok(Transfer::Moved(count) | Transfer::Drained(count)) if connection.allows(count) => return Some(count),
+            Ok(Transfer::Moved(_) | Transfer::Drained(_)) => self.abort(id),
+            Ok(Transfer::WouldBlock) => {}
+            Ok(Transfer::Retry) => list(&mut self.unread, &mut connection.unread, id),
             // Not aborted but closed, so that the peer can read the TLS alert that names the error.
-            (Err(error), ConnState::Open) if error.kind() == ErrorKind::InvalidData => {
+            Err(error) if connection.is_open() && error.kind() == ErrorKind::InvalidData => {
                 connection.cause = EndCause::Error(error);
                 self.close(id);
                 self.remember_unread(id);
             }
-            (Err(error), _) => self.abort_because(id, EndCause::Error(error)),
+            Err(error) => self.abort_because(id, EndCause::Error(error)),
         }
         None
     }
@@ -296,10 +290,11 @@ impl<P: Default> Net<P> {
         }
     }
 
-    /// Closes the connection gracefully: once everything queued is written.
+    /// Closes the connection gracefully: once everything queued is written. Until then only the deadline of writing counts.
     pub fn close(&mut self, id: ConnId) {
+        self.set_phase(id, None);
         if let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) {
-            connection.state = ConnState::Closing;
+            connection.state = ConnState::Closing(LINGER_BYTES);
             connection.input = Vec::new();
             // `flush_one` must see the connection even if its outbox is empty already: there it begins to linger.
             list(&mut self.dirty, &mut connection.dirty, id);
@@ -414,8 +409,8 @@ impl<P: Default> Net<P> {
             return;
         }
         self.stalls.clear(id, &mut connection.stall);
-        if let ConnState::Closing = connection.state {
-            match connection.linger() {
+        if let ConnState::Closing(left) = connection.state {
+            match connection.linger(left) {
                 true => self.phases.set(id, &mut connection.phase, now + LINGER),
                 false => self.abort(id),
             }

@@ -30,8 +30,9 @@ impl<A: App> Server<A> {
             // This input was left by the last turn, or pipelined behind a request that has been answered now.
             self.receive(id, &[]);
         }
-        for _ in 0..READS_PER_TURN {
-            if self.steps == 0 {
+        for number in 0..READS_PER_TURN {
+            // A closing connection is read once per turn: its last response must leave before too much input aborts it.
+            if self.steps == 0 || number > 0 && !self.net.get(id).is_some_and(|connection| connection.is_open()) {
                 break;
             }
             if self.is_paused(id) {
