@@ -194,7 +194,7 @@ impl Session {
             return false;
         }
         if let Some(first) = self.post {
-            cx.out.outputs.push_back(EngineOutput::Abort(first));
+            cx.out.outputs.push_back(EngineOutput::Close(first));
             self.close(CloseReason::TransportError, cx);
             return false;
         }

@@ -73,6 +73,8 @@ pub struct Connection<P> {
     pub phase: Deadline,
     /// Time since which a complete request head is awaited; `None` while a request is processed or the connection is idle.
     pub half_open: Deadline,
+    /// Set by `server` if the next request may take its time: `phase` becomes `idle_timeout` once the outbox is empty.
+    pub idle: bool,
     /// Deadline at which a peer that reads too slowly is evicted; `None` if the last write took all that was queued.
     pub(super) stall: Deadline,
     /// Whether `stall` is the deadline of `soft_time`, for an outbox above `soft_queue`, rather than of `write_timeout`.
@@ -102,6 +104,7 @@ impl<P> Connection<P> {
             sent: 0,
             phase: Deadline::default(),
             half_open: Deadline::default(),
+            idle: false,
             stall: Deadline::default(),
             soft: false,
             dirty: false,

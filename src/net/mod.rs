@@ -341,11 +341,12 @@ impl<P: Default> Net<P> {
         }
     }
 
-    /// Sets the deadline of the next phase of an open connection, or clears it (`None`). The connection no longer waits
+    /// Sets the deadline of the next phase of an open connection, or clears it (`None`). The connection no longer waits for
     /// a head, and is not idle.
     pub fn set_phase(&mut self, id: ConnId, at: Option<Instant>) {
         let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) else { return };
         self.half_open.set(id, connection.peer, &mut connection.half_open, None);
+        connection.idle = false;
         match at {
             Some(at) => self.phases.set(id, &mut connection.phase, at),
             None => self.phases.clear(id, &mut connection.phase),
@@ -397,9 +398,9 @@ impl<P: Default> Net<P> {
             Err(error) => return self.abort_because(id, EndCause::Error(error)),
         };
         let blocked = matches!(last, Transfer::WouldBlock | Transfer::Retry);
-        // Backpressure: `server` does not read a WebSocket with more than half of `max_queue` queued. Here reading goes on.
-        let half = self.config.max_queue / 2;
-        if before > half && connection.queued() <= half || last == Transfer::Retry {
+        // Backpressure: `server` does not read a connection with more than this queued. Here reading goes on.
+        let most = self.config.pause_above();
+        if before > most && connection.queued() <= most || last == Transfer::Retry {
             list(&mut self.unread, &mut connection.unread, id);
         }
         if blocked {
@@ -414,6 +415,8 @@ impl<P: Default> Net<P> {
                 true => self.phases.set(id, &mut connection.phase, now + LINGER),
                 false => self.abort(id),
             }
+        } else if mem::take(&mut connection.idle) {
+            self.phases.set(id, &mut connection.phase, now + self.config.idle_timeout);
         }
     }
 

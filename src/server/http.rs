@@ -17,10 +17,12 @@ const ENGINE_PATH: &str = "/socket.io/";
 
 impl<A: App> Server<A> {
     /// Handles the part of a request at the start of `bytes`. Returns the number of bytes used, or `None` if the part is
-    /// incomplete or has to wait until the previous request is answered.
+    /// incomplete or has to wait: until the previous request is answered, or until the client reads the answers (see
+    /// `is_paused`).
     pub(super) fn handle_http(&mut self, id: ConnId, bytes: &[u8]) -> Option<usize> {
+        let paused = self.is_paused(id);
         let Protocol::Http { parser, exchange } = &mut self.net.get_mut(id)?.protocol else { return None };
-        if exchange.as_ref().is_some_and(|exchange| exchange.body.is_none()) {
+        if exchange.as_ref().map_or(paused, |exchange| exchange.body.is_none()) {
             return None;
         }
         let mut buffer = http::FIELD_BUFFER;
@@ -186,18 +188,14 @@ impl<A: App> Server<A> {
         // A head that could not be parsed has no exchange; the default exchange closes the connection.
         let exchange = exchange.take().unwrap_or_default();
         let keep_alive = exchange.keep_alive && exchange.body.is_none() && !response.close;
-        let (has_input, ended) = (!connection.input.is_empty(), connection.reading == ReadState::Ended);
+        connection.idle = true;
+        let more = !connection.input.is_empty() || connection.reading == ReadState::Ended;
         let (head, body) = response.encode(&exchange.cors, exchange.head_only, keep_alive, exchange.old);
         self.net.push(id, head);
         self.net.push(id, body);
         if !keep_alive {
-            return self.net.close(id);
-        }
-        match has_input {
-            true => self.net.await_head(id, self.now),
-            false => self.net.set_phase(id, Some(self.now + self.config.idle_timeout)),
-        }
-        if has_input || ended {
+            self.net.close(id);
+        } else if more {
             // The next turn handles the requests pipelined behind this one, or the half-close.
             self.net.remember_unread(id);
         }
