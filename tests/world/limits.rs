@@ -11,12 +11,12 @@ use salon::socketio::{App, ClusterApp, Event, Io, To, packet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-const LOCAL: &str = "127.0.0.1";
-const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
+pub const LOCAL: &str = "127.0.0.1";
+pub const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
 
 /// Events are answered with their number so far; `join` puts the socket into the room of that name, `tell` sends to a room.
 #[derive(Default)]
-struct Counter(usize);
+pub struct Counter(usize);
 
 impl App for Counter {
     fn event(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) {
@@ -36,37 +36,37 @@ impl App for Counter {
 
 impl ClusterApp for Counter {}
 
-struct Scene {
-    server: Server<Counter>,
-    now: Instant,
+pub struct Scene {
+    pub server: Server<Counter>,
+    pub now: Instant,
 }
 
 /// The client's end of a connection.
-struct Line {
-    id: ConnId,
-    pipe: Pipe,
+pub struct Line {
+    pub id: ConnId,
+    pub pipe: Pipe,
 }
 
 impl Line {
     /// What the server has written since the last look.
-    fn read(&self) -> String {
+    pub fn read(&self) -> String {
         String::from_utf8(std::mem::take(&mut self.pipe.wire().outgoing)).expect("text")
     }
 }
 
 impl Scene {
-    fn new(config: Config) -> Scene {
+    pub fn new(config: Config) -> Scene {
         let now = Instant::now();
         Scene { server: Server::new(config, Counter::default(), Ids::Seeded(1), now).expect("a selector"), now }
     }
 
-    fn turn(&mut self, wakes: &[Wake]) {
+    pub fn turn(&mut self, wakes: &[Wake]) {
         self.server.turn(self.now, UNIX_EPOCH, wakes);
         self.server.check();
     }
 
     /// Turns until nothing is left to be done.
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         loop {
             let left = self.server.left();
             if left.is_empty() {
@@ -76,12 +76,12 @@ impl Scene {
         }
     }
 
-    fn pass(&mut self, time: Duration) {
+    pub fn pass(&mut self, time: Duration) {
         self.now += time;
         self.turn(&[]);
     }
 
-    fn connect(&mut self, peer: &str) -> Line {
+    pub fn connect(&mut self, peer: &str) -> Line {
         let id = self.server.connect_pipe(peer.parse::<IpAddr>().expect("an address"));
         let pipe = self.server.pipe(id).expect("it was made just now");
         pipe.wire().room = usize::MAX;
@@ -89,13 +89,13 @@ impl Scene {
         Line { id, pipe }
     }
 
-    fn send(&mut self, line: &Line, bytes: &str) {
+    pub fn send(&mut self, line: &Line, bytes: &str) {
         line.pipe.wire().incoming.extend(bytes.bytes());
         self.turn(&[Wake::Connection { id: line.id, readable: true, writable: true, hung_up: false }]);
     }
 
     /// Status and body of the answer to a request.
-    fn ask(&mut self, line: &Line, request: &str) -> (u16, String) {
+    pub fn ask(&mut self, line: &Line, request: &str) -> (u16, String) {
         self.send(line, request);
         self.settle();
         let answer = line.read();
@@ -106,12 +106,12 @@ impl Scene {
         (status, body.to_owned())
     }
 
-    fn get(&mut self, line: &Line, target: &str, more: &str) -> (u16, String) {
+    pub fn get(&mut self, line: &Line, target: &str, more: &str) -> (u16, String) {
         self.ask(line, &format!("GET {target} HTTP/1.1\r\nHost: h\r\n{more}\r\n"))
     }
 
     /// A session over polling, with a socket: its target.
-    fn session(&mut self, line: &Line) -> String {
+    pub fn session(&mut self, line: &Line) -> String {
         let (status, open) = self.get(line, HANDSHAKE, "");
         assert_eq!(status, 200, "{open}");
         let sid = open.split('"').nth(3).expect("a sid");
@@ -122,13 +122,13 @@ impl Scene {
         target
     }
 
-    fn post(&mut self, line: &Line, target: &str, payload: &str) -> u16 {
+    pub fn post(&mut self, line: &Line, target: &str, payload: &str) -> u16 {
         let length = payload.len();
         self.ask(line, &format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{payload}")).0
     }
 
     /// How often a limit was reached.
-    fn hits(&mut self, limit: &str) -> u64 {
+    pub fn hits(&mut self, limit: &str) -> u64 {
         let line = self.connect(LOCAL);
         let (_, text) = self.get(&line, "/metrics", "");
         line.pipe.wire().ended = true;
@@ -140,7 +140,7 @@ impl Scene {
     }
 
     /// The client resets the connection.
-    fn reset(&mut self, line: Line) {
+    pub fn reset(&mut self, line: Line) {
         line.pipe.wire().reset = true;
         self.turn(&[Wake::Connection { id: line.id, readable: true, writable: false, hung_up: true }]);
         assert!(line.pipe.is_closed());
