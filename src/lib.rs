@@ -19,7 +19,7 @@
 //! base/logger           log lines on standard error; rate limit of repeated lines
 //! base/table            macro for enums with constants per variant
 //! base/metrics          the text format of Prometheus
-//! base/limits           one counter and log line per limit; counts per address
+//! base/limits           one counter and log line per limit; counts per address; who of an address gives up what; half-open connections
 //! base/mod              declares the modules of this folder
 //! net/kernel            every read and write of connections
 //! net/tls               TLS by rustls
@@ -27,7 +27,7 @@
 //! net/connection        one TCP connection: stream, outbox, deadlines
 //! net/listener          a listening socket; EMFILE
 //! net/mod               mio: poll, accept, read, flush, reap; eviction of clients that do not read
-//! net/account           what connections hold besides their outboxes; pongs
+//! net/outbox            writes at the end of a turn; clients that do not read their outbox; what connections hold (R7)
 //! http/response         responses
 //! http/assets           the embedded page and client
 //! http/origin           parses and compares hosts, ports and origins
@@ -48,7 +48,6 @@
 //! socketio/recovery     connection state recovery; the grace after a broken connection (--leave-grace)
 //! socketio/mod          namespaces and sockets, from CONNECT to their end; acks that clients owe
 //! socketio/rooms        rooms and their members
-//! socketio/held         which suspended sockets are given up when there are too many
 //! socketio/send         events, acks and broadcasts to clients
 //! socketio/receive      packets of clients
 //! socketio/remote       requests of other servers: fetchSockets and others

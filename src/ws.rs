@@ -41,10 +41,14 @@ pub fn is_upgrade(head: &RequestHead) -> bool {
 
 /// Returns the encoded 101 response to an upgrade request (RFC 6455 section 4.2.2). `Err` is the response that refuses it.
 pub fn accept(head: &RequestHead) -> Result<Bytes, Response> {
+    // Frames begin directly behind the head: a body would be read as frames, and no `100 Continue` is sent.
+    if head.length != Some(0) || head.header("Expect").is_some() {
+        return Err(Response::text(400, "an upgrade request has no body").close());
+    }
     if head.header("Sec-WebSocket-Version") != Some(b"13") {
         let refusal =
             Response::text(426, "only WebSocket version 13 is supported").header("Sec-WebSocket-Version", "13");
-        return Err(refusal.header("Upgrade", "websocket").header("Connection", "Upgrade, close").close());
+        return Err(refusal.header("Upgrade", "websocket").close());
     }
     let mut keys = head.headers("Sec-WebSocket-Key");
     let key = match (keys.next(), keys.next()) {

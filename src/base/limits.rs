@@ -1,11 +1,13 @@
 //! Counts how often clients reach each limit, and logs each limit at most once in ten seconds. Also counts the
-//! connections and sessions of each client address, for `max_per_address`.
+//! connections and sessions of each client address, for `max_per_address`, and orders half-open connections by address and
+//! age, for `max_half_open`.
 
 use crate::base::logger::RateLimitedLog;
 use crate::base::metrics::{COUNTER, Metrics};
 use crate::base::table::table;
 use crate::config::TrustProxy;
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
@@ -17,7 +19,7 @@ table! {
     AddressConnections =
         ("address_connections", "max-per-address", "connection closed: too many connections from this address");
     HalfOpen =
-        ("half_open", "max-half-open", "too many connections without a complete request: the oldest is closed");
+        ("half_open", "max-half-open", "too many connections without a complete request: one is closed");
     Sessions = ("sessions", "max-connections", "session refused: session limit reached");
     AddressSessions = ("address_sessions", "max-per-address", "session refused: too many sessions from this address");
     Memory = ("memory", "max-held", "session refused: too many bytes are held for all clients together");
@@ -66,7 +68,7 @@ impl Limits {
     }
 }
 
-/// Returns the address that stands for all addresses of one client: an IPv6 client usually has a whole /64.
+/// Returns the address under which a client is counted. An IPv6 client usually has a whole /64, so a /64 counts as one.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
@@ -74,8 +76,7 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Counts connections (in `net`) or sessions (in `engineio`) by client address. An IPv6 client usually has a whole /64, so
-/// a /64 counts as one address. Entries with a count of zero are removed.
+/// Counts connections (in `net`) or sessions (in `engineio`) by client address. Entries with a count of zero are removed.
 pub struct Addresses {
     proxies: TrustProxy,
     counts: HashMap<IpAddr, usize>,
@@ -124,5 +125,55 @@ impl Addresses {
 
     pub fn is_empty(&self) -> bool {
         self.counts.is_empty()
+    }
+}
+
+/// Items of clients, grouped by address, to find who must give up one for all: the address that has most. Every call takes
+/// logarithmic time, so that a flood of items stays cheap. The items of an address are given up in their order.
+pub struct Groups<T> {
+    groups: HashMap<IpAddr, BTreeSet<T>>,
+    /// One entry per address: the number of its items, and the first of them.
+    ranks: BTreeSet<(usize, Reverse<T>)>,
+    /// Number of items.
+    pub len: usize,
+}
+
+impl<T> Default for Groups<T> {
+    fn default() -> Self {
+        Groups { groups: HashMap::new(), ranks: BTreeSet::new(), len: 0 }
+    }
+}
+
+impl<T: Ord + Copy> Groups<T> {
+    pub fn insert(&mut self, address: IpAddr, item: T) {
+        self.change(address, |group| group.insert(item));
+    }
+
+    pub fn remove(&mut self, address: IpAddr, item: T) {
+        self.change(address, |group| group.remove(&item));
+    }
+
+    fn change(&mut self, address: IpAddr, act: impl FnOnce(&mut BTreeSet<T>) -> bool) {
+        let network = network(address);
+        let group = self.groups.entry(network).or_default();
+        let rank = |group: &BTreeSet<T>| Some((group.len(), Reverse(*group.first()?)));
+        self.len -= group.len();
+        rank(group).iter().for_each(|rank| _ = self.ranks.remove(rank));
+        act(group);
+        self.len += group.len();
+        match rank(group) {
+            Some(rank) => _ = self.ranks.insert(rank),
+            None => _ = self.groups.remove(&network),
+        }
+    }
+
+    /// Returns the number of items of an address, and the first of them.
+    pub fn of(&self, address: IpAddr) -> (usize, Option<T>) {
+        self.groups.get(&network(address)).map_or((0, None), |group| (group.len(), group.first().copied()))
+    }
+
+    /// Returns the first item of the address that has most; if several have as many, the first item of all of theirs.
+    pub fn first_of_most(&self) -> Option<T> {
+        self.ranks.last().map(|(_, Reverse(first))| *first)
     }
 }

@@ -3,6 +3,9 @@
 use super::{Config, OPTIONS, Origins, RedisUrl, TrustProxy};
 use std::{fs, time::Duration};
 
+/// No embedded file is longer than this number of bytes.
+pub const LONGEST_FILE: usize = 160 * 1024;
+
 impl Config {
     /// Returns one line per setting that looks wrong. `variables` are the names of all environment variables. `open_files`
     /// is the maximum number of open files, or `None` if it is unlimited or unknown.
@@ -27,6 +30,7 @@ impl Config {
             (no_listed_proxy, "--trust-proxy has no address of this machine, but --host admits no others"),
             (self.origins == Origins::Any, "--origins *: any web page can connect and act for the user who opens it"),
             (self.max_text > self.max_payload, "--max-text is above --max-payload, which limits it"),
+            (self.pause_above() + LONGEST_FILE > self.max_queue, "--max-queue is too low for the largest file"),
             (self.soft_queue > self.max_queue, "--soft-queue is above --max-queue, so it has no effect"),
             (
                 self.recovery_bytes > self.max_queue,

@@ -150,7 +150,8 @@ options! {
     head_timeout: Duration = "10s", time(1);
     /// time in which a request body must be complete: enough for a megabyte over a bad mobile connection
     body_timeout: Duration = "60s", time(1);
-    /// time for which a connection is kept open for the next request: a little longer than the 60 s of common proxies
+    /// time for which a connection is kept open for the next request once an answer has left: a little longer than the
+    /// 60 s of common proxies
     idle_timeout: Duration = "75s", time(1);
     /// time in which a WebSocket message, or the attachments of a packet, must be complete
     message_timeout: Duration = "60s", time(1);
@@ -167,14 +168,14 @@ options! {
     /// connections, and sessions, per address (per /64 for IPv6): a class of 200 behind one NAT address needs 600.
     /// Without --trust-proxy, programs on this machine are exempt
     max_per_address: usize = "1000", size;
-    /// connections without a complete request head; beyond it the oldest is closed, so that silent clients cannot block
-    /// others
+    /// connections without a complete request head; beyond it the address with most of them loses its oldest, so that
+    /// silent clients cannot block others
     max_half_open: usize = "1000", size;
     /// bytes held for all clients together, shared buffers counted once; above it new sessions get 503, and those who hold
     /// most are not read, then dropped. A quarter of a small host's memory
     max_held ["SALON_MAX_HELD SALON_MAX_QUEUED"]: usize = "64MiB", size;
-    /// bytes queued for one client at which it is evicted; at half of it the server stops reading from the client
-    /// (backpressure)
+    /// bytes queued for one client at which it is evicted; at half of it, or at --soft-queue, the server stops reading from
+    /// the client (backpressure)
     max_queue: usize = "4MiB", size;
     /// bytes queued for one client at which it is evicted after --soft-time: it will not catch up
     soft_queue: usize = "1MiB", size;
@@ -247,6 +248,12 @@ pub struct Settings {
 }
 
 impl Config {
+    /// Returns the number of bytes queued for one client above which nothing more is read from it (backpressure). Not above
+    /// `soft_queue`: what a slow client asks for itself must not evict it.
+    pub fn pause_above(&self) -> usize {
+        (self.max_queue / 2).min(self.soft_queue)
+    }
+
     /// Applies arguments (without the program's name) and environment to `self`, which holds the defaults.
     /// Fails if the command line is malformed; if the action is `Run` or `Probe`, also if the value of an option is unusable.
     /// The error is one line.

@@ -309,6 +309,12 @@ impl Engine {
         self.out.outputs.push_back(EngineOutput::Answer(conn, response));
     }
 
+    /// Handles the end of a POST for whose head [`Next::Body`] was returned, and whose body is refused unread. The session
+    /// lives on, as if the head had been refused.
+    pub fn refuse_body(&mut self, id: SessionId) {
+        self.transition(id, |session, _| session.post = None);
+    }
+
     /// Handles a WebSocket message that arrived on `conn`, which was accepted for session `id`.
     pub fn receive_frame(&mut self, conn: ConnId, id: SessionId, data: Data) {
         let Some(client) = self.client(id) else { return self.out.outputs.push_back(EngineOutput::Close(conn)) };

@@ -52,8 +52,6 @@ pub enum EngineOutput {
     Frame(ConnId, Bytes),
     /// Close the connection after its outbox has been sent.
     Close(ConnId),
-    /// Close the connection at the end of the turn, even if its outbox is not empty.
-    Abort(ConnId),
 }
 
 /// The output of all sessions. `events` and `outputs` are in order of time. The numbers count since the start of the server.

@@ -106,7 +106,7 @@ pub(super) struct Session {
     pub websocket: Option<ConnId>,
     poll: Option<Poll>,
     /// The connection of a POST whose body is not complete.
-    post: Option<ConnId>,
+    pub post: Option<ConnId>,
     probe: Option<Box<Probe>>,
     /// Packets that wait for a GET. In `Opening`, the open packet, which waits for [`OPEN_DELAY`].
     pub queue: Queue,
@@ -195,7 +195,7 @@ impl Session {
             return false;
         }
         if let Some(first) = self.post {
-            cx.out.outputs.push_back(EngineOutput::Abort(first));
+            cx.out.outputs.push_back(EngineOutput::Close(first));
             self.close(CloseReason::TransportError, cx);
             return false;
         }

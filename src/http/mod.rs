@@ -19,6 +19,7 @@ use crate::config::{Config, MAX_HEADERS};
 pub use response::Response;
 use std::borrow::Cow;
 use std::mem::{self, MaybeUninit};
+use std::net::Ipv6Addr;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -85,6 +86,13 @@ impl<'a> RequestHead<'a> {
         members.filter(|member| !member.is_empty())
     }
 
+    /// Returns the members of the list-valued field `name` that are tokens (RFC 9110 section 5.6.2).
+    pub fn tokens(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+        let tokens = self.members(name).filter(move |member| member.iter().all(is_allowed));
+        tokens.filter_map(|token| str::from_utf8(token).ok()).filter(|token| !token.is_empty())
+    }
+
     /// Whether the list-valued field `name` has the member `token`; case does not matter.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         self.members(name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
@@ -134,7 +142,7 @@ enum ParserState {
 #[derive(Debug, Default)]
 pub struct Parser {
     state: ParserState,
-    /// Total bytes of the lines found so far, of a head or of a chunked body (its sizes and trailers); at most `max_head`.
+    /// Total bytes of the lines found so far: of a head, or of the extensions and trailers of a body. At most `max_head`.
     lines: usize,
     /// Sum of the chunk sizes of the body so far, in bytes; at most `max_payload`.
     body: usize,
@@ -164,15 +172,19 @@ impl Parser {
         }
     }
 
-    /// Parses a line of a chunked body (RFC 9112 section 7.1). `max_head` limits the total length of these lines per body.
+    /// Parses a line of a chunked body (RFC 9112 section 7.1). `max_head` limits the total length of the extensions and
+    /// trailers per body. Sizes do not count: each but the last one announces data, and `max_payload` limits these.
     fn next_chunk_line<'a>(&mut self, input: &'a [u8], config: &Config) -> Result<Option<(usize, Part<'a>)>, Error> {
         let found = read_line(input)?;
-        let length = found.map_or(input.len(), |found| found.len() + 2);
-        if self.lines + length > config.max_head {
+        let line = found.unwrap_or(input.strip_suffix(b"\r").unwrap_or(input));
+        let is_size = matches!(self.state, ParserState::ChunkSize);
+        let digits = line.iter().take(16).take_while(|byte| is_size && byte.is_ascii_hexdigit()).count();
+        let length = self.lines + line.len() - digits;
+        if length > config.max_head {
             return Err(Error { status: 431, reason: "chunk extensions or trailers too large" });
         }
         let Some(found) = found else { return Ok(None) };
-        self.lines += if found.is_empty() { 0 } else { length };
+        self.lines = length;
         self.state = match self.state {
             ParserState::ChunkEnd if !found.is_empty() => {
                 return Err(bad_request("chunk data is longer than its size"));
@@ -188,7 +200,7 @@ impl Parser {
             _ if found.is_empty() => ParserState::Data { left: 0, chunk: false },
             _ => ParserState::Trailers,
         };
-        Ok(Some((length, Part::Data(&[]))))
+        Ok(Some((found.len() + 2, Part::Data(&[]))))
     }
 
     fn next_head<'a>(
@@ -287,11 +299,19 @@ fn split_target(target: &str, method: Method) -> Result<(Option<&str>, &str), Er
     }
 }
 
-/// Returns `host` as text. `Err` if it has a character that RFC 3986 section 3.2.2 does not permit in a host or port.
+/// Returns an authority without user information as text: a host, which may be empty, and perhaps a port (RFC 3986 sections
+/// 3.2.2 and 3.2.3). Redirects contain the host, and origins are compared with it.
 fn check_host(host: &[u8]) -> Result<&str, Error> {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte);
-    let host = str::from_utf8(host).ok().filter(|host| host.bytes().all(is_allowed));
-    host.ok_or(bad_request("invalid character in Host"))
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte);
+    let is_escape = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    let is_authority = |text: &&str| {
+        let (name, port) = origin::split_port(text);
+        let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+        port.unwrap_or_default().bytes().all(|byte| byte.is_ascii_digit())
+            && address.map_or(name.bytes().all(is_allowed), |address| address.parse::<Ipv6Addr>().is_ok())
+            && name.split('%').skip(1).all(is_escape)
+    };
+    str::from_utf8(host).ok().filter(is_authority).ok_or(bad_request("Host is not a host, or a host and a port"))
 }
 
 /// Determines [`RequestHead::length`] by RFC 9112 section 6.3, as strictly as the RFC permits.

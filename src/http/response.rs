@@ -61,7 +61,8 @@ impl Response {
     /// a HEAD. `keep_alive`: the connection stays open; if the request was HTTP/1.0 (`old`), the response must say so.
     pub fn encode(mut self, more: &str, head_only: bool, keep_alive: bool, old: bool) -> (Bytes, Bytes) {
         let connection = match (keep_alive, old) {
-            _ if self.head.contains("Connection: ") => "",
+            // Names the field Upgrade, as RFC 9110 section 7.8 requires.
+            _ if self.status == 426 => "Connection: Upgrade, close\r\n",
             (false, _) => "Connection: close\r\n",
             (true, true) => "Connection: keep-alive\r\n",
             (true, false) => "",

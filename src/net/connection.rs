@@ -15,17 +15,18 @@ use std::time::Duration;
 /// Maximum number of buffers in one vectored write. Linux allows 1,024; one turn seldom queues more than this for a peer.
 const SLICES: usize = 256;
 
-/// Maximum time for which a closed connection lingers, and the maximum number of bytes that are read and discarded then.
+/// Maximum time for which a closed connection lingers, and the maximum number of bytes that are discarded after `Net::close`.
 /// Without lingering, unread input would make the kernel send RST, which can destroy the response before the peer reads it.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 64 * 1024;
+pub(super) const LINGER_BYTES: usize = 64 * 1024;
 
 /// The state of a connection, from open to dead.
 pub(super) enum ConnState {
     Open,
-    /// `Net::close` was called: nothing more can be queued, and the connection lingers once its outbox is empty.
-    Closing,
-    /// The server has shut down its side. At most this number of further bytes from the peer are read and discarded.
+    /// `Net::close` was called: nothing more can be queued, and the connection lingers once its outbox is empty. At most
+    /// this number of further bytes from the peer are read and discarded; then the connection is aborted.
+    Closing(usize),
+    /// The server has shut down its side. The number is what `Closing` has left.
     Lingering(usize),
     /// The connection was aborted: `Net::reap` returns it at the end of the turn.
     Dead,
@@ -83,6 +84,8 @@ pub struct Connection<P> {
     /// Not a deadline but the start of the wait for a complete request head: the accept, or the first bytes of the head.
     /// `None` while a request is processed, and while a kept connection has sent nothing of its next request.
     pub half_open: Deadline,
+    /// Set by `server` if the next request may take its time: `phase` becomes `idle_timeout` once the outbox is empty.
+    pub idle: bool,
     /// Deadline at which a peer that reads too slowly is evicted; `None` if the last write took all that was queued.
     pub(super) stall: Deadline,
     /// Whether `stall` is the deadline of `soft_time`, for an outbox above `soft_queue`, rather than of `write_timeout`.
@@ -114,6 +117,7 @@ impl<P> Connection<P> {
             held: 0,
             phase: Deadline::default(),
             half_open: Deadline::default(),
+            idle: false,
             stall: Deadline::default(),
             soft: false,
             dirty: false,
@@ -135,11 +139,12 @@ impl<P> Connection<P> {
         matches!(self.state, ConnState::Open)
     }
 
-    /// Reads plaintext into `buffer`, and updates `reading`.
+    /// Reads plaintext into `buffer`, and updates `reading`. What a closing connection receives is discarded, and therefore
+    /// not decrypted: so every byte of it counts, also those that carry no plaintext.
     pub(super) fn read(&mut self, scratch: &mut Scratch, buffer: &mut [u8]) -> io::Result<Transfer> {
         let transfer = match &mut self.tls {
-            Some(tls) => tls.read(&mut self.stream, scratch, buffer)?,
-            None => kernel::read(&mut self.stream, buffer)?,
+            Some(tls) if matches!(self.state, ConnState::Open) => tls.read(&mut self.stream, scratch, buffer)?,
+            _ => kernel::read(&mut self.stream, buffer)?,
         };
         self.reading = match transfer {
             Transfer::Moved(0) => ReadState::Ended,
@@ -148,6 +153,16 @@ impl<P> Connection<P> {
             _ => self.reading,
         };
         Ok(transfer)
+    }
+
+    /// Counts `count` bytes that were read (0 at the end of the stream). Returns `false` if the connection must be aborted:
+    /// it is closing, and the peer sends too much, or lingers, and the peer has ended.
+    pub(super) fn allows(&mut self, count: usize) -> bool {
+        let has_ended = count == 0 && matches!(self.state, ConnState::Lingering(_));
+        let (ConnState::Closing(left) | ConnState::Lingering(left)) = &mut self.state else { return true };
+        let rest = left.checked_sub(count).filter(|_| !has_ended);
+        *left = rest.unwrap_or(0);
+        rest.is_some()
     }
 
     /// Updates `soft` after an incomplete write; `before` is the number of bytes that were queued before the write. Returns
@@ -160,11 +175,11 @@ impl<P> Connection<P> {
         restarts.then_some(if over { config.soft_time } else { config.write_timeout })
     }
 
-    /// Called after the last write: shuts down the server's side, and reads and discards what comes from now on. Returns
+    /// Called after the last write: shuts down the server's side; of what comes from now on, `left` bytes are discarded. Returns
     /// `false` if the connection can be closed at once instead: the peer is gone, or is known to send nothing more.
-    pub(super) fn linger(&mut self) -> bool {
+    pub(super) fn linger(&mut self, left: usize) -> bool {
         let silent = self.no_linger || self.reading == ReadState::Ended;
-        self.state = ConnState::Lingering(LINGER_BYTES);
+        self.state = ConnState::Lingering(left);
         !silent && self.stream.shutdown(Shutdown::Write).is_ok()
     }
 
@@ -172,7 +187,8 @@ impl<P> Connection<P> {
     pub(super) fn write_all(&mut self, scratch: &mut Scratch, pool: &mut Pool) -> io::Result<Transfer> {
         // A closing TLS connection sends its close_notify alert after everything else.
         while self.queued() > 0
-            || matches!(self.state, ConnState::Closing) && self.tls.as_mut().is_some_and(|tls| tls.queue_close_notify())
+            || matches!(self.state, ConnState::Closing(_))
+                && self.tls.as_mut().is_some_and(|tls| tls.queue_close_notify())
         {
             // Unlike an array, a SmallVec does not initialize all 256 slices if only a few are used.
             let mut slices = SmallVec::<[IoSlice; SLICES]>::new();

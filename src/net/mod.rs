@@ -6,7 +6,7 @@
 //!
 //! | Call | Queued bytes | Effect |
 //! |---|---|---|
-//! | [`Net::close`] (graceful) | are written | TLS close_notify, FIN; for up to a second, input is read and discarded |
+//! | [`Net::close`] (graceful) | are written | TLS close_notify, FIN; then, for up to a second, input is discarded |
 //! | [`Net::abort`] | are dropped | the connection is dead, and its socket is closed at the end of the turn |
 //! | [`Net::reap`] | | returns each dead connection once, so that `server` can release what belongs to it |
 //!
@@ -14,16 +14,16 @@
 //! it is read as R2 says, or is on the list `unread`. A connection with queued bytes is dirty, or its last write returned
 //! `WouldBlock` (R3): a short write is followed by another write, or Windows would not report the socket as writable again.
 
-mod account;
 mod connection;
 pub mod kernel;
 mod listener;
 #[cfg(not(feature = "tls"))]
 pub mod no_tls;
+mod outbox;
 #[cfg(feature = "tls")]
 pub mod tls;
 
-use crate::base::limits::{Addresses, Limit};
+use crate::base::limits::{Addresses, Groups, Limit};
 use crate::base::metrics::{GAUGE, Metrics};
 use crate::base::queue::Pool;
 use crate::base::slab::{Conn, ConnId, Slab};
@@ -31,8 +31,7 @@ use crate::base::timers::{Deadline, Timers};
 use crate::config::Config;
 use crate::net::kernel::{Stream, Transfer};
 use crate::net::tls::{Identity, Scratch, Tls};
-use bytes::Bytes;
-use connection::{ConnState, LINGER};
+use connection::{ConnState, LINGER_BYTES};
 pub use connection::{Connection, EndCause, ReadState, State};
 use listener::Listener;
 use mio::net::TcpStream;
@@ -80,10 +79,11 @@ pub struct Net<P> {
     scratch: Scratch,
     /// Bytes that all connections hold besides their outboxes; see [`Net::weigh`].
     pub held: usize,
-    /// The timers of the fields `phase`, `half_open` and `stall` of all connections.
+    /// The timers of the fields `phase` and `stall` of all connections.
     phases: Timers<ConnId>,
-    half_open: Timers<ConnId>,
     stalls: Timers<ConnId>,
+    /// The connections whose field `half_open` is set.
+    half_open: Groups<(Instant, ConnId)>,
     /// The number of connections per peer address, for `max_per_address`.
     addresses: Addresses,
     /// Wakes the event loop from another thread.
@@ -110,8 +110,8 @@ impl<P: State> Net<P> {
             scratch: Scratch::default(),
             held: 0,
             phases: Timers::default(),
-            half_open: Timers::default(),
             stalls: Timers::default(),
+            half_open: Groups::default(),
         })
     }
 
@@ -240,7 +240,7 @@ impl<P: State> Net<P> {
         self.connections.get_mut(id)
     }
 
-    /// Returns the number of running timers. `half_open` does not count: it only orders connections by age.
+    /// Returns the number of running timers.
     pub fn timers(&self) -> usize {
         self.phases.len() + self.stalls.len()
     }
@@ -248,7 +248,7 @@ impl<P: State> Net<P> {
     pub fn metrics(&self, metrics: &mut Metrics) {
         metrics.rows(&[
             ("connections", GAUGE, "TCP connections.", &self.connections.len()),
-            ("half_open", GAUGE, "Connections that have sent no complete request.", &self.half_open.len()),
+            ("half_open", GAUGE, "Connections that have sent no complete request.", &self.half_open.len),
         ]);
     }
 
@@ -275,24 +275,18 @@ impl<P: State> Net<P> {
         if connection.tls.is_some() && connection.queued() > 0 {
             list(&mut self.dirty, &mut connection.dirty, id);
         }
-        match (result, &mut connection.state) {
-            (Ok(Transfer::Moved(count) | Transfer::Drained(count)), state) => match state {
-                ConnState::Lingering(left) if count == 0 || count > *left => self.abort(id),
-                ConnState::Lingering(left) => {
-                    *left -= count;
-                    return Some(count);
-                }
-                _ => return Some(count),
-            },
-            (Ok(Transfer::WouldBlock), _) => {}
-            (Ok(Transfer::Retry), _) => list(&mut self.unread, &mut connection.unread, id),
+        match result {
+            Ok(Transfer::Moved(count) | Transfer::Drained(count)) if connection.allows(count) => return Some(count),
+            Ok(Transfer::Moved(_) | Transfer::Drained(_)) => self.abort(id),
+            Ok(Transfer::WouldBlock) => {}
+            Ok(Transfer::Retry) => list(&mut self.unread, &mut connection.unread, id),
             // Not aborted but closed, so that the peer can read the TLS alert that names the error.
-            (Err(error), ConnState::Open) if error.kind() == ErrorKind::InvalidData => {
+            Err(error) if connection.is_open() && error.kind() == ErrorKind::InvalidData => {
                 connection.cause = EndCause::Error(error);
                 self.close(id);
                 self.remember_unread(id);
             }
-            (Err(error), _) => self.abort_because(id, EndCause::Error(error)),
+            Err(error) => self.abort_because(id, EndCause::Error(error)),
         }
         None
     }
@@ -304,24 +298,11 @@ impl<P: State> Net<P> {
         }
     }
 
-    /// Queues bytes to be written at the end of the turn. If more than `max_queue` bytes are queued then, the connection is
-    /// aborted. `flush_one` sets the deadlines of peers that read too slowly.
-    pub fn push(&mut self, id: ConnId, bytes: Bytes) {
-        let connection = self.connections.get_mut(id).filter(|connection| connection.is_open());
-        let Some(connection) = connection.filter(|_| !bytes.is_empty()) else { return };
-        self.pool.push(&mut connection.outbox, bytes);
-        connection.pong = false;
-        if connection.queued() > self.config.max_queue {
-            self.abort_because(id, EndCause::Limit(Limit::Queue));
-        } else {
-            list(&mut self.dirty, &mut connection.dirty, id);
-        }
-    }
-
-    /// Closes the connection gracefully: once everything queued is written.
+    /// Closes the connection gracefully: once everything queued is written. Until then only the deadline of writing counts.
     pub fn close(&mut self, id: ConnId) {
+        self.set_phase(id, None);
         if let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) {
-            connection.state = ConnState::Closing;
+            connection.state = ConnState::Closing(LINGER_BYTES);
             connection.input = Vec::new();
             // `flush_one` must see the connection even if its outbox is empty already: there it begins to linger.
             list(&mut self.dirty, &mut connection.dirty, id);
@@ -345,40 +326,49 @@ impl<P: State> Net<P> {
             self.pool.clear(&mut connection.outbox);
             connection.sent = 0;
             self.weigh(id);
+            self.set_half_open(id, None);
         }
+    }
+
+    /// Sets or clears the time since which a connection owes a request head.
+    fn set_half_open(&mut self, id: ConnId, to: Deadline) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let from = mem::replace(&mut connection.half_open, to);
+        from.into_iter().for_each(|from| self.half_open.remove(connection.peer, (from, id)));
+        to.into_iter().for_each(|to| self.half_open.insert(connection.peer, (to, id)));
     }
 
     /// Applies the limits of new connections: their number per address, and the time for the first request head.
     fn admit(&mut self, id: ConnId, now: Instant) {
-        if self.get(id).is_some_and(|new| self.addresses.count(new.peer) > self.config.max_per_address) {
-            self.abort_because(id, EndCause::Limit(Limit::AddressConnections));
+        match self.get(id).is_some_and(|new| self.addresses.count(new.peer) > self.config.max_per_address) {
+            true => self.abort_because(id, EndCause::Limit(Limit::AddressConnections)),
+            false => self.await_head(id, now),
         }
-        self.await_head(id, now);
     }
 
-    /// Starts the deadline of a request head. If more than `max_half_open` connections lack a complete head, the oldest of
-    /// them is aborted: if new connections were refused instead, silent clients could lock out all others.
+    /// Starts the deadline of a request head. If more than `max_half_open` connections lack a complete head, one of the
+    /// address that has most of them is aborted: if new connections were refused instead, or if only age counted, silent
+    /// clients could lock out all others.
     pub fn await_head(&mut self, id: ConnId, now: Instant) {
         self.set_phase(id, Some(now + self.config.head_timeout));
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        self.half_open.set(id, &mut connection.half_open, now);
-        if self.half_open.len() > self.config.max_half_open
-            && let Some((_, oldest)) = self.half_open.pop_due(now)
+        self.set_half_open(id, Some(now));
+        if self.half_open.len > self.config.max_half_open
+            && let Some((_, oldest)) = self.half_open.first_of_most()
         {
             self.abort_because(oldest, EndCause::Limit(Limit::HalfOpen));
         }
     }
 
-    /// Sets the deadline of the connection's next phase, or clears it (`None`). The connection no longer waits for a head.
+    /// Sets the deadline of the next phase of an open connection, or clears it (`None`). The connection no longer waits for
+    /// a head, and is not idle.
     pub fn set_phase(&mut self, id: ConnId, at: Option<Instant>) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        self.half_open.clear(id, &mut connection.half_open);
+        let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) else { return };
+        connection.idle = false;
         match at {
-            // A lingering connection keeps the deadline that `flush_one` has set.
-            _ if matches!(connection.state, ConnState::Lingering(_)) => {}
             Some(at) => self.phases.set(id, &mut connection.phase, at),
             None => self.phases.clear(id, &mut connection.phase),
         }
+        self.set_half_open(id, None);
     }
 
     /// Returns a connection whose phase is past its deadline, if any. Also evicts slow readers, ends lingering and pauses.
@@ -405,56 +395,12 @@ impl<P: State> Net<P> {
         pauses.chain([self.phases.next(), self.stalls.next()]).flatten().min()
     }
 
-    /// Writes what is queued on dirty connections: one vectored write for each, and more if that does not take everything.
-    pub fn flush(&mut self, now: Instant) {
-        // `flush_one` adds no connection to the list.
-        for index in 0..self.dirty.len() {
-            self.flush_one(self.dirty[index], now);
-        }
-        self.dirty.clear();
-    }
-
-    fn flush_one(&mut self, id: ConnId, now: Instant) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.dirty = false;
-        if let ConnState::Dead = connection.state {
-            return;
-        }
-        let before = connection.queued();
-        let last = match connection.write_all(&mut self.scratch, &mut self.pool) {
-            Ok(last) => last,
-            Err(error) => return self.abort_because(id, EndCause::Error(error)),
-        };
-        let blocked = matches!(last, Transfer::WouldBlock | Transfer::Retry);
-        // Backpressure: `server` does not read a WebSocket with more than half of `max_queue` queued. Here reading goes on.
-        let half = self.config.max_queue / 2;
-        if before > half && connection.queued() <= half || last == Transfer::Retry {
-            list(&mut self.unread, &mut connection.unread, id);
-        }
-        self.weigh(id);
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        if blocked {
-            if let Some(time) = connection.stall_time(before, &self.config) {
-                self.stalls.set(id, &mut connection.stall, now + time);
-            }
-            return;
-        }
-        self.stalls.clear(id, &mut connection.stall);
-        if let ConnState::Closing = connection.state {
-            match connection.linger() {
-                true => self.phases.set(id, &mut connection.phase, now + LINGER),
-                false => self.abort(id),
-            }
-        }
-    }
-
     /// Removes and returns a dead connection, or returns `None` if none is left. Dropping the connection closes its socket.
     pub fn reap(&mut self) -> Option<(ConnId, Connection<P>)> {
         let id = self.dead.pop()?;
         let mut connection =
             self.connections.remove(id).expect("a dead connection is listed once and removed only here");
         self.phases.clear(id, &mut connection.phase);
-        self.half_open.clear(id, &mut connection.half_open);
         self.stalls.clear(id, &mut connection.stall);
         self.addresses.release(connection.peer);
         // A descriptor becomes free, so accept can be tried again.

@@ -17,8 +17,10 @@ const ENGINE_PATH: &str = "/socket.io/";
 
 impl<A: App> Server<A> {
     /// Handles the part of a request at the start of `bytes`. Returns the number of bytes used, or `None` if the part is
-    /// incomplete or has to wait until the previous request is answered.
+    /// incomplete or has to wait: until the previous request is answered, or until the client reads the answers (see
+    /// `is_paused`).
     pub(super) fn handle_http(&mut self, id: ConnId, bytes: &[u8]) -> Option<usize> {
+        let paused = self.is_paused(id);
         let Protocol::Http { parser, exchange } = &mut self.net.get_mut(id)?.protocol else { return None };
         match exchange.as_deref_mut() {
             Some(Exchange { session: Some(session), packets: Some(packets), .. }) => {
@@ -27,6 +29,7 @@ impl<A: App> Server<A> {
                 return Some(0);
             }
             Some(Exchange { body: None, .. }) => return None,
+            None if paused => return None,
             _ => {}
         }
         let mut buffer = http::FIELD_BUFFER;
@@ -64,8 +67,11 @@ impl<A: App> Server<A> {
             _ => {}
         }
         self.respond(id, Response::text(error.status, error.reason).close());
-        if let Some(session) = session {
-            self.io.engine.connection_lost(id, session);
+        match (session, error.status) {
+            // Too large, as a Content-Length would have shown before the body was read.
+            (Some(session), 413 | 431) => self.io.engine.refuse_body(session),
+            (Some(session), _) => self.io.engine.connection_lost(id, session),
+            (None, _) => {}
         }
     }
 
@@ -193,18 +199,14 @@ impl<A: App> Server<A> {
         // A head that could not be parsed has no exchange; the default exchange closes the connection.
         let exchange = exchange.take().unwrap_or_default();
         let keep_alive = exchange.keep_alive && exchange.body.is_none() && !response.close;
-        let (has_input, ended) = (!connection.input.is_empty(), connection.reading == ReadState::Ended);
+        connection.idle = true;
+        let more = !connection.input.is_empty() || connection.reading == ReadState::Ended;
         let (head, body) = response.encode(&exchange.cors, exchange.head_only, keep_alive, exchange.old);
         self.net.push(id, head);
         self.net.push(id, body);
         if !keep_alive {
-            return self.net.close(id);
-        }
-        match has_input {
-            true => self.net.await_head(id, self.now),
-            false => self.net.set_phase(id, Some(self.now + self.config.idle_timeout)),
-        }
-        if has_input || ended {
+            self.net.close(id);
+        } else if more {
             // The next turn handles the requests pipelined behind this one, or the half-close.
             self.net.remember_unread(id);
         }
@@ -213,10 +215,11 @@ impl<A: App> Server<A> {
 
 /// Returns the response to the CORS preflight (Fetch standard) of a page with a listed origin.
 fn answer_preflight(head: &RequestHead) -> Response {
-    let headers = head.header("Access-Control-Request-Headers").unwrap_or_default();
+    // Only tokens are sent back: other text could look like a part of this response.
+    let headers: Vec<_> = head.tokens("Access-Control-Request-Headers").collect();
     Response::new(204)
         .header("Access-Control-Allow-Methods", "GET, POST")
-        .header("Access-Control-Allow-Headers", str::from_utf8(headers).unwrap_or_default())
+        .header("Access-Control-Allow-Headers", &headers.join(", "))
         .header("Access-Control-Max-Age", "600")
 }
 

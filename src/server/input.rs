@@ -31,8 +31,9 @@ impl<A: App> Server<A> {
             // Left by the last turn, or pipelined behind a request that has been answered now.
             self.receive(id, &[]);
         }
-        for _ in 0..READS_PER_TURN {
-            if self.steps == 0 {
+        for number in 0..READS_PER_TURN {
+            // A closing connection is read once per turn: its last response must leave before too much input aborts it.
+            if self.steps == 0 || number > 0 && !self.net.get(id).is_some_and(|connection| connection.is_open()) {
                 break;
             }
             let waits = self.waits_for_account(id);
@@ -59,16 +60,17 @@ impl<A: App> Server<A> {
         self.net.remember_unread(id);
     }
 
-    /// Whether reading a connection is paused (backpressure). HTTP: `max_head` bytes are pipelined behind a request that is
-    /// not answered yet. WebSocket: more than half of `max_queue` is queued, because the client does not read. `respond` and
-    /// `Net::flush` put the connection on the unread list when the pause is over.
+    /// Whether reading a connection is paused (backpressure): more than `pause_above` is queued, because the client does not
+    /// read, or `max_head` bytes are pipelined behind an HTTP request that is not answered yet. The body of a request is
+    /// always read. `Net::flush` and `respond` put the connection on the unread list when the pause is over.
     pub(super) fn is_paused(&self, id: ConnId) -> bool {
         let Some(connection) = self.net.get(id).filter(|connection| connection.is_open()) else { return false };
+        let congested = connection.queued() > self.config.pause_above();
         match &connection.protocol {
             Protocol::Http { exchange: Some(exchange), .. } if exchange.body.is_none() => {
                 connection.input.len() >= self.config.max_head
             }
-            Protocol::WebSocket { .. } => connection.queued() > self.config.max_queue / 2,
+            Protocol::Http { exchange: None, .. } | Protocol::WebSocket { .. } => congested,
             _ => false,
         }
     }
@@ -97,9 +99,10 @@ impl<A: App> Server<A> {
         }
         let Some(connection) = self.net.get_mut(id) else { return };
         connection.input = kept;
-        // The deadline of a head starts again with each head, not with each byte.
+        // The deadline of a head starts again with each head, not with each byte. It does not run during a pause.
         if let Protocol::Http { exchange: None, .. } = connection.protocol
-            && (is_start || used > 0)
+            && (is_start || used > 0 || connection.half_open.is_none())
+            && !self.is_paused(id)
         {
             self.net.await_head(id, self.now);
         }
@@ -136,12 +139,17 @@ impl<A: App> Server<A> {
         self.pump();
         let Some(connection) = self.net.get(id).filter(|connection| connection.is_open()) else { return };
         match &connection.protocol {
-            // A request was answered just now: the next turn handles those pipelined behind it and comes back here.
+            // A request was answered just now: the next turn handles those pipelined behind it and comes back here. So does
+            // the turn in which the client has read enough of the responses.
             _ if connection.unread => {}
-            // Every request is answered: close once the responses have been sent.
-            Protocol::Http { exchange: None, .. } if connection.input.is_empty() => self.net.close(id),
-            // A parked poll, an incomplete request, a WebSocket without a close frame, or a connection to Redis.
-            _ => self.net.abort(id),
+            Protocol::Http { exchange: None, .. } if self.is_paused(id) => {}
+            // Every request is answered; or a parked poll, an incomplete request, a WebSocket without a close frame, or a
+            // connection to Redis.
+            protocol => {
+                let session = protocol.session();
+                self.net.close(id);
+                session.iter().for_each(|session| self.io.engine.connection_lost(id, *session));
+            }
         }
     }
 
@@ -155,7 +163,7 @@ impl<A: App> Server<A> {
                 } else if connection.half_open.is_some() {
                     self.hit(Limit::HeadTime, id);
                 }
-                self.net.abort(id);
+                self.net.close(id);
             }
             Protocol::Http { .. } => self.reject_request(id, Error { status: 408, reason: "request timeout" }),
             Protocol::WebSocket { session, .. } => {

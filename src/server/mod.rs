@@ -237,7 +237,6 @@ impl<A: App> Server<A> {
                     EngineOutput::Frame(id, frame) => self.net.push(id, frame),
                     EngineOutput::Answer(id, response) => self.respond(id, response),
                     EngineOutput::Close(id) => self.net.close(id),
-                    EngineOutput::Abort(id) => self.net.abort(id),
                 }
             }
             if !self.io.handle(&mut self.app) {

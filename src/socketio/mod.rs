@@ -16,7 +16,6 @@
 //! Source: docs/socket.io-protocol/ of the Socket.IO monorepo, v5-current.md, v4.md, v3.md.
 
 mod app;
-mod held;
 pub mod packet;
 mod rate;
 mod receive;
@@ -27,7 +26,7 @@ mod rooms;
 mod send;
 
 use crate::base::id::Id;
-use crate::base::limits::Limit;
+use crate::base::limits::{Groups, Limit};
 use crate::base::slab::{self, SessionId, Slab, SocketKey};
 use crate::base::timers::{Deadline, Timers};
 use crate::config::Config;
@@ -122,7 +121,9 @@ pub struct Io {
     rooms: Rooms,
     /// The timers of all suspended sockets.
     suspended: Timers<SocketKey>,
-    held: held::Held,
+    /// The suspended sockets by the address of their clients, in the order in which they are given up: those that the
+    /// application has not marked first, among them those that were suspended first.
+    held: Groups<(bool, u64, SocketKey)>,
     /// Number of suspensions so far.
     suspensions: u64,
     /// The number of sockets with a secret. While it is 0, no packet is kept for recovery.
@@ -150,7 +151,7 @@ impl Io {
             sessions: HashMap::new(),
             rooms: HashMap::new(),
             suspended: Timers::default(),
-            held: HashMap::new(),
+            held: Groups::default(),
             suspensions: 0,
             recoverable: 0,
             log: recovery::Log::default(),
@@ -190,6 +191,13 @@ impl Io {
     pub fn next_deadline(&self) -> Option<Instant> {
         let next = [self.engine.timers.next(), self.timers.next(), self.ack_timers.next(), self.suspended.next()];
         next.into_iter().flatten().min()
+    }
+
+    /// Marks a socket, for example because its user has a name: while it is suspended, others are given up before it.
+    pub fn mark(&mut self, key: SocketKey) {
+        if let Some(socket) = self.sockets.get_mut(key) {
+            socket.marked = true;
+        }
     }
 
     /// Returns the socket with this key, connected or suspended; `None` if it was removed.
@@ -347,7 +355,7 @@ impl Io {
         let mut reason = Some(reason);
         if let Some(mut suspension) = socket.suspension {
             self.suspended.clear(key, &mut suspension.deadline);
-            self.release_held(key, socket.marked, &suspension);
+            self.held.remove(suspension.address, (socket.marked, suspension.number, key));
             reason = suspension.reason;
         }
         self.deferred.extend(reason.map(|reason| Deferred::Disconnected(key, reason)));

@@ -159,7 +159,14 @@ impl Io {
             Suspension { reason: Some(reason), deadline, number: self.suspensions, until: now + time, address };
         socket.suspension = Some(Box::new(suspension));
         let marked = socket.marked;
-        self.hold(key, marked, self.suspensions, address);
+        self.held.insert(address, (marked, self.suspensions, key));
+        // Suspended sockets count for their address: one client must not take recovery and grace from others.
+        let (count, first) = self.held.of(address);
+        let given_up = match self.engine.exceeds_address(address, count) {
+            true => first,
+            false => self.held.first_of_most().filter(|_| self.held.len > self.config.max_connections),
+        };
+        given_up.into_iter().for_each(|(.., key)| self.remove(key, DisconnectReason::Ended));
     }
 
     /// Attaches a socket to a new session of its client, and sends the packets after `offset`, which the client has missed.
@@ -187,7 +194,7 @@ impl Io {
         let marked = socket.marked;
         if let Some(mut suspension) = socket.suspension.take() {
             self.suspended.clear(key, &mut suspension.deadline);
-            self.release_held(key, marked, &suspension);
+            self.held.remove(suspension.address, (marked, suspension.number, key));
         }
         self.attach(session, key);
         let missed = self.sockets.get(key).and_then(|socket| self.log.since(since, key, socket));

@@ -420,6 +420,13 @@ fn listed_origins_are_told_that_they_may_read_the_answer() {
         assert_eq!((preflight.status, cors(&preflight)), (204, told(origin)));
         assert_eq!(preflight.header("Access-Control-Allow-Methods"), Some("GET, POST"));
         assert_eq!(preflight.header("Access-Control-Allow-Headers"), Some("x-one, content-type"));
+        // Only names are sent back, and they do not decide what becomes of the connection.
+        let ask = "Access-Control-Request-Headers: x, Connection: y,z\r\nAccess-Control-Request-Headers: \u{ff}, v\r\n";
+        for (more, connection) in [("", None), ("Connection: close\r\n", Some("close"))] {
+            let preflight = server.ask(&request("OPTIONS", POLLING, &format!("{line}{ask}{more}"), ""));
+            assert_eq!(preflight.header("Access-Control-Allow-Headers"), Some("x, z, v"));
+            assert_eq!(preflight.header("Connection"), connection);
+        }
     }
     let other = server.ask(&request("GET", POLLING, "Origin: http://x.example\r\n", ""));
     check(&other, 403, FORBIDDEN);

@@ -219,11 +219,81 @@ fn what_a_refused_client_goes_on_to_send_is_thrown_away() {
 #[test]
 fn chunks_that_become_too_large_are_refused() {
     let server = Server::start(&["--max-payload", "1000"]);
-    let session = Polling::open(&server);
+    let mut session = Polling::open(&server);
     let head = format!("POST {} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", session.target);
+    for (body, status) in [
+        (format!("3e8\r\n{}\r\n1\r\n", "x".repeat(1000)), 413),
+        ("3e9\r\n".to_owned(), 413),
+        (format!("1;{}", "e".repeat(20_000)), 431),
+    ] {
+        let mut client = server.connect();
+        let response = client.ask(format!("{head}{body}"));
+        assert_eq!((response.status, response.header("Connection")), (status, Some("close")));
+        client.assert_end();
+        // As with a length: the request is refused, and its session lives on.
+        session.assert_quiet();
+    }
     let mut client = server.connect();
-    let response = client.ask(format!("{head}3e8\r\n{}\r\n1\r\n", "x".repeat(1000)));
-    assert_eq!((response.status, response.header("Connection")), (413, Some("close")));
+    assert_eq!(client.ask(request("POST", &session.target, "", &"x".repeat(1001))).status, 413);
+    session.assert_quiet();
+}
+
+#[test]
+fn a_body_may_come_in_many_small_chunks() {
+    let server = Server::start(&[]);
+    let mut session = Polling::open(&server);
+    session.join();
+    let (small, large) = if hostile() { (600, 5_000) } else { (6_000, 500_000) };
+    for (length, size) in [(small, 1), (large, 100)] {
+        let event = format!(r#"42["nonsense","{}"]"#, "x".repeat(length));
+        let chunks = event.as_bytes().chunks(size).map(|chunk| str::from_utf8(chunk).expect("ASCII"));
+        let chunks: String = chunks.map(|chunk| format!("{:x}\r\n{chunk}\r\n", chunk.len())).collect();
+        let head = format!("POST {} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", session.target);
+        assert_eq!(session.posts.ask(format!("{head}{chunks}0\r\n\r\n")).brief(), (200, "ok"), "{length} in {size}");
+        session.assert_quiet();
+    }
+}
+
+/// More answers than a client may have queued: the requests wait until it reads.
+#[test]
+fn bulk_pipelined_requests_wait_until_answers_are_read() {
+    const FILE: &str = "/socket.io/socket.io.js";
+    let server = Server::start(&["--head-timeout", "10s"]);
+    let file = server.ask(&get(FILE)).body;
+    for fin in [false, true] {
+        let mut client = Client::connect_small(server.address, 16 * 1024);
+        client.send(get(FILE).repeat(40) + &get("/healthz"));
+        if fin {
+            client.half_close();
+        }
+        for _ in 0..40 {
+            let response = client.response();
+            assert!(response.status == 200 && response.body == file, "{}", response.head);
+        }
+        assert_eq!(client.response().brief(), (200, "ok"));
+        if fin {
+            client.assert_end();
+        } else {
+            assert_eq!(client.ask(get("/healthz")).brief(), (200, "ok"));
+        }
+    }
+}
+
+/// A connection is not idle while its client still reads the answer, however long that takes.
+#[test]
+fn bulk_a_slow_reader_is_not_idle() {
+    const FILE: &str = "/socket.io/socket.io.js";
+    let server = Server::start(&["--idle-timeout", "1s"]);
+    let file = server.ask(&get(FILE)).body;
+    let mut client = Client::connect_small(server.address, 4096);
+    client.send(get(FILE).repeat(20));
+    let begin = Instant::now();
+    for _ in 0..20 {
+        let response = client.response();
+        assert!(response.status == 200 && response.body == file, "{}", response.head);
+        // The first answers take three seconds.
+        std::thread::sleep(Duration::from_millis(500) * u32::from(begin.elapsed() < Duration::from_secs(3)));
+    }
     client.assert_end();
 }
 

@@ -1,7 +1,8 @@
 //! The server's own TLS: helpers to run all live tests over it, and the tests of TLS itself.
 
 use crate::harness::{
-    Client, FAR_DEADLINES, POLLING, Server, Talk, WEBSOCKET, WebSocket, get, request, salon, upgrade,
+    Client, FAR_DEADLINES, PATIENCE, POLLING, Server, Talk, WEBSOCKET, WebSocket, get, of_session, request, salon,
+    upgrade,
 };
 use rcgen::{CertificateParams, KeyPair};
 use rustls::client::Resumption;
@@ -13,13 +14,14 @@ use rustls::{
 use std::{
     env, fs,
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{self, Command},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 /// Whether all live tests use TLS.
@@ -108,6 +110,14 @@ impl Wire {
         match self {
             Wire::Plain(_) => panic!("there is no TLS"),
             Wire::Tls(stream) => &stream.conn,
+        }
+    }
+
+    /// Makes the handshake now instead of with the first bytes.
+    pub fn complete_handshake(&mut self) {
+        if let Wire::Tls(stream) = self {
+            let StreamOwned { conn, sock } = &mut **stream;
+            conn.complete_io(sock).expect("a handshake");
         }
     }
 
@@ -437,6 +447,104 @@ fn a_bad_date_of_a_certificate_is_a_warning() {
     assert!(!check(files()).contains("warning"));
 }
 
+/// Reads until the server ends its side: it must say so by close_notify (RFC 8446 section 6.1).
+fn assert_goodbye(client: &mut Client, what: &str) {
+    let mut bytes = [0; 4096];
+    let begin = Instant::now();
+    loop {
+        match client.stream.read(&mut bytes) {
+            Ok(0) => return,
+            Ok(_) => {}
+            // The machine may be busy.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && begin.elapsed() < 6 * PATIENCE => {}
+            Err(error) => panic!("{what}: no close_notify, but {error}"),
+        }
+    }
+}
+
+/// Opens a session over polling, and returns the target of its requests.
+fn open_session(mut client: Client) -> String {
+    let open = client.ask(get(POLLING));
+    of_session(open.text().split('"').nth(3).expect("a sid"))
+}
+
+/// However the server ends a connection in order, the client can tell that nothing was cut off.
+#[test]
+fn the_server_says_goodbye() {
+    for version in [&version::TLS12, &version::TLS13] {
+        let server = start(files(), &["--idle-timeout", "1s", "--head-timeout", "2s", "--body-timeout", "1s"]);
+        let config = Arc::new(trust(&files().cert, &[version]));
+        let sending = |bytes: &str| {
+            let mut client = connect(&server, &config);
+            client.stream.complete_handshake();
+            client.send(bytes);
+            client
+        };
+        let post = |target: &str| format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n");
+        let websocket = || {
+            let mut client = sending(&upgrade(WEBSOCKET, ""));
+            client.response();
+            client
+        };
+        let mut wrong = websocket();
+        wrong.send(b"\x81\x01x");
+        let twice = post(&open_session(sending("")));
+        let mut ended = [
+            ("the first of two POSTs", sending(&twice)),
+            ("idle", sending(&get("/healthz"))),
+            ("silent", sending("")),
+            ("half a head", sending("GET / HT")),
+            ("half a body", sending(&post(&open_session(sending(""))))),
+            ("a refusal", sending("nonsense\r\n\r\n")),
+            ("the last answer", sending("GET / HTTP/1.0\r\n\r\n")),
+            ("a refused upgrade", sending(&upgrade("/socket.io/?transport=websocket", ""))),
+            ("a WebSocket that breaks the rules", wrong),
+        ];
+        server.settle();
+        assert_eq!(sending(&twice).response().status, 400);
+        ended.iter_mut().for_each(|(what, client)| assert_goodbye(client, what));
+        // Those whose client has ended its side get it too.
+        for with_notice in [true, false] {
+            let mut left = [
+                ("a WebSocket", websocket()),
+                ("half a request", sending("GET / HT")),
+                ("nothing", sending(&get("/healthz"))),
+                ("a parked GET", sending(&get(&open_session(sending(""))))),
+            ];
+            for (what, client) in &mut left {
+                match with_notice {
+                    true => client.half_close(),
+                    false => client.stream.socket().shutdown(Shutdown::Write).expect("a live socket"),
+                }
+                assert_goodbye(client, what);
+            }
+        }
+    }
+}
+
+/// Ciphertext of a connection that is closing is thrown away up to a limit, also while the client does not read.
+#[test]
+fn bulk_a_closing_connection_takes_only_so_much_more() {
+    let server = start(files(), &["--max-queue", "64MiB", "--soft-queue", "64MiB", "--max-text", "900000"]);
+    let open = || {
+        let mut client = connect(&server, &client());
+        client.send(upgrade(WEBSOCKET, ""));
+        WebSocket::upgraded(client).opened()
+    };
+    let (mut slow, mut speaker) = (open(), open());
+    slow.join();
+    speaker.log_in("speaker");
+    let text = "x".repeat(500_000);
+    (0..12).for_each(|_| speaker.send(&format!(r#"2["new message","{text}"]"#)));
+    // A frame without a mask.
+    slow.client.send(b"\x81\x01x");
+    let piece = [b'x'; 64 * 1024];
+    let error = (0..4096).find_map(|_| slow.client.stream.write_all(&piece).err()).expect("256 MiB are not read");
+    let kinds = [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionAborted];
+    assert!(kinds.contains(&error.kind()), "{error}");
+    speaker.assert_quiet();
+}
+
 #[test]
 fn the_second_port_leads_to_https() {
     let mut server = start(files(), &["--redirect-http", "0"]);
@@ -462,6 +570,17 @@ fn the_second_port_leads_to_https() {
         "GET / HTTP/1.0",
         "GET / HTTP/1.1\r\nHost: ",
         "GET / HTTP/1.1\r\nHost: evil.example/@chat.example",
+        "GET / HTTP/1.1\r\nHost: a:b:c",
+        "GET / HTTP/1.1\r\nHost: chat.example:80:80",
+        "GET / HTTP/1.1\r\nHost: chat.example:http",
+        "GET / HTTP/1.1\r\nHost: user@chat.example",
+        "GET / HTTP/1.1\r\nHost: ::1",
+        "GET / HTTP/1.1\r\nHost: [::1",
+        "GET / HTTP/1.1\r\nHost: [::1]chat.example",
+        "GET / HTTP/1.1\r\nHost: [chat.example]",
+        "GET / HTTP/1.1\r\nHost: :80",
+        "GET / HTTP/1.1\r\nHost: chat%zz.example",
+        "GET http://a:b:c/ HTTP/1.1\r\nHost: chat.example",
         "GET / HTTP/1.1\r\nHost: chat.example\r\nHost: evil.example",
         "OPTIONS * HTTP/1.1\r\nHost: chat.example",
     ] {
@@ -496,6 +615,20 @@ mod sighup {
         kill(Pid::from_raw(server.pid() as i32), Signal::SIGTERM).expect("the server is there");
         server.log_line("stopping");
         assert_eq!(connect_plain(server.address).ask(get("/healthz")).status, 503);
+    }
+
+    #[test]
+    fn a_stopping_server_says_goodbye() {
+        let mut server = start(files(), &[]);
+        let mut idle = connect(&server, &client());
+        assert_eq!(idle.ask(get("/healthz")).status, 200);
+        let mut websocket = connect(&server, &client());
+        websocket.send(upgrade(WEBSOCKET, ""));
+        websocket.response();
+        kill(Pid::from_raw(server.pid() as i32), Signal::SIGTERM).expect("the server is there");
+        assert_goodbye(&mut websocket, "a WebSocket");
+        assert_goodbye(&mut idle, "idle");
+        assert!(server.ended().success());
     }
 
     fn reload(server: &Server) {

@@ -24,7 +24,7 @@
 
 use crate::harness::{
     BINARY, Client, PING, POLLING, PONG, Polling, Server, Stopwatch, TEXT, Talk, WEBSOCKET, WebSocket, frame, get,
-    hostile, of_session, raw_frame, request, upgrade, wait_for,
+    hostile, of_session, raw_frame, request, takeover, upgrade, wait_for,
 };
 use crate::secure;
 use std::{
@@ -383,6 +383,35 @@ fn a_refused_client_resets_the_connection() {
     }
     let h2c = request("GET", "/", "Connection: Upgrade\r\nUpgrade: h2c\r\n", "");
     assert_eq!(scene.server.ask(&h2c).status, 200);
+    scene.assert_alive();
+}
+
+/// An upgrade with a body, or with an expectation: what follows the head must not be read as frames.
+#[test]
+fn an_upgrade_has_no_body() {
+    let mut scene = Scene::new(&[]);
+    let mut polling = Polling::open(&scene.server);
+    let message = frame(TEXT, b"40");
+    for target in [WEBSOCKET.to_owned(), takeover(&polling.sid)] {
+        for (lines, body) in [
+            (format!("Content-Length: {}\r\n", message.len()), message.clone()),
+            ("Transfer-Encoding: chunked\r\n".into(), b"0\r\n\r\n".to_vec()),
+            ("Expect: 100-continue\r\n".into(), Vec::new()),
+            ("Expect: 100-continue\r\nContent-Length: 8\r\n".into(), message.clone()),
+        ] {
+            let mut client = scene.server.connect();
+            client.send([upgrade(&target, &lines).into_bytes(), body].concat());
+            let response = client.response();
+            assert_eq!((response.status, response.header("Connection")), (400, Some("close")), "{lines}");
+            client.assert_end();
+        }
+        assert_eq!(scene.server.ask(&upgrade(&target, "Content-Length: 0\r\n")).status, 101);
+    }
+    // An upgrade to something else is ignored, with its body.
+    let h2c = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n";
+    assert_eq!(polling.posts.ask(request("POST", &polling.target, h2c, "40/nowhere,")).brief(), (200, "ok"));
+    assert_eq!(polling.poll(), r#"44/nowhere,{"message":"Invalid namespace"}"#);
+    drop(polling);
     scene.assert_alive();
 }
 

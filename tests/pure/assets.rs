@@ -1,4 +1,5 @@
 //! The embedded page: its files, their compressed copies, and conditional requests.
+use salon::config::check::LONGEST_FILE;
 use salon::http::assets::{ASSETS, POLICY, find, matches};
 
 #[test]
@@ -9,6 +10,13 @@ fn paths_are_compared_byte_by_byte() {
     for path in ["", "//", "/.", "/../Cargo.toml", "/%6dain.js", "/main.js/", "/MAIN.JS", "/build.rs", "/socket.io/"] {
         assert!(find(path).is_none(), "{path}");
     }
+}
+
+/// `--check` judges `--max-queue` by this length.
+#[test]
+fn the_longest_file() {
+    let longest = ASSETS.iter().map(|asset| asset.plain.bytes.len()).max().expect("files");
+    assert!((LONGEST_FILE / 2..=LONGEST_FILE - 1024).contains(&longest), "{longest} bytes, with room for a head");
 }
 
 #[test]

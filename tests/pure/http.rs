@@ -147,10 +147,28 @@ fn header_fields() {
         assert_eq!(head.header("cookie"), Some(&b"a=b"[..]));
         assert_eq!(head.header("empty"), Some(&b""[..]));
         assert_eq!(head.header("Another"), None);
+        assert_eq!(head.tokens("x").collect::<Vec<_>>(), ["one", "two", "Three"]);
         for (token, there) in [("one", true), ("TWO", true), ("three", true), ("thr", false), ("two, three", false)] {
             assert_eq!(head.has_token("x", token), there, "{token}");
         }
     });
+}
+
+/// RFC 9110 section 5.6.2.
+#[test]
+fn members_that_are_tokens() {
+    for (value, expected) in [
+        (&b"a, b-C_9"[..], &["a", "b-C_9"][..]),
+        (b"x, Connection: y", &["x"]),
+        (b"x, Connection: close, z", &["x", "z"]),
+        (b", ,a b,\"q\",a;b,(c),a/b,[d],{e},=,@,\x80,\xc3\xa4,a\tb,", &[]),
+        (b"!#$%&'*+-.^_`|~", &["!#$%&'*+-.^_`|~"]),
+        (b"", &[]),
+    ] {
+        let request = [b"GET / HTTP/1.1\r\nHost: h\r\nX: ", value, b"\r\nX: last\r\n\r\n"].concat();
+        let found: Vec<_> = with_head(request, |head| head.tokens("x").map(str::to_owned).collect());
+        assert_eq!(found, [expected, &["last"]].concat(), "{:?}", String::from_utf8_lossy(value));
+    }
 }
 
 #[test]
@@ -243,9 +261,47 @@ fn hosts() {
         ("Host: [fe80::1]:80\r\n", "[fe80::1]:80"),
         ("Host: \r\n", ""),
         ("host: %41\r\n", "%41"),
+        ("Host: [::ffff:192.0.2.1]\r\n", "[::ffff:192.0.2.1]"),
+        ("Host: 192.0.2.1:\r\n", "192.0.2.1:"),
     ] {
         let expected = format!("Get / 1.1 host={expected} Length(0) | end");
         assert_eq!(events(format!("GET / HTTP/1.1\r\n{lines}\r\n")), expected, "{lines:?}");
+    }
+    for host in [
+        "a:b:c",
+        "a:80:80",
+        "a::80",
+        "::1",
+        "fe80::1",
+        "a:b",
+        "a:8o",
+        "a:-1",
+        "a:+1",
+        "a: 1",
+        "[::1",
+        "::1]",
+        "[::1]a",
+        "[::1]80",
+        "[::1]:a",
+        "[::1]:80:80",
+        "a[::1]",
+        "[]",
+        "[a]",
+        "[1.2.3.4]",
+        "[::1::]",
+        "[[::1]]",
+        "[::1]]",
+        "[fe80::1%25eth0]",
+        "user@a",
+        "user:pass@a",
+        "a%",
+        "a%4",
+        "a%4g",
+        "%zz",
+    ] {
+        let input = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        assert_eq!(events(input), "400", "{host}");
+        assert_eq!(events(format!("GET http://{host}/ HTTP/1.1\r\nHost: a\r\n\r\n")), "400", "{host}");
     }
     for lines in ["", "Host: a\r\nHost: a\r\n", "Host: a\r\nhost: b\r\n", "Hos: a\r\n", "X-Host: a\r\n"] {
         assert_eq!(events(format!("GET / HTTP/1.1\r\n{lines}\r\n")), "400", "{lines:?}");
@@ -374,24 +430,38 @@ fn chunks_at_the_limits() {
         assert_eq!(chunked(&body), "413", "{body:?}");
     }
 
-    let extension = |length: usize| format!("1;{}\r\n", "e".repeat(length - 4));
-    let end = "0\r\n\r\n"; // 5 bytes of lines
-    assert_eq!(chunked(&format!("{}a\r\n{end}", extension(507))), "\"a\" | end");
-    assert_eq!(chunked(&format!("{}a\r\n{end}", extension(508))), "431");
-    assert_eq!(chunked(&"1".repeat(513)), "431", "not even a line");
-    let trailer = |length: usize| format!("T: {}\r\n", "t".repeat(length - 5));
-    assert_eq!(chunked(&format!("0\r\n{}{}\r\n", trailer(200), trailer(307))), "end");
-    assert_eq!(chunked(&format!("0\r\n{}{}\r\n", trailer(200), trailer(308))), "431");
-    // The lines of all chunks are counted together: 169 chunks with 3 bytes of lines each are allowed, 170 are not.
-    let many = Config { max_payload: 1000, ..config() };
-    let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let chunks = |count| head.to_owned() + &data(1).repeat(count) + "0\r\n\r\n";
-    assert!(events_with(&many, chunks(169).as_bytes()).ends_with("end"));
-    assert!(events_with(&many, chunks(170).as_bytes()).ends_with("431"));
+    // What stands behind a size counts.
+    let extension = |length: usize| format!("1;{}\r\n", "e".repeat(length - 1));
+    let end = "0\r\n\r\n";
+    assert_eq!(chunked(&format!("{}a\r\n{end}", extension(512))), "\"a\" | end");
+    assert_eq!(chunked(&format!("{}a\r\n{end}", extension(513))), "431");
+    assert_eq!(chunked(&format!("1{};\r\na\r\n{end}", " ".repeat(512))), "431");
+    assert_eq!(chunked(&"1".repeat(16 + 513)), "431", "not even a line");
+    let trailer = |length: usize| format!("T: {}\r\n", "t".repeat(length - 3));
+    assert_eq!(chunked(&format!("0\r\n{}{}\r\n", trailer(200), trailer(312))), "end");
+    assert_eq!(chunked(&format!("0\r\n{}{}\r\n", trailer(200), trailer(313))), "431");
+    // Extensions and trailers of all chunks are counted together.
+    let small = |count| extension(4).replace("\r\n", "\r\na\r\n").repeat(count);
+    assert!(chunked(&format!("{}0\r\n{}\r\n", small(90), trailer(512 - 4 * 90))).ends_with("end"));
+    assert_eq!(chunked(&format!("{}0\r\n{}\r\n", small(90), trailer(513 - 4 * 90))).split(" | ").last(), Some("431"));
     // Counting starts again with the next body.
-    let twice = chunks(169).repeat(2);
-    let seen = feed(&[twice.as_bytes()], &many);
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let twice = format!("{head}{}a\r\n{end}", extension(512)).repeat(2);
+    let seen = feed(&[twice.as_bytes()], &config());
     assert_eq!((seen.events.len(), seen.error), (6, None));
+}
+
+/// Sizes of chunks are limited with the data that they announce, however small the chunks are.
+#[test]
+fn many_small_chunks() {
+    let config = Config { max_payload: 6000, ..config() };
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for chunk in ["1\r\na\r\n", "0000000000000001\r\na\r\n"] {
+        let body = |count| head.to_owned() + &chunk.repeat(count) + "0\r\n\r\n";
+        let seen = feed(&[body(6000).as_bytes()], &config);
+        assert_eq!((seen.events.len(), seen.error), (3, None));
+        assert_eq!(feed(&[body(6001).as_bytes()], &config).error.map(|error| error.status), Some(413));
+    }
 }
 
 /// RFC 9112 sections 6 and 11.2: whatever a proxy in front might read differently is refused.
@@ -696,7 +766,6 @@ fn lengths_of_answers() {
         (408, "408 Request Timeout", true),
         (411, "411 Length Required", true),
         (413, "413 Content Too Large", true),
-        (426, "426 Upgrade Required", true),
         (431, "431 Request Header Fields Too Large", true),
         (501, "501 Not Implemented", true),
         (503, "503 Service Unavailable", true),
@@ -708,6 +777,22 @@ fn lengths_of_answers() {
         let expected = format!("HTTP/1.1 {line}\r\n{length}\r\n");
         assert_eq!(encode(Response::new(status), "", false, true, false), expected);
         assert_eq!(encode(Response::new(status), "", true, true, false), expected);
+    }
+    let refused = encode(Response::new(426), "", false, false, false);
+    assert_eq!(refused, "HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\nConnection: Upgrade, close\r\n\r\n");
+}
+
+/// What a value looks like does not decide what becomes of the connection.
+#[test]
+fn a_value_does_not_close_or_keep_a_connection() {
+    for value in ["Connection: y", "x, Connection: close", "Connection: keep-alive"] {
+        let response = || Response::new(204).header("A", value);
+        let start = format!("HTTP/1.1 204 No Content\r\nA: {value}\r\n");
+        for (keep_alive, old, line) in
+            [(false, false, "Connection: close\r\n"), (true, false, ""), (true, true, "Connection: keep-alive\r\n")]
+        {
+            assert_eq!(encode(response(), "", false, keep_alive, old), format!("{start}{line}\r\n"));
+        }
     }
 }
 

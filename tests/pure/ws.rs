@@ -179,6 +179,22 @@ fn refused_upgrades() {
         assert!(answer.contains("\r\nContent-Length: ") && answer.contains("\r\nConnection: close\r\n"), "{answer}");
     }
     assert!(upgrade(VERSION).starts_with("HTTP/1.1 400 "));
+    // What follows the head is frames.
+    for lines in [
+        "Content-Length: 1\r\n",
+        "Content-Length: 18446744073709551615\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Expect: 100-continue\r\n",
+        "Expect: 100-Continue\r\nContent-Length: 0\r\n",
+        "Expect: x\r\n",
+    ] {
+        let answer = upgrade(&format!("{VERSION}{KEY}{lines}"));
+        assert!(
+            answer.starts_with("HTTP/1.1 400 ") && answer.contains("\r\nConnection: close\r\n"),
+            "{lines}: {answer}"
+        );
+    }
+    assert!(upgrade(&format!("{VERSION}{KEY}Content-Length: 0\r\n")).starts_with("HTTP/1.1 101 "));
     assert!(upgrade(&format!("{VERSION}{KEY}{KEY}")).starts_with("HTTP/1.1 400 "), "two keys");
 }
 

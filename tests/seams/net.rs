@@ -54,8 +54,8 @@ impl<P: State> Net<P> {
             self.connections.iter().filter(|(_, connection)| deadline(connection).is_some()).count()
         };
         assert_eq!(self.phases.len(), count(|connection| connection.phase), "phase timers without a connection");
-        let half_open = self.half_open.len();
-        assert!(half_open <= count(|connection| connection.half_open), "half-open timers without a connection");
+        let half_open = self.half_open.len;
+        assert_eq!(half_open, count(|connection| connection.half_open), "half-open connections that are gone");
         let held = self.connections.iter().map(|(_, connection)| connection.weight()).sum::<usize>();
         assert_eq!(self.held, held, "R7: what connections hold is not what is counted");
         assert_eq!(self.stalls.len(), count(|connection| connection.stall), "stall timers without a connection");

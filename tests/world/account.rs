@@ -44,11 +44,6 @@ fn frames(line: &Line) -> Vec<String> {
 }
 
 impl Scene {
-    fn send_bytes(&mut self, line: &Line, bytes: &[u8]) {
-        line.pipe.wire().incoming.extend(bytes);
-        self.turn(&[Wake::Connection { id: line.id, readable: true, writable: false, hung_up: false }]);
-    }
-
     /// A session over WebSocket, with a socket.
     fn websocket(&mut self, peer: &str, version: u8) -> Line {
         let line = self.connect(peer);

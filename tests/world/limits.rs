@@ -17,7 +17,7 @@ pub const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
 
 /// Events are answered with their number so far; `join` puts the socket into the room of that name, `tell` sends to a room.
 #[derive(Default)]
-struct Counter(usize);
+pub struct Counter(usize);
 
 impl App for Counter {
     fn event(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) {
@@ -38,7 +38,7 @@ impl App for Counter {
 impl ClusterApp for Counter {}
 
 pub struct Scene {
-    server: Server<Counter>,
+    pub server: Server<Counter>,
     pub now: Instant,
     turns: usize,
     /// The rules are checked after every so many turns.
@@ -100,6 +100,12 @@ impl Scene {
     pub fn send(&mut self, line: &Line, bytes: &str) {
         line.pipe.wire().incoming.extend(bytes.bytes());
         self.turn(&[Wake::Connection { id: line.id, readable: true, writable: true, hung_up: false }]);
+    }
+
+    /// The client sends bytes that need not be text.
+    pub fn send_bytes(&mut self, line: &Line, bytes: &[u8]) {
+        line.pipe.wire().incoming.extend(bytes);
+        self.turn(&[Wake::Connection { id: line.id, readable: true, writable: false, hung_up: false }]);
     }
 
     /// Status and body of the answer to a request.

@@ -4,6 +4,7 @@
 //! (`Server::check`), and everything it has written is read as a client would.
 //!
 //! - `stage`: the server, the other ends of its connections, the clock
+//! - `closing`: slow readers, connections that end, and those that are not begun
 //! - `client`: a client of Socket.IO 4 on both transports, and all that is known of what it must hear
 //! - `heartbeat`: when pings leave, and when those who do not answer are closed
 //! - `hours`: hours of chat, in seconds
@@ -21,6 +22,7 @@ mod wire;
 
 mod account;
 mod client;
+mod closing;
 mod heartbeat;
 mod hours;
 mod limits;
