@@ -25,11 +25,12 @@ impl<P: State> Net<P> {
         }
     }
 
-    /// Queues a pong. Of pongs that follow each other in the outbox only the newest is kept (RFC 6455 section 5.5.3).
+    /// Queues a pong. While the peer does not read, only the newest of pongs that follow each other in the outbox is kept (RFC
+    /// 6455 section 5.5.3).
     pub fn push_pong(&mut self, id: ConnId, pong: Bytes) {
         let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) else { return };
         // The first entry may be sent in part already.
-        if connection.pong && connection.outbox.len() > 1 {
+        if connection.pong && connection.stall.is_some() && connection.outbox.len() > 1 {
             return self.pool.replace_last(&mut connection.outbox, pong);
         }
         self.push(id, pong);

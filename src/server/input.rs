@@ -166,6 +166,10 @@ impl<A: App> Server<A> {
                 self.net.close(id);
             }
             Protocol::Http { .. } => self.reject_request(id, Error { status: 408, reason: "request timeout" }),
+            // The rest of the message may be here, unread.
+            Protocol::WebSocket { .. } if self.is_paused(id) => {
+                self.net.set_phase(id, Some(self.now + self.config.message_timeout));
+            }
             Protocol::WebSocket { session, .. } => {
                 self.hit(Limit::MessageTime, id);
                 self.close_websocket(id, session, ws::close_frame(1008, "message timeout"));

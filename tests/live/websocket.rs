@@ -324,17 +324,21 @@ fn an_upgrade_to_something_else_is_an_ordinary_request() {
 #[test]
 #[cfg(target_os = "linux")]
 fn bulk_a_client_that_sends_without_reading_is_not_read() {
-    let server = Server::start(&["--max-queue", "256KiB"]);
+    let server = Server::conformance(&["--max-queue", "256KiB", "--event-rate", "1000000", "--event-burst", "1000000"]);
     let mut socket = WebSocket::open(&server);
+    socket.send_text("40");
+    socket.frame();
     // Each is answered, so what is queued for the client grows until the server stops reading.
-    let ping = frame(PING, &[b'x'; 125]);
+    let text = "x".repeat(125);
+    let event = frame(TEXT, format!("42[\"message\",\"{text}\"]").as_bytes());
     let mut sent = 0;
     while server.reads_on() {
-        socket.client.send(ping.repeat(1000));
+        socket.client.send(event.repeat(1000));
         sent += 1000;
     }
+    let answer = format!("42[\"message-back\",\"{text}\"]").into_bytes();
     for number in 0..sent {
-        assert_eq!(socket.frame(), (PONG, vec![b'x'; 125]), "pong {number} of {sent}");
+        assert_eq!(socket.frame(), (TEXT, answer.clone()), "answer {number} of {sent}");
     }
     socket.assert_quiet();
 }
