@@ -13,6 +13,7 @@ import { start } from '../lib/server.mjs';
 const MINUTES = Number(process.env.MINUTES ?? 1);
 const CROWD = 60; // clients at one time
 const SETTLE = 20_000; // ms within which everything must be gone: longer than all the times below together
+const KEPT = 512 * 1024; // bytes of messages that the history may have more than before: other texts, of other lengths
 const GROWTH = 2 * 1024 * 1024; // bytes of memory that may be left: what the allocator keeps for the next crowd
 // Short times, so that whoever vanishes is gone soon.
 const args = ['--ping-interval', '2s', '--ping-timeout', '2s', '--upgrade-timeout', '2s', '--connect-timeout', '3s', '--head-timeout', '3s',
@@ -148,6 +149,64 @@ const kinds = {
     await pause();
     socket.terminate();
   },
+  async 'a message that lacks a byte'() {
+    const socket = raw(upgrade());
+    await pause();
+    socket.write(Buffer.concat([Buffer.from([0x81, 0xff, 0, 0, 0, 0, 0, 0x0e, 0, 0, 0, 0, 0, 0]), Buffer.alloc(900_000, 'x')]));
+    await sleep(random(5000));
+    socket.destroy();
+  },
+  async 'large attachments, but not all'() {
+    const socket = new WebSocket(`${server.url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket`);
+    socket.on('error', () => {});
+    await new Promise((resolve) => socket.on('message', resolve));
+    socket.send('40');
+    const holes = Array.from({ length: 10 }, (_, num) => ({ _placeholder: true, num }));
+    socket.send(`4510-${JSON.stringify(['new message', ...holes])}`);
+    for (let i = 0; i < 9; i++) socket.send(Buffer.alloc(100_000));
+    await pause();
+    socket.terminate();
+  },
+  async 'pings by who does not read'() {
+    const socket = raw(upgrade());
+    await pause();
+    socket.pause();
+    for (let i = 0; i < 20; i++) socket.write(Buffer.concat(Array(1000).fill(Buffer.concat([Buffer.from([0x89, 0xe4, 0, 0, 0, 0]), Buffer.alloc(100)]))));
+    await sleep(random(2000));
+    socket.destroy();
+  },
+  async 'pings over polling by who never polls'() {
+    const old = path.replace('EIO=4', 'EIO=3&b64=1');
+    const { sid } = JSON.parse(/{.*}/.exec(await request('GET', old))[0]);
+    await request('POST', `${old}&sid=${sid}`, '1:2'.repeat(1000));
+  },
+  async 'many events in one body'() {
+    const target = await session();
+    await request('POST', target, ['40', ...Array(2500).fill('42["typing"]')].join('\x1e'));
+    await request('POST', target, ['42["add user","x"]', '4garbage', '42["new message","after"]'].join('\x1e'));
+  },
+  async 'two bodies at a time'() {
+    const target = await session();
+    const first = raw(`POST ${target} HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n42[`);
+    await pause();
+    await request('POST', target, '40');
+    first.destroy();
+  },
+  async 'a body in chunks of one byte'() {
+    const target = await session();
+    const socket = raw(`POST ${target} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n${'1\r\n4\r\n'.repeat(3000)}`);
+    await pause();
+    socket.destroy();
+  },
+  async 'requests whose answers nobody reads'() {
+    const socket = raw(`GET /socket.io/socket.io.js HTTP/1.1\r\nHost: h\r\n\r\n`.repeat(40));
+    socket.pause();
+    await sleep(random(4000));
+    socket.destroy();
+  },
+  async 'sockets that are held and never come back'() {
+    for (let i = 0; i < 10; i++) await kinds['WebSocket, reset']();
+  },
   async 'nonsense'() {
     const socket = raw(['\x16\x03\x01\x02\x00', 'GET / HTTP/9\r\n\r\n', `${upgrade()}\xff\xff\xff\xff`][random(3)]);
     await pause();
@@ -178,7 +237,7 @@ async function figures() {
   const value = (name) =>
     text.split('\n').filter((line) => line.startsWith(`salon_${name} `) || line.startsWith(`salon_${name}{`))
       .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
-  const names = ['sessions', 'sockets', 'users', 'websockets', 'half_open', 'queued_bytes', 'connections', 'timers'];
+  const names = ['sessions', 'sockets', 'users', 'websockets', 'half_open', 'queued_bytes', 'held_bytes', 'connections', 'timers'];
   const all = Object.fromEntries(names.map((name) => [name, value(name)]));
   const pid = server.child.pid;
   const descriptors = readdirSync(`/proc/${pid}/fd`).length;
@@ -198,9 +257,9 @@ async function settled(base) {
 // The first crowd makes the server take what it keeps: buffers, tables, the allocator's own.
 const fresh = await figures();
 await crowd(Date.now() + 10_000);
-const [warm, early] = await settled({ ...fresh, resident: Infinity });
+const [warm, early] = await settled({ ...fresh, resident: Infinity, held_bytes: Infinity });
 await crowd(Date.now() + MINUTES * 60_000);
-const [end, late] = await settled({ ...warm, resident: warm.resident + GROWTH });
+const [end, late] = await settled({ ...warm, resident: warm.resident + GROWTH, held_bytes: warm.held_bytes + KEPT });
 const { limits, ...shown } = end;
 console.log(`soak: ${MINUTES} min, ${Object.values(done).reduce((sum, count) => sum + count, 0)} clients`);
 for (const [name, count] of Object.entries(done)) console.log(`  ${String(count).padStart(6)} ${name}`);
