@@ -66,7 +66,7 @@ pub struct Net<P> {
     poll: Poll,
     events: Events,
     listeners: Vec<Listener>,
-    connections: Slab<Conn, Connection<P>>,
+    pub connections: Slab<Conn, Connection<P>>,
     /// The entries of all outboxes.
     pub pool: Pool,
     dirty: Vec<ConnId>,
@@ -81,6 +81,8 @@ pub struct Net<P> {
     stalls: Timers<ConnId>,
     /// The number of connections per peer address, for `max_per_address`.
     addresses: Addresses,
+    /// Whether a client came in this turn that has to wait, because `is_full`.
+    pub waiting: bool,
     /// Wakes the event loop from another thread.
     pub waker: Arc<Waker>,
 }
@@ -107,6 +109,7 @@ impl<P: Default> Net<P> {
             phases: Timers::default(),
             half_open: Timers::default(),
             stalls: Timers::default(),
+            waiting: false,
         })
     }
 
@@ -121,10 +124,6 @@ impl<P: Default> Net<P> {
     pub fn close_all(&mut self) {
         self.listeners.clear();
         self.connections.keys().into_iter().for_each(|id| self.close(id));
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.connections.is_empty()
     }
 
     /// Registers a source of signals, which are reported as [`Wake::Woken`].
@@ -146,6 +145,7 @@ impl<P: Default> Net<P> {
     /// Accepts connections. Replaces `wakes` by what is ready: readiness events, new connections, and those in `unread`.
     pub fn drain_events(&mut self, now: Instant, wakes: &mut Vec<Wake>) {
         wakes.clear();
+        self.waiting = self.is_full() && self.events.iter().any(|event| event.token() == LISTENER);
         for event in &self.events {
             match event.token() {
                 LISTENER => self.listeners.iter_mut().for_each(|listener| listener.ready = true),
@@ -177,12 +177,12 @@ impl<P: Default> Net<P> {
     }
 
     /// Whether the limit `max_connections` is reached. No connection is accepted then until one ends.
-    pub fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.connections.len() >= self.config.max_connections
     }
 
     /// Returns the index of a listener that may have a connection waiting; `None` if there is none, or `is_full`.
-    fn acceptor(&self) -> Option<usize> {
+    pub fn acceptor(&self) -> Option<usize> {
         let room = !self.is_full();
         self.listeners.iter().position(|listener| room && listener.ready && listener.pause.is_none())
     }
@@ -300,6 +300,8 @@ impl<P: Default> Net<P> {
         if let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) {
             connection.state = ConnState::Closing;
             connection.input = Vec::new();
+            // While it waits for a request, there is no response that a reset could destroy.
+            connection.no_linger |= connection.phase.is_some() && connection.queued() == 0;
             // `flush_one` must see the connection even if its outbox is empty already: there it begins to linger.
             list(&mut self.dirty, &mut connection.dirty, id);
         }

@@ -324,7 +324,7 @@ fn an_upgrade_to_something_else_is_an_ordinary_request() {
 #[test]
 #[cfg(target_os = "linux")]
 fn bulk_a_client_that_sends_without_reading_is_not_read() {
-    let server = Server::start(&["--max-queue", "256KiB"]);
+    let server = Server::start(&["--max-queue", "512KiB"]);
     let mut socket = WebSocket::open(&server);
     // Each is answered, so what is queued for the client grows until the server stops reading.
     let ping = frame(PING, &[b'x'; 125]);

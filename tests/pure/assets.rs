@@ -1,4 +1,5 @@
 //! The embedded page: its files, their compressed copies, and conditional requests.
+use salon::config::MIN_QUEUE;
 use salon::http::assets::{ASSETS, POLICY, find, matches};
 
 #[test]
@@ -106,5 +107,13 @@ fn answers() {
         let (head, body) = asset.answer(Some(copy.etag.as_bytes()), gzip).encode("", false, true, false);
         assert_eq!(str::from_utf8(&head), Ok(&format!("HTTP/1.1 304 Not Modified\r\n{common}\r\n")[..]));
         assert_eq!(body, "");
+    }
+}
+
+/// Every file fits into the smallest outbox that an operator may choose, twice: a second request may be there already.
+#[test]
+fn files_fit_into_an_outbox() {
+    for asset in ASSETS {
+        assert!(2 * (asset.plain.bytes.len() + 1024) < MIN_QUEUE, "{}", asset.path);
     }
 }

@@ -5,9 +5,11 @@
 //!
 //! - `stage`: the server, the other ends of its connections, the clock
 //! - `client`: a client of Socket.IO 4 on both transports, and all that is known of what it must hear
+//! - `drain`: what a stopping server still answers, and when it ends
 //! - `heartbeat`: when pings leave, and when those who do not answer are closed
 //! - `hours`: hours of chat, in seconds
 //! - `limits`: what those run into who want too much
+//! - `pairs`: the smallest and the largest values of any two options together
 //! - `play`: scripts of what clients and visitors do, well-behaved and not
 //! - `scripts`: fixed ones and random ones
 //!
@@ -20,9 +22,11 @@
 mod wire;
 
 mod client;
+mod drain;
 mod heartbeat;
 mod hours;
 mod limits;
+mod pairs;
 #[allow(dead_code)]
 mod play;
 mod scripts;
