@@ -16,6 +16,7 @@
 //! base/queue            many queues of bytes in one vector
 //! base/timers           timers in order of time
 //! base/id               session ids and other ids that cannot be guessed
+//! base/text             characters that show nothing
 //! base/logger           log lines on standard error; rate limit of repeated lines
 //! base/table            macro for enums with constants per variant
 //! base/metrics          the text format of Prometheus

@@ -6,12 +6,14 @@ use salon::chat::Chat;
 use salon::config::{self, Action, Config, Settings, check};
 use salon::net::tls::Identity;
 use salon::server::probe;
+use std::io::{self, ErrorKind, Write};
 use std::{env, process::ExitCode};
 
 fn main() -> ExitCode {
     let settings = Config::default().load(env::args_os().skip(1), |name| env::var_os(name));
     settings.and_then(run).unwrap_or_else(|error| {
-        eprintln!("salon: {error}");
+        // `eprintln!` panics if standard error is closed or full; then there is nobody to tell.
+        let _ = writeln!(io::stderr(), "salon: {error}");
         ExitCode::FAILURE
     })
 }
@@ -25,23 +27,28 @@ fn run(Settings { action, mut config, lines, errors }: Settings) -> Result<ExitC
             }
             salon::start(config.clone(), Chat::new(config))?;
         }
-        Action::Check => return Ok(print_check(&config, &lines, errors)),
+        Action::Check => return print_check(&config, lines, errors),
         Action::Probe => probe::ask(&config)?,
-        Action::Help => print!("{}", config::help()),
-        Action::Version => println!("salon {}", env!("CARGO_PKG_VERSION")),
+        Action::Help => print(&config::help())?,
+        Action::Version => print(concat!("salon ", env!("CARGO_PKG_VERSION"), "\n"))?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints all settings, then a warning for each setting that is wrong or looks wrong. Returns failure if there is any.
-fn print_check(config: &Config, lines: &[String], mut warnings: Vec<String>) -> ExitCode {
+fn print_check(config: &Config, mut lines: Vec<String>, mut warnings: Vec<String>) -> Result<ExitCode, String> {
     let variables = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     warnings.extend(config.warnings(variables, check::open_files_limit()));
-    match Identity::load(config, None) {
-        Ok(identity) => warnings.extend(identity.and_then(|identity| identity.warning)),
-        Err(error) => warnings.push(error),
-    }
-    lines.iter().for_each(|line| println!("{line}"));
-    warnings.iter().for_each(|line| println!("warning: {line}"));
-    if warnings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let warning = Identity::load(config, None).map(|identity| identity.and_then(|identity| identity.warning));
+    warnings.extend(warning.unwrap_or_else(Some));
+    lines.extend(warnings.iter().map(|line| format!("warning: {line}")));
+    print(&(lines.join("\n") + "\n"))?;
+    Ok(if warnings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints to standard output. A reader that has left, such as `head`, has seen what it wanted.
+fn print(text: &str) -> Result<(), String> {
+    let failure = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()).err();
+    let failure = failure.filter(|error| error.kind() != ErrorKind::BrokenPipe);
+    failure.map_or(Ok(()), |error| Err(format!("cannot write to standard output: {error}")))
 }

@@ -15,7 +15,7 @@ use std::time::Instant;
 table! {
     /// A limit that clients can reach. Its row: the label in metrics, the option that the log line names, and the log line.
     Limit: (&'static str, &'static str, &'static str);
-    Connections = ("connections", "max-connections", "connection limit reached: accepting none until one closes");
+    Connections = ("connections", "max-connections", "connection limit reached: a client waits until one closes");
     AddressConnections =
         ("address_connections", "max-per-address", "connection closed: too many connections from this address");
     HalfOpen =
@@ -64,7 +64,8 @@ impl Limits {
 
     pub fn metrics(&self, metrics: &mut Metrics) {
         let samples = Limit::TABLE.iter().zip(&self.hits).map(|((label, ..), (count, _))| (*label, count));
-        metrics.family("limits_total", COUNTER, "How often each limit was reached.", "limit", samples);
+        let help = "How often each limit was reached; for connections: how often clients came that had to wait.";
+        metrics.family("limits_total", COUNTER, help, "limit", samples);
     }
 }
 

@@ -1,13 +1,30 @@
 //! Log lines on standard error, and a rate limit for lines that clients could cause in large numbers.
+//!
+//! The event loop must not wait for whoever reads standard error. So a line is written only if standard error takes it at
+//! once, and is dropped and counted otherwise. `O_NONBLOCK` would not do: other processes share it with this one, such as the
+//! shell that started it.
 
+use crate::base::text::is_invisible;
 use log::{Level, LevelFilter, Log, Metadata, Record};
+#[cfg(unix)]
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fmt::Arguments;
 use std::io::{self, Write};
 use std::mem;
+#[cfg(unix)]
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
+/// Maximum bytes of a line, without a note of 64. A pipe that poll(2) reports as writable takes 4,096 at once (PIPE_BUF).
+const MAX_LINE: usize = 4096 - 64;
 /// Minimum time between two lines of a [`RateLimitedLog`].
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The number of lines dropped since the start, because standard error did not take them.
+pub static DROPPED: AtomicU64 = AtomicU64::new(0);
+/// The number of those that no later line has told of yet.
+static UNTOLD: AtomicU64 = AtomicU64::new(0);
 
 struct Stderr;
 
@@ -19,14 +36,30 @@ impl Log for Stderr {
 
     fn log(&self, record: &Record) {
         if self.enabled(record.metadata()) {
-            let time = humantime::format_rfc3339_seconds(SystemTime::now());
-            let line = format!("{time} {:5} {}\n", record.level(), record.args());
-            // A failure to write to standard error cannot be reported anywhere.
-            let _ = io::stderr().lock().write_all(line.as_bytes());
+            let shows = |c: char| c == ' ' || !is_invisible(c);
+            let escape = |c: char| if shows(c) { c.to_string() } else { c.escape_default().to_string() };
+            let text: String = record.args().to_string().chars().map(escape).collect();
+            let mut line =
+                format!("{} {:5} {text}", humantime::format_rfc3339_seconds(SystemTime::now()), record.level());
+            line.truncate(line.floor_char_boundary(MAX_LINE));
+            let untold = UNTOLD.swap(0, Relaxed);
+            line += &if untold > 0 { format!(" ({untold} lines before it were dropped)\n") } else { "\n".to_owned() };
+            if !is_writable() || io::stderr().lock().write_all(line.as_bytes()).is_err() {
+                DROPPED.fetch_add(1, Relaxed);
+                UNTOLD.fetch_add(untold + 1, Relaxed);
+            }
         }
     }
 
     fn flush(&self) {}
+}
+
+/// Whether standard error takes a line at once. Only Unix can tell, of files, pipes and terminals alike.
+fn is_writable() -> bool {
+    #[cfg(unix)]
+    return poll(&mut [PollFd::new(io::stderr().as_fd(), PollFlags::POLLOUT)], PollTimeout::ZERO) == Ok(1);
+    #[cfg(not(unix))]
+    true
 }
 
 /// Installs the logger, which drops lines less severe than `level`. Only the first call has an effect.

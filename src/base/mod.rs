@@ -8,4 +8,5 @@ pub mod metrics;
 pub mod queue;
 pub mod slab;
 pub(crate) mod table;
+pub mod text;
 pub mod timers;

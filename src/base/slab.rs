@@ -5,6 +5,7 @@
 //! again. A key packs into one `usize`, the size of a mio token: 32 bits of index and 32 bits of generation, on 32-bit
 //! targets 17 and 15.
 
+use crate::config::MAX_CONNECTIONS;
 use std::{collections::BTreeSet, fmt, marker::PhantomData};
 
 // The kinds of keys. They have no values: they are only type parameters of `Key` and `Slab`.
@@ -22,10 +23,7 @@ pub type SessionId = Key<Session>;
 /// The key of a Socket.IO socket in `socketio`. Not the socket id of the protocol, which clients see.
 pub type SocketKey = Key<Socket>;
 
-#[cfg(target_pointer_width = "64")]
-const INDEX_BITS: u32 = 32;
-#[cfg(not(target_pointer_width = "64"))]
-const INDEX_BITS: u32 = 17;
+const INDEX_BITS: u32 = if cfg!(target_pointer_width = "64") { 32 } else { 17 };
 /// Number of bits that hold the generation in a packed key; at most 32.
 const GENERATION_BITS: u32 = usize::BITS - INDEX_BITS;
 /// The generation of a slot that is not filled again, so no key of a value has it. Therefore no packed key of a value equals
@@ -33,6 +31,8 @@ const GENERATION_BITS: u32 = usize::BITS - INDEX_BITS;
 const LAST_GENERATION: u32 = ((1u64 << GENERATION_BITS) - 1) as u32;
 /// Maximum number of values in one slab.
 pub const MAX_LEN: usize = ((1u64 << INDEX_BITS) - 1) as usize;
+// Each session has a socket, and as many sockets are held for recovery; besides clients there are connections to Redis.
+const _: () = assert!(2 * MAX_CONNECTIONS < MAX_LEN);
 /// A slab with at most this number of slots does not shrink: the memory saved would not be worth the work.
 const MIN_SLOTS: usize = 64;
 

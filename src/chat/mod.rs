@@ -13,7 +13,7 @@
 //! with a name on all nodes of a cluster: those that are connected, and those whose connection broke less than `leave_grace`
 //! ago and can be recovered. After that time the user has left, and joins again when the client reconnects.
 //!
-//! Unlike the example, the chat refuses a name or text that is not a string, is blank or too long, and a message from a
+//! Unlike the example, the chat refuses a name or text that is not a string, shows nothing or is too long, and a message from a
 //! socket without a name. Others are then sent nothing, and the ack is `{error}`. In a cluster, a starting server asks other
 //! nodes for their messages (backfill); `history` is answered when it has them.
 
@@ -22,6 +22,7 @@ mod journal;
 
 use crate::base::metrics::{COUNTER, GAUGE, Metrics};
 use crate::base::slab::SocketKey;
+use crate::base::text::is_invisible;
 use crate::config::Config;
 use crate::engineio;
 use crate::socketio::{App, ClusterApp, DisconnectReason, Elsewhere, Event, Io, MAX_PEOPLE, Person, To, packet};
@@ -359,13 +360,11 @@ fn others(except: &[SocketKey]) -> To<'_> {
     To { except, ..To::default() }
 }
 
-/// Returns the first argument of an event if it is a string, not blank, and accepted by `fits`. `Err` names what is wrong.
+/// Returns the first argument of an event if it is a string that shows something and is accepted by `fits`. `Err` names
+/// what is wrong.
 fn text_of<'a>(event: &Event<'a>, fits: impl FnOnce(&str) -> bool) -> Result<&'a RawValue, &'static str> {
     let raw = event.args.first().ok_or("an argument is missing")?;
     let text = packet::string(raw).ok_or("not a string")?;
-    match text.trim() {
-        "" => Err("empty"),
-        _ if !fits(&text) => Err("too long"),
-        _ => Ok(raw),
-    }
+    text.chars().any(|character| !is_invisible(character)).then_some(()).ok_or("empty")?;
+    fits(&text).then_some(*raw).ok_or("too long")
 }

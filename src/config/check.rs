@@ -1,12 +1,26 @@
-//! The warnings of `salon --check` about settings that are valid but probably a mistake.
+//! Settings that cannot work together, and the warnings of `salon --check` about those that are probably a mistake.
 
 use super::{Config, OPTIONS, Origins, RedisUrl, TrustProxy};
 use std::{fs, time::Duration};
 
-/// No embedded file is longer than this number of bytes.
-pub const LONGEST_FILE: usize = 160 * 1024;
+/// Bytes of a message besides text and name, at most: its other fields, the packet, and the head of a response.
+const ENVELOPE: usize = 1024;
 
 impl Config {
+    /// Returns why nobody could use a server with these settings together: one line, which names them.
+    pub(super) fn conflict(&self) -> Option<&'static str> {
+        let too_long = self.longest_message() > self.max_queue.min(self.max_held);
+        let no_transport = self.max_websockets == Some(0) && !self.transports.polling;
+        let line = "--max-queue and --max-held must have room for a message by --max-text and --max-payload";
+        too_long.then_some(line).or(no_transport.then_some("--max-websockets 0 needs polling in --transports"))
+    }
+
+    /// Returns the bytes of the longest message to a client. Its sender may write each byte of the text as an escape of six
+    /// bytes, and each character of the name as one of twelve.
+    fn longest_message(&self) -> usize {
+        self.max_text.saturating_mul(6).min(self.max_payload) + 12 * self.max_name + ENVELOPE
+    }
+
     /// Returns one line per setting that looks wrong. `variables` are the names of all environment variables. `open_files`
     /// is the maximum number of open files, or `None` if it is unlimited or unknown.
     pub fn warnings(&self, variables: impl IntoIterator<Item = String>, open_files: Option<usize>) -> Vec<String> {
@@ -23,6 +37,11 @@ impl Config {
         let no_fallback = self.max_websockets.is_some() && !self.transports.polling;
         let plain_redis = self.redis.as_ref().filter(|redis| !redis.tls);
         let public_redis = plain_redis.is_some_and(RedisUrl::is_public);
+        let shortest = [self.ping_timeout, self.connect_timeout, self.head_timeout].into_iter().min();
+        let forgets_long = self.history_messages > 0 && self.longest_message() > self.history_bytes;
+        // `cluster::resp` takes messages of 16 MiB.
+        let large_for_redis = self.redis.is_some() && self.longest_message() > 15 << 20;
+        let kept = self.max_queue + self.history_bytes + self.recovery_bytes;
         let table = [
             (unused_history, "--history has no effect with --history-messages 0"),
             (silent_behind_proxy, "--ping-interval plus --ping-timeout is above 55 s: proxies cut silence at 60 s"),
@@ -30,17 +49,19 @@ impl Config {
             (no_listed_proxy, "--trust-proxy has no address of this machine, but --host admits no others"),
             (self.origins == Origins::Any, "--origins *: any web page can connect and act for the user who opens it"),
             (self.max_text > self.max_payload, "--max-text is above --max-payload, which limits it"),
-            (self.pause_above() + LONGEST_FILE > self.max_queue, "--max-queue is too low for the largest file"),
             (self.soft_queue > self.max_queue, "--soft-queue is above --max-queue, so it has no effect"),
+            (self.recovery_bytes > self.max_queue, "--recovery-bytes above --max-queue: recovery can evict a client"),
             (
-                self.recovery_bytes > self.max_queue,
-                "--recovery-bytes is above --max-queue: recovery can evict a client",
+                self.max_held < kept,
+                "--max-held is below --max-queue, --history-bytes and --recovery-bytes: it keeps new ones out",
             ),
+            (self.max_per_address >= self.max_connections, "--max-per-address allows one to use up --max-connections"),
+            (self.max_packets < self.event_burst, "--max-packets is below --event-burst: a burst over polling fails"),
+            (shortest < Some(Duration::from_secs(1)), "--ping-timeout, --connect-timeout or --head-timeout below 1 s"),
+            (forgets_long, "--history-bytes is below a long message, which is then not kept; see --max-text"),
+            (large_for_redis, "--redis carries messages of at most 15 MiB; see --max-text and --max-payload"),
             (no_fallback, "--max-websockets without polling in --transports: clients beyond the limit cannot connect"),
-            (
-                public_redis,
-                "--redis without TLS to a public host: others can read password and messages; use rediss://",
-            ),
+            (public_redis, "--redis without TLS to a public host: others can read what it carries; use rediss://"),
             (plain_redis.is_some() && self.redis_ca.is_some(), "--redis-ca has no effect without rediss://"),
         ];
         warnings.extend(table.iter().filter(|(wrong, _)| *wrong).map(|(_, line)| (*line).to_owned()));

@@ -24,6 +24,12 @@ pub const MAX_HEADERS: usize = 64;
 /// The largest value of an option that is a size. A larger one is taken for a mistake; sums of sizes must fit into 32 bits.
 const GIGABYTE: usize = 1 << 30;
 
+/// The smallest value of `max_queue`: room for the largest file of the page, and for the answers to `history` and `users`.
+pub const MIN_QUEUE: usize = 512 * 1024;
+
+/// The largest value of `max_connections`, for which `base::slab` has enough keys.
+pub const MAX_CONNECTIONS: usize = if cfg!(target_pointer_width = "64") { GIGABYTE } else { 65_000 };
+
 /// One option, as `--help` shows it.
 pub struct Opt {
     pub flag: String,
@@ -133,8 +139,8 @@ options! {
     presence_beat: Duration = "10s", time(1);
     /// name of this node in log lines and in the cluster; auto generates one
     instance: String = "auto", word;
-    /// time over which a stopping server disconnects its clients; 0 disconnects all at once. Azure kills a process
-    /// after 5 s
+    /// time over which a stopping server answers requests under way and disconnects its clients; 0 disconnects all at
+    /// once. Azure kills a process after 5 s
     drain: Duration = "3s", time(0);
     /// log level: off, error, warn, info, debug or trace
     log: LevelFilter = "info", level;
@@ -157,42 +163,42 @@ options! {
     message_timeout: Duration = "60s", time(1);
     /// time after which a client that accepts none of the bytes queued for it is evicted: a train may be in a tunnel
     write_timeout: Duration = "60s", time(1);
-    /// longest user name, in Unicode scalar values
-    max_name: usize = "64", size;
+    /// longest user name, in Unicode scalar values; at most 256
+    max_name: usize = "64", number(1..=256);
     /// longest text of a chat message, in bytes of UTF-8
     max_text: usize = "16KiB", size;
     /// largest message and largest request body, in bytes
-    max_payload: usize = "1000000", size;
+    max_payload: usize = "1000000", number(1000..=GIGABYTE);
     /// concurrent TCP connections, and concurrent sessions: fewer than the usual limit of 20,000 open files
-    max_connections: usize = "15000", size;
+    max_connections: usize = "15000", number(3..=MAX_CONNECTIONS);
     /// connections, and sessions, per address (per /64 for IPv6): a class of 200 behind one NAT address needs 600.
     /// Without --trust-proxy, programs on this machine are exempt
-    max_per_address: usize = "1000", size;
-    /// connections without a complete request head; beyond it the address with most of them loses its oldest, so that
-    /// silent clients cannot block others
+    max_per_address: usize = "1000", number(3..=GIGABYTE);
+    /// connections without a complete request head, at most half of --max-connections; beyond it the address with most of
+    /// them loses its oldest, so that silent clients cannot block others
     max_half_open: usize = "1000", size;
     /// bytes held for all clients together, shared buffers counted once; above it new sessions get 503, and those who hold
     /// most are not read, then dropped. A quarter of a small host's memory
     max_held ["SALON_MAX_HELD SALON_MAX_QUEUED"]: usize = "64MiB", size;
     /// bytes queued for one client at which it is evicted; at half of it, or at --soft-queue, the server stops reading from
     /// the client (backpressure)
-    max_queue: usize = "4MiB", size;
+    max_queue: usize = "4MiB", number(MIN_QUEUE..=GIGABYTE);
     /// bytes queued for one client at which it is evicted after --soft-time: it will not catch up
     soft_queue: usize = "1MiB", size;
     /// time that a client may stay above --soft-queue
     soft_time: Duration = "20s", time(1);
     /// largest request head, in bytes: enough for many cookies
-    max_head: usize = "16KiB", size;
+    max_head: usize = "16KiB", number(1024..=GIGABYTE);
     /// header fields per request, at most 64: browsers behind two proxies send about 40
-    max_headers: usize = "64", number(1..=MAX_HEADERS);
-    /// packets per polling payload: a client sends up to --event-burst at once after a break
-    max_packets: usize = "10000", size;
+    max_headers: usize = "64", number(16..=MAX_HEADERS);
+    /// packets per polling payload: as many as --event-burst, because a client sends all that it has queued at once
+    max_packets: usize = "5000", number(16..=GIGABYTE);
     /// frames per WebSocket message: clients send one, proxies make it some dozens
     max_fragments: usize = "128", size;
     /// binary attachments per packet, as in the reference implementation
     max_attachments: usize = "10", size;
     /// nesting depth of JSON, at most 128, because the stack is finite
-    max_depth: usize = "64", number(1..=128);
+    max_depth: usize = "64", number(4..=128);
     /// events per socket that the client has yet to acknowledge
     max_acks: usize = "100", size;
     /// rooms per socket
@@ -201,7 +207,7 @@ options! {
     event_rate: usize = "200", number(1..=1_000_000);
     /// events per session in a burst (size of the token bucket); beyond it events are refused, beyond twice that the
     /// session is closed
-    event_burst: usize = "5000", number(1..=1_000_000);
+    event_burst: usize = "5000", number(3..=1_000_000);
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -243,7 +249,7 @@ pub struct Settings {
     pub config: Config,
     /// One line per option with its value and source, for `--check`. The values of secrets are hidden.
     pub lines: Vec<String>,
-    /// One error message per value that cannot be used.
+    /// One error message per value that cannot be used, or per set of values that cannot work together.
     pub errors: Vec<String>,
 }
 
@@ -276,6 +282,8 @@ impl Config {
             let shown = if option.secret && is_set { "(a secret)".into() } else { value.to_string_lossy() };
             lines.push(format!("{:17} {shown:20} {source}", option.flag));
         }
+        self.max_half_open = self.max_half_open.min(self.max_connections.div_ceil(2));
+        errors.extend(self.conflict().map(str::to_owned));
         match errors.first() {
             Some(error) if matches!(action, Action::Run | Action::Probe) => Err(error.clone()),
             _ => Ok(Settings { action, config: self, lines, errors }),
@@ -318,6 +326,8 @@ fn parse_flags(
             Long("check") => action = Action::Check,
             Long("probe") => action = Action::Probe,
             Long(name) => {
+                // The name of this option in version 0.1.0.
+                let name = if name == "max-queued" { "max-held" } else { name };
                 let option = OPTIONS.iter().find(|option| option.flag == name);
                 let option = option.ok_or_else(|| format!("unknown option --{name}, see --help"))?;
                 let value = match parser.optional_value() {

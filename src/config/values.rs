@@ -38,8 +38,8 @@ pub(super) fn time(least: u64) -> impl Fn(&str) -> Result<Duration, String> {
 pub(super) fn number(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
     move |text| match text.parse() {
         Ok(ByteSize(size)) if usize::try_from(size).is_ok_and(|size| range.contains(&size)) => Ok(size as usize),
-        _ if *range.end() < GIGABYTE => Err(format!("a number from 1 to {}", range.end())),
-        _ => Err("a number such as 65536 or 64KiB, up to 1 GiB".into()),
+        _ if *range.end() < GIGABYTE => Err(format!("a number from {} to {}", range.start(), range.end())),
+        _ => Err(format!("a number such as 300000 or 300KiB, from {} to 1 GiB", range.start())),
     }
 }
 
@@ -53,15 +53,10 @@ pub(super) fn optional<T>(parse: fn(&str) -> Result<T, String>) -> impl Fn(&str)
 }
 
 pub(super) fn transports(text: &str) -> Result<Transports, String> {
-    let mut transports = Transports::default();
-    for name in text.split(',') {
-        match name.trim() {
-            "polling" => transports.polling = true,
-            "websocket" => transports.websocket = true,
-            _ => return Err("a list of polling and websocket".into()),
-        }
-    }
-    Ok(transports)
+    let names: Vec<_> = text.split(',').map(str::trim).collect();
+    let [polling, websocket] = ["polling", "websocket"].map(|name| names.contains(&name));
+    let valid = names.iter().all(|name| ["polling", "websocket"].contains(name));
+    if valid { Ok(Transports { polling, websocket }) } else { Err("a list of polling and websocket".into()) }
 }
 
 /// Defines a parser for an option whose value is one of a few words.

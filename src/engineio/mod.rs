@@ -5,7 +5,7 @@
 //! by `server`. Calls from the layers above (`send`, `close`) only enqueue (rule R5).
 //!
 //! This file answers each kind of request. It also has the limits of new sessions (`max_connections`, `max_per_address`,
-//! `max_queued`), sends pings in groups, and drains before a stop. `session` has the rules of one session: heartbeat,
+//! `max_held`), sends pings in groups, and drains before a stop. `session` has the rules of one session: heartbeat,
 //! upgrade, parked polls, the limit of its queue.
 //! Source: docs/engine.io-protocol/ of the Socket.IO monorepo, v4-current.md and v3.md.
 
@@ -150,7 +150,7 @@ impl Engine {
     }
 
     /// Handles the head of an Engine.IO request that came on `conn` from the client at `address`. `plain`: a new session
-    /// does not carry Socket.IO. `busy`: a new session is refused, because more than `max_queued` bytes are queued.
+    /// does not carry Socket.IO. `busy`: a new session is refused, because more than `max_held` bytes are held.
     /// `Err` is the response that refuses the request.
     pub fn handle_request(
         &mut self, conn: ConnId, head: &RequestHead, plain: bool, address: IpAddr, busy: bool,

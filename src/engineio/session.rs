@@ -56,6 +56,8 @@ use std::time::{Duration, Instant};
 
 /// Time after which a GET that is parked during a probe gets a noop. (The reference checks every 100 ms.)
 const NOOP_DELAY: Duration = Duration::from_millis(100);
+/// Minimum time between a POST and the end of its session in a drain.
+const ANSWER_DELAY: Duration = Duration::from_millis(100);
 /// Time between the 101 response and the open packet for clients of protocols 2 and 3.
 const OPEN_DELAY: Duration = Duration::from_millis(20);
 /// Maximum number of packets in one payload for a client that may be python-engineio, which refuses more.
@@ -165,7 +167,7 @@ impl Session {
     /// Returns the time at which [`Session::expire`] is to be called.
     pub fn next_deadline(&self) -> Instant {
         let probe = self.probe.iter().flat_map(|probe| [Some(probe.deadline), probe.noop_at]);
-        probe.chain([self.drain_at]).flatten().fold(self.deadline, Instant::min)
+        probe.chain([self.drain_at.filter(|_| self.post.is_none())]).flatten().fold(self.deadline, Instant::min)
     }
 
     /// Parks a GET. Returns `false` if the caller must refuse it: the session is on a WebSocket, or has a parked GET
@@ -205,16 +207,18 @@ impl Session {
 
     /// Handles the next packet of a POST. Returns `false` if the session is closed: then the packet has no effect.
     pub fn receive_posted(&mut self, packet: Packet, cx: &mut Context) -> bool {
-        let open = !self.is_closed();
-        if open {
-            self.receive(packet, cx);
+        if self.is_closed() {
+            return false;
         }
-        open
+        self.receive(packet, cx);
+        true
     }
 
-    /// Ends a POST: all its packets are handled, or its body was invalid.
+    /// Ends a POST: its packets are handled, or it is invalid.
     pub fn end_post(&mut self, valid: bool, cx: &mut Context) {
         self.post = None;
+        // A drain has waited for this POST: its answers get the time to reach a GET.
+        self.drain_at = self.drain_at.map(|at| at.max(cx.now + ANSWER_DELAY));
         if !valid {
             self.close(CloseReason::ParseError, cx);
         }
@@ -374,7 +378,8 @@ impl Session {
     }
 
     pub fn expire(&mut self, cx: &mut Context) {
-        if self.drain_at.is_some_and(|at| at <= cx.now) {
+        // What a POST under way brings is still accepted.
+        if self.post.is_none() && self.drain_at.is_some_and(|at| at <= cx.now) {
             return self.close(CloseReason::ServerClose, cx);
         }
         if self.probe.as_ref().is_some_and(|probe| probe.deadline <= cx.now) {

@@ -68,7 +68,7 @@ pub struct Net<P> {
     poll: Poll,
     events: Events,
     listeners: Vec<Listener>,
-    connections: Slab<Conn, Connection<P>>,
+    pub connections: Slab<Conn, Connection<P>>,
     /// The entries of all outboxes.
     pub pool: Pool,
     dirty: Vec<ConnId>,
@@ -86,6 +86,8 @@ pub struct Net<P> {
     half_open: Groups<(Instant, ConnId)>,
     /// The number of connections per peer address, for `max_per_address`.
     addresses: Addresses,
+    /// Whether a client came in this turn that has to wait, because `is_full`.
+    pub waiting: bool,
     /// Wakes the event loop from another thread.
     pub waker: Arc<Waker>,
 }
@@ -112,6 +114,7 @@ impl<P: State> Net<P> {
             phases: Timers::default(),
             stalls: Timers::default(),
             half_open: Groups::default(),
+            waiting: false,
         })
     }
 
@@ -126,10 +129,6 @@ impl<P: State> Net<P> {
     pub fn close_all(&mut self) {
         self.listeners.clear();
         self.connections.keys().into_iter().for_each(|id| self.close(id));
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.connections.is_empty()
     }
 
     /// Registers a source of signals, which are reported as [`Wake::Woken`].
@@ -153,6 +152,7 @@ impl<P: State> Net<P> {
     /// again until a batch is not full, but for no more events than there can be connections.
     pub fn drain_events(&mut self, now: Instant, all: bool, wakes: &mut Vec<Wake>) {
         wakes.clear();
+        self.waiting = false;
         let mut more = all;
         self.take_events(wakes);
         while more && wakes.len() < self.config.max_connections {
@@ -181,7 +181,10 @@ impl<P: State> Net<P> {
     fn take_events(&mut self, wakes: &mut Vec<Wake>) -> usize {
         for event in &self.events {
             match event.token() {
-                LISTENER => self.listeners.iter_mut().for_each(|listener| listener.ready = true),
+                LISTENER => {
+                    self.waiting = self.is_full();
+                    self.listeners.iter_mut().for_each(|listener| listener.ready = true);
+                }
                 SIGNALS | WAKER => wakes.push(Wake::Woken),
                 Token(number) => wakes.push(Wake::Connection {
                     id: ConnId::unpack(number),
@@ -197,12 +200,12 @@ impl<P: State> Net<P> {
     }
 
     /// Whether the limit `max_connections` is reached. No connection is accepted then until one ends.
-    pub fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.connections.len() >= self.config.max_connections
     }
 
     /// Returns the index of a listener that may have a connection waiting; `None` if there is none, or `is_full`.
-    fn acceptor(&self) -> Option<usize> {
+    pub fn acceptor(&self) -> Option<usize> {
         let room = !self.is_full();
         self.listeners.iter().position(|listener| room && listener.ready && listener.pause.is_none())
     }
@@ -304,6 +307,8 @@ impl<P: State> Net<P> {
         if let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) {
             connection.state = ConnState::Closing(LINGER_BYTES);
             connection.input = Vec::new();
+            // While it waits for a request, there is no response that a reset could destroy.
+            connection.no_linger |= connection.phase.is_some() && connection.queued() == 0;
             // `flush_one` must see the connection even if its outbox is empty already: there it begins to linger.
             list(&mut self.dirty, &mut connection.dirty, id);
         }

@@ -81,7 +81,7 @@ impl<A: App> Server<A> {
         let mut exchange = Exchange {
             head_only: head.method == Method::Head,
             old: head.minor == 0,
-            keep_alive: head.keep_alive && self.stopping.is_none(),
+            keep_alive: head.keep_alive,
             ..Exchange::default()
         };
         let next = self.check_head(id, head, &mut exchange).unwrap_or_else(Next::Answer);
@@ -198,7 +198,7 @@ impl<A: App> Server<A> {
         let Protocol::Http { exchange, .. } = &mut connection.protocol else { return };
         // A head that could not be parsed has no exchange; the default exchange closes the connection.
         let exchange = exchange.take().unwrap_or_default();
-        let keep_alive = exchange.keep_alive && exchange.body.is_none() && !response.close;
+        let keep_alive = exchange.keep_alive && exchange.body.is_none() && !response.close && self.stopping.is_none();
         connection.idle = true;
         let more = !connection.input.is_empty() || connection.reading == ReadState::Ended;
         let (head, body) = response.encode(&exchange.cors, exchange.head_only, keep_alive, exchange.old);

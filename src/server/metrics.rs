@@ -1,10 +1,12 @@
 //! The answer to GET /metrics, collected from all parts of the server.
 
 use super::Server;
+use crate::base::logger;
 use crate::base::metrics::{COUNTER, GAUGE, Metrics, resident};
 use crate::engineio::{CloseReason, Refusal};
 use crate::socketio::App;
 use std::iter::zip;
+use std::sync::atomic::Ordering::Relaxed;
 
 impl<A: App> Server<A> {
     pub(super) fn metrics(&mut self) -> String {
@@ -19,6 +21,7 @@ impl<A: App> Server<A> {
             ("messages_received_total", COUNTER, "Messages from clients.", &out.received),
             ("messages_sent_total", COUNTER, "Messages to clients, counted once per recipient.", &out.sent),
             ("lag_seconds_max", GAUGE, "The longest delay of a timer so far.", &self.lag.as_secs_f64()),
+            ("log_lines_dropped_total", COUNTER, "Log lines not written.", &logger::DROPPED.load(Relaxed)),
             ("timers", GAUGE, "Running timers.", &(self.net.timers() + self.io.timers())),
         ]);
         if let Some(limit) = budget.limit {

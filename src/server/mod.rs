@@ -182,7 +182,7 @@ impl<A: App> Server<A> {
         self.io.engine.now = now;
         // A system clock before 1970 has not been set; the time is then 0.
         self.io.time = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-        if self.net.is_full() {
+        if self.net.waiting {
             self.io.engine.out.limits.hit(Limit::Connections, now, "all");
         }
         if !stalled {
@@ -308,15 +308,18 @@ impl<A: App> Server<A> {
     }
 
     /// Returns whether a stopping server may end: all connections are gone, or its time is over. When all sessions are
-    /// closed, starts to close the connections.
-    fn has_stopped(&mut self) -> bool {
+    /// closed and all requests are answered, also those of which a part has arrived, starts to close the connections.
+    pub fn has_stopped(&mut self) -> bool {
         let Some(deadline) = self.stopping else { return false };
-        let is_drained = self.io.engine.is_empty();
+        let is_request = |protocol: &_| matches!(protocol, Protocol::Http { exchange: Some(_), .. });
+        let has_part = |it: &Connection<_>| it.is_open() && (is_request(&it.protocol) || !it.input.is_empty());
+        let is_busy = self.net.connections.iter().any(|(_, it)| it.unread || has_part(it));
+        let is_drained = self.io.engine.is_empty() && self.net.acceptor().is_none() && !is_busy;
         if is_drained {
             self.net.close_all();
             self.settle();
         }
-        self.now >= deadline || is_drained && self.net.is_empty()
+        self.now >= deadline || is_drained && self.net.connections.is_empty()
     }
 }
 

@@ -208,6 +208,8 @@ impl Io {
         match suspension.and_then(|suspension| Some((suspension.reason.take()?, suspension))) {
             Some((reason, suspension)) => {
                 self.deferred.push_back(Deferred::Disconnected(key, reason));
+                // The timer that was due is gone, also if the second is due at the same time.
+                suspension.deadline = None;
                 self.suspended.set(key, &mut suspension.deadline, suspension.until.max(self.engine.now));
             }
             None => self.remove(key, DisconnectReason::Ended),

@@ -25,7 +25,7 @@ function setting({ lines }, flag) {
 
 test('--check on good configurations: every value, where it came from, status 0', options, () => {
   const env = { SALON_LOG: 'warn', PORT: '8080', REDIS_URL: 'rediss://user:hush-hush@redis.example:6380', SALON_METRICS_TOKEN: 'open-sesame' };
-  const checked = run(['--check', '--ping-interval', '20s', '--max-connections', '200', '--base=/chat/'], env);
+  const checked = run(['--check', '--ping-interval', '20s', '--max-connections', '200', '--max-per-address', '99', '--base=/chat/'], env);
   assert.equal(checked.status, 0, checked.text);
   const flags = run(['--help']).text.match(/^ {2}--(?!check|probe)[a-z-]+/gm).map((flag) => flag.slice(4));
   assert.deepEqual(checked.lines.filter(Boolean).map((line) => line.split(' ')[0]), flags, 'every option');
@@ -44,10 +44,13 @@ test('--check on good configurations: every value, where it came from, status 0'
 });
 
 test('--check on bad configurations: what looks wrong, status 1', options, () => {
-  const fine = ['--check', '--max-connections', '200'];
+  const fine = ['--check', '--max-connections', '200', '--max-per-address', '99'];
   for (const [args, env, words] of [
     [['--trust-proxy', '--ping-interval', '40s'], {}, /--ping-interval plus --ping-timeout is above 55 s/],
     [[], { SALON_PING_INTERVALL: '5s' }, /SALON_PING_INTERVALL: no such option/],
+    [['--max-per-address', '200'], {}, /--max-per-address allows one to use up --max-connections/],
+    [['--max-packets', '100'], {}, /--max-packets is below --event-burst/],
+    [['--max-payload', '10MB', '--max-text', '8MB', '--history-messages', '0'], {}, /--max-queue and --max-queued must have room/],
     [['--max-connections', '1000000'], {}, /ulimit -n is \d+: too low for --max-connections 1000000/],
     [['--redis', 'redis://redis.example:6379'], {}, /--redis without TLS to a public host/],
     [['--origins', '*'], {}, /--origins \*/],
@@ -68,6 +71,7 @@ test('--check on bad configurations: what looks wrong, status 1', options, () =>
     [['--redis', 'redis://10.0.0.5'], {}],
     [['--redis', 'rediss://redis.example:6380'], {}],
     [['--origins', 'https://chat.example'], {}],
+    [['--max-payload', '10MB', '--max-text', '8MB', '--max-queue', '12MB', '--history-messages', '0'], {}],
     [['--host', '127.0.0.1', '--trust-proxy'], {}],
   ]) {
     const checked = run([...fine, ...args], env);
@@ -84,7 +88,7 @@ test('the port is the first of three variables, and 3000 without any', options, 
     [{ PORT: '5000', WEBSITE_SITE_NAME: 'chat' }, '5000', 'PORT', '*', 'yes'],
     [{ HTTP_PLATFORM_PORT: '7000', HOST: '0.0.0.0', SALON_TRUST_PROXY: 'no' }, '7000', 'HTTP_PLATFORM_PORT', '0.0.0.0', 'no'],
   ]) {
-    const checked = run(['--check', '--max-connections', '200'], env);
+    const checked = run(['--check', '--max-connections', '200', '--max-per-address', '99'], env);
     assert.deepEqual(setting(checked, 'port'), [port, source]);
     assert.equal(setting(checked, 'host')[0], host);
     assert.equal(setting(checked, 'trust-proxy')[0], trusts);

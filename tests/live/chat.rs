@@ -103,6 +103,11 @@ fn names_and_texts_that_are_none_are_refused() {
             Sees(0, r#"32[{"error":"empty"}]"#),
             Sends(0, r#"23["add user"," \t\u00a0"]"#),
             Sees(0, r#"33[{"error":"empty"}]"#),
+            // None of these shows anything: no more do all of them together.
+            Sends(0, r#"215["add user","\u200b"]"#),
+            Sees(0, r#"315[{"error":"empty"}]"#),
+            Sends(0, "216[\"add user\",\"\u{200b}\u{feff}\u{2800}\u{3164}\u{ad}\\u0000\\r\\n\"]"),
+            Sees(0, r#"316[{"error":"empty"}]"#),
             Sends(0, r#"24["add user",7]"#),
             Sees(0, r#"34[{"error":"not a string"}]"#),
             Sends(0, r#"25["add user",null]"#),
@@ -125,6 +130,8 @@ fn names_and_texts_that_are_none_are_refused() {
             Sees(0, r#"311[{"error":"not a string"}]"#),
             Sends(0, r#"212["new message","  "]"#),
             Sees(0, r#"312[{"error":"empty"}]"#),
+            Sends(0, "217[\"new message\",\"\u{200d}\u{fe0f}\"]"),
+            Sees(0, r#"317[{"error":"empty"}]"#),
             // The limit of texts counts bytes.
             Sends(0, r#"213["new message","1234567"]"#),
             Sees(0, r#"313[{"error":"too long"}]"#),
@@ -311,13 +318,13 @@ fn check_gives_up(flags: &[&str]) {
 
 #[test]
 fn a_client_that_does_not_poll_is_dropped() {
-    let server = Server::start(&["--max-queue", "16KiB"]);
+    let server = Server::start(&["--max-queue", "512KiB"]);
     let mut speaker = WebSocket::open(&server);
     speaker.log_in("speaker");
     let mut absent = Polling::open(&server);
     absent.log_in("absent");
     speaker.assert_receives(r#"2["user joined",{"username":"absent","numUsers":2}]"#);
-    (0..17).for_each(|number| speaker.send(&numbered(number, 1_000)[0]));
+    (0..36).for_each(|number| speaker.send(&numbered(number, 15_000)[0]));
     speaker.assert_receives(r#"2["user left",{"username":"absent","numUsers":1}]"#);
     speaker.assert_quiet();
     absent.assert_gone();

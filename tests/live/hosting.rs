@@ -204,10 +204,13 @@ fn check_shows_the_settings_and_what_looks_wrong() {
             "--check",
             "--max-connections",
             "9",
+            "--max-per-address",
+            "8",
         ]));
     assert_eq!(code, Some(0), "{text}");
     assert!(text.lines().any(|line| line.split_whitespace().eq(["log", "warn", "SALON_LOG"])), "{text}");
-    let (code, text) = output(salon().env("SALON_LGO", "warn").args(["--check", "--max-connections", "9"]));
+    let (code, text) =
+        output(salon().env("SALON_LGO", "warn").args(["--check", "--max-connections=9", "--max-per-address=8"]));
     assert!(code == Some(1) && text.contains("warning: SALON_LGO"), "{text}");
 }
 

@@ -98,6 +98,41 @@ fn a_flag_wins_over_the_environment_and_that_over_the_default() {
 }
 
 #[test]
+fn settings_that_cannot_work_together_are_named() {
+    check_refused(
+        salon().args(["--max-payload", "10MB", "--max-text", "8MB"]),
+        &["--max-queue", "--max-payload", "--max-text"],
+    );
+    check_refused(salon().args(["--max-queue", "128KiB"]), &["--max-queue", "524288"]);
+    check_refused(
+        salon().args(["--transports", "websocket", "--max-websockets", "0"]),
+        &["--max-websockets", "--transports"],
+    );
+}
+
+/// Nobody reads what is printed: that is no error. What cannot be written anywhere is one, and no panic.
+#[test]
+fn printing_to_nobody() {
+    use std::io::pipe;
+    for (flag, status) in [("--help", 0), ("--version", 0), ("--check", 0), ("--no-such-thing", 1)] {
+        for (output, errors) in [(true, false), (true, true), (false, true)] {
+            let mut command = salon();
+            command.args([flag, "--max-connections=9", "--max-per-address=8"]);
+            let closed = || pipe().expect("a pipe").1;
+            if output {
+                command.stdout(closed());
+            }
+            if errors {
+                command.stderr(closed());
+            }
+            let (code, stdout, stderr) = run(&mut command);
+            assert_eq!(code, Some(status), "{flag}: {stderr}");
+            assert!(stderr.lines().count() <= 1 && (stdout.is_empty() || !output), "{flag}: {stderr}");
+        }
+    }
+}
+
+#[test]
 fn a_port_in_use_is_named() {
     let server = Server::start(&[]);
     let port = server.address.port().to_string();
@@ -125,10 +160,12 @@ fn without_a_host_all_addresses_are_served() {
 #[test]
 fn no_more_connections_are_taken_than_allowed() {
     let server = Server::start(&["--max-connections", "3"]);
-    let mut clients = [(); 3].map(|()| server.connect());
-    for client in &mut clients {
+    // One after the other: at most two may be without a request.
+    let clients = [(); 3].map(|()| {
+        let mut client = server.connect();
         assert_eq!(client.ask(get("/nowhere")).status, 404);
-    }
+        client
+    });
     let [closed, mut kept @ ..] = clients;
     let mut waiting = server.connect();
     // With TLS nothing can be sent before it is let in.
@@ -150,14 +187,22 @@ fn no_more_connections_are_taken_than_allowed() {
 /// What only Linux tells of a process, or lets be done to it.
 #[cfg(target_os = "linux")]
 mod linux {
+    use super::run;
     use crate::harness::{
-        Client, Polling, Server, Stopwatch, Talk, WebSocket, get, request, salon_with_descriptors, wait_for,
+        Client, POLLING, Polling, Server, Stopwatch, Talk, WebSocket, get, request, salon, salon_with_descriptors,
+        wait_for,
     };
+    use crate::secure;
     use nix::{
         sys::signal::{Signal, kill},
         unistd::Pid,
     };
-    use std::{thread, time::Duration};
+    use std::{
+        io::{self, Read, Write},
+        net::{SocketAddr, TcpListener, TcpStream},
+        thread,
+        time::Duration,
+    };
 
     fn signal(server: &Server, signal: Signal) {
         kill(Pid::from_raw(server.pid() as i32), signal).expect("the server is there");
@@ -218,6 +263,183 @@ mod linux {
         assert_eq!(server.ended().code(), Some(0));
         let time = watch.elapsed(&server);
         assert!(time < Duration::from_millis(1000), "{time:?}");
+    }
+
+    /// A full disk: one line, if there is room for it.
+    #[test]
+    fn printing_to_a_full_disk() {
+        let full = || std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+        for flag in ["--help", "--version", "--check"] {
+            let mut command = salon();
+            command.args([flag, "--max-connections=9", "--max-per-address=8"]).stdout(full());
+            let line = "salon: cannot write to standard output: No space left on device (os error 28)\n";
+            assert_eq!(run(&mut command), (Some(1), "".into(), line.into()), "{flag}");
+            assert_eq!(run(command.stdout(full()).stderr(full())), (Some(1), "".into(), "".into()), "{flag}");
+        }
+        assert_eq!(run(salon().arg("--no-such-thing").stderr(full())).0, Some(1));
+    }
+
+    /// What is under way is answered before the end: half a body, half a head.
+    #[test]
+    fn a_signal_waits_for_requests_under_way() {
+        let mut server = Server::start(&["--drain", "1m"]);
+        let mut polling = Polling::open(&server);
+        polling.log_in("polling");
+        let message = request("POST", &polling.target, "", r#"421["new message","the last word"]"#);
+        let page = get("/style.css");
+        let (mut body, mut head) = (server.connect(), server.connect());
+        body.send(&message[..message.len() - 3]);
+        head.send(&page[..9]);
+        server.settle();
+        signal(&server, Signal::SIGTERM);
+        server.log_line("stopping");
+        // Its turn in the drain has come.
+        wait_for("the port is still open", || (server.ask(&get("/healthz")).status == 503).then_some(()));
+        body.send(&message[message.len() - 3..]);
+        assert_eq!(body.response().brief(), (200, "ok"));
+        let ack = polling.poll();
+        assert!(ack.starts_with(r#"431[{"n":1,"#), "{ack}");
+        polling.gets = server.connect();
+        assert_eq!(polling.poll(), "1");
+        // No session is left.
+        assert_eq!(server.ask(&get(POLLING)).status, 503);
+        head.send(&page[9..]);
+        let response = head.response();
+        assert_eq!((response.status, response.header("Connection")), (200, Some("close")));
+        drop((body, head, polling));
+        assert_eq!(server.ended().code(), Some(0));
+    }
+
+    /// Connections that are kept, silent, or in the middle of a TLS handshake, are no requests.
+    #[test]
+    fn connections_without_a_request_are_not_waited_for() {
+        let mut server = Server::start(&["--drain", "1m"]);
+        let mut kept = server.connect();
+        assert_eq!(kept.ask(get("/style.css")).status, 200);
+        let silent = server.connect();
+        let mut handshake = Client::over(TcpStream::connect(server.address).expect("the server accepts"), None);
+        if secure::is_on() {
+            handshake.send(b"\x16\x03\x01\x02\x00\x01");
+        }
+        server.settle();
+        let watch = Stopwatch::start(&server);
+        signal(&server, Signal::SIGTERM);
+        assert_eq!(server.ended().code(), Some(0));
+        // To linger would take a second.
+        let time = watch.elapsed(&server);
+        assert!(time < Duration::from_millis(700), "{time:?}");
+        drop((kept, silent, handshake));
+    }
+
+    #[test]
+    fn clients_that_wait_for_room_are_counted() {
+        let server = Server::start(&["--max-connections", "3"]);
+        let mut clients = [(); 3].map(|()| {
+            let mut client = server.connect();
+            assert_eq!(client.ask(get("/nowhere")).status, 404);
+            client
+        });
+        let [first, second, _] = &mut clients;
+        let mut waited = || {
+            let metrics = first.ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            let name = r#"salon_limits_total{limit="connections"} "#;
+            let value = metrics.text().lines().find_map(|line| line.strip_prefix(name)).expect("a limit");
+            value.parse::<u32>().expect("a number")
+        };
+        let mut waiting = Vec::new();
+        for number in 0..3 {
+            // A full server that works has turned nobody away.
+            for _ in 0..20 {
+                assert_eq!(second.ask(get("/nowhere")).status, 404);
+            }
+            assert_eq!(waited(), number);
+            waiting.push(TcpStream::connect(server.address).expect("the kernel accepts"));
+            wait_for("the next one is counted", || (waited() == number + 1).then_some(()));
+        }
+    }
+
+    /// Nobody reads the log: the server goes on, and says later what is missing.
+    #[test]
+    fn a_log_that_nobody_reads_does_not_stop_the_server() {
+        let (mut reader, mut writer) = io::pipe().expect("a pipe");
+        let mut command = salon();
+        command.env_remove("SALON_TEST_TLS").args(["--port", "0", "--host", "127.0.0.1", "--log", "debug"]);
+        let mut child = command.stderr(writer.try_clone().expect("a descriptor")).spawn().expect("it can be started");
+        drop(command);
+        let mut read = |part: &str| {
+            let mut text = Vec::new();
+            while !text.ends_with(b"\n") || !String::from_utf8_lossy(&text).contains(part) {
+                let mut byte = [0];
+                assert_eq!(reader.read(&mut byte).expect("the writer is there"), 1);
+                text.push(byte[0]);
+            }
+            String::from_utf8(text).expect("text")
+        };
+        let line = read(" listens on http://");
+        let address: SocketAddr =
+            line.rsplit('/').next().and_then(|text| text.trim().parse().ok()).expect("an address");
+        let connect = || Client::over(TcpStream::connect(address).expect("the server accepts"), None);
+        let dropped = || {
+            let metrics = connect().ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            let value = metrics.text().lines().find_map(|line| line.strip_prefix("salon_log_lines_dropped_total "));
+            value.expect("a metric").parse::<u32>().expect("a number")
+        };
+        assert_eq!(dropped(), 0);
+        // All of Linux's 16 pages.
+        writer.write_all(&[b'-'; 16 * 4096]).expect("the pipe is empty");
+        for number in 1..=5 {
+            // One line at debug.
+            assert_eq!(connect().ask("bad request\r\n\r\n").status, 400);
+            assert_eq!(dropped(), number);
+        }
+        let mut page = vec![0; 16 * 4096];
+        reader.read_exact(&mut page).expect("it is there");
+        assert_eq!(connect().ask("bad request\r\n\r\n").status, 400);
+        let mut rest = Vec::new();
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("the server is there");
+        child.wait().expect("it is our child");
+        drop(writer);
+        reader.read_to_end(&mut rest).expect("the end");
+        let rest = String::from_utf8(rest).expect("text");
+        let lines: Vec<_> = rest.lines().collect();
+        assert!(lines[0].ends_with(" (5 lines before it were dropped)"), "{rest}");
+        assert!(lines[1..].iter().all(|line| !line.contains("dropped")), "{rest}");
+        assert!(rest.ends_with("stopped\n"), "{rest}");
+    }
+
+    /// A reader that has gone is no reason to stop either.
+    #[test]
+    fn a_log_without_a_reader() {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+        let mut command = salon();
+        command.env_remove("SALON_TEST_TLS").args(["--host", "127.0.0.1", "--port", &address.port().to_string()]);
+        drop(reader);
+        let mut child = command.stderr(writer).spawn().expect("it can be started");
+        let client = wait_for("it listens", || TcpStream::connect(address).ok());
+        let metrics = Client::over(client, None).ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert!(metrics.text().contains("\nsalon_log_lines_dropped_total 1\n"), "{}", metrics.text());
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("the server is there");
+        assert_eq!(child.wait().expect("it is our child").code(), Some(0));
+    }
+
+    /// Whatever a line contains, it is one line of at most 4,096 bytes, without the power to clear the screen or to turn
+    /// around what stands beside it. Here the text comes from a false Redis.
+    #[test]
+    fn a_log_line_is_one_line() {
+        let evil = "ERR a\n2026-01-01T00:00:00Z INFO  forged\x1b[2J\t\u{85}\u{2028}\u{202e}\u{200b}é b";
+        let escaped = r"ERR a\n2026-01-01T00:00:00Z INFO  forged\u{1b}[2J\t\u{85}\u{2028}\u{202e}\u{200b}é b";
+        let long = format!("ERR {}", "é".repeat(2000));
+        for (text, shown) in [(evil, escaped), (&long, &long[..3800])] {
+            let redis = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            let url = format!("redis://{}", redis.local_addr().expect("a bound socket"));
+            let mut server = Server::start(&["--redis", &url]);
+            let (mut link, _) = redis.accept().expect("the server connects");
+            link.write_all(format!("-{text}\r\n").as_bytes()).expect("the server reads");
+            let line = server.log_line("refuses the connection: ");
+            assert!(line.contains(shown) && line.len() < 4096, "{} bytes: {line}", line.len());
+            assert_eq!(shown.len() < 3800, line.ends_with(r"é b; this node serves its clients alone"), "{line}");
+        }
     }
 
     #[test]

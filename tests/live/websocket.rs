@@ -324,7 +324,7 @@ fn an_upgrade_to_something_else_is_an_ordinary_request() {
 #[test]
 #[cfg(target_os = "linux")]
 fn bulk_a_client_that_sends_without_reading_is_not_read() {
-    let server = Server::conformance(&["--max-queue", "256KiB", "--event-rate", "1000000", "--event-burst", "1000000"]);
+    let server = Server::conformance(&["--max-queue", "512KiB", "--event-rate", "1000000", "--event-burst", "1000000"]);
     let mut socket = WebSocket::open(&server);
     socket.send_text("40");
     // CONNECT is answered, and the application sends an event of its own.

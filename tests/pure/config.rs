@@ -32,7 +32,14 @@ const GOOD: &[(&str, &str)] = &[
     ("redis", "redis://127.0.0.1"),
     ("log", "debug"),
     ("max-depth", "7"),
-    ("max-headers", "7"),
+    ("max-headers", "17"),
+    ("max-packets", "17"),
+    ("max-head", "7000"),
+    ("max-payload", "7000"),
+    ("max-queue", "700KiB"),
+    ("max-held", "700KiB"),
+    // Below the half of it that --max-half-open may be.
+    ("max-connections", "2000"),
 ];
 
 /// Every option works as `--flag value`, as `--flag=value` and as a variable. The flag wins over the variable.
@@ -158,13 +165,18 @@ fn messages() {
             r#"PORT: "\\\\.\\pipe\\1a2b" is not a TCP port but a named pipe, as iisnode gives it: salon needs HttpPlatformHandler"#,
         ),
         (&["--host=h"], &[("HOST", "127.0.0.1")], r#"--host: "h" is not an IP address"#),
-        (&[], &[("SALON_MAX_HEADERS", "0")], r#"SALON_MAX_HEADERS: "0" is not a number from 1 to 64"#),
-        (&["--max-depth", "0"], &[], r#"--max-depth: "0" is not a number from 1 to 128"#),
+        (&[], &[("SALON_MAX_HEADERS", "0")], r#"SALON_MAX_HEADERS: "0" is not a number from 16 to 64"#),
+        (&["--max-depth", "0"], &[], r#"--max-depth: "0" is not a number from 4 to 128"#),
         (&["--transports", "ws"], &[], r#"--transports: "ws" is not a list of polling and websocket"#),
         (
             &["--trust-proxy", "a"],
             &[],
             r#"--trust-proxy: "a" is not yes, no, a number of proxies up to 255, or a list of addresses such as 10.0.0.0/8,::1"#,
+        ),
+        (
+            &["--max-payload", "2GB"],
+            &[],
+            r#"--max-payload: "2GB" is not a number such as 300000 or 300KiB, from 1000 to 1 GiB"#,
         ),
         (&["--log", "all"], &[], r#"--log: "all" is not off, error, warn, info, debug or trace"#),
         (&["--colour", "red"], &[], "unknown option --colour, see --help"),
@@ -300,13 +312,34 @@ fn checks() {
         (&["--host", "::1", "--trust-proxy", "127.0.0.0/8"], &[], "no address of this machine"),
         (&[], &[("SALON_PINGINTERVAL", "3s")], "SALON_PINGINTERVAL"),
         (&["--origins", "*"], &[], "--origins"),
-        (&["--max-text", "2MB"], &[], "--max-text"),
+        (&["--max-text", "2MB", "--history-messages", "0"], &[], "--max-text"),
+        (&["--max-text", "100KiB"], &[], "--history-bytes"),
+        (&["--max-held", "4000KiB"], &[], "--max-held"),
+        (&["--max-packets", "4999"], &[], "--max-packets"),
+        (&["--event-burst", "5001"], &[], "--event-burst"),
+        (&["--max-per-address", "15000"], &[], "--max-per-address"),
+        (&["--max-connections", "1000"], &[], "--max-per-address"),
+        (&["--ping-timeout", "999ms"], &[], "--ping-timeout"),
+        (&["--connect-timeout", "1ms"], &[], "--connect-timeout"),
+        (&["--head-timeout", "1ms"], &[], "--head-timeout"),
         (&["--soft-queue", "8MiB"], &[], "--soft-queue"),
         (&["--recovery-bytes", "8MiB"], &[], "--recovery-bytes"),
         (&["--recovery-bytes=9", "--soft-queue=100KiB", "--max-queue=259KiB"], &[], "largest file"),
         (&["--recovery-bytes=9", "--soft-queue=300KiB", "--max-queue=319KiB"], &[], "largest file"),
         (&["--max-websockets", "5", "--transports", "websocket"], &[], "--max-websockets"),
         (&["--redis", "redis://x.redis.cache.example:6379"], &[], "rediss://"),
+        (
+            &[
+                "--redis",
+                "redis://cache",
+                "--max-payload=20MiB",
+                "--max-text=3MiB",
+                "--max-queue=30MiB",
+                "--history-messages=0",
+            ],
+            &[],
+            "--redis",
+        ),
         (&["--redis", "redis://8.8.8.8"], &[], "rediss://"),
         (&["--redis", "redis://[2001:db8::1]"], &[], "rediss://"),
         (&["--redis", "redis://cache", "--redis-ca", "x"], &[], "--redis-ca"),
@@ -326,6 +359,67 @@ fn checks() {
     ] {
         assert_eq!(check(args, &[]).0, Vec::<String>::new(), "{args:?}");
     }
+}
+
+/// Settings with which nobody could be served are refused at the start, with one line that names them; --check shows it.
+#[test]
+fn conflicts() {
+    for (args, words) in [
+        (&["--max-payload", "10MB", "--max-text", "8MB"][..], &["--max-queue", "--max-text", "--max-payload"][..]),
+        (&["--max-payload", "4MiB", "--max-text", "1MiB"], &["--max-queue"]),
+        (&["--max-queue", "512KiB", "--max-text", "100KiB"], &["--max-queue"]),
+        (&["--max-held", "90KiB"], &["--max-held"]),
+        (&["--max-held", "1"], &["--max-held"]),
+        (&["--max-websockets", "0", "--transports", "websocket"], &["--max-websockets", "--transports"]),
+    ] {
+        let error = load(args, &[]).unwrap_err();
+        assert!(words.iter().all(|word| error.contains(word)) && !error.contains('\n'), "{args:?}: {error}");
+        let check = ["--check"].iter().chain(args).map(OsString::from);
+        assert_eq!(Config::default().load(check, |_| None).unwrap().errors, [error]);
+    }
+    for args in [
+        &["--max-payload", "10MB", "--max-text", "8MB", "--max-queue", "12MB"][..],
+        &["--max-text", "8MB"],
+        &["--max-payload", "10MB", "--max-text", "600KiB"],
+        &["--max-websockets", "0"],
+    ] {
+        load(args, &[]).unwrap();
+    }
+    // What one option alone can make impossible has a range.
+    for (flag, value) in [
+        ("max-queue", "512"),
+        ("max-queue", "128KiB"),
+        ("max-payload", "999"),
+        ("max-head", "1023"),
+        ("max-connections", "2"),
+        ("max-per-address", "2"),
+        ("max-packets", "15"),
+        ("event-burst", "2"),
+        ("max-name", "257"),
+    ] {
+        let error = load(&[&format!("--{flag}"), value], &[]).unwrap_err();
+        assert!(error.starts_with(&format!("--{flag}: {value:?} is not a number ")), "{error}");
+    }
+}
+
+/// Connections without a request never have more than half of the room.
+#[test]
+fn silent_connections_leave_room() {
+    for (connections, half_open, limit) in
+        [("50", "1000", 25), ("50", "7", 7), ("3", "1000", 2), ("1000", "1000", 500), ("15000", "1000", 1000)]
+    {
+        let config = load(&["--max-connections", connections, "--max-half-open", half_open], &[]).unwrap();
+        assert_eq!(config.max_half_open, limit, "{half_open} of {connections}");
+    }
+}
+
+/// `--max-connections` ends where the keys of connections and sockets do: on 32-bit targets, too.
+#[test]
+fn keys_for_all_connections() {
+    let load =
+        |value: usize| load(&["--max-connections", &value.to_string()], &[]).map(|config| config.max_connections);
+    assert_eq!(load(config::MAX_CONNECTIONS), Ok(config::MAX_CONNECTIONS));
+    assert!(load(config::MAX_CONNECTIONS + 1).is_err());
 }
 
 #[cfg(unix)]
@@ -388,7 +482,7 @@ fn limits_of_numbers() {
     ] {
         assert!(time(text).is_err(), "{text}");
     }
-    let size = |text: &str| load(&["--max-text", text], &[]).map(|config| config.max_text);
+    let size = |text: &str| load(&["--soft-queue", text], &[]).map(|config| config.soft_queue);
     for (text, bytes) in [
         ("2KiB", 2048),
         ("2KB", 2000),
@@ -420,9 +514,9 @@ fn limits_of_numbers() {
     let grace = |text: &str| load(&["--leave-grace", text], &[]).map(|config| config.leave_grace.as_millis());
     assert_eq!((grace("0"), grace("7s"), grace("25h").is_err()), (Ok(0), Ok(7000), true));
     let headers = |text: &str| load(&["--max-headers", text], &[]).map(|config| config.max_headers);
-    assert_eq!((headers("64"), headers("1"), headers("0").is_err()), (Ok(64), Ok(1), true));
+    assert_eq!((headers("64"), headers("16"), headers("15").is_err()), (Ok(64), Ok(16), true));
     let depth = |text: &str| load(&["--max-depth", text], &[]).map(|config| config.max_depth);
-    assert_eq!((depth("128"), depth("1"), depth("1k").is_err()), (Ok(128), Ok(1), true));
+    assert_eq!((depth("128"), depth("4"), depth("3").is_err(), depth("1k").is_err()), (Ok(128), Ok(4), true, true));
 }
 
 #[test]
@@ -467,7 +561,7 @@ fn good_values() {
         assert_eq!(get("ping-interval", text).ping_interval, Duration::from_millis(millis), "{text}");
     }
     for (text, bytes) in
-        [("1", 1), ("64KiB", 65_536), ("64kB", 64_000), ("1MB", 1_000_000), ("3kB", 3000), ("1024MiB", 1 << 30)]
+        [("1000", 1000), ("64KiB", 65_536), ("64kB", 64_000), ("1MB", 1_000_000), ("3kB", 3000), ("1024MiB", 1 << 30)]
     {
         assert_eq!(get("max-payload", text).max_payload, bytes, "{text}");
     }

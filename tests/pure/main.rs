@@ -17,6 +17,7 @@ mod random;
 mod readme;
 mod slab;
 mod socketio_packet;
+mod text;
 mod timers;
 mod watch;
 mod ws;

@@ -75,7 +75,7 @@ test('a reader that rests gets everything, written in many parts', options, asyn
 });
 
 test('a reader that never reads is dropped, and the others are not harmed', options, async (t) => {
-  const { url } = await start(t, { args: ['--max-queue', '256KiB', '--soft-queue', '128KiB', '--recovery-bytes', '128KiB'] });
+  const { url } = await start(t, { args: ['--max-queue', '512KiB', '--soft-queue', '128KiB', '--recovery-bytes', '128KiB'] });
   const slow = new Raw(t, url);
   await slow.connect();
   const [ada, bob] = [new Chatter(t, url), new Chatter(t, url)];

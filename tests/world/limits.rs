@@ -343,6 +343,27 @@ fn packets_of_one_payload() {
     }
 }
 
+/// A client that was offline sends all that it has at once: as many events as the rate limit lets through.
+#[test]
+fn a_burst_in_one_payload() {
+    for version in [4, 3] {
+        let mut scene = Scene::new(Config::default());
+        let line = scene.connect(LOCAL);
+        let target = HANDSHAKE.replace('4', &version.to_string());
+        let (_, open) = scene.get(&line, &target, "");
+        let target = format!("{target}&sid={}", open.split('"').nth(3).expect("a sid"));
+        let (event, join) = if version == 4 { ("42[\"a\"]", "\x1e") } else { ("7:42[\"a\"]", "") };
+        if version == 4 {
+            assert_eq!(scene.post(&line, &target, "40"), 200);
+        }
+        assert_eq!(scene.post(&line, &target, &vec![event; 4_900].join(join)), 200);
+        scene.settle();
+        let ask = if version == 4 { "421[\"a\"]" } else { "8:421[\"a\"]" };
+        assert_eq!(scene.post(&line, &target, ask), 200);
+        assert!(scene.get(&line, &target, "").1.contains("431[4901]"), "EIO={version}");
+    }
+}
+
 #[test]
 fn events_of_one_session() {
     let mut scene = Scene::new(Config { event_rate: 2, event_burst: 5, ..Config::default() });

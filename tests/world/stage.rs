@@ -203,7 +203,12 @@ impl Stage {
 
     /// A new connection, as fast as can be.
     pub fn connect(&mut self) -> Line {
-        let id = self.server.connect_pipe([127, 0, 0, 1].into());
+        self.connect_from([127, 0, 0, 1])
+    }
+
+    /// The same from another address.
+    pub fn connect_from(&mut self, peer: [u8; 4]) -> Line {
+        let id = self.server.connect_pipe(peer.into());
         self.ends.push(End {
             id,
             pipe: self.server.pipe(id).expect("it was made just now"),
@@ -303,6 +308,16 @@ impl Stage {
             }
         }
         panic!("the server does not come to rest");
+    }
+
+    /// The server gets SIGTERM.
+    pub fn stop(&mut self) {
+        self.server.stop();
+    }
+
+    /// Whether the loop of a stopping server ends now.
+    pub fn has_stopped(&mut self) -> bool {
+        self.server.has_stopped()
     }
 
     /// Moves the clock without a turn: the machine was suspended.
