@@ -10,7 +10,6 @@
 //!             |            `2probe`, `3probe`, then `5`|        v
 //!             |                                        +--> WebSocket
 //!             | close()                                         | close()
-//!             v                                                 |
 //!        CloseQueued: `1` waits for a GET                       |
 //!             | a GET takes it, or `ping_timeout` is over       v
 //!             +---------------------------------------------> Gone
@@ -24,9 +23,8 @@
 //! - Heartbeat: in protocol 4 the server pings and waits for the pong; in protocols 2 and 3 the client pings. The time for a
 //!   pong counts from when the ping was due, even if it was sent early. The heartbeat continues during a probe.
 //!
-//! A session ends in two steps. `close` queues the event `Closed` for `socketio`, once per session, and is the only function
-//! that does (rule R4). `release` drops the queued packets; then the engine removes the session. A closed session is
-//! released at once, unless its close packet waits for a GET.
+//! A session ends in two steps. Only `close` queues the event `Closed` for `socketio` (rule R4). `release` drops the queued
+//! packets, at once unless the close packet waits for a GET. Then the engine removes the session.
 //!
 //! | cause | where | reason in `Closed` |
 //! |---|---|---|

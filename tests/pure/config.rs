@@ -287,7 +287,7 @@ fn checks() {
     let (warnings, settings) = check(&["--redis", "redis://:secret@10.0.0.1", "--drain=1s"], &[("SALON_LOG", "warn")]);
     assert_eq!(warnings, Vec::<String>::new());
     assert_eq!(settings.len(), OPTIONS.len());
-    let (warnings, _) = check(&["--recovery-bytes=9", "--soft-queue=320KiB", "--max-queue=320KiB"], &[]);
+    let (warnings, _) = check(&["--recovery-bytes=9", "--soft-queue=512KiB", "--max-queue=512KiB"], &[]);
     assert_eq!(warnings, Vec::<String>::new());
     let line = |flag: &str, value: &str, source: &str| format!("{flag:17} {value:20} {source}");
     for (flag, value, source) in [
@@ -324,8 +324,6 @@ fn checks() {
         (&["--head-timeout", "1ms"], &[], "--head-timeout"),
         (&["--soft-queue", "8MiB"], &[], "--soft-queue"),
         (&["--recovery-bytes", "8MiB"], &[], "--recovery-bytes"),
-        (&["--recovery-bytes=9", "--soft-queue=100KiB", "--max-queue=259KiB"], &[], "largest file"),
-        (&["--recovery-bytes=9", "--soft-queue=300KiB", "--max-queue=319KiB"], &[], "largest file"),
         (&["--max-websockets", "5", "--transports", "websocket"], &[], "--max-websockets"),
         (&["--redis", "redis://x.redis.cache.example:6379"], &[], "rediss://"),
         (
