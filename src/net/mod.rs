@@ -303,12 +303,14 @@ impl<P: State> Net<P> {
 
     /// Closes the connection gracefully: once everything queued is written. Until then only the deadline of writing counts.
     pub fn close(&mut self, id: ConnId) {
-        self.set_phase(id, None);
+        if let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) {
+            // While it waits for a request, there is no response that a reset could destroy.
+            connection.no_linger |= connection.phase.is_some() && connection.queued() == 0;
+            self.set_phase(id, None);
+        }
         if let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) {
             connection.state = ConnState::Closing(LINGER_BYTES);
             connection.input = Vec::new();
-            // While it waits for a request, there is no response that a reset could destroy.
-            connection.no_linger |= connection.phase.is_some() && connection.queued() == 0;
             // `flush_one` must see the connection even if its outbox is empty already: there it begins to linger.
             list(&mut self.dirty, &mut connection.dirty, id);
         }

@@ -644,7 +644,7 @@ fn bulk_heartbeats_that_came_during_a_stall_count() {
     let post = |target: &str| request("POST", target, "", "1:2");
     while sockets.len() < count {
         sockets.push(WebSocket::open_old(&server, 3));
-        if sockets.len() % 100 == 0 {
+        if sockets.len().is_multiple_of(100) {
             let mut client = server.connect();
             let open = client.ask(get("/socket.io/?EIO=3&transport=polling"));
             let sid = open.text().split('"').nth(3).expect("a sid");

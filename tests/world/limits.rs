@@ -68,7 +68,7 @@ impl Scene {
     pub fn turn(&mut self, wakes: &[Wake]) {
         self.server.turn(self.now, UNIX_EPOCH, wakes);
         self.turns += 1;
-        if self.turns % self.check_every == 0 {
+        if self.turns.is_multiple_of(self.check_every) {
             self.server.check();
         }
     }
