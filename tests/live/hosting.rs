@@ -145,7 +145,7 @@ fn a_refusal_names_the_client_that_the_proxy_speaks_for() {
 #[test]
 fn addresses_of_ipv4_are_shown_as_such() {
     let mut command = salon();
-    command.args(["--port", "0", "--host", "*", "--max-head", "1000", "--trust-proxy", "127.0.0.1"]);
+    command.args(["--port", "0", "--host", "*", "--max-head", "1024", "--trust-proxy", "127.0.0.1"]);
     let mut server = Server::run(command);
     let address = ([127, 0, 0, 1], server.address.port()).into();
     let long = format!("A: {}\r\n", "a".repeat(1000));

@@ -276,7 +276,7 @@ fn a_message_in_a_form_arrives_as_it_was_written() {
         r#"\"quotes\" 'and' `others`"#,
         r"\u0041\u2028\ud83d\/",
         "</textarea><script>",
-        "\u{2028}\u{2029}\u{7f}\u{85}",
+        "\u{2028}\u{2029}x\u{7f}\u{85}",
         "   spaces   ",
     ];
     for (users, version) in (1..).zip([2, 3, 4]) {

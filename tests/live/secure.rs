@@ -425,6 +425,8 @@ fn a_bad_date_of_a_certificate_is_a_warning() {
             "--check",
             "--max-connections",
             "9",
+            "--max-per-address",
+            "8",
         ]);
         let output = command.arg("--tls-cert").arg(&files.cert).arg("--tls-key").arg(&files.key).output();
         String::from_utf8(output.expect("the program can be started").stdout).expect("text")
