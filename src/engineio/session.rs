@@ -55,8 +55,6 @@ use std::time::{Duration, Instant};
 
 /// Time after which a GET that is parked during a probe gets a noop. (The reference checks every 100 ms.)
 const NOOP_DELAY: Duration = Duration::from_millis(100);
-/// Minimum time between a POST and the end of its session in a drain.
-const ANSWER_DELAY: Duration = Duration::from_millis(100);
 /// Time between the 101 response and the open packet for clients of protocols 2 and 3.
 const OPEN_DELAY: Duration = Duration::from_millis(20);
 /// Maximum number of packets in one payload for a client that may be python-engineio, which refuses more.
@@ -207,8 +205,6 @@ impl Session {
     /// Handles the packets of a POST until one of them closes the session. `packets` is `None` if the body is invalid.
     pub fn receive_body(&mut self, packets: Option<Vec<Packet>>, cx: &mut Context) {
         self.post = None;
-        // A drain has waited for this POST: its answers get the time to reach a GET.
-        self.drain_at = self.drain_at.map(|at| at.max(cx.now + ANSWER_DELAY));
         let Some(packets) = packets else { return self.close(CloseReason::ParseError, cx) };
         for packet in packets {
             if self.is_closed() {
@@ -371,7 +367,7 @@ impl Session {
     }
 
     pub fn expire(&mut self, cx: &mut Context) {
-        // What a POST under way brings is still accepted.
+        // A POST under way is waited for: what it brings still counts.
         if self.post.is_none() && self.drain_at.is_some_and(|at| at <= cx.now) {
             return self.close(CloseReason::ServerClose, cx);
         }
