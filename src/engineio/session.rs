@@ -54,8 +54,6 @@ use std::time::{Duration, Instant};
 
 /// Time after which a GET that is parked during a probe gets a noop. (The reference checks every 100 ms.)
 const NOOP_DELAY: Duration = Duration::from_millis(100);
-/// Minimum time between a POST and the end of its session in a drain.
-const ANSWER_DELAY: Duration = Duration::from_millis(100);
 /// Time between the 101 response and the open packet for clients of protocols 2 and 3.
 const OPEN_DELAY: Duration = Duration::from_millis(20);
 /// Maximum number of packets in one payload for a client that may be python-engineio, which refuses more.
@@ -215,8 +213,6 @@ impl Session {
     /// Ends a POST: its packets are handled, or it is invalid.
     pub fn end_post(&mut self, valid: bool, cx: &mut Context) {
         self.post = None;
-        // A drain has waited for this POST: its answers get the time to reach a GET.
-        self.drain_at = self.drain_at.map(|at| at.max(cx.now + ANSWER_DELAY));
         if !valid {
             self.close(CloseReason::ParseError, cx);
         }
@@ -376,7 +372,7 @@ impl Session {
     }
 
     pub fn expire(&mut self, cx: &mut Context) {
-        // What a POST under way brings is still accepted.
+        // A POST under way is waited for: what it brings still counts.
         if self.post.is_none() && self.drain_at.is_some_and(|at| at <= cx.now) {
             return self.close(CloseReason::ServerClose, cx);
         }

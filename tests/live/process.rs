@@ -297,10 +297,9 @@ mod linux {
         wait_for("the port is still open", || (server.ask(&get("/healthz")).status == 503).then_some(()));
         body.send(&message[message.len() - 3..]);
         assert_eq!(body.response().brief(), (200, "ok"));
-        let ack = polling.poll();
-        assert!(ack.starts_with(r#"431[{"n":1,"#), "{ack}");
-        polling.gets = server.connect();
-        assert_eq!(polling.poll(), "1");
+        server.settle();
+        let packets = polling.poll();
+        assert!(packets.starts_with(r#"431[{"n":1,"#) && packets.ends_with("}]\x1e1"), "{packets}");
         // No session is left.
         assert_eq!(server.ask(&get(POLLING)).status, 503);
         head.send(&page[9..]);

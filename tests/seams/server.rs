@@ -26,8 +26,9 @@ impl<A: App> Server<A> {
         let waits = |id| self.waiting.contains(&id) || self.is_paused(id);
         self.net.check(waits, |protocol| protocol.session().is_some());
         self.io.check();
-        // Without grace, sockets that this turn has suspended are due at once; and a stopping server is at its end.
-        let excused = self.config.leave_grace.is_zero() || self.stopping.is_some_and(|end| end <= self.now);
+        // Due at once are sockets that this turn has suspended, if there is no grace; and in a drain sessions whose POST
+        // this turn has ended.
+        let excused = self.config.leave_grace.is_zero() || self.stopping.is_some();
         let late = self.next_deadline().is_some_and(|due| due <= self.now);
         assert!(!late || excused, "a timer that is due has not run");
         for (id, protocol) in self.net.live() {
