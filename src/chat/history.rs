@@ -110,7 +110,8 @@ pub struct History {
     pub(super) messages: VecDeque<Entry>,
     /// The bytes of `messages` as `history_bytes` counts them.
     pub(super) bytes: usize,
-    /// The stamp of each kept message, by a hash of sender and id; its random key keeps clients from causing collisions.
+    /// The stamp of each kept message. The key of the map is a hash of sender and id. `hasher` is seeded at random, so that
+    /// clients cannot cause collisions.
     known: HashMap<u64, Stamp>,
     hasher: RandomState,
     /// The highest number that was given to a message or skipped at the start.

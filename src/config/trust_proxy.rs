@@ -41,7 +41,8 @@ impl TrustProxy {
         proxies.ok_or("yes, no, a number of proxies up to 255, or a list of addresses such as 10.0.0.0/8,::1".into())
     }
 
-    /// Whether `peer` may be a proxy, which connects for many clients. If no proxy is trusted, this machine may have one.
+    /// Whether `peer` may be a proxy, which connects for many clients. If none is trusted, only
+    /// a program on this machine may be one: a proxy there does not need to be known to this server.
     pub fn may_be_proxy(&self, peer: IpAddr) -> bool {
         match self {
             Self::Hops(0) => peer.is_loopback(),

@@ -117,11 +117,12 @@ impl Engine {
         }
     }
 
-    /// Returns two numbers: sessions that poll, and sessions on a WebSocket.
+    /// Returns all sessions, and the bytes that each has queued for its GETs.
     pub fn queues(&self) -> impl Iterator<Item = (usize, SessionId)> {
         self.sessions.iter().map(|(id, session)| (session.queue.held(), id))
     }
 
+    /// Returns two numbers: sessions that poll, and sessions on a WebSocket.
     pub fn transports(&self) -> [usize; 2] {
         let websockets = self.sessions.iter().filter(|(_, session)| session.websocket.is_some()).count();
         [self.sessions.len() - websockets, websockets]

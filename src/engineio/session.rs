@@ -210,7 +210,7 @@ impl Session {
         true
     }
 
-    /// Ends a POST: its packets are handled, or it is invalid.
+    /// Called when the packets of a POST are handled, or if it is not `valid`; then closes the session.
     pub fn end_post(&mut self, valid: bool, cx: &mut Context) {
         self.post = None;
         if !valid {

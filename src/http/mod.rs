@@ -173,7 +173,8 @@ impl Parser {
     }
 
     /// Parses a line of a chunked body (RFC 9112 section 7.1). `max_head` limits the total length of the extensions and
-    /// trailers per body. Sizes do not count: each but the last one announces data, and `max_payload` limits these.
+    /// trailers per body. Sizes do not count: each chunk but the last has a byte or more, so `max_payload` limits
+    /// their number.
     fn next_chunk_line<'a>(&mut self, input: &'a [u8], config: &Config) -> Result<Option<(usize, Part<'a>)>, Error> {
         let found = read_line(input)?;
         let line = found.unwrap_or(input.strip_suffix(b"\r").unwrap_or(input));

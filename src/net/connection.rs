@@ -12,7 +12,7 @@ use std::io::{self, IoSlice};
 use std::net::{IpAddr, Shutdown};
 use std::time::Duration;
 
-/// Maximum number of buffers in one vectored write. Linux allows 1,024; one turn seldom queues more than this for a peer.
+/// Maximum number of buffers in one vectored write. Linux allows 1,024, but one turn seldom queues more than 256 for a peer.
 const SLICES: usize = 256;
 
 /// Maximum time for which a closed connection lingers, and the maximum number of bytes that are discarded after `Net::close`.

@@ -31,7 +31,7 @@ impl Never {
         Err("this salon is built without the feature tls".into())
     }
 
-    /// `Identity::load`. In a build without TLS, `config` itself refuses the options that name files.
+    /// Stands for `Identity::load`: there is no certificate. `config` refuses `--tls-cert` and `--tls-key` in such a build.
     pub fn load(config: &Config, _: Option<&Identity>) -> Result<Option<Identity>, String> {
         match config.redirect_http {
             Some(_) => Err("--redirect-http means nothing without --tls-cert".into()),

@@ -80,8 +80,9 @@ pub struct Server<A: App> {
     /// The time at which a stopping server ends even if clients are left; `None` while it serves.
     stopping: Option<Instant>,
     refused_origins: RateLimitedLog,
-    /// The number of steps that the connection which is being read may still take in this turn.
+    /// Connections that are not read until the account of held bytes is below its limit: see `account`.
     waiting: BTreeSet<ConnId>,
+    /// The number of steps that the connection which is being read may still take in this turn.
     steps: usize,
     /// The buffer for every read.
     scratch: Vec<u8>,
@@ -205,6 +206,7 @@ impl<A: App> Server<A> {
         self.settle();
     }
 
+    /// Returns by how much the most overdue timer is late; zero if none is due.
     fn lateness(&self, now: Instant) -> Duration {
         self.next_deadline().map_or(Duration::ZERO, |due| now.saturating_duration_since(due))
     }

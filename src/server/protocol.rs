@@ -67,7 +67,8 @@ pub struct Exchange {
     pub session: Option<SessionId>,
     /// The part of the body that has arrived; `None` if the request has no body, or the body is complete.
     pub body: Option<Vec<u8>>,
-    /// The packets of the body that are not handled yet; `None` before the body is complete. Each is a step of the turn.
+    /// The packets of the body that are not handled yet; `None` before the body is complete. Each uses one
+    /// of the steps that a connection has in a turn.
     pub packets: Option<std::vec::IntoIter<Packet>>,
     /// Whether the body is `application/octet-stream`.
     pub binary: bool,

@@ -174,7 +174,7 @@ impl Io {
         self.log.overhead()
     }
 
-    /// Returns all sessions, and the bytes that each holds in its queue and in a packet whose attachments have not all arrived.
+    /// Returns all sessions, and the bytes that each holds: in its queue, and in a packet that waits for attachments.
     pub fn holders(&self) -> impl Iterator<Item = (usize, SessionId)> {
         self.engine.queues().map(|(queued, id)| {
             let pending = self.sessions.get(&id).and_then(|state| state.pending.as_ref());
@@ -193,9 +193,9 @@ impl Io {
         next.into_iter().flatten().min()
     }
 
-    /// Marks a socket, for example because its user has a name: while it is suspended, others are given up before it.
+    /// Marks a connected socket, for example because its user has a name: while it is suspended, others are given up before it.
     pub fn mark(&mut self, key: SocketKey) {
-        if let Some(socket) = self.sockets.get_mut(key) {
+        if let Some(socket) = self.sockets.get_mut(key).filter(|socket| socket.session.is_some()) {
             socket.marked = true;
         }
     }

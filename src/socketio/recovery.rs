@@ -26,8 +26,8 @@ use std::time::Instant;
 const OVERHEAD: usize = 256;
 
 /// Parses the payload of a CONNECT. Returns the key and the secret in its `pid`, as [`Io::attach`] has written it, and the
-/// offset of the last event that the client has received; the offset is `None` if it has received none. Returns `None` if
-/// the payload has no well-formed `pid` or offset; the client then gets a new socket.
+/// offset of the last event that the client has received; the offset is `None` if it has received none. Returns `None` as a
+/// whole if `pid` is missing, or one of both is malformed; the client then gets a new socket.
 pub fn credentials(auth: Option<&RawValue>) -> Option<(SocketKey, Id, Option<u64>)> {
     #[derive(Deserialize)]
     struct Auth<'a> {
@@ -116,11 +116,12 @@ impl Log {
         Some(missed.flat_map(|entry| &entry.messages))
     }
 
-    /// Drops all packets but keeps the last offset. Called when no socket that could be recovered is left.
+    /// Returns what the kept packets cost besides their buffers, in bytes.
     pub fn overhead(&self) -> usize {
         self.entries.len() * OVERHEAD
     }
 
+    /// Drops all packets but keeps the last offset. Called when no socket that could be recovered is left.
     pub fn clear(&mut self) {
         *self = Log { last: self.last, ..Log::default() };
     }
