@@ -19,6 +19,7 @@ pub mod presence;
 pub mod resp;
 pub mod wire;
 
+use crate::base::held::ENTRY;
 use crate::base::id::Id;
 use crate::base::logger::RateLimitedLog;
 use crate::base::metrics::{COUNTER, GAUGE, Metrics};
@@ -289,11 +290,12 @@ impl Cluster {
     fn publish(&mut self, channel: &str, content: &[u8], now: Instant) {
         let link = &mut self.links[Role::Publish as usize];
         let command = command(&["PUBLISH".as_bytes(), channel.as_bytes(), content]);
-        if !link.is_up() || link.unanswered_bytes + command.len() > self.config.max_queue.saturating_sub(QUEUE_MARGIN) {
+        let bytes = command.len() + ENTRY;
+        if !link.is_up() || link.unanswered_bytes + bytes > self.config.max_queue.saturating_sub(QUEUE_MARGIN) {
             self.dropped += 1;
             return;
         }
-        link.published(command.len(), now);
+        link.published(bytes, now);
         self.published += 1;
         self.commands.push_back(command);
     }

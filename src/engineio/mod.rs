@@ -28,6 +28,7 @@ use crate::config::{Config, TrustProxy};
 use crate::http::{RequestHead, Response};
 use crate::ws;
 use budget::Budget;
+use bytes::Bytes;
 pub use output::{CloseReason, EngineOutput, Out, SessionEvent};
 use packet::{Data, Encoded, Packet, Version};
 use payload::{Deflate, Payload};
@@ -275,7 +276,7 @@ impl Engine {
             self.out.outputs.push_back(EngineOutput::Answer(conn, response));
             return None;
         };
-        let body = held::share(body);
+        let body = Bytes::from(body);
         let most = self.config.max_packets;
         let decode = |body| match client.version {
             Version::V4 if binary => Err(packet::Invalid("a binary body in protocol 4")),
@@ -358,7 +359,7 @@ impl Engine {
         let step = (time / ids.len().max(1) as u32).min(DRAIN_STEP);
         for (number, id) in (0..).zip(ids.into_iter().rev()) {
             let at = self.now + step * number;
-            self.transition(id, |session, _| session.drain_at = Some(at));
+            self.transition(id, |session, _| session.drain_at = Some(at).filter(|_| !session.is_closed()));
         }
         self.expire();
     }

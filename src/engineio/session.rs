@@ -152,7 +152,7 @@ impl Session {
         cx.out.events.push_back(SessionEvent::Opened(cx.id));
     }
 
-    fn is_closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         self.phase >= Phase::CloseQueued
     }
 
@@ -213,6 +213,7 @@ impl Session {
     /// Called when the packets of a POST are handled, or if it is not `valid`; then closes the session.
     pub fn end_post(&mut self, valid: bool, cx: &mut Context) {
         self.post = None;
+        self.drain_at = self.drain_at.map(|at| at.max(cx.now));
         if !valid {
             self.close(CloseReason::ParseError, cx);
         }
@@ -366,7 +367,8 @@ impl Session {
     pub fn connection_lost(&mut self, conn: ConnId, cx: &mut Context) {
         self.probe.take_if(|probe| probe.conn == conn);
         let parked = self.poll.take_if(|poll| poll.conn == conn).is_some();
-        if self.websocket.map_or(parked || self.post == Some(conn), |own| own == conn) {
+        let posted = self.post.take_if(|post| *post == conn).is_some();
+        if self.websocket.map_or(parked || posted, |own| own == conn) {
             self.close(CloseReason::TransportClose, cx);
         }
     }
@@ -409,10 +411,12 @@ impl Session {
         }
     }
 
-    /// Closes the session, unless it is already closed.
+    /// Closes the session, unless it is already closed. A client that is evicted does not get what is queued for it.
     pub fn close(&mut self, reason: CloseReason, cx: &mut Context) {
         if self.is_closed() {
-            return;
+            return if reason == CloseReason::Evicted {
+                self.release(cx)
+            };
         }
         cx.out.events.push_back(SessionEvent::Closed(cx.id, reason, self.client.address));
         cx.out.closed[reason as usize] += 1;

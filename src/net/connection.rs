@@ -224,6 +224,9 @@ impl<P: State> Connection<P> {
 
     /// Returns the bytes that the connection counts as for limits of one client: shared buffers in full.
     pub fn holds(&self) -> usize {
-        self.queued() + self.weight()
+        match &self.state {
+            ConnState::Dead => 0,
+            _ => self.outbox.held() - self.sent + self.weight(),
+        }
     }
 }

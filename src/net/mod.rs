@@ -357,6 +357,9 @@ impl<P: State> Net<P> {
     /// address that has most of them is aborted: if new connections were refused instead, or if only age counted, silent
     /// clients could lock out all others.
     pub fn await_head(&mut self, id: ConnId, now: Instant) {
+        if self.get(id).is_none_or(|connection| !connection.is_open()) {
+            return;
+        }
         self.set_phase(id, Some(now + self.config.head_timeout));
         self.set_half_open(id, Some(now));
         if self.half_open.len > self.config.max_half_open

@@ -97,11 +97,6 @@ impl<P: State> Net<P> {
         self.connections.iter().map(|(_, connection)| connection.queued()).sum()
     }
 
-    /// Returns all connections, and the bytes that each counts as.
-    pub fn holders(&self) -> impl Iterator<Item = (usize, ConnId)> {
-        self.connections.iter().map(|(id, connection)| (connection.holds(), id))
-    }
-
     /// Aborts a connection because it holds more than others while the account is above its limit.
     pub fn shed(&mut self, id: ConnId) {
         self.abort_because(id, EndCause::Limit(Limit::Holder));

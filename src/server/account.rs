@@ -3,19 +3,22 @@
 //! | the account is above | then |
 //! |---|---|
 //! | `max_held` | new sessions get 503, and connections that hold more than [`SMALL`] are not read |
-//! | `max_held` and a sixteenth | the sessions and connections that hold most are dropped until it is below |
+//! | `max_held` for [`PATIENCE`], or a sixteenth more | the sessions and connections that hold most are dropped until it is below |
 
 use super::Server;
-use super::protocol::Protocol;
 use crate::base::held::{self, ENTRY};
 use crate::base::limits::Limit;
 use crate::base::slab::{ConnId, SessionId};
 use crate::engineio::CloseReason;
 use crate::socketio::App;
 use std::mem;
+use std::time::Duration;
 
 /// Bytes that a connection may hold and still be read above the limit: an ordinary message must not wait for it.
 const SMALL: usize = 16 * 1024;
+
+/// Time after which those who hold most are dropped even if they hold no more than before: others wait for them.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Who holds bytes, and can be dropped.
 enum Holder {
@@ -46,22 +49,25 @@ impl<A: App> Server<A> {
 
     /// Whether a connection waits until the account is below its limit, because it is one of those that hold much.
     pub(super) fn waits_for_account(&self, id: ConnId) -> bool {
-        let holds = self.net.get(id).map_or(0, |connection| connection.holds());
-        holds > SMALL && self.is_over_limit()
+        let client = self.net.get(id).filter(|connection| connection.protocol.is_client());
+        client.is_some_and(|connection| connection.holds() > SMALL) && self.is_over_limit()
     }
 
     /// Drops those who hold most while the account is too far above its limit. Called after each connection that was read.
     pub(super) fn shed(&mut self) {
-        let limit = self.config.max_held + self.config.max_held / 16;
-        let mut excess = self.total().saturating_sub(limit);
+        let (total, limit) = (self.total(), self.config.max_held);
+        if total <= limit {
+            self.over_since = None;
+            return;
+        }
+        let since = *self.over_since.get_or_insert(self.now);
+        let patient = self.now.saturating_duration_since(since) < PATIENCE;
+        let mut excess = total.saturating_sub(if patient { limit + limit / 16 } else { limit });
         if excess == 0 {
             return;
         }
-        let is_client = |(_, id): &(usize, ConnId)| {
-            let protocol = self.net.get(*id).map(|connection| &connection.protocol);
-            matches!(protocol, Some(Protocol::Http { .. } | Protocol::WebSocket { .. }))
-        };
-        let connections = self.net.holders().filter(is_client).map(|(holds, id)| (holds, Holder::Connection(id)));
+        let connections = self.net.connections.iter().filter(|(_, connection)| connection.protocol.is_client());
+        let connections = connections.map(|(id, connection)| (connection.holds(), Holder::Connection(id)));
         let sessions = self.io.holders().map(|(holds, id)| (holds, Holder::Session(id)));
         let mut holders: Vec<_> = connections.chain(sessions).filter(|(holds, _)| *holds > 0).collect();
         holders.sort_unstable_by_key(|(holds, _)| *holds);

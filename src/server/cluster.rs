@@ -2,6 +2,7 @@
 //! [`Io`](crate::socketio::Io) through it to Redis. Part of `server`.
 
 use super::{Protocol, Server};
+use crate::base::held;
 use crate::base::slab::ConnId;
 use crate::cluster::Cluster;
 pub use crate::cluster::link::Role;
@@ -76,7 +77,7 @@ impl Links {
 
     fn send(&self, role: Role, command: Vec<u8>, net: &mut Net<Protocol>) {
         if let Some(id) = self.connections[role as usize] {
-            net.push(id, command.into());
+            net.push(id, held::share(command));
         }
     }
 

@@ -5,6 +5,7 @@ use super::{Server, access};
 use crate::base::limits::Limit;
 use crate::base::metrics;
 use crate::base::slab::ConnId;
+use crate::engineio::packet::Packet;
 use crate::engineio::{Next, Refusal};
 use crate::http::{self, Method, Part, RequestHead, Response, assets};
 use crate::net::ReadState;
@@ -43,9 +44,11 @@ impl<A: App> Server<A> {
         match (part, exchange.as_deref_mut()) {
             (Part::Head(head), _) => self.handle_head(id, &head),
             (Part::Data(data), Some(Exchange { body: Some(body), .. })) => body.extend_from_slice(data),
-            (Part::End, Some(Exchange { session: Some(session), body, packets, binary, form, .. })) => {
+            (Part::End, Some(Exchange { session: Some(session), body, packets, posted, binary, form, .. })) => {
                 let body = body.take().unwrap_or_default();
+                let length = body.len();
                 let decoded = self.io.engine.decode_body(id, *session, body, *binary, *form);
+                *posted = decoded.as_ref().map_or(0, |packets| length + packets.len() * size_of::<Packet>());
                 *packets = decoded.map(Vec::into_iter);
                 self.net.set_phase(id, None);
             }

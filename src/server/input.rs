@@ -67,7 +67,9 @@ impl<A: App> Server<A> {
         let Some(connection) = self.net.get(id).filter(|connection| connection.is_open()) else { return false };
         let congested = connection.queued() > self.config.pause_above();
         match &connection.protocol {
-            Protocol::Http { exchange: Some(exchange), .. } if exchange.body.is_none() => {
+            Protocol::Http { exchange: Some(exchange), .. }
+                if exchange.body.is_none() && exchange.packets.is_none() =>
+            {
                 connection.input.len() >= self.config.max_head
             }
             Protocol::Http { exchange: None, .. } | Protocol::WebSocket { .. } => congested,
@@ -92,6 +94,7 @@ impl<A: App> Server<A> {
             kept.extend_from_slice(new);
             let used = self.consume(id, &kept);
             kept.drain(..used);
+            kept.shrink_to(2 * kept.len());
             used
         };
         if kept.is_empty() {
@@ -143,8 +146,9 @@ impl<A: App> Server<A> {
             // the turn in which the client has read enough of the responses.
             _ if connection.unread => {}
             Protocol::Http { exchange: None, .. } if self.is_paused(id) => {}
-            // Every request is answered; or a parked poll, an incomplete request, a WebSocket without a close frame, or a
-            // connection to Redis.
+            #[cfg(feature = "redis")]
+            Protocol::Redis(_) => self.net.abort(id),
+            // Every request is answered; or a parked poll, an incomplete request, or a WebSocket without a close frame.
             protocol => {
                 let session = protocol.session();
                 self.net.close(id);

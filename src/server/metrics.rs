@@ -15,7 +15,7 @@ impl<A: App> Server<A> {
         let (out, budget) = (&engine.out, &engine.budget);
         let queued = self.net.queued() + engine.queues().map(|(bytes, _)| bytes).sum::<usize>();
         metrics.rows(&[
-            ("queued_bytes", GAUGE, "Bytes queued for clients, on both transports.", &queued),
+            ("queued_bytes", GAUGE, "Bytes queued for clients, and 64 for each entry of a queue.", &queued),
             ("uptime_seconds", GAUGE, "Time since the start.", &(self.now - self.start).as_secs_f64()),
             ("websockets", GAUGE, "Open WebSockets.", &budget.used),
             ("messages_received_total", COUNTER, "Messages from clients.", &out.received),

@@ -82,6 +82,8 @@ pub struct Server<A: App> {
     refused_origins: RateLimitedLog,
     /// Connections that are not read until the account of held bytes is below its limit: see `account`.
     waiting: BTreeSet<ConnId>,
+    /// Since when the account has been above its limit, as far as is known.
+    over_since: Option<Instant>,
     /// The number of steps that the connection which is being read may still take in this turn.
     steps: usize,
     /// The buffer for every read.
@@ -108,6 +110,7 @@ impl<A: App> Server<A> {
             stopping: None,
             refused_origins: RateLimitedLog::default(),
             waiting: BTreeSet::new(),
+            over_since: None,
             steps: 0,
             scratch: vec![0; SCRATCH],
             config,
@@ -272,6 +275,7 @@ impl<A: App> Server<A> {
         let mut any = false;
         while let Some((id, Connection { protocol, peer, cause, .. })) = self.net.reap() {
             any = true;
+            self.waiting.remove(&id);
             match (&cause, &protocol) {
                 (EndCause::Limit(limit), _) => self.io.engine.out.limits.hit(*limit, self.now, peer),
                 // `cluster` reports the errors of its links itself.

@@ -33,9 +33,9 @@ impl Default for Protocol {
 impl State for Protocol {
     fn held(&self) -> usize {
         match self {
-            Protocol::Http { exchange, .. } => {
-                exchange.as_ref().and_then(|exchange| exchange.body.as_ref()).map_or(0, Vec::capacity)
-            }
+            Protocol::Http { exchange, .. } => exchange
+                .as_ref()
+                .map_or(0, |exchange| exchange.posted + exchange.body.as_ref().map_or(0, Vec::capacity)),
             Protocol::WebSocket { incoming, .. } => incoming.held(),
             #[cfg(feature = "redis")]
             Protocol::Redis(_) => 0,
@@ -44,6 +44,11 @@ impl State for Protocol {
 }
 
 impl Protocol {
+    /// Whether the peer is a client, and not Redis.
+    pub fn is_client(&self) -> bool {
+        matches!(self, Protocol::Http { .. } | Protocol::WebSocket { .. })
+    }
+
     /// Whether packets of a POST are left that had no room in the last turn.
     pub fn has_packets(&self) -> bool {
         matches!(self, Protocol::Http { exchange: Some(exchange), .. } if exchange.packets.is_some())
@@ -70,6 +75,8 @@ pub struct Exchange {
     /// The packets of the body that are not handled yet; `None` before the body is complete. Each uses one
     /// of the steps that a connection has in a turn.
     pub packets: Option<std::vec::IntoIter<Packet>>,
+    /// Bytes of the body that these packets are parts of, and of the packets.
+    pub posted: usize,
     /// Whether the body is `application/octet-stream`.
     pub binary: bool,
     /// Whether the body is the form of a JSONP client.

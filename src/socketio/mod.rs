@@ -90,7 +90,7 @@ struct PendingPacket {
     /// The socket that gets the packet. If `None`, the packet is dropped when its attachments have arrived.
     socket: Option<SocketKey>,
     attachments: Vec<Bytes>,
-    /// Sum of the lengths of `text` and `attachments`, in bytes; at most `max_payload` for the attachments.
+    /// Sum of the lengths of `attachments`, in bytes; at most `max_payload`.
     held: usize,
     /// The number of attachments that the packet announces.
     count: usize,
@@ -178,7 +178,7 @@ impl Io {
     pub fn holders(&self) -> impl Iterator<Item = (usize, SessionId)> {
         self.engine.queues().map(|(queued, id)| {
             let pending = self.sessions.get(&id).and_then(|state| state.pending.as_ref());
-            (queued + pending.map_or(0, |pending| pending.held), id)
+            (queued + pending.map_or(0, |pending| pending.held + pending.text.len()), id)
         })
     }
 
@@ -255,7 +255,10 @@ impl Io {
             SessionEvent::Closed(id, reason, address) => {
                 let Some(mut state) = self.sessions.remove(&id) else { return };
                 self.timers.clear(id, &mut state.deadline);
-                state.sockets.into_iter().for_each(|socket| self.suspend(socket, reason, address));
+                state.sockets.into_iter().for_each(|socket| {
+                    self.suspend(socket, reason, address);
+                    self.limit_held(address);
+                });
             }
         }
     }

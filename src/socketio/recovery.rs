@@ -161,6 +161,10 @@ impl Io {
         socket.suspension = Some(Box::new(suspension));
         let marked = socket.marked;
         self.held.insert(address, (marked, self.suspensions, key));
+    }
+
+    /// Removes a suspended socket if there are too many of this address, or of all.
+    pub(super) fn limit_held(&mut self, address: IpAddr) {
         // Suspended sockets count for their address: one client must not take recovery and grace from others.
         let (count, first) = self.held.of(address);
         let given_up = match self.engine.exceeds_address(address, count) {

@@ -171,8 +171,8 @@ test('a hidden page counts in its title, and notifies only who has asked', optio
 test('markup, direction marks, invisible and endless texts do no harm', options, async (t) => {
   const server = await start(t);
   const ada = await open(t, browser, server.url, { name: 'Ada', viewport: { width: 320, height: 568 } });
-  const names = ['<i id=m>M</i><script>x</script>', '\u202eevil\u2066', '\u200b\u200d', 'n'.repeat(64), 'Z\u0337\u0321\u034d'.repeat(16), 'عبد\u2069 الله'];
-  const texts = [MARKUP, '\u202etxt.exe\u202d\u2066 after', '\u200b\u200b\u2060', 'w'.repeat(10_000), 'a\u0300\u0301\u0302\u0303'.repeat(1000), '\n'.repeat(50) + 'deep', 'http://x.y/' + '.'.repeat(10_000), 'x\ud83d'];
+  const names = ['<i id=m>M</i><script>x</script>', '\u202eevil\u2066', '\u200b.\u200d', 'n'.repeat(64), 'Z\u0337\u0321\u034d'.repeat(16), 'عبد\u2069 الله'];
+  const texts = [MARKUP, '\u202etxt.exe\u202d\u2066 after', '\u200b\u200b.\u2060', 'w'.repeat(10_000), 'a\u0300\u0301\u0302\u0303'.repeat(1000), '\n'.repeat(50) + 'deep', 'http://x.y/' + '.'.repeat(10_000), 'x\ud83d'];
   const users = [];
   for (const name of names) users.push(await guest(t, server, name));
   for (const user of users) {

@@ -57,10 +57,10 @@ for (const [chain, proxies, build] of [
   ]),
 ]) {
   test(`${chain}, --trust-proxy ${proxies}: a client is known by its own address`, options, async (t) => {
-    const server = await start(t, { args: ['--trust-proxy', proxies, '--max-per-address', '1'] });
+    const server = await start(t, { args: ['--trust-proxy', proxies, '--max-per-address', '3'] });
     const front = await build(t, server);
     for (const client of ['127.0.0.2', '127.0.0.3']) {
-      assert.equal(await ask(front.url, client, { 'X-Forwarded-For': FORGED[0] }), 200, client);
+      for (let i = 0; i < 3; i++) assert.equal(await ask(front.url, client, { 'X-Forwarded-For': FORGED[0] }), 200, client);
       for (const forged of FORGED) assert.equal(await ask(front.url, client, { 'X-Forwarded-For': forged }), 503, `${client}: ${forged}`);
       assert.equal(await ask(front.url, client), 503, client);
     }

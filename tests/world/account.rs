@@ -481,3 +481,58 @@ fn sessions_that_come_and_go_badly() {
     }
     scene.check_empty();
 }
+
+/// Much that is pipelined behind a payload whose packets have to wait stops neither.
+#[test]
+fn what_is_pipelined_behind_a_long_payload_waits() {
+    let mut scene = Scene::new(Config::default());
+    let line = scene.connect(LOCAL);
+    let target = scene.session(&line);
+    let payload = vec!["6"; 600].join("\x1e");
+    let post = format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{payload}", payload.len());
+    scene.send(&line, &(post + &"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n".repeat(600)));
+    scene.settle();
+    assert_eq!(line.read().matches("HTTP/1.1 200").count(), 601);
+}
+
+/// Packets that wait for attachments, however long their texts are, are those who are dropped, and not who holds little.
+#[test]
+fn long_texts_that_wait_for_attachments_count_for_their_sessions() {
+    let mut scene = Scene::new(Config { max_held: 4 << 20, ..Config::default() });
+    let calm = scene.connect(LOCAL);
+    let target = scene.session(&calm);
+    let text = "x".repeat(600_000);
+    let lines: Vec<_> = (0..12).map(|number| scene.websocket(&format!("192.0.2.{number}"), 4)).collect();
+    for line in &lines {
+        scene.send_bytes(
+            line,
+            &frame(TEXT, format!("451-[\"a\",\"{text}\",{{\"_placeholder\":true,\"num\":0}}]").as_bytes()),
+        );
+        scene.settle();
+        // Something small is queued for a bystander.
+        scene.post(&calm, &target, "421[\"a\"]");
+        if scene.hits("holder") > 0 {
+            break;
+        }
+    }
+    assert!(scene.hits("holder") > 0);
+    assert!(scene.get(&calm, &target, "").1.starts_with("431["), "the bystander is still there");
+}
+
+/// Who keeps the account just above its limit is dropped after a moment, because new clients wait for it.
+#[test]
+fn above_the_limit_for_long_the_largest_are_dropped() {
+    let mut scene = Scene::new(Config { max_held: 2_050_000, ..Config::default() });
+    let (first, second) = (scene.websocket(LOCAL, 4), scene.websocket(LOCAL, 4));
+    for line in [&first, &second] {
+        scene.send_bytes(line, &frame_of(TEXT, 990_000, &[b'x'; 900_000]));
+        scene.settle();
+    }
+    let new = scene.connect(LOCAL);
+    assert_eq!((scene.get(&new, HANDSHAKE, "").0, scene.hits("holder")), (503, 0));
+    scene.pass(Duration::from_secs(3));
+    let new = scene.connect(LOCAL);
+    scene.get(&new, HANDSHAKE, "");
+    let new = scene.connect(LOCAL);
+    assert_eq!((scene.get(&new, HANDSHAKE, "").0, scene.hits("holder")), (200, 1));
+}
