@@ -71,10 +71,10 @@ test('what is refused is not relayed, and the sender learns why', options, async
     assert.deepEqual(rest, {});
   };
   await refused('new message', 'no name yet');
-  for (const name of ['', ' \t\n', '123456', '👍👍👍👍👍👍', 5, null, true, ['a'], { a: 1 }]) await refused('add user', name);
+  for (const name of ['', ' \t\n', '123456', '👍👍👍👍👍👍', '\u200b\ufeff', '\u2800\u3164', '\0\xad', 5, null, true, ['a'], { a: 1 }]) await refused('add user', name);
   await refused('add user');
   assert.deepEqual(await user.login('👍👍👍👍👍'), { numUsers: 1 });
-  for (const text of ['', '  ', '123456789', 'ééééé', 7, null, ['a'], { toString: 1 }]) await refused('new message', text);
+  for (const text of ['', '  ', '\u200b\ufe0f', '123456789', 'ééééé', 7, null, ['a'], { toString: 1 }]) await refused('new message', text);
   await refused('new message');
   user.socket.emit('new message', '12345678');
   await witness.event('new message');

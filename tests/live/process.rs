@@ -117,6 +117,7 @@ fn printing_to_nobody() {
     for (flag, status) in [("--help", 0), ("--version", 0), ("--check", 0), ("--no-such-thing", 1)] {
         for (output, errors) in [(true, false), (true, true), (false, true)] {
             let mut command = salon();
+            command.env_remove("SALON_TEST_KERNEL").env_remove("SALON_TEST_TLS");
             command.args([flag, "--max-connections=9", "--max-per-address=8"]);
             let closed = || pipe().expect("a pipe").1;
             if output {
