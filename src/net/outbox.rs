@@ -65,8 +65,11 @@ impl<P: State> Net<P> {
         if before > most && connection.queued() <= most || last == Transfer::Retry {
             list(&mut self.unread, &mut connection.unread, id);
         }
-        self.weigh(id);
-        let Some(connection) = self.connections.get_mut(id) else { return };
+        // A write changes what a connection holds only over TLS, or if it is closing.
+        if connection.tls.is_some() || !connection.is_open() {
+            let weight = connection.weight();
+            self.held = self.held - mem::replace(&mut connection.held, weight) + weight;
+        }
         if blocked {
             if let Some(time) = connection.stall_time(before, &self.config) {
                 self.stalls.set(id, &mut connection.stall, now + time);

@@ -49,6 +49,9 @@ impl<A: App> Server<A> {
 
     /// Whether a connection waits until the account is below its limit, because it is one of those that hold much.
     pub(super) fn waits_for_account(&self, id: ConnId) -> bool {
+        if self.over_since.is_none() {
+            return false;
+        }
         let client = self.net.get(id).filter(|connection| connection.protocol.is_client());
         client.is_some_and(|connection| connection.holds() > SMALL) && self.is_over_limit()
     }

@@ -262,7 +262,7 @@ fn numbered(number: usize, length: usize) -> [String; 2] {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_client_that_does_not_read_is_dropped_and_costs_nobody_else_anything() {
-    let (queue, length) = if hostile() { ("16KiB", 1_000) } else { ("1MiB", 16_000) };
+    let (queue, length) = if hostile() { ("512KiB", 15_000) } else { ("1MiB", 16_000) };
     let server = Server::start(&["--max-queue", queue]);
     let mut speaker = WebSocket::open(&server);
     speaker.log_in("speaker");

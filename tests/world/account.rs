@@ -536,3 +536,28 @@ fn above_the_limit_for_long_the_largest_are_dropped() {
     let new = scene.connect(LOCAL);
     assert_eq!((scene.get(&new, HANDSHAKE, "").0, scene.hits("holder")), (200, 1));
 }
+
+/// A client that comes back before its old session has timed out costs nobody of its address a suspended socket.
+#[test]
+fn coming_back_early_gives_up_nobody() {
+    let mut scene = Scene::new(Config { max_per_address: 3, ..Config::default() });
+    let browser = "User-Agent: Mozilla/5.0\r\n";
+    let open = |scene: &mut Scene, auth: &str| {
+        let line = scene.connect("192.0.2.1");
+        let (status, open) = scene.get(&line, HANDSHAKE, browser);
+        assert_eq!(status, 200, "{open}");
+        let target = format!("{HANDSHAKE}&sid={}", open.split('"').nth(3).unwrap());
+        assert_eq!(scene.post(&line, &target, &format!("40{auth}")), 200);
+        let (_, connected) = scene.get(&line, &target, "");
+        let pid = connected.split("\"pid\":\"").nth(1).expect("recovery").split('"').next().unwrap().to_owned();
+        (line, target, pid)
+    };
+    let (line, target, held) = open(&mut scene, "");
+    scene.post(&line, &target, "1");
+    scene.reset(line);
+    let (_first, _, pid) = open(&mut scene, "");
+    let (_second, _, again) = open(&mut scene, &format!("{{\"pid\":\"{pid}\"}}"));
+    assert_eq!(again, pid, "it has its old socket");
+    let (_third, _, again) = open(&mut scene, &format!("{{\"pid\":\"{held}\"}}"));
+    assert_eq!(again, held, "and so has the one that was away");
+}
