@@ -449,7 +449,6 @@ impl Client {
                     self.buffer.extend_from_slice(&bytes[..count]);
                     return count > 0;
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // Without the goodbye of TLS the second.
                 Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
                     return false;

@@ -130,8 +130,8 @@ impl Wire {
     }
 }
 
-impl Read for Wire {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl Wire {
+    fn read_once(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Wire::Plain(socket) => socket.read(buffer),
             Wire::Tls(stream) => {
@@ -147,6 +147,18 @@ impl Read for Wire {
                     stream.conn.read_tls(&mut stream.sock)?;
                     stream.conn.process_new_packets().map_err(io::Error::other)?;
                 }
+            }
+        }
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.read_once(buffer) {
+                // A read with a timeout fails so when the process is stopped and continued (signal(7)).
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
             }
         }
     }
@@ -373,7 +385,8 @@ fn damaged_handshakes_harm_nobody() {
         }
         let mut damaged = connect_plain(server.address);
         damaged.send_anyway(&bytes);
-        damaged.half_close();
+        // The server may have reset the connection by now.
+        let _ = damaged.stream.socket().shutdown(Shutdown::Write);
         damaged.skip_to_end();
         if round % 50 == 0 {
             assert_served(&server, &client());
