@@ -455,9 +455,13 @@ mod linux {
         drop((socket, polling));
         wait_for("all connections are closed", || (server.connections() == 0).then_some(()));
         server.settle();
-        let before = server.status("voluntary_ctxt_switches");
-        thread::sleep(Duration::from_secs(10));
-        assert_eq!(server.status("voluntary_ctxt_switches"), before);
+        // A machine that stops and continues all processes wakes this one too: one span of three has to be quiet.
+        let is_quiet = |_| {
+            let before = server.status("voluntary_ctxt_switches");
+            thread::sleep(Duration::from_secs(10));
+            server.status("voluntary_ctxt_switches") == before
+        };
+        assert!((0..3).any(is_quiet));
     }
 
     #[test]
