@@ -19,10 +19,8 @@ const KEEP: usize = 32 * 1024;
 pub struct Queue {
     first: u32,
     last: u32,
-    /// Number of entries in this queue.
-    len: u32,
-    /// Sum of the lengths of the entries in this queue, in bytes.
-    pub bytes: u32,
+    /// The bytes that the queue counts as for the limits of one client: shared buffers in full, and [`ENTRY`] for each entry.
+    held: u32,
 }
 
 impl Queue {
@@ -30,13 +28,12 @@ impl Queue {
         self.first == NONE
     }
 
-    pub fn len(&self) -> usize {
-        self.len as usize
+    pub fn has_several(&self) -> bool {
+        self.first != self.last
     }
 
-    /// Returns the bytes that the queue counts as for the limits of one client: shared buffers in full, and what entries cost.
     pub fn held(&self) -> usize {
-        self.bytes as usize + self.len as usize * ENTRY
+        self.held as usize
     }
 }
 
@@ -59,8 +56,7 @@ fn index(number: u32) -> usize {
 
 impl Pool {
     pub fn push(&mut self, queue: &mut Queue, bytes: Bytes) {
-        queue.bytes += u32::try_from(bytes.len()).expect("a queue is limited to a gigabyte");
-        queue.len += 1;
+        queue.held += u32::try_from(bytes.len() + ENTRY).expect("a queue is limited to a gigabyte");
         let number = match self.free {
             NONE => {
                 self.entries.push((bytes, NONE));
@@ -100,8 +96,7 @@ impl Pool {
             queue.last = NONE;
         }
         let bytes = mem::take(bytes);
-        queue.bytes -= bytes.len() as u32;
-        queue.len -= 1;
+        queue.held -= (bytes.len() + ENTRY) as u32;
         self.free = number;
         self.len -= 1;
         if self.len == 0 && self.entries.len() > KEEP {
@@ -113,7 +108,7 @@ impl Pool {
     /// Replaces the newest entry of a queue that is not empty.
     pub fn replace_last(&mut self, queue: &mut Queue, bytes: Bytes) {
         let (last, _) = &mut self.entries[index(queue.last)];
-        queue.bytes = queue.bytes - last.len() as u32 + bytes.len() as u32;
+        queue.held = queue.held - last.len() as u32 + bytes.len() as u32;
         *last = bytes;
     }
 

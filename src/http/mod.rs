@@ -303,14 +303,26 @@ fn split_target(target: &str, method: Method) -> Result<(Option<&str>, &str), Er
 /// Returns an authority without user information as text: a host, which may be empty, and perhaps a port (RFC 3986 sections
 /// 3.2.2 and 3.2.3). Redirects contain the host, and origins are compared with it.
 fn check_host(host: &[u8]) -> Result<&str, Error> {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte);
-    let is_escape = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    let is_name = |name: &str| {
+        let mut bytes = name.bytes();
+        while let Some(byte) = bytes.next() {
+            let is_allowed = match byte {
+                b'%' => bytes.by_ref().take(2).filter(u8::is_ascii_hexdigit).count() == 2,
+                b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';'
+                | b'=' => true,
+                _ => byte.is_ascii_alphanumeric(),
+            };
+            if !is_allowed {
+                return false;
+            }
+        }
+        true
+    };
     let is_authority = |text: &&str| {
         let (name, port) = origin::split_port(text);
         let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
         port.unwrap_or_default().bytes().all(|byte| byte.is_ascii_digit())
-            && address.map_or(name.bytes().all(is_allowed), |address| address.parse::<Ipv6Addr>().is_ok())
-            && name.split('%').skip(1).all(is_escape)
+            && address.map_or_else(|| is_name(name), |address| address.parse::<Ipv6Addr>().is_ok())
     };
     str::from_utf8(host).ok().filter(is_authority).ok_or(bad_request("Host is not a host, or a host and a port"))
 }

@@ -186,7 +186,8 @@ impl<P> Connection<P> {
     /// Writes until nothing is queued or the kernel takes no more. Returns `Moved` in the first case.
     pub(super) fn write_all(&mut self, scratch: &mut Scratch, pool: &mut Pool) -> io::Result<Transfer> {
         // A closing TLS connection sends its close_notify alert after everything else.
-        while self.queued() > 0
+        while !self.outbox.is_empty()
+            || self.tls.as_ref().is_some_and(|tls| !tls.unsent.is_empty())
             || matches!(self.state, ConnState::Closing(_))
                 && self.tls.as_mut().is_some_and(|tls| tls.queue_close_notify())
         {

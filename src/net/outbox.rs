@@ -30,7 +30,7 @@ impl<P: State> Net<P> {
     pub fn push_pong(&mut self, id: ConnId, pong: Bytes) {
         let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) else { return };
         // The first entry may be sent in part already.
-        if connection.pong && connection.stall.is_some() && connection.outbox.len() > 1 {
+        if connection.pong && connection.stall.is_some() && connection.outbox.has_several() {
             return self.pool.replace_last(&mut connection.outbox, pong);
         }
         self.push(id, pong);

@@ -2,6 +2,7 @@
 
 use crate::random::Random;
 use bytes::Bytes;
+use salon::base::held::ENTRY;
 use salon::base::queue::{Pool, Queue};
 use std::collections::VecDeque;
 
@@ -18,11 +19,11 @@ fn first_in_first_out() {
     for text in ["a", "", "ccc"] {
         pool.push(&mut queue, text.into());
     }
-    assert_eq!((queue.is_empty(), queue.bytes, pool.len), (false, 4, 3));
+    assert_eq!((queue.is_empty(), queue.held(), pool.len), (false, 4 + 3 * ENTRY, 3));
     assert_eq!(entries(&pool, &queue), ["a", "", "ccc"]);
     assert_eq!(pool.front(&queue), Some(&Bytes::from("a")));
     assert_eq!(pool.pop(&mut queue), Some("a".into()));
-    assert_eq!((queue.bytes, pool.len), (3, 2));
+    assert_eq!((queue.held(), pool.len), (3 + 2 * ENTRY, 2));
     // An entry may have no bytes.
     assert_eq!(pool.pop(&mut queue), Some("".into()));
     assert!(!queue.is_empty());
@@ -32,7 +33,7 @@ fn first_in_first_out() {
     assert_eq!(pool.pop(&mut queue), Some("d".into()));
     assert_eq!(pool.pop(&mut queue), None);
     assert_eq!(pool.front(&queue), None);
-    assert_eq!((queue.is_empty(), queue.bytes, pool.len), (true, 0, 0));
+    assert_eq!((queue.is_empty(), queue.held(), pool.len), (true, 0, 0));
 }
 
 #[test]
@@ -46,7 +47,7 @@ fn many_queues_do_not_mix() {
     }
     pool.clear(&mut queues[1]);
     pool.clear(&mut queues[1]);
-    assert_eq!((pool.len, queues[1].is_empty(), queues[1].bytes), (16, true, 0));
+    assert_eq!((pool.len, queues[1].is_empty(), queues[1].held()), (16, true, 0));
     // Other queues reuse the entries of queue 1.
     for round in 4..6 {
         pool.push(&mut queues[4], format!("4.{round}").into());
@@ -106,7 +107,10 @@ fn a_flood_and_after_it() {
         for number in 0..50_000u32 {
             pool.push(&mut queues[number as usize % 2], Bytes::copy_from_slice(&number.to_be_bytes()));
         }
-        assert_eq!((pool.len, queues[0].bytes, queues[1].bytes), (50_000, 100_000, 100_000));
+        assert_eq!(
+            (pool.len, queues[0].held(), queues[1].held()),
+            (50_000, 25_000 * (4 + ENTRY), 25_000 * (4 + ENTRY))
+        );
         for number in 0..50_000u32 {
             let entry = pool.pop(&mut queues[number as usize % 2]).expect("one each");
             assert_eq!(entry[..], number.to_be_bytes());
