@@ -7,7 +7,7 @@ use crate::base::metrics::{COUNTER, Metrics};
 use crate::base::table::table;
 use crate::config::TrustProxy;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
@@ -80,13 +80,13 @@ pub fn network(address: IpAddr) -> IpAddr {
 /// Counts connections (in `net`) or sessions (in `engineio`) by client address. Entries with a count of zero are removed.
 pub struct Addresses {
     proxies: TrustProxy,
-    counts: HashMap<IpAddr, usize>,
+    counts: BTreeMap<IpAddr, usize>,
 }
 
 impl Addresses {
     /// Creates an empty table. Addresses that may be those of `proxies` are not counted.
     pub fn new(proxies: TrustProxy) -> Addresses {
-        Addresses { proxies, counts: HashMap::new() }
+        Addresses { proxies, counts: BTreeMap::new() }
     }
 
     /// Returns the address under which `address` is counted, or `None` if it is exempt.
@@ -118,9 +118,6 @@ impl Addresses {
             if *count == 0 {
                 self.counts.remove(&key);
             }
-            if self.counts.is_empty() {
-                self.counts.shrink_to_fit();
-            }
         }
     }
 
@@ -132,7 +129,7 @@ impl Addresses {
 /// Items of clients, grouped by address, to find who must give up one for all: the address that has most. Every call takes
 /// logarithmic time, so that a flood of items stays cheap. The items of an address are given up in their order.
 pub struct Groups<T> {
-    groups: HashMap<IpAddr, BTreeSet<T>>,
+    groups: BTreeMap<IpAddr, BTreeSet<T>>,
     /// One entry per address: the number of its items, and the first of them.
     ranks: BTreeSet<(usize, Reverse<T>)>,
     /// Number of items.
@@ -141,7 +138,7 @@ pub struct Groups<T> {
 
 impl<T> Default for Groups<T> {
     fn default() -> Self {
-        Groups { groups: HashMap::new(), ranks: BTreeSet::new(), len: 0 }
+        Groups { groups: BTreeMap::new(), ranks: BTreeSet::new(), len: 0 }
     }
 }
 

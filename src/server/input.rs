@@ -47,7 +47,9 @@ impl<A: App> Server<A> {
             }
             let mut scratch = mem::take(&mut self.scratch);
             let read = self.net.read(id, &mut scratch);
-            self.receive(id, &scratch[..read.unwrap_or(0)]);
+            if let Some(count) = read {
+                self.receive(id, &scratch[..count]);
+            }
             self.scratch = scratch;
             let Some(connection) = self.net.get(id).filter(|_| read.is_some()) else { return };
             if read == Some(0) && self.steps > 0 {

@@ -9,6 +9,7 @@ use crate::net::State;
 use crate::ws::Incoming;
 
 /// The protocol of a connection. Every accepted connection begins with HTTP; an upgrade makes it a WebSocket.
+#[repr(u8)]
 pub enum Protocol {
     Http {
         parser: Parser,
