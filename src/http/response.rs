@@ -3,8 +3,9 @@
 use crate::base::held;
 use bytes::Bytes;
 use std::fmt::Write;
+use std::mem;
 
-/// Bytes reserved for the head of a response. Few heads are longer and need a second allocation.
+/// Bytes reserved for the head of a response and a short body. Few heads are longer and need a second allocation.
 const TYPICAL_HEAD: usize = 512;
 const INFALLIBLE: &str = "writing to a String cannot fail";
 
@@ -57,7 +58,7 @@ impl Response {
         self
     }
 
-    /// Returns the encoded head and the body. `more`: further header lines, each with its CRLF. `head_only`: the request was
+    /// Returns the encoded head and the body, which is empty if it went into the same buffer. `more`: further header lines, each with its CRLF. `head_only`: the request was
     /// a HEAD. `keep_alive`: the connection stays open; if the request was HTTP/1.0 (`old`), the response must say so.
     pub fn encode(mut self, more: &str, head_only: bool, keep_alive: bool, old: bool) -> (Bytes, Bytes) {
         let connection = match (keep_alive, old) {
@@ -72,7 +73,12 @@ impl Response {
             write!(self.head, "Content-Length: {}\r\n", self.body.len()).expect(INFALLIBLE);
         }
         self.head.extend([more, connection, "\r\n"]);
-        (held::share(self.head), if head_only { Bytes::new() } else { self.body })
+        let (mut head, mut body) = (self.head.into_bytes(), if head_only { Bytes::new() } else { self.body });
+        // A short body goes into the allocation of the head, which saves an entry of the outbox.
+        if body.len() <= head.capacity() - head.len() {
+            head.extend_from_slice(&mem::take(&mut body));
+        }
+        (held::share(head), body)
     }
 }
 

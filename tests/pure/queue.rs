@@ -143,7 +143,7 @@ fn a_random_script_as_in_lists() {
         }
         assert_eq!((queue.is_empty(), pool.front(queue)), (model.is_empty(), model.front()));
         let bytes: usize = model.iter().map(Bytes::len).sum();
-        assert_eq!((queue.bytes as usize, queue.held()), (bytes, bytes + 64 * model.len()));
+        assert_eq!(queue.held(), bytes + 64 * model.len());
         assert!(pool.iter(queue).eq(model.iter()));
         assert_eq!(pool.len, models.iter().map(VecDeque::len).sum::<usize>());
     }
