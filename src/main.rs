@@ -12,7 +12,7 @@ use std::{env, process::ExitCode};
 fn main() -> ExitCode {
     let settings = Config::default().load(env::args_os().skip(1), |name| env::var_os(name));
     settings.and_then(run).unwrap_or_else(|error| {
-        // `eprintln!` panics if standard error is closed or full; then there is nobody to tell.
+        // `eprintln!` panics if standard error is closed or full. The exit status shows the failure in any case.
         let _ = writeln!(io::stderr(), "salon: {error}");
         ExitCode::FAILURE
     })
@@ -46,7 +46,7 @@ fn print_check(config: &Config, mut lines: Vec<String>, mut warnings: Vec<String
     Ok(if warnings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Prints to standard output. A reader that has left, such as `head`, has seen what it wanted.
+/// Prints to standard output. A broken pipe is no failure: a reader such as `head` ends when it has seen enough.
 fn print(text: &str) -> Result<(), String> {
     let failure = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()).err();
     let failure = failure.filter(|error| error.kind() != ErrorKind::BrokenPipe);

@@ -1,15 +1,15 @@
-//! The part of the account of bytes held for peers (rule R7) that counts shared buffers: each once, however many queues,
-//! sessions and logs have it.
+//! Counts the bytes of shared buffers, a part of the account of bytes held for peers (rule R7). A buffer counts once,
+//! however many references to it there are.
 //!
-//! A buffer is freed where its last reference is dropped, which no layer of the server sees. So the buffer itself takes its
-//! size out of the count. The count is that of the thread, which is that of the server: it has one thread.
+//! A buffer is freed where its last reference is dropped, which no layer of the server sees. So the buffer itself subtracts
+//! its size from the count. The count can be thread-local, because only the thread of the event loop has such buffers.
 
 use bytes::Bytes;
 use std::cell::Cell;
 
-/// Estimated bytes of an allocation besides its content: the count of references, and what the allocator adds to both.
+/// Estimated overhead of a buffer: its reference count, and the allocator's overhead for content and count.
 const OVERHEAD: usize = 96;
-/// Bytes that an entry of a queue counts as, besides its buffer (rule R7).
+/// Bytes counted for each entry of a queue, in addition to its buffer (rule R7).
 pub const ENTRY: usize = 64;
 
 thread_local! {

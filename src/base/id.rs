@@ -18,7 +18,7 @@ impl Id {
         bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)).then_some(Id(bytes))
     }
 
-    /// Returns the first six characters, for names and logs: unlikely to repeat, and too few to take over a session.
+    /// Returns the first six characters, for names and logs: unlikely to collide, and too few to take over a session.
     pub fn short(self) -> String {
         self.as_str()[..6].to_owned()
     }

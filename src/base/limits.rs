@@ -1,6 +1,6 @@
 //! Counts how often clients reach each limit, and logs each limit at most once in ten seconds. Also counts the
-//! connections and sessions of each client address, for `max_per_address`, and orders half-open connections by address and
-//! age, for `max_half_open`.
+//! connections and sessions of each client address, for `max_per_address`, and orders half-open connections (those without
+//! a complete request head) by address and age, for `max_half_open`.
 
 use crate::base::logger::RateLimitedLog;
 use crate::base::metrics::{COUNTER, Metrics};
@@ -84,7 +84,7 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Creates an empty table. Addresses that may be those of `proxies` are not counted.
+    /// Creates an empty table. Addresses that may be those of `proxies` are exempt: a proxy connects for many clients.
     pub fn new(proxies: TrustProxy) -> Addresses {
         Addresses { proxies, counts: BTreeMap::new() }
     }
@@ -94,7 +94,7 @@ impl Addresses {
         (!self.proxies.may_be_proxy(address)).then(|| network(address))
     }
 
-    /// Whether `more` and the counted ones together are above `limit`, unless the address is exempt.
+    /// Whether `more` connections or sessions would take `address` above `limit`. An exempt address never exceeds it.
     pub fn exceeds(&self, address: IpAddr, more: usize, limit: usize) -> bool {
         self.key(address).is_some() && self.count(address) + more > limit
     }
@@ -126,8 +126,8 @@ impl Addresses {
     }
 }
 
-/// Items of clients, grouped by address, to find who must give up one for all: the address that has most. Every call takes
-/// logarithmic time, so that a flood of items stays cheap. The items of an address are given up in their order.
+/// Items of clients, such as half-open connections, grouped by address. If there are too many in all, the address with most
+/// must give up its first item (in the order of `T`). Every call takes logarithmic time, so that a flood stays cheap.
 pub struct Groups<T> {
     groups: BTreeMap<IpAddr, BTreeSet<T>>,
     /// One entry per address: the number of its items, and the first of them.
@@ -170,7 +170,7 @@ impl<T: Ord + Copy> Groups<T> {
         self.groups.get(&network(address)).map_or((0, None), |group| (group.len(), group.first().copied()))
     }
 
-    /// Returns the first item of the address that has most; if several have as many, the first item of all of theirs.
+    /// Returns the first item of the address that has most items. Among addresses that tie, the lowest first item counts.
     pub fn first_of_most(&self) -> Option<T> {
         self.ranks.last().map(|(_, Reverse(first))| *first)
     }

@@ -1,8 +1,8 @@
 //! Log lines on standard error, and a rate limit for lines that clients could cause in large numbers.
 //!
 //! The event loop must not wait for whoever reads standard error. So a line is written only if standard error takes it at
-//! once, and is dropped and counted otherwise. `O_NONBLOCK` would not do: other processes share it with this one, such as the
-//! shell that started it.
+//! once, and is dropped and counted otherwise. `O_NONBLOCK` is no solution: the flag would also affect other processes that
+//! share standard error, such as the shell that started this one.
 
 use crate::base::text::is_invisible;
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -16,14 +16,14 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Maximum bytes of a line, without a note of 64. A pipe that poll(2) reports as writable takes 4,096 at once (PIPE_BUF).
+/// Maximum bytes of a line without its note of dropped lines. poll(2) reports a pipe as writable if 4,096 fit (PIPE_BUF).
 const MAX_LINE: usize = 4096 - 64;
 /// Minimum time between two lines of a [`RateLimitedLog`].
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The number of lines dropped since the start, because standard error did not take them.
 pub static DROPPED: AtomicU64 = AtomicU64::new(0);
-/// The number of those that no later line has told of yet.
+/// The number of dropped lines that no later line has reported yet.
 static UNTOLD: AtomicU64 = AtomicU64::new(0);
 
 struct Stderr;
@@ -54,7 +54,7 @@ impl Log for Stderr {
     fn flush(&self) {}
 }
 
-/// Whether standard error takes a line at once. Only Unix can tell, of files, pipes and terminals alike.
+/// Whether standard error takes a line without blocking. Only Unix can tell for every kind of file.
 fn is_writable() -> bool {
     #[cfg(unix)]
     return poll(&mut [PollFd::new(io::stderr().as_fd(), PollFlags::POLLOUT)], PollTimeout::ZERO) == Ok(1);

@@ -1,7 +1,7 @@
 //! Many queues of [`Bytes`] in one vector.
 //!
 //! Every connection has an outbox, and every polling session has a queue. Most of the time nearly all of them are empty, but
-//! a broadcast fills all of them at once. So many queues share one [`Pool`] of entries, which are linked by number: an empty
+//! a broadcast fills all of them at once. Therefore many share one [`Pool`] of entries, which are linked by number: an empty
 //! queue has no buffer (rule R10), and a broadcast to a thousand recipients allocates nothing once the pool has grown.
 
 use super::held::ENTRY;
@@ -19,7 +19,7 @@ const KEEP: usize = 32 * 1024;
 pub struct Queue {
     first: u32,
     last: u32,
-    /// The bytes that the queue counts as for the limits of one client: shared buffers in full, and [`ENTRY`] for each entry.
+    /// The bytes counted against the limits of one client: shared buffers in full, and [`ENTRY`] for each entry.
     held: u32,
 }
 

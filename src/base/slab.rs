@@ -26,12 +26,12 @@ pub type SocketKey = Key<Socket>;
 const INDEX_BITS: u32 = if cfg!(target_pointer_width = "64") { 32 } else { 17 };
 /// Number of bits that hold the generation in a packed key; at most 32.
 const GENERATION_BITS: u32 = usize::BITS - INDEX_BITS;
-/// The generation of a slot that is not filled again, so no key of a value has it. Therefore no packed key of a value equals
-/// one of the three highest numbers, which `net` uses as mio tokens of its own.
+/// A slot that reaches this generation is not filled again, so no key of a value has it. Therefore no packed key of a value
+/// equals one of the three highest numbers, which `net` uses as mio tokens of its own.
 const LAST_GENERATION: u32 = ((1u64 << GENERATION_BITS) - 1) as u32;
 /// Maximum number of values in one slab.
 pub const MAX_LEN: usize = ((1u64 << INDEX_BITS) - 1) as usize;
-// Each session has a socket, and as many sockets are held for recovery; besides clients there are connections to Redis.
+// Room for a socket per session and as many that wait for recovery, and for connections to Redis besides those of clients.
 const _: () = assert!(2 * MAX_CONNECTIONS < MAX_LEN);
 /// A slab with at most this number of slots does not shrink: the memory saved would not be worth the work.
 const MIN_SLOTS: usize = 64;
@@ -78,8 +78,8 @@ pub struct Slab<K, T> {
     /// Indexes of free slots. The lowest is filled first, so that slots at the end become free and can be removed.
     free: BTreeSet<u32>,
     len: usize,
-    /// Generation of a slot that is added. When `remove` shortens `slots`, it becomes higher than those that the removed
-    /// slots have had, so that an old key does not match a slot that is added later (rule R1).
+    /// First generation of each slot that is added. `remove` raises it above the generations of all keys of the slots that
+    /// it drops from `slots`, so that none of these keys matches a slot that is added later (rule R1).
     floor: u32,
     kind: PhantomData<fn() -> K>,
 }
@@ -122,7 +122,7 @@ impl<K: Copy, T> Slab<K, T> {
         slot.value.as_mut().filter(|_| slot.generation == key.generation)
     }
 
-    /// Removes and returns the value of `key`, or returns `None` if `key` is stale. Afterwards `key` names no value again.
+    /// Removes and returns the value of `key`, or returns `None` if `key` is stale. No later value gets the same key.
     pub fn remove(&mut self, key: Key<K>) -> Option<T> {
         self.get(key)?;
         let slot = &mut self.slots[key.index as usize];

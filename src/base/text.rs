@@ -1,8 +1,8 @@
-//! Which characters a reader does not see: for names, texts and log lines.
+//! Recognizes characters that a reader does not see, for names, texts and log lines.
 
-/// First and last of each range of characters that show nothing, besides white space and control characters: general category
-/// Cf, Default_Ignorable_Code_Point (Hangul fillers and variation selectors, also unassigned ones), and blank symbols, such
-/// as the Braille pattern without dots. Source: Unicode 17.
+/// First and last of each range of invisible characters that are neither white space nor control characters: general
+/// category Cf, Default_Ignorable_Code_Point (Hangul fillers and variation selectors, also unassigned ones), and blank
+/// symbols, such as the Braille pattern without dots. Source: Unicode 17.
 const INVISIBLE: [u32; 56] = [
     0xad, 0xad, 0x34f, 0x34f, 0x600, 0x605, 0x61c, 0x61c, 0x6dd, 0x6dd, 0x70f, 0x70f, 0x890, 0x891, 0x8e2, 0x8e2,
     0x115f, 0x1160, 0x17b4, 0x17b5, 0x180b, 0x180f, 0x200b, 0x200f, 0x202a, 0x202e, 0x2060, 0x206f, 0x2800, 0x2800,
@@ -10,7 +10,7 @@ const INVISIBLE: [u32; 56] = [
     0x13430, 0x1343f, 0x16fe4, 0x16fe4, 0x1bca0, 0x1bca3, 0x1d159, 0x1d159, 0x1d173, 0x1d17a, 0xe0000, 0xe0fff,
 ];
 
-/// Whether a character shows nothing when it stands alone. Some of them change others: joiners, or marks of direction.
+/// Whether a character shows nothing when it stands alone. Some, such as joiners, change how their neighbours look.
 pub fn is_invisible(character: char) -> bool {
     let is_in = |range: &[u32]| (range[0]..=range[1]).contains(&u32::from(character));
     character.is_whitespace() || character.is_control() || INVISIBLE.chunks(2).any(is_in)

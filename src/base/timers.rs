@@ -1,7 +1,7 @@
 //! Timers: a set of deadlines in order of time, with at most one entry per key.
 //!
-//! The owner of a timer keeps a copy of its deadline, a [`Deadline`], next to the state that the timer belongs to. While no
-//! timer runs, the event loop sleeps until the next I/O, so an idle process is not woken.
+//! The owner of a timer keeps a copy of its deadline, a [`Deadline`]: with it, the entry is found when the timer is moved or
+//! stopped. While no timer runs, the event loop sleeps until the next I/O, so an idle process is not woken.
 
 use std::{collections::BTreeSet, time::Instant};
 

@@ -1,9 +1,9 @@
-//! Settings that cannot work together, and the warnings of `salon --check` about those that are probably a mistake.
+//! Finds settings that cannot work together, and those that are probably a mistake, of which `salon --check` warns.
 
 use super::{Config, OPTIONS, Origins, RedisUrl, TrustProxy};
 use std::{fs, time::Duration};
 
-/// Bytes of a message besides text and name, at most: its other fields, the packet, and the head of a response.
+/// Maximum bytes of a message besides text and name: its other fields, the packet around it, and the response head.
 const ENVELOPE: usize = 1024;
 
 impl Config {
@@ -15,8 +15,8 @@ impl Config {
         too_long.then_some(line).or(no_transport.then_some("--max-websockets 0 needs polling in --transports"))
     }
 
-    /// Returns the bytes of the longest message to a client. Its sender may write each byte of the text as an escape of six
-    /// bytes, and each character of the name as one of twelve.
+    /// Returns the bytes of the longest message to a client. In its JSON, the sender may write each byte of the text as an
+    /// escape of six bytes, and each character of the name as two such escapes (a surrogate pair).
     fn longest_message(&self) -> usize {
         self.max_text.saturating_mul(6).min(self.max_payload) + 12 * self.max_name + ENVELOPE
     }
@@ -39,7 +39,7 @@ impl Config {
         let public_redis = plain_redis.is_some_and(RedisUrl::is_public);
         let shortest = [self.ping_timeout, self.connect_timeout, self.head_timeout].into_iter().min();
         let forgets_long = self.history_messages > 0 && self.longest_message() > self.history_bytes;
-        // `cluster::resp` takes messages of 16 MiB.
+        // `cluster::resp` accepts replies of at most 16 MiB; 1 MiB of that is left for what encloses the message.
         let large_for_redis = self.redis.is_some() && self.longest_message() > 15 << 20;
         let kept = self.max_queue + self.history_bytes + self.recovery_bytes;
         let table = [

@@ -255,14 +255,14 @@ pub struct Settings {
 
 impl Config {
     /// Returns the number of bytes queued for one client above which nothing more is read from it (backpressure). Not above
-    /// `soft_queue`: what a slow client asks for itself must not evict it.
+    /// `soft_queue`: answers to its own requests must not evict a client.
     pub fn pause_above(&self) -> usize {
         (self.max_queue / 2).min(self.soft_queue)
     }
 
     /// Applies arguments (without the program's name) and environment to `self`, which holds the defaults.
-    /// Fails if the command line is malformed; if the action is `Run` or `Probe`, also if the value of an option is unusable.
-    /// The error is one line.
+    /// Fails if the command line is malformed; if the action is `Run` or `Probe`, also if a value is unusable or values
+    /// cannot work together. The error is one line.
     pub fn load(
         mut self, args: impl IntoIterator<Item = OsString>, env: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Settings, String> {
@@ -271,9 +271,9 @@ impl Config {
         for option in OPTIONS.iter() {
             let (source, value) = self.resolve(option, flags.remove(&*option.flag), &env);
             let value = value.to_str().map_or(&*value, |text| OsStr::new(text.trim()));
-            // `port` is the first option, so this is known before `resolve` chooses the defaults of `host` and `trust_proxy`.
+            // `port` is the first option, so `iis` is known before `resolve` chooses defaults of `host` and `trust_proxy`.
             self.iis |= ["HTTP_PLATFORM_PORT", "ASPNETCORE_PORT"].contains(&&*source);
-            // An option that is not set keeps the default of `self`, which in the conformance app may differ from the table's.
+            // An option that is not set keeps the default of `self`. The conformance app has other defaults than the table.
             let is_set = source != "default";
             if is_set && let Err(expected) = (option.set)(&mut self, value) {
                 let shown = if option.secret { "the value".to_owned() } else { format!("{value:?}") };
@@ -326,7 +326,7 @@ fn parse_flags(
             Long("check") => action = Action::Check,
             Long("probe") => action = Action::Probe,
             Long(name) => {
-                // The name of this option in version 0.1.0.
+                // The former name of this option.
                 let name = if name == "max-queued" { "max-held" } else { name };
                 let option = OPTIONS.iter().find(|option| option.flag == name);
                 let option = option.ok_or_else(|| format!("unknown option --{name}, see --help"))?;

@@ -7,12 +7,12 @@ use std::net::IpAddr;
 pub enum TrustProxy {
     /// This number of proxies, one behind the other, at any address.
     Hops(u8),
-    /// The proxies at these addresses, however many are behind one another. Each prefix (CIDR) is the bits of an address,
-    /// and the number of those that matter.
+    /// The proxies at these addresses, however many are behind one another. Each entry is a prefix (CIDR): an address as
+    /// 128 bits, and the number of leading bits that must match.
     Listed(Vec<(u128, u32)>),
 }
 
-/// Returns an address as 128 bits: that of IPv4 as an IPv4-mapped one (RFC 4291 section 2.5.5.2).
+/// Returns an address as 128 bits: an IPv4 address as an IPv4-mapped one (RFC 4291 section 2.5.5.2).
 fn bits(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
@@ -41,8 +41,8 @@ impl TrustProxy {
         proxies.ok_or("yes, no, a number of proxies up to 255, or a list of addresses such as 10.0.0.0/8,::1".into())
     }
 
-    /// Whether `peer` may be a proxy, which connects for many clients. If none is trusted, only
-    /// a program on this machine may be one: a proxy there does not need to be known to this server.
+    /// Whether `peer` may be a proxy, which connects for many clients. If no proxy is trusted, only a program on this
+    /// machine may be one: a local proxy can run although nobody has set `--trust-proxy`.
     pub fn may_be_proxy(&self, peer: IpAddr) -> bool {
         match self {
             Self::Hops(0) => peer.is_loopback(),

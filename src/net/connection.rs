@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Maximum number of buffers in one vectored write. Linux allows 1,024, but one turn seldom queues more than 256 for a peer.
 const SLICES: usize = 256;
 
-/// Maximum time for which a closed connection lingers, and the maximum number of bytes that are discarded after `Net::close`.
+/// Maximum time for which a closed connection lingers, and maximum number of bytes that are discarded after `Net::close`.
 /// Without lingering, unread input would make the kernel send RST, which can destroy the response before the peer reads it.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
 pub(super) const LINGER_BYTES: usize = 64 * 1024;
@@ -26,7 +26,7 @@ pub(super) enum ConnState {
     /// `Net::close` was called: nothing more can be queued, and the connection lingers once its outbox is empty. At most
     /// this number of further bytes from the peer are read and discarded; then the connection is aborted.
     Closing(usize),
-    /// The server has shut down its side. The number is what `Closing` has left.
+    /// The server has shut down its side. The number is what is left of the number in `Closing`.
     Lingering(usize),
     /// The connection was aborted: `Net::reap` returns it at the end of the turn.
     Dead,
@@ -75,16 +75,16 @@ pub struct Connection<P> {
     pub(super) outbox: Queue,
     /// Number of bytes of the first entry of `outbox` that are already written.
     pub(super) sent: usize,
-    /// Whether the newest entry of `outbox` is a pong, unless `outbox` is empty.
+    /// Whether the newest entry of `outbox` is a pong; meaningless while `outbox` is empty.
     pub(super) pong: bool,
-    /// What the connection counts as in `Net::held`.
+    /// The share of the connection in `Net::held`, in bytes: its last known `weight`.
     pub(super) held: usize,
     /// Deadline of the present phase: to wait for a head, a body, the rest of a message or the next request, or to linger.
     pub phase: Deadline,
     /// Not a deadline but the start of the wait for a complete request head: the accept, or the first bytes of the head.
-    /// `None` while a request is processed, and while a kept connection has sent nothing of its next request.
+    /// `None` while a request is processed, and while a keep-alive connection has sent nothing of its next request.
     pub half_open: Deadline,
-    /// Set by `server` if the next request may take its time: `phase` becomes `idle_timeout` once the outbox is empty.
+    /// Set by `server` with each response: once the outbox is empty, `phase` is set to end after `idle_timeout`.
     pub idle: bool,
     /// Deadline at which a peer that reads too slowly is evicted; `None` if the last write took all that was queued.
     pub(super) stall: Deadline,
@@ -129,7 +129,7 @@ impl<P> Connection<P> {
         }
     }
 
-    /// Returns the bytes that the kernel has not taken yet, plaintext and ciphertext, and what entries of the outbox cost.
+    /// Returns the bytes, plaintext and ciphertext, that the kernel has not taken yet, and `ENTRY` for each outbox entry.
     pub fn queued(&self) -> usize {
         self.outbox.held() - self.sent + self.tls.as_ref().map_or(0, |tls| tls.unsent.len())
     }
@@ -139,8 +139,8 @@ impl<P> Connection<P> {
         matches!(self.state, ConnState::Open)
     }
 
-    /// Reads plaintext into `buffer`, and updates `reading`. What a closing connection receives is discarded, and therefore
-    /// not decrypted: so every byte of it counts, also those that carry no plaintext.
+    /// Reads plaintext into `buffer`, and updates `reading`. A closing connection discards its input, which is therefore not
+    /// decrypted: the result counts every byte received, also those that carry no plaintext.
     pub(super) fn read(&mut self, scratch: &mut Scratch, buffer: &mut [u8]) -> io::Result<Transfer> {
         let transfer = match &mut self.tls {
             Some(tls) if matches!(self.state, ConnState::Open) => tls.read(&mut self.stream, scratch, buffer)?,
@@ -156,7 +156,7 @@ impl<P> Connection<P> {
     }
 
     /// Counts `count` bytes that were read (0 at the end of the stream). Returns `false` if the connection must be aborted:
-    /// it is closing, and the peer sends too much, or lingers, and the peer has ended.
+    /// it closes or lingers and the peer has sent too much, or it lingers and the peer has ended the stream.
     pub(super) fn allows(&mut self, count: usize) -> bool {
         let has_ended = count == 0 && matches!(self.state, ConnState::Lingering(_));
         let (ConnState::Closing(left) | ConnState::Lingering(left)) = &mut self.state else { return true };
@@ -175,8 +175,8 @@ impl<P> Connection<P> {
         restarts.then_some(if over { config.soft_time } else { config.write_timeout })
     }
 
-    /// Called after the last write: shuts down the server's side; of what comes from now on, `left` bytes are discarded. Returns
-    /// `false` if the connection can be closed at once instead: the peer is gone, or is known to send nothing more.
+    /// Called after the last write: shuts down the server's side. At most `left` further bytes will be discarded. Returns
+    /// `false` if the connection can be closed without lingering: the peer is gone, or is known to send nothing more.
     pub(super) fn linger(&mut self, left: usize) -> bool {
         let silent = self.no_linger || self.reading == ReadState::Ended;
         self.state = ConnState::Lingering(left);
@@ -217,13 +217,13 @@ impl<P: State> Connection<P> {
     /// Returns the bytes that the connection holds besides its outbox: input, incomplete messages, and bytes of TLS records.
     pub(super) fn weight(&self) -> usize {
         match &self.state {
-            // It is freed at the end of the turn.
+            // A dead connection is freed at the end of the turn.
             ConnState::Dead => 0,
             _ => self.input.capacity() + self.protocol.held() + self.tls.as_ref().map_or(0, |tls| tls.held()),
         }
     }
 
-    /// Returns the bytes that the connection counts as for limits of one client: shared buffers in full.
+    /// Returns all bytes that the connection holds, outbox included. Shared buffers count in full.
     pub fn holds(&self) -> usize {
         match &self.state {
             ConnState::Dead => 0,

@@ -1,4 +1,4 @@
-//! Every read and write on the server's connections is in one of the two functions of this file.
+//! Every read and write on the server's connections goes through `read` or `write` of this file.
 //!
 //! So this is the place where tests replace the kernel, in builds with debug assertions: the environment variable
 //! `SALON_TEST_KERNEL` (a seed) makes each transfer move one byte or nothing, and a connection may be a pipe in memory, so
@@ -31,7 +31,7 @@ pub enum Transfer {
 
 /// Reads once.
 pub fn read(stream: &mut Stream, buffer: &mut [u8]) -> io::Result<Transfer> {
-    // Here and not in the seam's `Read`: a read that fills what the seam has left of the buffer is not a short read.
+    // Tests cut the buffer here, not in the `Read` of the seam, where a read of one byte would look like a short read.
     #[cfg(debug_assertions)]
     let Some(buffer) = seam::cut(buffer) else { return Ok(Transfer::Retry) };
     match outcome(stream.read(buffer)) {

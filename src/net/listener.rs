@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// Maximum number of connections that the kernel holds until they are accepted. Linux lowers it to net.core.somaxconn.
 const BACKLOG: i32 = 1024;
-/// Maximum pause of accept after EMFILE; it ends early when a connection closes. No event tells of other free descriptors.
+/// Maximum pause of accept after EMFILE. It ends early when a connection closes; nothing reports other free descriptors.
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub struct Listener {

@@ -86,7 +86,7 @@ pub struct Net<P> {
     half_open: Groups<(Instant, ConnId)>,
     /// The number of connections per peer address, for `max_per_address`.
     addresses: Addresses,
-    /// Whether a client came in this turn that has to wait, because `is_full`.
+    /// Whether a client that connected in this turn has to wait, because `max_connections` is reached.
     pub waiting: bool,
     /// Wakes the event loop from another thread.
     pub waker: Arc<Waker>,
@@ -118,7 +118,7 @@ impl<P: State> Net<P> {
         })
     }
 
-    /// Listens on `port` (0: a free port), and returns the address. The first one has TLS if `identity` is set.
+    /// Listens on `port` (0: a free port), and returns the address. The first listener has TLS if `identity` is set.
     pub fn listen(&mut self, port: u16) -> io::Result<SocketAddr> {
         let (listener, address) = Listener::open(self.config.host, port, self.poll.registry(), LISTENER)?;
         self.listeners.push(listener);
@@ -147,16 +147,16 @@ impl<P: State> Net<P> {
         }
     }
 
-    /// Accepts connections. Replaces `wakes` by what is ready: readiness events, new connections, and those in `unread`. If
-    /// `all` is set, as after a stall, the kernel is asked again, since the last events may be from before the stall, and
-    /// again until a batch is not full, but for no more events than there can be connections.
+    /// Accepts connections. Replaces `wakes` by what is ready: readiness events, new connections, and those in `unread`.
+    /// `all` is set after a stall, when the events at hand may be old: the kernel is then polled again until a batch is not
+    /// full, or `max_connections` events are there.
     pub fn drain_events(&mut self, now: Instant, all: bool, wakes: &mut Vec<Wake>) {
         wakes.clear();
         self.waiting = false;
         let mut more = all;
         self.take_events(wakes);
         while more && wakes.len() < self.config.max_connections {
-            // An error comes again with the next `wait`.
+            // An error can be ignored: the next `wait` returns it again.
             let _ = self.poll.poll(&mut self.events, Some(Duration::ZERO));
             more = self.take_events(wakes) == BATCH;
         }
@@ -304,7 +304,7 @@ impl<P: State> Net<P> {
     /// Closes the connection gracefully: once everything queued is written. Until then only the deadline of writing counts.
     pub fn close(&mut self, id: ConnId) {
         if let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) {
-            // While it waits for a request, there is no response that a reset could destroy.
+            // While the connection waits for a request, there is no response that a reset could destroy.
             connection.no_linger |= connection.phase.is_some() && connection.queued() == 0;
             self.set_phase(id, None);
         }
@@ -353,9 +353,9 @@ impl<P: State> Net<P> {
         }
     }
 
-    /// Starts the deadline of a request head. If more than `max_half_open` connections lack a complete head, one of the
-    /// address that has most of them is aborted: if new connections were refused instead, or if only age counted, silent
-    /// clients could lock out all others.
+    /// Starts the deadline of a request head. If more than `max_half_open` connections lack a complete head, the oldest one
+    /// of the address that has most of them is aborted: if new connections were refused instead, or if only age counted,
+    /// silent clients could lock out all others.
     pub fn await_head(&mut self, id: ConnId, now: Instant) {
         if self.get(id).is_none_or(|connection| !connection.is_open()) {
             return;
@@ -369,8 +369,8 @@ impl<P: State> Net<P> {
         }
     }
 
-    /// Sets the deadline of the next phase of an open connection, or clears it (`None`). The connection no longer waits for
-    /// a head, and is not idle.
+    /// Sets the deadline of the next phase of an open connection, or clears it (`None`). Afterwards the connection counts as
+    /// neither half-open nor idle.
     pub fn set_phase(&mut self, id: ConnId, at: Option<Instant>) {
         let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) else { return };
         connection.idle = false;
@@ -381,7 +381,7 @@ impl<P: State> Net<P> {
         self.set_half_open(id, None);
     }
 
-    /// Returns a connection whose phase is past its deadline, if any. Also evicts slow readers, ends lingering and pauses.
+    /// Returns a connection whose phase has expired, if any. Also evicts slow readers, and ends lingering and accept pauses.
     pub fn pop_due(&mut self, now: Instant) -> Option<ConnId> {
         while let Some((_, id)) = self.stalls.pop_due(now) {
             let soft = self.connections.get(id).is_some_and(|connection| connection.soft);

@@ -26,7 +26,7 @@ macro_rules! never {
 }
 
 impl Never {
-    /// `Trust::new`.
+    /// Stands for `Trust::new`.
     pub fn new(_: Option<&str>) -> Result<Trust, String> {
         Err("this salon is built without the feature tls".into())
     }

@@ -1,5 +1,5 @@
-//! The outboxes of connections: pushed to during a turn, written at its end. Also counts what connections hold (rule R7). Part
-//! of `net`.
+//! The outboxes of connections: filled during a turn, written at its end. Also counts what connections hold (rule R7).
+//! Part of `net`.
 
 use super::connection::{ConnState, LINGER, State};
 use super::{EndCause, Net, list};
@@ -11,8 +11,8 @@ use std::mem;
 use std::time::Instant;
 
 impl<P: State> Net<P> {
-    /// Queues bytes to be written at the end of the turn. If more than `max_queue` bytes are queued then, the connection is
-    /// aborted. `flush_one` sets the deadlines of peers that read too slowly.
+    /// Queues bytes to be written at the end of the turn. If this takes the connection above `max_queue`, it is aborted.
+    /// `flush_one` sets the deadlines of peers that read too slowly.
     pub fn push(&mut self, id: ConnId, bytes: Bytes) {
         let connection = self.connections.get_mut(id).filter(|connection| connection.is_open());
         let Some(connection) = connection.filter(|_| !bytes.is_empty()) else { return };
@@ -25,11 +25,11 @@ impl<P: State> Net<P> {
         }
     }
 
-    /// Queues a pong. While the peer does not read, only the newest of pongs that follow each other in the outbox is kept (RFC
-    /// 6455 section 5.5.3).
+    /// Queues a pong. While the peer does not read, only the newest of consecutive pongs in the outbox is kept (RFC 6455
+    /// section 5.5.3).
     pub fn push_pong(&mut self, id: ConnId, pong: Bytes) {
         let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) else { return };
-        // The first entry may be sent in part already.
+        // The first entry of the outbox may already be sent in part, so it is never replaced.
         if connection.pong && connection.stall.is_some() && connection.outbox.has_several() {
             return self.pool.replace_last(&mut connection.outbox, pong);
         }
@@ -41,7 +41,7 @@ impl<P: State> Net<P> {
 
     /// Writes what is queued on dirty connections: one vectored write for each, and more if that does not take everything.
     pub fn flush(&mut self, now: Instant) {
-        // `flush_one` adds no connection to the list.
+        // `flush_one` adds no connection to `dirty`.
         for index in 0..self.dirty.len() {
             self.flush_one(self.dirty[index], now);
         }
@@ -60,12 +60,12 @@ impl<P: State> Net<P> {
             Err(error) => return self.abort_because(id, EndCause::Error(error)),
         };
         let blocked = matches!(last, Transfer::WouldBlock | Transfer::Retry);
-        // Backpressure: `server` does not read a connection with more than this queued. Here reading goes on.
+        // Backpressure: `server` does not read a connection with more than this queued; with less, the next turn reads on.
         let most = self.config.pause_above();
         if before > most && connection.queued() <= most || last == Transfer::Retry {
             list(&mut self.unread, &mut connection.unread, id);
         }
-        // A write changes what a connection holds only over TLS, or if it is closing.
+        // What a connection holds besides its outbox differs here only over TLS, or after `close`, which drops its input.
         if connection.tls.is_some() || !connection.is_open() {
             let weight = connection.weight();
             self.held = self.held - mem::replace(&mut connection.held, weight) + weight;
@@ -95,7 +95,7 @@ impl<P: State> Net<P> {
         }
     }
 
-    /// Returns the bytes that are queued on all connections; a shared buffer counts for each.
+    /// Returns the bytes that are queued on all connections. A shared buffer counts once for each of them.
     pub fn queued(&self) -> usize {
         self.connections.iter().map(|(_, connection)| connection.queued()).sum()
     }

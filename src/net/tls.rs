@@ -1,9 +1,9 @@
 //! TLS under a connection: the kernel moves ciphertext, `net` moves plaintext.
 //!
 //! rustls does the work through its unbuffered interface: records are read, decrypted and encrypted in buffers that all
-//! connections share. A connection owns the state of rustls and, only while they exist, the start of an incomplete record
-//! and ciphertext that the kernel has not taken (R10). The ordinary interface of rustls would make this file shorter, but it
-//! keeps a read buffer of 4,096 bytes: an idle connection costs 7.7 KB of heap with it and 3.3 KB here (rustls 0.23.46).
+//! connections share. A connection owns the state of rustls, and has buffers only while there is an incomplete record or
+//! unsent ciphertext (R10). The ordinary interface of rustls would make this file shorter, but it keeps a read buffer of
+//! 4,096 bytes: an idle connection costs 7.7 KB of heap with it and 3.3 KB here (rustls 0.23.46).
 //!
 //! TLS sessions are resumed by tickets, which clients keep. Not supported: early data, client certificates, OCSP stapling.
 
@@ -270,7 +270,7 @@ impl Tls {
         Ok(Transfer::Moved(plain.len()))
     }
 
-    /// Appends the close_notify alert to `unsent`. Returns `false` if nothing was appended: it was sent before or cannot be.
+    /// Appends the close_notify alert to `unsent`. Returns `false` if the alert was queued before or cannot be sent.
     pub fn queue_close_notify(&mut self) -> bool {
         let before = self.unsent.len();
         let result = self.side.send(&mut self.partial, None, &mut self.unsent);
