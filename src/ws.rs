@@ -41,7 +41,7 @@ pub fn is_upgrade(head: &RequestHead) -> bool {
 
 /// Returns the encoded 101 response to an upgrade request (RFC 6455 section 4.2.2). `Err` is the response that refuses it.
 pub fn accept(head: &RequestHead) -> Result<Bytes, Response> {
-    // Frames begin directly behind the head: a body would be read as frames, and no `100 Continue` is sent.
+    // Frames directly follow the head: a body would be read as frames, and a wait for `100 Continue` would be in vain.
     if head.length != Some(0) || head.header("Expect").is_some() {
         return Err(Response::text(400, "an upgrade request has no body").close());
     }
@@ -185,8 +185,8 @@ impl Incoming {
         Err(ProtocolError { code, reason })
     }
 
-    /// Handles the payload of a data frame, the last one of its message if `last`. The text of each fragment is validated
-    /// when it arrives, so invalid UTF-8 is refused early.
+    /// Handles the payload of a data frame; `last`: the frame ends its message. The text of each fragment is validated when
+    /// it arrives, so that invalid UTF-8 is refused early.
     fn receive_data(&mut self, kind: Data, last: bool, payload: Vec<u8>) -> Result<Received, ProtocolError> {
         if last && self.0.is_none() {
             return finish_message(kind == Data::Text, payload);

@@ -1,4 +1,4 @@
-//! The budget of WebSockets (`max_websockets`): small hosting allows a fixed number, and answers 503 or 429 above that.
+//! The budget of WebSockets (`max_websockets`): small hosting plans allow a fixed number, and answer 503 or 429 above it.
 //!
 //! Open WebSockets and offered upgrades both count towards the limit. At the limit, the handshake over polling offers no
 //! upgrade, so that the client stays on polling without a failed attempt. An offer that is not used in time expires; the
@@ -17,8 +17,8 @@ pub struct Budget {
     pub limit: Option<usize>,
     /// Number of open WebSockets.
     pub used: usize,
-    /// The unused offers: for each session, the time at which its offer expires. [`Budget::is_free`] searches all of them
-    /// for expired ones and removes these, because platforms with a limit allow only some hundred WebSockets. The engine
+    /// The unused offers: for each session, the time at which its offer expires. [`Budget::is_free`] scans all of them to
+    /// remove the expired ones, which is cheap: platforms with a limit allow only some hundred WebSockets. The engine
     /// removes the offer of a session that is gone.
     pub offers: BTreeMap<SessionId, Instant>,
     /// Number of WebSockets refused since the start of the server.
@@ -43,8 +43,8 @@ impl Budget {
         }
     }
 
-    /// Counts a WebSocket for `session`, or for a new session if that is `None`; the caller opens it. An offer to the
-    /// session is used up. Without one the budget must have room; if it has none, returns `false` and counts a refusal.
+    /// Counts a WebSocket that the caller is about to open for `session` (`None`: for a new one). An offer to the session is
+    /// used up. If there is no offer and the budget has no room, returns `false` and counts a refusal instead.
     pub fn open(&mut self, session: Option<SessionId>, now: Instant) -> bool {
         let free = self.is_free(now);
         let granted = session.is_some_and(|session| self.offers.remove(&session).is_some()) || free;

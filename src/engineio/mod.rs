@@ -4,9 +4,9 @@
 //! and the time to it, and then empties two queues. [`SessionEvent`]s go up to `socketio`; [`EngineOutput`]s are carried out
 //! by `server`. Calls from the layers above (`send`, `close`) only enqueue (rule R5).
 //!
-//! This file answers each kind of request. It also has the limits of new sessions (`max_connections`, `max_per_address`,
-//! `max_held`), sends pings in groups, and drains before a stop. `session` has the rules of one session: heartbeat,
-//! upgrade, parked polls, the limit of its queue.
+//! This file answers each kind of request. It also applies the limits of new sessions (`max_connections`, `max_per_address`,
+//! `max_held`), sends pings in groups, and closes all sessions before a stop (drain). `session` has the rules of one
+//! session: heartbeat, upgrade, parked polls, the limit of its queue.
 //! Source: docs/engine.io-protocol/ of the Socket.IO monorepo, v4-current.md and v3.md.
 
 pub mod budget;
@@ -74,8 +74,8 @@ pub struct Engine {
 impl Engine {
     /// Creates an engine without sessions. `ids` generates the sids.
     pub fn new(config: Config, ids: Ids, now: Instant) -> Engine {
-        // Without `trust_proxy`, clients behind a proxy on this host have a loopback address, so loopback is not limited. With
-        // it, addresses are those of clients, and none is exempt.
+        // Without `trust_proxy`, all clients behind a proxy on this host have its loopback address, so loopback is exempt
+        // from the limit. With it, addresses are those of clients, and none is exempt.
         let trusts = config.trust_proxy != TrustProxy::NONE;
         Engine {
             budget: Budget::new(config.max_websockets),
@@ -101,7 +101,7 @@ impl Engine {
         Some(self.sessions.get(id)?.client)
     }
 
-    /// Whether an address has more sessions than `max_per_address`, if it has `more` besides those that exist.
+    /// Whether `more` sessions besides the existing ones would bring an address above `max_per_address`.
     pub fn exceeds_address(&self, address: IpAddr, more: usize) -> bool {
         self.addresses.exceeds(address, more, self.config.max_per_address)
     }
@@ -179,7 +179,7 @@ impl Engine {
         refusal.response(ws::is_upgrade(head))
     }
 
-    /// Starts a session. Answers 503 at a limit of new sessions, without room in the WebSocket budget, or during the drain.
+    /// Starts a session. Answers 503 at a limit of new sessions, to a WebSocket above the budget, and during the drain.
     fn handshake(
         &mut self, conn: ConnId, head: &RequestHead, handshake: Handshake, plain: bool, address: IpAddr, busy: bool,
     ) -> Result<Next, Response> {
@@ -249,7 +249,7 @@ impl Engine {
         }
     }
 
-    /// Handles the head of a POST. The body follows in a call of [`Engine::receive_body`].
+    /// Handles the head of a POST. The body follows in a call of [`Engine::decode_body`].
     fn post(&mut self, conn: ConnId, head: &RequestHead, id: SessionId) -> Result<Next, Response> {
         match head.length {
             Some(0) if head.header("Content-Length").is_none() => return Err(Response::new(411)),
@@ -266,8 +266,8 @@ impl Engine {
     }
 
     /// Decodes the complete body of a POST for whose head [`Next::Body`] was returned. Returns the packets, which the caller
-    /// passes to [`Engine::receive_posted`], or `None` if the request is answered with an error. `binary`: its Content-Type
-    /// is `application/octet-stream`. `form`: the body is the form that a JSONP client posts.
+    /// passes one by one to [`Engine::receive_posted`], or `None` if this function has answered the POST with an error.
+    /// `binary`: the Content-Type is `application/octet-stream`. `form`: the body is the form that a JSONP client posts.
     pub fn decode_body(
         &mut self, conn: ConnId, id: SessionId, body: Vec<u8>, binary: bool, form: bool,
     ) -> Option<Vec<Packet>> {
@@ -295,7 +295,7 @@ impl Engine {
         None
     }
 
-    /// Handles the next packet of a POST; without one, or if the session is closed, answers the POST and returns `false`.
+    /// Handles the next packet of a POST. If `packet` is `None` or the session closed, answers the POST and returns `false`.
     pub fn receive_posted(&mut self, conn: ConnId, id: SessionId, packet: Option<Packet>) -> bool {
         let received = packet.and_then(|packet| self.transition(id, |session, cx| session.receive_posted(packet, cx)));
         if received != Some(true) {
@@ -311,8 +311,8 @@ impl Engine {
         self.out.outputs.push_back(EngineOutput::Answer(conn, response));
     }
 
-    /// Handles the end of a POST for whose head [`Next::Body`] was returned, and whose body is refused unread. The session
-    /// lives on, as if the head had been refused.
+    /// Ends a POST for whose head [`Next::Body`] was returned, because its chunked body turned out to be too large. The
+    /// session stays open, as it does if the head announces too large a body.
     pub fn refuse_body(&mut self, id: SessionId) {
         self.transition(id, |session, _| session.post = None);
     }
@@ -364,8 +364,8 @@ impl Engine {
         self.expire();
     }
 
-    /// Handles due timers. If a timer was due, also sends the pings that are due within [`PING_WINDOW`], so that the loop wakes
-    /// up less often; not if the ping interval is below [`PING_WINDOW_FROM`].
+    /// Handles due timers. If there was one, and the ping interval is at least [`PING_WINDOW_FROM`], also sends the pings
+    /// that are due within [`PING_WINDOW`], so that the loop wakes up less often.
     pub fn expire(&mut self) {
         let mut any = false;
         while let Some((_, id)) = self.timers.pop_due(self.now) {
@@ -380,8 +380,8 @@ impl Engine {
         }
     }
 
-    /// Answers the parked GETs of sessions with queued packets. Called at the end of a turn, so that one response can have
-    /// all packets of the turn. Equal payloads in succession are encoded once.
+    /// Answers the parked GETs of sessions with queued packets. Called at the end of a turn, so that one response can carry
+    /// all packets of the turn. A payload that consecutive sessions share is encoded once.
     pub fn flush(&mut self) {
         let mut ready = std::mem::take(&mut self.out.ready);
         let mut packets = Vec::new();

@@ -17,7 +17,7 @@ table! {
     CloseReason: (&'static str, Option<u16>);
     /// The client sent a close packet (`1`).
     ClientClose = ("client_close", None);
-    /// The client's WebSocket, parked GET or unfinished POST was lost.
+    /// The client's WebSocket, parked GET or unfinished POST was lost, or the client has recovered in a new session.
     TransportClose = ("transport_close", None);
     /// The client sent overlapping requests: two GETs or two POSTs at a time.
     TransportError = ("transport_error", Some(1008));
@@ -25,7 +25,7 @@ table! {
     PingTimeout = ("ping_timeout", Some(1001));
     /// The client sent a malformed or unexpected packet, or did not send all attachments of a packet in time.
     ParseError = ("parse_error", Some(1002));
-    /// The client exceeded `max_queue` while it polled (it does not read), or twice `event_burst` (it floods).
+    /// The client exceeded `max_queue` while it polled, or twice `event_burst`, or held most while `max_held` was exceeded.
     Evicted = ("evicted", Some(1008));
     /// The server closed the session, for example because it stops.
     ServerClose = ("server_close", Some(1001));
@@ -37,7 +37,7 @@ pub enum SessionEvent {
     /// The session is open: messages can be sent to it from now on.
     Opened(SessionId),
     Message(SessionId, Data),
-    /// The client has sent a ping, which counts for its rate limit.
+    /// The client has sent a ping, which counts towards its rate limit.
     Ping(SessionId),
     /// The session, of a client at this address, has ended. No event with this id follows.
     Closed(SessionId, CloseReason, IpAddr),
@@ -54,7 +54,7 @@ pub enum EngineOutput {
     Close(ConnId),
 }
 
-/// The output of all sessions. `events` and `outputs` are in order of time. The numbers count since the start of the server.
+/// The output of all sessions. `events` and `outputs` are in order of time. The counters begin at the start of the server.
 #[derive(Default)]
 pub struct Out {
     pub events: VecDeque<SessionEvent>,

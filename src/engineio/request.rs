@@ -18,7 +18,7 @@ pub enum Next {
     Answer(Response),
     /// The caller must wait for an [`EngineOutput`] for the connection, which belongs to the session until then.
     Wait(SessionId),
-    /// The caller must read the body of the request and pass it to [`Engine::receive_body`].
+    /// The caller must read the body of the request and pass it to [`Engine::decode_body`].
     Body(SessionId),
     /// The caller must send these bytes (a 101 response). After them, the connection carries WebSocket frames.
     WebSocket(SessionId, Bytes),
@@ -91,7 +91,7 @@ pub(super) enum Request {
     Post(SessionId),
 }
 
-/// A request without a sid, which starts a session. The fields have the meaning of those of [`ClientInfo`] and [`Poll`].
+/// A request without a sid, which starts a session. See [`ClientInfo`] and [`Poll`] for the fields other than `websocket`.
 pub(super) struct Handshake {
     pub websocket: bool,
     pub jsonp: Option<u32>,

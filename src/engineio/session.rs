@@ -23,8 +23,8 @@
 //! - Heartbeat: in protocol 4 the server pings and waits for the pong; in protocols 2 and 3 the client pings. The time for a
 //!   pong counts from when the ping was due, even if it was sent early. The heartbeat continues during a probe.
 //!
-//! A session ends in two steps. Only `close` queues the event `Closed` for `socketio` (rule R4). `release` drops the queued
-//! packets, at once unless the close packet waits for a GET. Then the engine removes the session.
+//! A session ends in two steps. `close`, and nothing else, queues the event `Closed` for `socketio` (rule R4). `release`
+//! drops the queue: within `close`, unless the close packet waits there for a GET. Then the engine removes the session.
 //!
 //! | cause | where | reason in `Closed` |
 //! |---|---|---|
@@ -35,7 +35,7 @@
 //! | a packet or payload is invalid | `receive`, `end_post`, `receive_frame` | `ParseError` |
 //! | more bytes queued than `max_queue` | `enqueue` | `Evicted` |
 //! | the server drains | `expire` | `ServerClose` |
-//! | `socketio` closes the session | [`Engine::close`] | that of the caller |
+//! | `socketio` or `server` closes the session | [`Engine::close`] | that of the caller |
 
 use super::output::{CloseReason, EngineOutput, Out, SessionEvent};
 use super::packet::{self, Encoded, Packet, Version};
@@ -111,8 +111,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Creates a session on this WebSocket, or one that polls if `websocket` is `None`. The caller opens it: on a WebSocket
-    /// by [`Session::start_on_websocket`], over polling by [`Session::finish_opening`].
+    /// Creates a session, which polls if `websocket` is `None`. `start_on_websocket` or `finish_opening` must open it.
     pub fn new(client: ClientInfo, websocket: Option<ConnId>, now: Instant) -> Session {
         Session {
             client,
@@ -210,7 +209,7 @@ impl Session {
         true
     }
 
-    /// Called when the packets of a POST are handled, or if it is not `valid`; then closes the session.
+    /// Ends a POST. If it is not `valid`, the session is closed; otherwise its packets have been handled.
     pub fn end_post(&mut self, valid: bool, cx: &mut Context) {
         self.post = None;
         self.drain_at = self.drain_at.map(|at| at.max(cx.now));
@@ -293,7 +292,7 @@ impl Session {
         }
     }
 
-    /// Sends a message: as an output if the session is on a WebSocket, else through its queue, which a GET empties.
+    /// Sends a message: in a frame if the session is on a WebSocket, else through the queue, which the next GET empties.
     pub fn send(&mut self, message: &Encoded, cx: &mut Context) {
         if self.is_closed() {
             return;
@@ -374,7 +373,7 @@ impl Session {
     }
 
     pub fn expire(&mut self, cx: &mut Context) {
-        // A POST under way is waited for: what it brings still counts.
+        // The drain waits for a POST under way, so that its packets are still handled.
         if self.post.is_none() && self.drain_at.is_some_and(|at| at <= cx.now) {
             return self.close(CloseReason::ServerClose, cx);
         }
@@ -399,7 +398,8 @@ impl Session {
         }
     }
 
-    /// Sends the ping if it is due at `by`, which may be in the future. The time for the pong starts when the ping is due.
+    /// Sends the ping if it is due by the time `by`, which may be in the future: one wake-up of the loop then serves many
+    /// sessions. `ping_timeout` runs from when the ping was due, not from when it is sent.
     pub fn ping(&mut self, by: Instant, cx: &mut Context) {
         if self.phase == Phase::Idle && self.deadline <= by {
             self.phase = Phase::Heartbeat;
@@ -411,7 +411,7 @@ impl Session {
         }
     }
 
-    /// Closes the session, unless it is already closed. A client that is evicted does not get what is queued for it.
+    /// Closes the session. On a closed one only an eviction has an effect: it drops the packets that still wait for a GET.
     pub fn close(&mut self, reason: CloseReason, cx: &mut Context) {
         if self.is_closed() {
             return if reason == CloseReason::Evicted {

@@ -123,7 +123,7 @@ pub(super) fn escape(json: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// Parses a number of ASCII digits (`parse` alone would accept a sign). Returns `None` for any other text.
+/// Parses a number. Returns `None` if `text` has anything but ASCII digits: `parse` alone would accept a sign.
 pub fn digits<T: FromStr>(text: &str) -> Option<T> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
@@ -138,8 +138,8 @@ pub fn decode_frame(data: Data, version: Version) -> Result<Packet, Invalid> {
     }
 }
 
-/// Decodes a polling payload of `EIO=2` or `EIO=3`; `binary` tells its framing. Of more than `most` packets only the first
-/// `most + 1` are returned, so that the caller can tell that there are too many.
+/// Decodes a polling payload of `EIO=2` or `EIO=3`; `binary`: the framing is binary, not text. Of more than `most` packets
+/// only the first `most + 1` are returned, so that the caller can tell that there are too many.
 pub fn decode_payload(mut rest: Bytes, binary: bool, most: usize) -> Result<Vec<Packet>, Invalid> {
     if !binary && str::from_utf8(&rest).is_err() {
         return Err(Invalid("a payload is not UTF-8"));

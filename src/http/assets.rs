@@ -45,8 +45,8 @@ impl Asset {
         let copy = self.copy(gzip);
         let fresh = if_none_match.is_some_and(|list| matches(list, copy.etag));
         // `no-cache` lets browsers keep a copy, but they must revalidate it each time (one 304 response). `same-origin`
-        // hides the URL of the chat from other sites. The stricter `no-referrer` would make browsers send the beacon of
-        // the page with `Origin: null`, which `--origins same` refuses.
+        // hides the URL of the chat from other sites. With the stricter `no-referrer`, browsers would send the POST by which
+        // the page leaves (`sendBeacon`) with `Origin: null`, which `--origins same` refuses.
         let response = Response::new(if fresh { 304 } else { 200 })
             .header("ETag", copy.etag)
             .header("Cache-Control", "no-cache")

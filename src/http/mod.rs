@@ -79,8 +79,8 @@ impl<'a> RequestHead<'a> {
         self.headers(name).next()
     }
 
-    /// Returns the members of the list-valued field `name`: all lines are one list, and empty members do not count (RFC 9110
-    /// sections 5.3 and 5.6.1).
+    /// Returns the members of the list-valued field `name`. Several fields of that name are one list, and empty members do
+    /// not count (RFC 9110 sections 5.3 and 5.6.1).
     pub fn members(&self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         let members = self.headers(name).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
         members.filter(|member| !member.is_empty())
@@ -173,8 +173,8 @@ impl Parser {
     }
 
     /// Parses a line of a chunked body (RFC 9112 section 7.1). `max_head` limits the total length of the extensions and
-    /// trailers per body. Sizes do not count: each chunk but the last has a byte or more, so `max_payload` limits
-    /// their number.
+    /// trailers per body. Chunk sizes do not count towards it: `max_payload` limits the number of chunks, because each but
+    /// the last has at least one byte.
     fn next_chunk_line<'a>(&mut self, input: &'a [u8], config: &Config) -> Result<Option<(usize, Part<'a>)>, Error> {
         let found = read_line(input)?;
         let line = found.unwrap_or(input.strip_suffix(b"\r").unwrap_or(input));
@@ -300,8 +300,8 @@ fn split_target(target: &str, method: Method) -> Result<(Option<&str>, &str), Er
     }
 }
 
-/// Returns an authority without user information as text: a host, which may be empty, and perhaps a port (RFC 3986 sections
-/// 3.2.2 and 3.2.3). Redirects contain the host, and origins are compared with it.
+/// Checks that `host` is a host, which may be empty, perhaps with a port, but without user information (RFC 3986 section
+/// 3.2), and returns it as text. The check is strict because redirects contain the host and origins are compared with it.
 fn check_host(host: &[u8]) -> Result<&str, Error> {
     let is_name = |name: &str| {
         let mut bytes = name.bytes();
@@ -361,14 +361,14 @@ fn parse_chunk_size(line: &[u8]) -> Option<u64> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Duplicate;
 
-/// Splits `text` at the first `mark`, an ASCII character, and drops the mark. Half as many instructions as `split_once`.
+/// Splits `text` at the first `mark`, an ASCII character, and drops it. Needs half as many instructions as `split_once`.
 fn cut(text: &str, mark: u8) -> (&str, &str) {
     let at = memchr::memchr(mark, text.as_bytes());
     at.map_or((text, ""), |at| (&text[..at], &text[at + 1..]))
 }
 
-/// Returns the decoded value of each parameter in `names`: `None` if the query or form lacks it, `Err` if it has it more
-/// than once. Bytes that are not UTF-8 become U+FFFD.
+/// Returns the decoded value of each parameter in `names`: `None` if the query or form does not have the parameter, `Err` if
+/// the parameter occurs more than once. Bytes that are not UTF-8 become U+FFFD.
 pub fn parameters<'a, const N: usize>(
     query: &'a str, names: [&str; N],
 ) -> [Result<Option<Cow<'a, str>>, Duplicate>; N] {
@@ -382,7 +382,7 @@ pub fn parameters<'a, const N: usize>(
         form_urlencoded::parse(query.as_bytes()).for_each(|(key, value)| set(&key, value));
         return values;
     }
-    // Most queries have no escapes. To decode them byte by byte all the same would make a poll cost a quarter more.
+    // Most queries have no escapes. Decoding them byte by byte anyway would make a poll a quarter more expensive.
     let mut rest = query;
     while !rest.is_empty() {
         let (pair, more) = cut(rest, b'&');

@@ -22,8 +22,8 @@ pub fn origin_of(url: &str) -> &str {
     split_url(url).map_or(url, |(_, _, rest)| &url[..url.len() - rest.len()])
 }
 
-/// Whether an Origin field (RFC 6454) names `host`, the host that the client addressed. A `host` without port stands for
-/// both 80 and 443, because behind a proxy that ends TLS the scheme is unknown. If `https` is known, the scheme must match.
+/// Whether an Origin field (RFC 6454) names `host`, the host that the client addressed. A `host` without port matches ports
+/// 80 and 443: behind a proxy that terminates TLS the scheme may be unknown. If `https` is known, the scheme must match.
 pub fn is_same_origin(origin: &str, host: &str, https: Option<bool>) -> bool {
     let Some((scheme, authority, "")) = split_url(origin) else { return false };
     let default_port = match (scheme, https) {

@@ -58,8 +58,8 @@ impl Response {
         self
     }
 
-    /// Returns the encoded head and the body, which is empty if it went into the same buffer. `more`: further header lines, each with its CRLF. `head_only`: the request was
-    /// a HEAD. `keep_alive`: the connection stays open; if the request was HTTP/1.0 (`old`), the response must say so.
+    /// Returns head and body; a short body is in the buffer of the head. `more`: further header lines, each with its CRLF.
+    /// `head_only`: the request is a HEAD. `keep_alive`: the connection stays open, which the head says to HTTP/1.0 (`old`).
     pub fn encode(mut self, more: &str, head_only: bool, keep_alive: bool, old: bool) -> (Bytes, Bytes) {
         let connection = match (keep_alive, old) {
             // Names the field Upgrade, as RFC 9110 section 7.8 requires.

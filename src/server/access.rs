@@ -12,8 +12,8 @@ use std::{hint, iter};
 
 /// Checks whether the page that sends a request may connect. `is_engine`: the request is for Engine.IO. Returns CORS header
 /// lines for the response (none for our own page); `Err` describes the refused page. Most requests without Origin are
-/// allowed: browsers send Origin if a foreign page could read the response. But a foreign page can open sessions as images,
-/// which Sec-Fetch-Site shows, and read JSONP, which is loaded as a script. Then Referer must name an allowed page.
+/// allowed: browsers send Origin if a foreign page could read the response. But a foreign page can open a session by an
+/// `<img>`, which Sec-Fetch-Site reveals, and read JSONP by a `<script>`. In both cases Referer must name an allowed page.
 pub fn check_origin(config: &Config, head: &RequestHead, peer: IpAddr, is_engine: bool) -> Result<Box<str>, String> {
     let site = head.header("Sec-Fetch-Site").unwrap_or_default();
     let may_be_foreign =
@@ -40,8 +40,8 @@ pub fn check_origin(config: &Config, head: &RequestHead, peer: IpAddr, is_engine
     Err(format!("origin {origin:?}, host {host:?}"))
 }
 
-/// Returns the entry of the field `name` that the outermost trusted proxy has added: the first from the right, or one further
-/// left for each trusted proxy in between. A proxy may replace entries by its own; if there are too few, the leftmost counts.
+/// Returns the entry of the field `name` that the outermost trusted proxy has added: the last one, or one further left for
+/// each inner proxy. If there are too few, because an inner proxy has replaced them by its own entry, the leftmost counts.
 fn forwarded<'h>(config: &Config, head: &RequestHead<'h>, peer: IpAddr, name: &str) -> Option<&'h [u8]> {
     let hops = match &config.trust_proxy {
         TrustProxy::Hops(count) => usize::from(*count),
@@ -59,7 +59,7 @@ fn requested_host<'h>(config: &Config, head: &RequestHead<'h>, peer: IpAddr) -> 
     let entry = |name| forwarded(config, head, peer, name);
     // Azure: X-AppService-Proto names the scheme, and X-ARR-SSL is present if the scheme was HTTPS.
     let https = match entry("X-Forwarded-Proto").or_else(|| entry("X-AppService-Proto")) {
-        // Traefik names the scheme of a WebSocket.
+        // For a WebSocket, Traefik sends `wss` instead of `https`.
         Some(scheme) => Some(scheme.eq_ignore_ascii_case(b"https") || scheme.eq_ignore_ascii_case(b"wss")),
         None => (entry("X-ARR-SSL").is_some() || config.tls_cert.is_some()).then_some(true),
     };
@@ -81,13 +81,13 @@ fn parse_address(entry: &[u8]) -> Option<IpAddr> {
     address.map(|address| address.to_canonical())
 }
 
-/// The header fields that browsers, curl and Prometheus send of their own accord, and all that begin with `Sec-`. Any other
-/// field may have been added by a proxy: Via, Forwarded, X-Real-IP, CF-Connecting-IP, and many more than a list could name.
+/// The header fields that browsers, curl and Prometheus send of their own accord, besides those that begin with `Sec-`. Any
+/// other may come from a proxy: Via, Forwarded, X-Real-IP, CF-Connecting-IP, and many more than a list could name.
 const DIRECT_FIELDS: &str = "accept accept-charset accept-encoding accept-language authorization cache-control connection \
                              content-length content-type cookie dnt host if-modified-since if-none-match keep-alive pragma \
                              priority referer te upgrade-insecure-requests user-agent x-prometheus-scrape-timeout-seconds";
 
-/// Whether a request shows no trace of a proxy, which could connect from this machine for anybody. By default nginx 1.28 adds
+/// Whether a request shows no trace of a proxy on this machine, which could send it for anybody. By default nginx 1.28 adds
 /// no header field, but speaks HTTP/1.0, which the clients named above do not. The host must be an address or localhost: a
 /// foreign page can have its own host name resolved to a loopback address (DNS rebinding).
 fn is_direct(head: &RequestHead) -> bool {

@@ -3,7 +3,7 @@
 //! | the account is above | then |
 //! |---|---|
 //! | `max_held` | new sessions get 503, and connections that hold more than [`SMALL`] are not read |
-//! | `max_held` for [`PATIENCE`], or a sixteenth more | the sessions and connections that hold most are dropped until it is below |
+//! | `max_held` by a sixteenth, or for [`PATIENCE`] | sessions and connections that hold most are dropped until it is not |
 
 use super::Server;
 use crate::base::held::{self, ENTRY};
@@ -14,13 +14,13 @@ use crate::socketio::App;
 use std::mem;
 use std::time::Duration;
 
-/// Bytes that a connection may hold and still be read above the limit: an ordinary message must not wait for it.
+/// Bytes that a connection may hold and still be read while the account is above its limit: ordinary messages must not wait.
 const SMALL: usize = 16 * 1024;
 
-/// Time after which those who hold most are dropped even if they hold no more than before: others wait for them.
+/// Time above the limit after which the largest holders are dropped even if they stopped growing: others wait.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Who holds bytes, and can be dropped.
+/// A connection or session that can be dropped because of the bytes that it holds.
 enum Holder {
     Connection(ConnId),
     Session(SessionId),
@@ -47,7 +47,7 @@ impl<A: App> Server<A> {
         self.total() > self.config.max_held
     }
 
-    /// Whether a connection waits until the account is below its limit, because it is one of those that hold much.
+    /// Whether a connection must not be read until the account is below its limit: the connection holds more than [`SMALL`].
     pub(super) fn waits_for_account(&self, id: ConnId) -> bool {
         if self.over_since.is_none() {
             return false;
@@ -56,7 +56,7 @@ impl<A: App> Server<A> {
         client.is_some_and(|connection| connection.holds() > SMALL) && self.is_over_limit()
     }
 
-    /// Drops those who hold most while the account is too far above its limit. Called after each connection that was read.
+    /// Drops the largest holders if the account is too far or too long above its limit. Called after a connection is read.
     pub(super) fn shed(&mut self) {
         let (total, limit) = (self.total(), self.config.max_held);
         if total <= limit {
@@ -89,7 +89,7 @@ impl<A: App> Server<A> {
         self.pump();
     }
 
-    /// Puts the connections that have waited for the account on the unread list, when it is below its limit again.
+    /// Once the account is below its limit again, puts the connections that have waited for that on the unread list.
     pub(super) fn resume_reading(&mut self) {
         if !self.waiting.is_empty() && !self.is_over_limit() {
             mem::take(&mut self.waiting).into_iter().for_each(|id| self.net.remember_unread(id));

@@ -1,5 +1,5 @@
-//! The connections to Redis: name lookup, connect, TLS. Also passes bytes of Redis to [`Cluster`], and publications of
-//! [`Io`](crate::socketio::Io) through it to Redis. Part of `server`.
+//! The connections to Redis: name lookup, connect, TLS. Also passes bytes from Redis to [`Cluster`], and publications of
+//! [`Io`](crate::socketio::Io) through `Cluster` to Redis. Part of `server`.
 
 use super::{Protocol, Server};
 use crate::base::held;
@@ -81,9 +81,8 @@ impl Links {
         }
     }
 
-    /// Looks up the host of Redis in a thread, because getaddrinfo blocks, for seconds if a name server does not respond.
-    /// The thread only sends its result and wakes the loop.
-    /// It cannot be cancelled: if the link stops waiting, the thread runs on until getaddrinfo returns.
+    /// Looks up the host of Redis in a thread, because getaddrinfo may block for seconds. The thread only sends its result
+    /// and wakes the loop. It cannot be cancelled: if the link stops waiting, the thread runs on until getaddrinfo returns.
     fn resolve(&self, role: Role, net: &Net<Protocol>) -> NextStep {
         let (host, port) = (self.cluster.url.host.clone(), self.cluster.url.port);
         let (sender, waker) = (self.found.0.clone(), Arc::clone(&net.waker));

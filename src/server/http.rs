@@ -71,7 +71,7 @@ impl<A: App> Server<A> {
         }
         self.respond(id, Response::text(error.status, error.reason).close());
         match (session, error.status) {
-            // Too large, as a Content-Length would have shown before the body was read.
+            // The chunked body is too large. The session stays open, as it does after a Content-Length that is too large.
             (Some(session), 413 | 431) => self.io.engine.refuse_body(session),
             (Some(session), _) => self.io.engine.connection_lost(id, session),
             (None, _) => {}

@@ -23,12 +23,12 @@ impl<A: App> Server<A> {
         self.steps = STEPS_PER_TURN;
         let Some(connection) = self.net.get(id) else { return };
         let hung_up = matches!(connection.reading, ReadState::HungUp | ReadState::Ended);
-        // A WebSocket is read again even if one read has emptied it, so that a message which arrives meanwhile is broadcast
-        // in the same writes. An HTTP client waits for its response before it sends more.
+        // A WebSocket is read again even if a read took all that was there, so that a message which arrives meanwhile is
+        // broadcast in the same writes. An HTTP client normally waits for its response before it sends more.
         let read_again = matches!(connection.protocol, Protocol::WebSocket { .. });
         let left = !connection.input.is_empty() || connection.protocol.has_packets();
         if left && !self.is_paused(id) {
-            // Left by the last turn, or pipelined behind a request that has been answered now.
+            // Input left by the last turn, or pipelined behind a request answered since.
             self.receive(id, &[]);
         }
         for number in 0..READS_PER_TURN {
@@ -144,13 +144,13 @@ impl<A: App> Server<A> {
         self.pump();
         let Some(connection) = self.net.get(id).filter(|connection| connection.is_open()) else { return };
         match &connection.protocol {
-            // A request was answered just now: the next turn handles those pipelined behind it and comes back here. So does
-            // the turn in which the client has read enough of the responses.
+            // A request was answered just now: the next turn handles the requests pipelined behind it and comes back here.
             _ if connection.unread => {}
+            // The client has yet to read responses. When it has read enough, a later turn comes back here.
             Protocol::Http { exchange: None, .. } if self.is_paused(id) => {}
             #[cfg(feature = "redis")]
             Protocol::Redis(_) => self.net.abort(id),
-            // Every request is answered; or a parked poll, an incomplete request, or a WebSocket without a close frame.
+            // All requests are answered, except a parked poll or an incomplete one. Or a WebSocket sent no close frame.
             protocol => {
                 let session = protocol.session();
                 self.net.close(id);
@@ -172,7 +172,7 @@ impl<A: App> Server<A> {
                 self.net.close(id);
             }
             Protocol::Http { .. } => self.reject_request(id, Error { status: 408, reason: "request timeout" }),
-            // The rest of the message may be here, unread.
+            // The rest of the message may have arrived: the pause keeps it unread.
             Protocol::WebSocket { .. } if self.is_paused(id) => {
                 self.net.set_phase(id, Some(self.now + self.config.message_timeout));
             }

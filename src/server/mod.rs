@@ -16,8 +16,8 @@
 //!
 //! `pump` connects the layers. It carries events up (engineio, then socketio, then the application) and outputs down (frames
 //! and responses, into the outboxes of `net`) until there are none. Calls go down and only enqueue, so nothing is re-entrant
-//! (rule R5). `pump` runs after every frame and request, because one message may go to a thousand outboxes, whose limits
-//! must apply at once. Only the write waits for `settle`: normally one per connection and turn, however much was queued.
+//! (rule R5). `pump` runs after every frame and request: one message may go to a thousand outboxes, and their limits must
+//! apply before the next. Only the write waits for `settle`: normally one per connection and turn, however much is queued.
 //!
 //! Timers go first, so that a request that arrives half a millisecond after the deadline of its session finds the session
 //! closed. But if a timer is very late, the loop itself has stalled (throttled CPU, suspended machine). Then input goes
@@ -73,7 +73,7 @@ pub struct Server<A: App> {
     /// The time of the present turn.
     now: Instant,
     start: Instant,
-    /// The number of turns in which something was ready, and the number of those only for a timer.
+    /// The number of turns in which something was ready, and of turns that only a timer started.
     turns: [u64; 2],
     /// The longest delay of a timer since the start.
     lag: Duration,
@@ -82,7 +82,7 @@ pub struct Server<A: App> {
     refused_origins: RateLimitedLog,
     /// Connections that are not read until the account of held bytes is below its limit: see `account`.
     waiting: BTreeSet<ConnId>,
-    /// Since when the account has been above its limit, as far as is known.
+    /// The time at which `shed` first found the account above its limit; `None` if the last check found it below.
     over_since: Option<Instant>,
     /// The number of steps that the connection which is being read may still take in this turn.
     steps: usize,
@@ -257,7 +257,7 @@ impl<A: App> Server<A> {
         // Reaping comes before the engine's flush, which would lose packets in responses to polls on dead connections.
         self.reap();
         loop {
-            // Before the engine's flush, so that a `user left` of a silent node reaches clients that poll in this turn.
+            // Before the engine's flush, so that polls answered there carry the `user left` events of a node that is silent.
             #[cfg(feature = "redis")]
             self.tend_links();
             self.io.engine.flush();
@@ -313,8 +313,8 @@ impl<A: App> Server<A> {
         self.settle();
     }
 
-    /// Returns whether a stopping server may end: all connections are gone, or its time is over. When all sessions are
-    /// closed and all requests are answered, also those of which a part has arrived, starts to close the connections.
+    /// Returns whether a stopping server may end: all connections are gone, or its time is over. Begins to close the
+    /// connections when all sessions are closed and all requests are answered, even those of which only a part has arrived.
     pub fn has_stopped(&mut self) -> bool {
         let Some(deadline) = self.stopping else { return false };
         let is_request = |protocol: &_| matches!(protocol, Protocol::Http { exchange: Some(_), .. });

@@ -50,7 +50,7 @@ impl Protocol {
         matches!(self, Protocol::Http { .. } | Protocol::WebSocket { .. })
     }
 
-    /// Whether packets of a POST are left that had no room in the last turn.
+    /// Whether packets of a POST are still to be handled, because the last turn had no steps left for them.
     pub fn has_packets(&self) -> bool {
         matches!(self, Protocol::Http { exchange: Some(exchange), .. } if exchange.packets.is_some())
     }
@@ -69,14 +69,14 @@ impl Protocol {
 /// A request between its head and its response. The default is for a request whose head could not be parsed.
 #[derive(Default)]
 pub struct Exchange {
-    /// The session that the response comes from; `None` if `server` answers at once.
+    /// The session that the response comes from; `None` if `server` answers the request itself.
     pub session: Option<SessionId>,
     /// The part of the body that has arrived; `None` if the request has no body, or the body is complete.
     pub body: Option<Vec<u8>>,
-    /// The packets of the body that are not handled yet; `None` before the body is complete. Each uses one
-    /// of the steps that a connection has in a turn.
+    /// The packets of the body that are not handled yet; `None` before the body is complete. Each takes one of the steps
+    /// that a connection has in a turn (see `input`).
     pub packets: Option<std::vec::IntoIter<Packet>>,
-    /// Bytes of the body that these packets are parts of, and of the packets.
+    /// Bytes that `packets` counts as in the account: the body that they are slices of, and the `Packet` values.
     pub posted: usize,
     /// Whether the body is `application/octet-stream`.
     pub binary: bool,

@@ -20,8 +20,7 @@ mod system {
             Ok(Watch(signals))
         }
 
-        /// Returns an item for each signal received since the last call: whether it asks to reload the TLS certificate;
-        /// otherwise it asks to stop the server.
+        /// Returns an item for each signal since the last call: `true` asks to reload the certificate, `false` to stop.
         pub fn received(&mut self) -> impl Iterator<Item = bool> {
             self.0.pending().map(|number| number == SIGHUP)
         }

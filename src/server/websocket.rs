@@ -29,7 +29,7 @@ impl<A: App> Server<A> {
                         self.io.engine.out.events.push_back(SessionEvent::Ping(session));
                     }
                     Received::Close(reply) => {
-                        // No frame may follow (RFC 6455 section 5.5.1), so if all bytes are read, lingering is needless.
+                        // Nothing follows a close frame (RFC 6455 section 5.5.1): if all is read, `net` need not linger.
                         connection.no_linger = connection.reading == ReadState::Drained && count == bytes.len();
                         self.close_websocket(id, session, reply);
                     }
