@@ -22,8 +22,8 @@ use std::time::Instant;
 const OVERHEAD: usize = 192;
 /// Maximum bytes of messages in one answer, far below the default of `max_queue`. A message that is longer is sent alone.
 const MAX_ANSWER: usize = 256 * 1024;
-/// How many numbers are skipped at the start if the file has messages, because the number of a message that did not get into
-/// the file must not be given out again. In a cluster they are skipped at any start, for the messages of the backfill.
+/// How many numbers are skipped at the start if the file has messages: later messages, which did not get into the file, may
+/// have had them, and no number is given out twice. In a cluster they are skipped at any start, for the backfill.
 const SKIP: u64 = 1_000_000;
 
 /// The number and time that a message gets when it is accepted. They are sent to its sender as the ack.
@@ -114,7 +114,7 @@ pub struct History {
     /// clients cannot cause collisions.
     known: HashMap<u64, Stamp>,
     hasher: RandomState,
-    /// The highest number that was given to a message or skipped at the start.
+    /// The highest number that was given to a message, or skipped at the start: see [`SKIP`].
     last: u64,
     /// The highest number of a message that was dropped to keep the limits.
     dropped: u64,

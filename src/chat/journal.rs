@@ -15,12 +15,12 @@ use std::{mem, thread};
 const SYNC_TIME: Duration = Duration::from_secs(1);
 /// Maximum time that a starting server waits for the lock: the server that it replaces may still be stopping.
 const LOCK_TIME: Duration = Duration::from_secs(10);
-/// The file is written anew when its length reaches this many bytes more than twice its length right after the last rewrite.
+/// The file is written anew when it has reached twice its length right after the last rewrite, plus this many bytes.
 const SLACK: u64 = 64 * 1024;
 /// Maximum bytes of a line. A longer line is read in pieces, which are invalid.
 const MAX_LINE: u64 = 16 * 1024 * 1024;
-/// Numbers and times from the file or other servers must be below this. JavaScript is exact up to twice this, so numbers that
-/// are counted on from an accepted one stay exact.
+/// Numbers and times from the file or other servers must be below this. In JavaScript, integers are exact up to twice this,
+/// so the numbers that follow an accepted one are exact, too.
 pub(super) const MAX_NUMBER: u64 = 1 << 52;
 
 /// The first line of the file.
@@ -121,8 +121,8 @@ impl Journal {
     }
 
     /// Replaces the file by one with this content, which includes the pending lines. If that fails (no space for a second
-    /// file, or the file is a mount point), the old file stays in use; the failure is returned only if no file is open, or the
-    /// old one is longer than 4 * (length of `content` + `SLACK`).
+    /// file, or the file is a mount point), the old file stays in use. The failure is returned only if no file is open, or
+    /// if the old file is longer than 4 * (length of `content` + `SLACK`).
     pub(super) fn rewrite(&mut self, content: &[u8]) -> io::Result<()> {
         let new = beside(&self.path, ".new");
         let replaced = File::create(&new).and_then(|mut file| {

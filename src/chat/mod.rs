@@ -4,7 +4,7 @@
 //! | client sends | server does |
 //! |---|---|
 //! | `add user` (name) | first time only: `login` to the sender, `user joined` to all others |
-//! | `new message` (text, `{id}`) | `new message` to all others, unless a kept message of this user has that id |
+//! | `new message` (text, `{id}`) | `new message` to all others, unless a kept message with the same name has that id |
 //! | `typing`, `stop typing` | the same to all others |
 //! | (a user disconnects) | `user left` to all others |
 //! | `history` (request), `users` | the ack to the sender: kept messages, or users |
@@ -13,9 +13,9 @@
 //! with a name on all nodes of a cluster: those that are connected, and those whose connection broke less than `leave_grace`
 //! ago and can be recovered. After that time the user has left, and joins again when the client reconnects.
 //!
-//! Unlike the example, the chat refuses a name or text that is not a string, shows nothing or is too long, and a message from a
-//! socket without a name. Others are then sent nothing, and the ack is `{error}`. In a cluster, a starting server asks other
-//! nodes for their messages (backfill); `history` is answered when it has them.
+//! Unlike the example, the chat refuses a name or text that is not a string, shows nothing or is too long, and a message
+//! from a socket without a name. Others are then sent nothing, and the ack is `{error}`. In a cluster, a starting server
+//! asks other nodes for their messages (backfill); the answers to `history` wait for them, for two seconds at most.
 
 pub mod history;
 mod journal;
@@ -74,7 +74,7 @@ struct User {
 #[derive(Default)]
 pub struct Chat {
     config: Config,
-    /// The users of this node, by socket; each is kept until its socket can no longer be recovered.
+    /// The users of this node, by socket; each is kept until its socket is removed.
     users: HashMap<SocketKey, User>,
     /// The number of `users` whose `here` is `true`.
     here: usize,
@@ -293,7 +293,7 @@ impl ClusterApp for Chat {
     fn elsewhere(&mut self, cx: &mut Io, elsewhere: Elsewhere) {
         self.elsewhere = elsewhere;
         for Person { username: name, user } in &self.elsewhere.lost {
-            // A user with that name on this node now counts as the same one, who has not left.
+            // If a user here has that name, it is probably the same person, who has not left.
             let here = self.users.values().any(|user| user.here && packet::string(&user.name).as_deref() == Some(name));
             if let Ok(username) = to_raw_value(name)
                 && !here
@@ -336,8 +336,8 @@ impl ClusterApp for Chat {
 }
 
 /// Gives a message a number and, if missing, an id and a time, sends it to `to`, keeps it and returns its stamp. If the
-/// message is kept already, only returns its stamp. If `to` is `None`, the message is from the backfill: it is not sent, and
-/// gets a skipped number. Returns `None` if none is left, or if the sender's name is not a string.
+/// message is kept already, only returns its stamp. `to` is `None` for the backfill: the message is not sent, and gets a
+/// number reserved for that. Returns `None` if there is no such number, or if the sender's name is not a string.
 fn accept_message(history: &mut History, cx: &mut Io, message: Message, to: Option<&To>) -> Option<Stamp> {
     let sender = packet::string(message.username)?;
     let id = message.id.unwrap_or_else(|| cx.engine.ids.fresh().to_string().into());

@@ -42,12 +42,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::time::Instant;
 
-/// Maximum number of users that a node names to others. If the node falls silent, `user left` is sent for these users.
+/// Maximum number of users that a node reports to others by name. If the node falls silent, `user left` is sent for these.
 pub const MAX_PEOPLE: usize = 200;
 
 /// An application. By default there is one namespace, `/`, `admit` accepts every client, and other methods do nothing.
 pub trait App: ClusterApp {
-    /// Returns the namespaces. A CONNECT to any other is refused. Old clients (`EIO=2`, `EIO=3`) join the first one unasked.
+    /// Returns the namespaces. A CONNECT to any other is refused. Old clients (`EIO=2`, `EIO=3`) join the first without one.
     fn namespaces(&self) -> &'static [&'static str] {
         &["/"]
     }
@@ -66,7 +66,7 @@ pub trait App: ClusterApp {
     /// Called when the client has emitted an event.
     fn event(&mut self, cx: &mut Io, socket: SocketKey, event: &Event);
 
-    /// Called when the client has acked event `number` of [`Io::emit_with_ack`]; `answer` is `None` if no ack came in time.
+    /// Called with the client's ack of event `number` of [`Io::emit_with_ack`], or with `None` if no ack came in time.
     fn acknowledged(&mut self, _cx: &mut Io, _socket: SocketKey, _number: u64, _answer: Option<&Event>) {}
 
     /// Called when the socket is disconnected. If a client with recovery loses its connection, the call comes `leave_grace`
@@ -76,7 +76,7 @@ pub trait App: ClusterApp {
     /// Called when the client has recovered its socket, which is still in its rooms. The missed events are already queued.
     fn recovered(&mut self, _cx: &mut Io, _socket: SocketKey) {}
 
-    /// Called after `disconnected`, once the socket can no longer be recovered. It is the last call for this key.
+    /// Called after `disconnected`, when the socket has been removed for good. It is the last call for this key.
     fn forgotten(&mut self, _socket: SocketKey) {}
 
     /// Returns the time at which [`App::expire`] is to be called; `None` if nothing is due.
@@ -106,7 +106,7 @@ pub trait App: ClusterApp {
 /// The methods of an application that are called in a cluster only. By default the application has no users to count, and
 /// events of other servers go unchanged to the sockets of this server.
 pub trait ClusterApp {
-    /// Returns the number of users on this node, and how often it has changed. When either changes, other nodes are told.
+    /// Returns how many users this node has, and how often that has changed. If either changes, other nodes get a note.
     fn present(&self) -> (usize, u64) {
         (0, 0)
     }
@@ -136,7 +136,7 @@ pub trait ClusterApp {
     }
 }
 
-/// A user, as the nodes of a cluster name users to each other.
+/// A user, in the form in which the nodes of a cluster report users to each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Person {
@@ -174,7 +174,7 @@ pub struct Event<'a> {
     pub args: &'a [&'a RawValue],
     /// The binary values that placeholders in the arguments stand for.
     pub attachments: &'a [Bytes],
-    /// To be passed to [`Io::ack`]; `None` if the client does not want an ack.
+    /// The ack id, for [`Io::ack`]; `None` if the client does not want an ack.
     pub ack: Option<u64>,
 }
 
@@ -196,7 +196,7 @@ pub struct To<'a> {
 pub struct Publication {
     pub namespace: String,
     pub rooms: Vec<String>,
-    /// Rooms whose sockets do not get the broadcast. The room that has a socket's id as its name contains this one socket.
+    /// Rooms whose sockets do not get the broadcast. A room that is named after a socket's id contains only that socket.
     pub except: Vec<String>,
     /// The id that the broadcasting server gave its request for acks; `None` in a broadcast that asks for none.
     pub asker: Option<Box<str>>,

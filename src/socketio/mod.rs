@@ -2,8 +2,8 @@
 //!
 //! One session carries at most one socket per namespace. [`Io`] owns the engine, handles the events of its sessions, keeps
 //! the tables of sockets and rooms, and calls the application. The application in turn calls methods of [`Io`], which only
-//! enqueue. A call of the application that no packet of a client causes (a socket is gone, an ack is late) waits in
-//! `deferred` until the application has returned from its current call (rule R5).
+//! enqueue (rule R5). The callbacks for a socket that is gone, and for an ack that is late, therefore wait in `deferred`
+//! until [`Io::handle`] makes them.
 //!
 //! How a socket ends:
 //!
@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `suspend` | the session was closed: the socket is kept for recovery, or removed if it cannot be recovered |
 //! | `disconnect` | the server ends the socket: packet `1` is sent to the client, then the socket is removed |
-//! | `remove` | the socket is taken out of the tables: as above, when recovery is over, or after packet `1` of the client |
+//! | `remove` | the socket leaves the tables: as above, after the time for recovery, or after packet `1` of the client |
 //!
 //! Source: docs/socket.io-protocol/ of the Socket.IO monorepo, v5-current.md, v4.md, v3.md.
 
@@ -44,7 +44,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
-/// A call of the application that no packet of a client causes. It is made when the application's current call has returned.
+/// A callback that [`Io::handle`] makes later, because a method that the application calls may not call back (rule R5).
 enum Deferred {
     Disconnected(SocketKey, DisconnectReason),
     Forgotten(SocketKey),
@@ -53,7 +53,7 @@ enum Deferred {
 
 /// The connection of a client to a namespace.
 pub struct Socket {
-    /// The public id. The client knows it too.
+    /// The socket id of the protocol, which the client and other servers know.
     pub id: Id,
     /// The session that carries the socket; `None` while the socket is suspended.
     session: Option<SessionId>,
@@ -63,9 +63,9 @@ pub struct Socket {
     rooms: Vec<Box<str>>,
     /// The ack id of the next event that asks the client for an ack.
     next_ack: u64,
-    /// The random part of the `pid`, which proves that a client owns this socket; `None` if the socket cannot be recovered.
+    /// The random part of the `pid`, with which a client claims this socket in a CONNECT; `None` if it cannot be recovered.
     secret: Option<Id>,
-    /// Whether other suspended sockets are given up before this one; see [`Io::mark`].
+    /// Whether unmarked sockets are removed before this one if too many are suspended; see [`Io::mark`].
     marked: bool,
     /// The last offset of the log when the socket connected. Recovery starts after it if the client has received no event.
     since: u64,
@@ -110,8 +110,8 @@ struct SessionState {
 /// The members of each room, by the index of the namespace and the name of the room. Empty rooms are removed.
 type Rooms = HashMap<(usize, Box<str>), BTreeSet<SocketKey>>;
 
-/// All sockets, and their rooms. Where a method takes `args`, the arguments of an event or ack, they must serialize as an
-/// array: `(one,)`, `(one, two)`, `[&raw]`.
+/// All sockets, and their rooms. Methods take the arguments of an event or ack as `args`, which must serialize as an array:
+/// `(one,)`, `(one, two)`, `[&raw]`.
 pub struct Io {
     config: Config,
     pub engine: Engine,
@@ -121,12 +121,12 @@ pub struct Io {
     rooms: Rooms,
     /// The timers of all suspended sockets.
     suspended: Timers<SocketKey>,
-    /// The suspended sockets by the address of their clients, in the order in which they are given up: those that the
-    /// application has not marked first, among them those that were suspended first.
+    /// The suspended sockets by the address of their clients, in the order in which they are removed if there are too many:
+    /// unmarked ones before marked ones, and within each kind the longest suspended first.
     held: Groups<(bool, u64, SocketKey)>,
     /// Number of suspensions so far.
     suspensions: u64,
-    /// The number of sockets with a secret. While it is 0, no packet is kept for recovery.
+    /// The number of sockets that can be recovered (`secret` is set). While it is 0, no packet is kept for recovery.
     recoverable: usize,
     log: recovery::Log,
     /// The timers of the deadlines in `sessions`.
@@ -193,7 +193,7 @@ impl Io {
         next.into_iter().flatten().min()
     }
 
-    /// Marks a connected socket, for example because its user has a name: while it is suspended, others are given up before it.
+    /// Marks a connected socket (say, its user has a name): if too many are suspended, unmarked ones are removed first.
     pub fn mark(&mut self, key: SocketKey) {
         if let Some(socket) = self.sockets.get_mut(key).filter(|socket| socket.session.is_some()) {
             socket.marked = true;
@@ -205,7 +205,7 @@ impl Io {
         self.sockets.get(key)
     }
 
-    /// Handles one event of the engine, or makes one deferred call of the application. Returns `false` if there is neither.
+    /// Handles one event of the engine, or makes one deferred call to the application. Returns `false` if there is neither.
     pub fn handle(&mut self, app: &mut impl App) -> bool {
         if let Some(event) = self.engine.out.events.pop_front() {
             self.handle_session(event, app);
@@ -336,8 +336,8 @@ impl Io {
         self.remove(key, DisconnectReason::Ended);
     }
 
-    /// Removes a socket from all tables. [`App::disconnected`], unless it was called before, and [`App::forgotten`] are
-    /// called later. If the socket is suspended, the reason is that of the suspension.
+    /// Removes a socket from all tables. [`App::disconnected`] is called later, unless it was called already, and then
+    /// [`App::forgotten`]. For a suspended socket, the reason of the suspension replaces `reason`.
     fn remove(&mut self, key: SocketKey, reason: DisconnectReason) {
         let Some(socket) = self.sockets.remove(key) else { return };
         if let Some(state) = socket.session.and_then(|session| self.sessions.get_mut(&session)) {

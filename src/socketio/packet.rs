@@ -193,7 +193,7 @@ pub fn unquote(json: &str) -> Option<Cow<'_, str>> {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
-        // The bytes are UTF-8, but a lone surrogate is three bytes that begin with 0xED.
+        // Only lone surrogates are invalid UTF-8, three bytes each: the first, 0xED, is replaced, the others are dropped.
         if chunk.invalid().first() == Some(&0xed) {
             text.push(char::REPLACEMENT_CHARACTER);
         }
@@ -203,7 +203,7 @@ pub fn unquote(json: &str) -> Option<Cow<'_, str>> {
 
 /// Checks the placeholders in the JSON of a binary packet, `{"_placeholder":true,"num":N}`: each N must be the index of an
 /// attachment, and each attachment must have a placeholder. A client that gets a placeholder without an attachment closes
-/// its connection, so a key written with escapes counts as well. `data` must be JSON that [`decode`] has accepted.
+/// its connection. It decodes escapes in keys, so they are decoded here, too. `data` must be JSON that [`decode`] accepts.
 pub fn placeholders(data: &str, attachments: usize) -> Result<(), Invalid> {
     let mut seen = vec![false; attachments];
     // For each open object: whether it has `"_placeholder":true`, and its `num`. An open array has an entry with neither.
@@ -259,8 +259,8 @@ pub fn write_head(out: &mut Vec<u8>, kind: Kind, attachments: usize, namespace: 
     }
 }
 
-/// Writes the JSON of an event, `[name, args...]`. Returns the length in bytes of its arguments and the commas between them,
-/// which end before the last `]`. `args` must serialize as an array.
+/// Writes the JSON of an event, `[name, args...]`. Returns the length in bytes of the part `args...`, which ends before the
+/// last `]`. `args` must serialize as an array.
 pub fn write_event(out: &mut Vec<u8>, name: &str, args: &impl Serialize) -> usize {
     out.push(b'[');
     write_json(out, &name);

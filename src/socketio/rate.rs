@@ -1,6 +1,6 @@
 //! The rate limit of events: one token bucket per session.
 //!
-//! Every packet of a client takes a token, whatever its type. The bucket holds `event_burst` tokens and is refilled at
+//! Every Socket.IO packet and every ping of a client takes a token. The bucket holds `event_burst` tokens and is refilled at
 //! `event_rate` tokens per second. While it is empty, events are refused with an error, but packets of other types are
 //! accepted. A client that ignores the errors until it owes a whole bucket of tokens is flooding: its session is closed.
 

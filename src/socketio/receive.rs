@@ -45,7 +45,7 @@ impl Io {
                 (Some(_), Some(_)) => return Err(Invalid("a second CONNECT to a namespace")),
             },
             Kind::ConnectError => return Err(Invalid("only a server may refuse a CONNECT")),
-            // After CONNECT, a packet without a socket is ignored: the server may have ended the socket meanwhile.
+            // After the first CONNECT, a packet that finds no socket is ignored: the server may have ended the socket.
             _ if socket.is_none() && connecting => return Err(Invalid("a packet before CONNECT")),
             Kind::Disconnect => socket.into_iter().for_each(|socket| self.remove(socket, DisconnectReason::Left)),
             Kind::Event | Kind::Ack if packet.attachments == 0 => {
@@ -81,7 +81,7 @@ impl Io {
             self.engine.hit(Limit::Payload, id);
             return Err(Invalid("attachments that are too large together"));
         }
-        // A copy, unless the attachment is the whole of its buffer: a small part must not keep a large body.
+        // The attachment is copied if other packets share its buffer: a small part must not keep a large body.
         pending.attachments.push(held::share(bytes));
         if pending.attachments.len() < pending.count {
             state.pending = Some(pending);

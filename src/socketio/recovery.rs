@@ -2,10 +2,10 @@
 //! it has missed, once and in order.
 //!
 //! The server's answer to a CONNECT has a private id (`pid`), and each event of the server that asks for no ack has its
-//! offset as its last argument. A client that reconnects presents both in its CONNECT: `{"pid":...,"offset":...}`. Until
-//! then, its socket is suspended. Packets for sockets that can be recovered are kept in a log, each once for all its
-//! recipients; time, number and bytes are limited. Offsets number all packets ever kept, so they show whether a missed
-//! packet was dropped.
+//! offset as its last argument. A client that reconnects presents `pid` and the last offset in its CONNECT, as
+//! `{"pid":...,"offset":...}`. Until then, its socket is suspended. Packets for sockets that can be recovered are kept in a
+//! log, each once for all its recipients; time, number and bytes are limited. Offsets number all packets ever kept, so they
+//! show whether a missed packet was dropped.
 //! Source: docs of Socket.IO, "Connection state recovery"; the protocol specification does not have it.
 
 use super::{Deferred, DisconnectReason, Io, Socket, To};
@@ -25,9 +25,9 @@ use std::time::Instant;
 /// Estimated memory of a kept packet in addition to its own bytes, in bytes.
 const OVERHEAD: usize = 256;
 
-/// Parses the payload of a CONNECT. Returns the key and the secret in its `pid`, as [`Io::attach`] has written it, and the
-/// offset of the last event that the client has received; the offset is `None` if it has received none. Returns `None` as a
-/// whole if `pid` is missing, or one of both is malformed; the client then gets a new socket.
+/// Parses the payload of a CONNECT. Returns the two parts of its `pid`, the key and the secret of a socket (see
+/// [`Io::attach`]), and the offset of the last event that the client has received, `None` if it has received none. The whole
+/// result is `None` if `pid` is missing, or if `pid` or `offset` is malformed: the client then gets a new socket.
 pub fn credentials(auth: Option<&RawValue>) -> Option<(SocketKey, Id, Option<u64>)> {
     #[derive(Deserialize)]
     struct Auth<'a> {
@@ -135,9 +135,9 @@ pub struct Suspension {
     pub deadline: Deadline,
     /// The time until which the socket can be recovered.
     pub until: Instant,
-    /// Counts suspensions since the start of the server.
+    /// The number of this suspension, counted since the start of the server.
     pub number: u64,
-    /// The address of the client, for which the socket counts.
+    /// The address of the client. The socket counts for its `max_per_address`.
     pub address: IpAddr,
 }
 
@@ -163,9 +163,9 @@ impl Io {
         self.held.insert(address, (marked, self.suspensions, key));
     }
 
-    /// Removes a suspended socket if there are too many of this address, or of all.
+    /// Removes a suspended socket if this address, or all addresses together, have too many.
     pub(super) fn limit_held(&mut self, address: IpAddr) {
-        // Suspended sockets count for their address: one client must not take recovery and grace from others.
+        // Suspended sockets count with the sessions of their address, so that one client cannot end the recovery of others.
         let (count, first) = self.held.of(address);
         let given_up = match self.engine.exceeds_address(address, count) {
             true => first,
@@ -175,8 +175,8 @@ impl Io {
     }
 
     /// Attaches a socket to a new session of its client, and sends the packets after `offset`, which the client has missed.
-    /// Returns `false` if it is too late or packets were dropped. The socket is then no longer recoverable, and is
-    /// removed at its deadline.
+    /// Returns `false` if it is too late, or if packets after `offset` were dropped. The socket is then no longer
+    /// recoverable, and is removed at its deadline.
     pub(super) fn recover(&mut self, session: SessionId, key: SocketKey, offset: Option<u64>) -> bool {
         // The client may be back before its old session has timed out. If so, that session is closed without a close packet.
         if let Some(old) = self.sockets.get(key).and_then(|socket| socket.session) {
@@ -213,7 +213,7 @@ impl Io {
         match suspension.and_then(|suspension| Some((suspension.reason.take()?, suspension))) {
             Some((reason, suspension)) => {
                 self.deferred.push_back(Deferred::Disconnected(key, reason));
-                // The timer that was due is gone, also if the second is due at the same time.
+                // `pop_due` has removed the timer. With the old time in `deadline`, `set` would add none for the same time.
                 suspension.deadline = None;
                 self.suspended.set(key, &mut suspension.deadline, suspension.until.max(self.engine.now));
             }

@@ -37,7 +37,7 @@ pub enum RequestKind {
     ServerSideEmit,
     /// Sends an event to clients and asks them for acks; in MessagePack instead of JSON.
     Broadcast,
-    /// The first answer to [`RequestKind::Broadcast`]: the number of clients that are asked for an ack.
+    /// The first answer to [`RequestKind::Broadcast`]: the number of sockets here that the event is for.
     BroadcastClientCount,
     /// A further answer to [`RequestKind::Broadcast`]: the ack of one client; in MessagePack instead of JSON.
     BroadcastAck,
@@ -67,7 +67,7 @@ pub struct Request {
     pub opts: Selection,
     /// The rooms to join or leave; for [`RequestKind::Sockets`], the rooms whose sockets are asked for.
     pub rooms: Vec<String>,
-    /// Older servers send `sid`, the id of one socket, instead of `opts`, and `room`, one room, instead of `rooms`.
+    /// Older servers send these two instead of `opts` and `rooms`: the id of one socket, and the name of one room.
     pub sid: Option<String>,
     pub room: Option<String>,
     /// For [`RequestKind::RemoteDisconnect`]: whether the session is to be closed as well.
@@ -139,7 +139,7 @@ impl Io {
     }
 
     /// Sends a broadcast of another server to the sockets of this one, unless [`App::relayed`] handles it. If it asks for
-    /// acks, returns the answer, which has the number of clients asked; each ack is published when it arrives.
+    /// acks, returns the answer: the number of sockets that the event is for. Each ack is published when it arrives.
     pub fn handle_broadcast(&mut self, broadcast: &Publication, app: &mut impl App) -> Option<Value> {
         let Publication { namespace, rooms, except, asker, json, attachments } = broadcast;
         let write = |out: &mut Vec<u8>| out.extend_from_slice(json.as_bytes());

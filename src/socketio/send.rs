@@ -64,8 +64,8 @@ impl Io {
                 attachments: attachments.to_vec(),
             });
         }
-        // `fan_out` may return a packet in which the offset of recovery follows as a last argument. The others stand in
-        // it at the same place as in `messages[0]`.
+        // `fan_out` may return a packet with one more argument at the end, the offset for recovery. The other arguments are
+        // at the same place as in `messages[0]`.
         self.fan_out(to, messages).slice(end - length..end)
     }
 
