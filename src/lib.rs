@@ -14,21 +14,21 @@
 //! base/slab             values in slabs, named by keys with a generation
 //! base/held             counts the bytes of shared buffers, for the account of bytes held for peers (R7)
 //! base/queue            many queues of bytes in one vector
-//! base/timers           timers in order of time
+//! base/timers           timers, sorted by deadline
 //! base/id               session ids and other ids that cannot be guessed
-//! base/text             characters that show nothing
+//! base/text             invisible characters
 //! base/logger           log lines on standard error; rate limit of repeated lines
 //! base/table            macro for enums with constants per variant
 //! base/metrics          the text format of Prometheus
-//! base/limits           one counter and log line per limit; counts per address; who of an address gives up what; half-open connections
+//! base/limits           one counter and log line per limit; counts per address; the address with most half-open connections
 //! base/mod              declares the modules of this folder
 //! net/kernel            every read and write of connections
 //! net/tls               TLS by rustls
 //! net/no_tls            stand-in for net/tls in builds without TLS
 //! net/connection        one TCP connection: stream, outbox, deadlines
-//! net/listener          a listening socket; EMFILE
+//! net/listener          a listening socket; its pause when the process has no file descriptors left (EMFILE)
 //! net/mod               mio: poll, accept, read, flush, reap; eviction of clients that do not read
-//! net/outbox            writes at the end of a turn; clients that do not read their outbox; what connections hold (R7)
+//! net/outbox            queues output, writes it at the end of a turn; deadlines of slow readers; bytes held (R7)
 //! http/response         responses
 //! http/assets           the embedded page and client
 //! http/origin           parses and compares hosts, ports and origins
@@ -63,7 +63,7 @@
 //! server/access         which origins may connect, who may read /metrics; client addresses from X-Forwarded-For
 //! server/protocol       what a connection carries: HTTP, WebSocket or Redis
 //! server/signals        SIGTERM, SIGINT, SIGHUP
-//! server/mod            one turn of the event loop; start reading here
+//! server/mod            one turn of the event loop; start here for an overview
 //! server/account        the account of bytes held for peers, its limit, and who is dropped above it
 //! server/input          reads connections: backpressure, half-close, deadlines
 //! server/http           routes requests, sends responses
@@ -75,7 +75,7 @@
 //! main                  arguments and environment in, server out
 //! ```
 //!
-//! Bytes and events go up. Calls go down, and each only puts something into a queue:
+//! `net` is the lowest layer, the application the highest. Bytes and events go up; calls go down and only fill queues:
 //!
 //! ```text
 //!            net --bytes--> http, ws --requests, frames--> engineio --events--> socketio --events--> App
@@ -92,10 +92,10 @@
 //! - R3 A connection with a non-empty outbox (or unsent ciphertext) is in the dirty list, or its last write returned
 //!   `WouldBlock`.
 //! - R4 Each `Opened` event of a session is followed by exactly one `Closed` event.
-//! - R5 A call that goes down raises no event before it returns. A full outbox, a dead socket or a `disconnect` is only
-//!   marked; the event follows later, from the queue.
-//! - R6 The layers below `server` have no clock and no randomness, and of them only `net` has sockets. `server` passes in
-//!   the time and the source of ids. Exceptions: the time of log lines, the check of a certificate's dates, the random
+//! - R5 A call that goes down raises no event before it returns. A full outbox, a broken connection or a `disconnect` is
+//!   only marked; the event follows later, from the queue.
+//! - R6 The layers other than `server` have no clock and no randomness, and of them only `net` has sockets. `server` passes
+//!   in the time and the source of ids. Exceptions: the time of log lines, the check of a certificate's dates, the random
 //!   numbers of TLS, and the wait for the lock of the history file at the start.
 //! - R7 Everything that a peer can make grow has a limit, in `config` if operators may need to change it.
 //! - R8 Bytes from peers never cause a panic. An `expect` states the invariant that it relies on, arithmetic on numbers from
@@ -109,8 +109,8 @@
 //!
 //! # Trust boundary
 //!
-//! The last five of these files parse bytes of Redis and its other users, the others bytes of clients. Each line names the
-//! fuzz target in `tests/fuzz` (`world` runs the whole server), and the files below `tests` with tests of hostile input.
+//! The last five of these files parse bytes of Redis and its other users, the others bytes of clients; `chat` parses both.
+//! Each line names the fuzz target in `tests/fuzz` (`world` runs the whole server), and tests of hostile input in `tests`.
 //!
 //! ```text
 //! net/tls            -            live/secure.rs

@@ -1,5 +1,5 @@
-//! Embeds the page and the official client: each file gets its type, its ETag and a compressed copy at build time,
-//! so that the server needs neither a file system nor a compressor. Writes `$OUT_DIR/assets.rs`, which `src/http/assets.rs`
+//! Embeds the page and the official client: each file gets its type, its ETag and a compressed copy at build time, so
+//! that serving it needs neither a file system nor a compressor. Writes `$OUT_DIR/assets.rs`, which `src/http/assets.rs`
 //! includes. Run by cargo at the top of the repository.
 
 use std::hash::{DefaultHasher, Hasher};
@@ -8,8 +8,8 @@ use std::{env, fs, io::Write};
 
 const CLIENT: &str = "static/node_modules/socket.io-client";
 
-/// Path in the URL, file. Socket.IO servers answer the client's paths too, so a page written for any of them finds it.
-/// The client's source maps stay out: they are twice as large as all the rest.
+/// URL path and file. Other Socket.IO servers serve the client at the same paths, so a page written for them finds it here.
+/// The client's source maps are left out: they are more than twice as large as all these files together.
 const FILES: [(&str, &str); 10] = [
     ("/", "static/index.html"),
     ("/style.css", "static/style.css"),
@@ -23,7 +23,7 @@ const FILES: [(&str, &str); 10] = [
     ("/socket.io/socket.io.esm.min.js", "static/node_modules/socket.io-client/dist/socket.io.esm.min.js"),
 ];
 
-/// The packages whose code is in the client's bundle; all of them ask that their licence goes with it.
+/// The packages whose code is in the client's bundle; their licences must be distributed with it.
 const LICENCES: [&str; 7] = [
     "socket.io-client",
     "socket.io-parser",
@@ -37,7 +37,7 @@ const LICENCES: [&str; 7] = [
 fn main() {
     println!("cargo::rerun-if-changed=static/build.rs");
     if !Path::new(CLIENT).join("dist").is_dir() {
-        // Watched although missing, so that cargo looks again after the next `make build`.
+        // Cargo watches the missing folder, so that it runs this script again once `make build` has created it.
         println!("cargo::rerun-if-changed={CLIENT}");
         println!("cargo::error=the Socket.IO client is not in static/node_modules: run `make build`, which fetches it");
         return;
@@ -74,22 +74,22 @@ fn read(file: &Path) -> Vec<u8> {
     })
 }
 
-/// A file of our own without indentation, empty lines and lines that are comments: a sixth less to load. What else a
-/// minifier does would need one; the files have no text over several lines, to which this would do harm.
+/// Returns a file's text without indentation, empty lines and comment lines: it is a seventh smaller. A real minifier
+/// would be one more dependency. Trimming is safe because no string in these files spans several lines.
 fn lean(text: &str) -> String {
     let comment = |line: &str| line.starts_with("//") || (line.starts_with("/*") && line.ends_with("*/"));
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !comment(line));
     lines.flat_map(|line| [line, "\n"]).collect()
 }
 
-/// The licence file of a package, whatever its name's ending is.
+/// Reads the licence file of a package; the name of this file differs between packages.
 fn licence(package: &Path) -> Vec<u8> {
     let names = ["LICENSE", "LICENSE.md", "license.md"];
     let found = names.iter().map(|name| package.join(name)).find(|file| file.is_file());
     read(&found.unwrap_or_else(|| package.join("LICENSE")))
 }
 
-/// One `Asset` of the table; its compressed copy, where that is smaller, goes to OUT_DIR.
+/// Returns the Rust source of one `Asset`. If the compressed copy of the file is smaller, writes the copy to OUT_DIR.
 fn row(out: &Path, url: &str, file: &Path, plain: &[u8]) -> String {
     let content_type = match file.extension().and_then(|ending| ending.to_str()) {
         Some("html") => "text/html; charset=utf-8",
@@ -98,7 +98,7 @@ fn row(out: &Path, url: &str, file: &Path, plain: &[u8]) -> String {
         Some("svg") => "image/svg+xml",
         _ => "text/plain; charset=utf-8",
     };
-    // GzBuilder without a time or a name: the same input gives the same bytes.
+    // The gzip header has neither a time nor a file name, so the same input gives the same bytes.
     let mut encoder = flate2::GzBuilder::new().write(Vec::new(), flate2::Compression::best());
     encoder.write_all(plain).expect("a Vec takes everything");
     let packed = encoder.finish().expect("a Vec takes everything");
@@ -114,9 +114,9 @@ fn row(out: &Path, url: &str, file: &Path, plain: &[u8]) -> String {
     format!("Asset {{ path: {url:?}, content_type: {content_type:?}, page: {page}, plain: {plain}, gzip: {gzip} }},\n")
 }
 
-/// The two encodings differ byte by byte, so (RFC 9110 8.8.3.3) they have two ETags: each a hash of its own bytes.
+/// Returns the Rust source of one `Copy`. Each encoding of a file needs an ETag of its own (RFC 9110 8.8.3.3).
 fn copy(file: &Path, bytes: &[u8]) -> String {
-    let mut hash = DefaultHasher::new(); // fixed keys: the same bytes, the same tag
+    let mut hash = DefaultHasher::new(); // its keys are fixed, so the same bytes get the same tag
     hash.write(bytes);
     format!("Copy {{ etag: \"\\\"{:016x}\\\"\", bytes: include_bytes!({file:?}) }}", hash.finish())
 }

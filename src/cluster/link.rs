@@ -7,9 +7,9 @@
 //! ```
 //!
 //! Each node has two links, one to publish and one to subscribe: in RESP2 a connection with subscriptions cannot PUBLISH.
-//! The greeting is AUTH, SELECT and (P)SUBSCRIBE or PING, sent in one piece. Redis answers commands in order, so a reply
-//! belongs to the oldest entry of `unanswered`. A link ends only by a failure, and is then tried again. Sources: the Redis
-//! documentation, "Pub/sub" and the pages of the commands.
+//! The greeting is AUTH and SELECT, if the URL needs them, then PING or (P)SUBSCRIBE, sent in one piece. Redis answers
+//! commands in order, so a reply belongs to the oldest entry of `unanswered`. After a failed attempt the next address is
+//! tried; if none is left, the link is `Down` until the retry. Sources: Redis documentation, "Pub/sub", pages of commands.
 
 use super::resp::{MAX_REPLY, RedisReply, command, reply};
 use std::collections::VecDeque;
@@ -19,14 +19,14 @@ use std::time::{Duration, Instant};
 
 /// Maximum time for a name lookup.
 const RESOLVE_TIME: Duration = Duration::from_secs(5);
-/// An idle link is sent a PING after this time without a byte. A link whose other end has vanished without a word then fails
-/// soon, and Azure does not close the link, as it does after ten idle minutes.
+/// If Redis has sent nothing for this time, it is sent a PING. So a link whose peer has vanished without a FIN fails soon,
+/// and Azure, which closes connections after ten idle minutes, keeps the link open.
 const IDLE_TIME: Duration = Duration::from_secs(15);
 /// Maximum time for a reply; for the greeting, this includes connecting and TLS.
 const REPLY_TIME: Duration = Duration::from_secs(10);
-/// Delay before the first retry. It doubles with every failure, up to `MAX_RETRY_DELAY`, and is varied by up to a quarter.
+/// Delay before the first retry. It doubles with every failure, up to `MAX_RETRY_DELAY`, and varies by up to a quarter.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
-/// Maximum delay before a retry. It is also the delay after a refusal (a wrong password), which only an operator can end.
+/// Maximum retry delay, before it is varied. Also the delay after a refusal (a wrong password): only an operator can help.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);
 
 /// The purpose of a link. Its value is the index of the link in arrays.
@@ -74,7 +74,7 @@ impl<T: Into<String>> From<T> for LinkFailure {
 
 struct Unanswered {
     sent: Instant,
-    /// Length of the command in bytes if it is a PUBLISH, else 0.
+    /// The bytes that the command counts as in the queue of the connection if it is a PUBLISH, else 0.
     published: usize,
 }
 
@@ -90,12 +90,12 @@ pub struct Link {
     pub unanswered_bytes: usize,
     /// The time at which the last byte from Redis arrived.
     heard: Instant,
-    /// The number of failures since the link was last up.
+    /// How often the link has become `Down` since it was last up.
     failures: u32,
 }
 
 impl Link {
-    /// Returns a link whose first attempt is due at `now`. Each entry of `greeting` must be one command with one reply.
+    /// Returns a link that connects at `now` and then sends `greeting`: commands with exactly one reply each.
     pub fn new(greeting: Vec<Vec<u8>>, now: Instant) -> Link {
         Link {
             greeting,
@@ -161,8 +161,8 @@ impl Link {
         Some(LinkStep::Connect(address, self.greeting.concat()))
     }
 
-    /// Handles a failed connection or attempt. Returns the step to the next address; if none is left, or Redis has `refused`
-    /// the link, schedules the next attempt. `random` varies the delay, so that not all nodes reconnect at the same moment.
+    /// Handles a failure. Returns the step that connects to the next address; if none is left, or Redis has `refused` the
+    /// link, schedules a retry and returns `None`. `random` varies the delay, so that nodes do not reconnect all at once.
     pub fn fail(&mut self, refused: bool, random: u64, now: Instant) -> Option<LinkStep> {
         self.unanswered.clear();
         self.unanswered_bytes = 0;
@@ -176,7 +176,7 @@ impl Link {
         None
     }
 
-    /// Records that a PUBLISH command with a length of `bytes` is sent.
+    /// Records that a PUBLISH command is sent, which counts as `bytes` in the queue of the connection.
     pub fn published(&mut self, bytes: usize, now: Instant) {
         self.unanswered.push_back(Unanswered { sent: now, published: bytes });
         self.unanswered_bytes += bytes;

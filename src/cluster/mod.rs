@@ -9,10 +9,10 @@
 //! | `socket.io-users#/#` | how many users a node has ([`presence`]) | salon |
 //! | `socket.io-history#BOOT#` | backfill: `{from, ask}` or `{from, tell}` | the salon node with that boot |
 //!
-//! A boot is the id of one start of a node. [`Cluster`] has no connections and reads no clock: its methods get bytes and the
-//! time, call [`Io`] and the application, and queue commands for Redis. `server/cluster` sends these commands, owns the
-//! connections and drives each [`link`]. While Redis is unreachable, every node serves its own clients, and publications are
-//! dropped and counted.
+//! A boot is the id of one start of a node, and backfill is history that a node asks other nodes for. [`Cluster`] has no
+//! connections and reads no clock: its methods get bytes and the time, call [`Io`] and the application, and queue commands
+//! for Redis. `server/cluster` sends these commands, owns the connections and drives each [`link`]. While Redis is
+//! unreachable, every node serves its own clients, and publications are dropped and counted.
 
 pub mod link;
 pub mod presence;
@@ -38,12 +38,12 @@ use std::time::Instant;
 
 /// Maximum number of nodes that are asked for backfill. One is not enough: it may have just started itself.
 const MAX_ASKED: usize = 3;
-/// Bytes by which a backfill publication may exceed `max_payload`: an answer has 256 KiB of messages, or one longer message.
+/// Bytes by which a backfill publication may exceed `max_payload`: an answer has up to 256 KiB, or one longer message.
 const MAX_PART: usize = 512 * 1024;
 /// Maximum bytes of the boot with which the sender of a backfill question or answer names itself.
 const MAX_BOOT: usize = 64;
-/// A publication is dropped if all unanswered publications, with it, would have more than `max_queue` less this many bytes.
-/// What is still queued is unanswered too, so the queue stays below `max_queue`, at which `net` ends the connection.
+/// A publication is dropped if it would raise the bytes of all unanswered ones above `max_queue` less this margin. A queued
+/// command is unanswered too, so the queue stays below `max_queue`, above which `net` aborts the connection.
 const QUEUE_MARGIN: usize = 1024;
 
 const TO_MEMORY: &str = "JSON with string keys is written to memory";
@@ -59,8 +59,8 @@ struct PeerMessage<'a> {
     answer: Option<&'a RawValue>,
 }
 
-/// A period in which at least one link is down. Its first failure is logged. A further one is logged only if Redis
-/// refuses this server (because of a wrong password, for example) for another reason than the last one that was logged.
+/// A period in which at least one link is down. Its first failure is logged. A later one is logged only if Redis refuses
+/// this server (because of a wrong password, for example) and the reason differs from the one that was logged last.
 struct Outage {
     since: Instant,
     /// The value of `Cluster::dropped` at the start of the outage.
@@ -81,7 +81,7 @@ pub struct Cluster {
     presence: Presence,
     /// The nodes that were asked for backfill, each by its boot: the id of one start of a process.
     asked: Vec<String>,
-    /// The present outage; `None` while both links are up. The first outage begins at the start of the process.
+    /// The current outage; `None` while both links are up. The first outage begins at the start of the process.
     outage: Option<Outage>,
     /// Commands that the server must send on the connection of [`Role::Publish`].
     pub commands: VecDeque<Vec<u8>>,
@@ -261,7 +261,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Sends a question for backfill, or an answer, if there is either, to the node with this boot.
+    /// Sends a question for backfill or an answer to the node with this boot; sends nothing if both are `None`.
     fn send_to_peer(&mut self, boot: &str, question: Option<&RawValue>, answer: Option<&RawValue>, now: Instant) {
         if question.is_none() && answer.is_none() {
             return;

@@ -1,8 +1,8 @@
 //! Presence: how many users each node has, and some of their names, so that `numUsers` counts the whole cluster.
 //!
 //! Every node publishes notes, `{"node","boot","users","people","beat","hello","bye"}` in JSON, on a channel to which only
-//! salon servers subscribe: when its users change, at every beat while it has users, and in reply to a hello. Each node
-//! keeps the last note of every other one. A node is removed when it stops, has no users, or misses 3 beats.
+//! salon servers subscribe: when it connects (a hello) or stops (a bye), when its users change, at every beat while it has
+//! users, and in reply to a hello. A node keeps the last note of each other node with users, until that misses 3 beats.
 
 use crate::socketio::packet::Invalid;
 use crate::socketio::{Elsewhere, MAX_PEOPLE, Person};
@@ -43,11 +43,11 @@ pub(super) struct PresenceNote {
 
 /// The presence of other nodes, and the state of our own notes.
 pub struct Presence {
-    /// Our own note. Only while it is encoded, its `people` are set.
+    /// Our own note. Its `people` are set only while it is encoded, because the application has them.
     pub(super) own: PresenceNote,
     /// For each other node with users, by name: the time at which it is removed unless a note arrives, and its last note.
     nodes: BTreeMap<String, (Instant, PresenceNote)>,
-    /// The number of users in our last note, and how often it had changed by then; `None` if that note was a bye.
+    /// The number of users in our last note, and how often the number had changed by then; `None` if the note was a bye.
     published: Option<(usize, u64)>,
     /// The time at which our next note is published even if nothing has changed; `None` if this node has no users.
     next_beat: Option<Instant>,
@@ -62,7 +62,7 @@ impl Presence {
         Presence { own, nodes: BTreeMap::new(), published: Some((0, 0)), next_beat: None, note_due: false }
     }
 
-    /// Returns the users on all other nodes. `lost` are users of a removed node; those that another node names are left out.
+    /// Returns the users on all other nodes. `lost`: users of a removed node; those in another node's note are left out.
     pub fn elsewhere(&self, mut lost: Vec<Person>) -> Elsewhere {
         let notes = || self.nodes.values().map(|(_, note)| note);
         let people = || notes().flat_map(|note| &note.people);
@@ -92,8 +92,8 @@ impl Presence {
         self.nodes.remove(&name).map(|(_, note)| note.people)
     }
 
-    /// Returns the note to publish now, in JSON, and records it as published; `None` if no note is due. `users` is the
-    /// number of users here and how often it has changed, or `None` if this node stops. `people` returns the users to name.
+    /// Returns the note to publish now, in JSON, and records it as sent; `None` if none is due and `users` has not changed.
+    /// `users`: number of users here and how often it has changed, or `None` if this node stops. `people`: users to name.
     pub fn presence_note(
         &mut self, users: Option<(usize, u64)>, people: impl FnOnce() -> Vec<Person>, now: Instant,
     ) -> Option<Vec<u8>> {

@@ -56,8 +56,8 @@ pub fn encode(uid: &str, publication: &Publication) -> Vec<u8> {
     out
 }
 
-/// Converts the next JSON value to MessagePack. Placeholders become the `files` that they stand for. The JSON was checked
-/// before, so its depth is limited. A duplicate key is kept: readers of MessagePack use the last one, as readers of JSON do.
+/// Converts the next JSON value to MessagePack. Placeholders become the `files` that they stand for. Earlier checks
+/// limit the depth of the JSON. A duplicate key is kept: readers of MessagePack use the last one, as readers of JSON do.
 fn value<'a>(json: &mut Peekable<impl Iterator<Item = &'a str>>, files: &[Bytes]) -> Value {
     match json.next() {
         Some("[") => {
@@ -95,8 +95,8 @@ fn value<'a>(json: &mut Peekable<impl Iterator<Item = &'a str>>, files: &[Bytes]
     }
 }
 
-/// Decodes a broadcast, with or without acks. Returns the uid of the server that sent it, and the broadcast. Refuses also
-/// packets that clients could not decode, because they would disconnect.
+/// Decodes a broadcast, with or without acks. Returns the uid of the server that sent it, and the broadcast. Also refuses
+/// packets that clients could not decode, because such clients would disconnect.
 pub fn decode(bytes: &[u8], config: &Config) -> Result<(String, Publication), Invalid> {
     let mut rest = bytes;
     // rmpv counts each level twice; 8 more are enough for the levels around `data`.
