@@ -44,7 +44,7 @@ use super::request::{ClientInfo, Poll};
 use super::v3;
 use crate::base::held::ENTRY;
 use crate::base::limits::Limit;
-use crate::base::queue::{Pool, Queue};
+use crate::base::queue::Queue;
 use crate::base::slab::{ConnId, SessionId};
 use crate::base::timers::Deadline;
 use crate::config::Config;

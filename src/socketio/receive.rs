@@ -81,8 +81,10 @@ impl Io {
             self.engine.hit(Limit::Payload, id);
             return Err(Invalid("attachments that are too large together"));
         }
-        // The attachment is copied if other packets share its buffer: a small part must not keep a large body.
-        pending.attachments.push(held::share(bytes));
+        // A small attachment must not keep the large body that it was a part of.
+        let mut attachment = Vec::from(bytes);
+        attachment.shrink_to_fit();
+        pending.attachments.push(held::share(attachment));
         if pending.attachments.len() < pending.count {
             state.pending = Some(pending);
             return Ok(());

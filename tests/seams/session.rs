@@ -1,6 +1,7 @@
 //! Invariants of one session between two turns, in builds with debug assertions.
 
 use super::*;
+use crate::base::queue::Pool;
 
 impl Session {
     /// Panics if an invariant is broken; returns the number of queued packets.

@@ -561,3 +561,33 @@ fn coming_back_early_gives_up_nobody() {
     let (_third, _, again) = open(&mut scene, &format!("{{\"pid\":\"{held}\"}}"));
     assert_eq!(again, held, "and so has the one that was away");
 }
+
+/// The last attachment of a body has the only reference to it, once the packets before it are handled.
+#[test]
+fn a_small_attachment_does_not_keep_the_body_that_it_came_in() {
+    let mut scene = Scene::new(Config::default());
+    let line = scene.connect(LOCAL);
+    let handshake = HANDSHAKE.replace("EIO=4", "EIO=3");
+    let (_, open) = scene.get(&line, &handshake, "");
+    let target = format!("{handshake}&sid={}", open.split('"').nth(3).expect("a sid"));
+    let placeholder = |number| format!(r#"{{"_placeholder":true,"num":{number}}}"#);
+    let event = format!(r#"452-["x",{},{}]"#, placeholder(0), placeholder(1));
+    let large = format!(r#"42["x","{}"]"#, "x".repeat(900_000));
+    let mut body = Vec::new();
+    for (kind, packet) in [(0, large.as_bytes()), (0, event.as_bytes()), (1, b"\x04x")] {
+        body.push(kind);
+        body.extend(packet.len().to_string().bytes().map(|digit| digit - b'0'));
+        body.push(0xff);
+        body.extend(packet);
+    }
+    let before = scene.held();
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nHost: h\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    scene.send_bytes(&line, &[head.as_bytes(), &body].concat());
+    scene.settle();
+    assert!(line.read().starts_with("HTTP/1.1 200"));
+    let grown = scene.held() - before;
+    assert!((1..10_000).contains(&grown), "{grown} bytes are held for an attachment of 1");
+}
