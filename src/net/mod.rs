@@ -12,7 +12,7 @@
 //!
 //! Events are edge-triggered, so these rules hold: A socket is registered once, for both interests. After a readiness event
 //! it is read as R2 says, or is on the list `unread`. A connection with queued bytes is dirty, or its last write returned
-//! `WouldBlock` (R3): a short write is followed by another write, or Windows would not report the socket as writable again.
+//! `WouldBlock` (R3). A short write is followed by another one, because Windows reports a socket only after `WouldBlock`.
 
 mod connection;
 pub mod kernel;

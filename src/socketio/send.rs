@@ -1,6 +1,6 @@
 //! Packets to clients: events to one socket, acks, broadcasts. Part of `socketio`.
 //!
-//! A broadcast is encoded once. The queue of each recipient gets a reference to each of its messages.
+//! A broadcast is encoded once; the queues of the recipients hold references to its packet and its attachments.
 
 use super::packet::{self, Kind};
 use super::recovery::{self, Target};
