@@ -636,12 +636,15 @@ impl Speaker {
         let id = format!("{}{:03}", self.tag, self.said);
         self.socket.send(&format!(r#"27["new message","{text}",{{"id":"{id}"}}]"#));
         let mut ack = self.socket.receive_whole();
-        // On a busy machine a ping may come before.
-        while ack == "2" {
-            self.socket.send("3");
+        // On a busy machine a ping may come before, or the news that somebody of an earlier room has left.
+        while ack == "2" || ack.starts_with(r#"42["user left""#) {
+            if ack == "2" {
+                self.socket.send("3");
+            }
             ack = self.socket.receive_whole();
         }
-        let stamp = ack.strip_prefix(r#"37[{"#).and_then(|ack| ack.strip_suffix("}]")).expect("an ack");
+        let stamp = ack.strip_prefix(r#"37[{"#).and_then(|ack| ack.strip_suffix("}]"));
+        let stamp = stamp.unwrap_or_else(|| panic!("no ack, but {ack}"));
         let (n, time) = stamp.split_once(',').expect("two fields");
         let tag = &self.tag;
         format!(
