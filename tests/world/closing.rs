@@ -2,10 +2,11 @@
 //! cut off.
 
 use crate::limits::{HANDSHAKE, LOCAL, Line, Scene};
+use salon::base::metrics::Metrics;
 use salon::config::Config;
 use salon::http::assets;
-use salon::net::Wake;
-use std::time::Duration;
+use salon::net::{Net, State, Wake};
+use std::time::{Duration, Instant};
 
 const FILE: &str = "/socket.io/socket.io.js";
 const SECOND: Duration = Duration::from_secs(1);
@@ -377,4 +378,29 @@ fn many_tiny_chunks_are_read() {
     assert_eq!(scene.get(&other, "/healthz", "").0, 200, "others do not wait");
     scene.settle();
     assert!(line.read().starts_with("HTTP/1.1 200 "));
+}
+
+/// What `Server` keeps with a connection, for a `Net` without one.
+#[derive(Default)]
+pub struct Nothing;
+
+impl State for Nothing {
+    fn held(&self) -> usize {
+        0
+    }
+}
+
+/// A connection that ends before its first head is awaited, as one does whose socket is broken, does not count as half-open.
+#[test]
+fn no_head_is_awaited_of_a_connection_that_ends() {
+    for end in [Net::<Nothing>::close, Net::abort] {
+        let mut net = Net::new(Config::default()).expect("a selector");
+        let now = Instant::now();
+        let id = net.connect_pipe([192, 0, 2, 1].into(), now);
+        end(&mut net, id);
+        net.await_head(id, now);
+        let mut metrics = Metrics::default();
+        net.metrics(&mut metrics);
+        assert!(metrics.0.contains("salon_half_open 0\n"), "{}", metrics.0);
+    }
 }
