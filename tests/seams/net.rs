@@ -4,9 +4,10 @@ use super::*;
 use crate::net::kernel::seam::Pipe;
 
 impl<P: State> Net<P> {
-    /// Adds a connection whose stream is a pipe in memory.
+    /// Adds a connection whose stream is a pipe in memory. It has TLS if there is a certificate.
     pub fn connect_pipe(&mut self, peer: IpAddr, now: Instant) -> ConnId {
-        let id = self.insert(Stream::Pipe(Pipe::default()), peer, None, P::default());
+        let tls = self.identity.as_ref().map(Identity::accept);
+        let id = self.insert(Stream::Pipe(Pipe::default()), peer, tls, P::default());
         self.admit(id, now);
         id
     }

@@ -26,6 +26,7 @@ impl<A: App> Server<A> {
         let waits = |id| self.waiting.contains(&id) || self.is_paused(id);
         self.net.check(waits, |protocol| protocol.session().is_some());
         self.io.check();
+        assert!(self.waiting.iter().all(|id| self.net.get(*id).is_some()), "a connection that waits is gone");
         // Due at once are sockets that this turn has suspended, if there is no grace; and in a drain sessions whose POST
         // this turn has ended.
         let excused = self.config.leave_grace.is_zero() || self.stopping.is_some();

@@ -1,9 +1,14 @@
 //! What is held for clients: what comes in as well as what goes out is counted, shared out fairly and limited.
 
-use crate::limits::{HANDSHAKE, LOCAL, Line, Scene};
+use crate::closing::Nothing;
+use crate::limits::{HANDSHAKE, LOCAL, Line, Scene, sample};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use salon::config::Config;
-use salon::net::Wake;
-use std::time::Duration;
+use salon::net::tls::Identity;
+use salon::net::{Net, Wake};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use std::{fs, mem, sync::Arc};
 
 const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
@@ -29,7 +34,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 /// The frames that the server has written, as text.
 fn frames(line: &Line) -> Vec<String> {
-    let mut bytes = std::mem::take(&mut line.pipe.wire().outgoing);
+    let mut bytes = mem::take(&mut line.pipe.wire().outgoing);
     let mut texts = Vec::new();
     while bytes.len() > 1 {
         let (start, length) = match bytes[1] {
@@ -52,7 +57,7 @@ impl Scene {
         let target = format!("GET /socket.io/?EIO={version}&transport=websocket HTTP/1.1\r\n{head}");
         self.send(&line, &target);
         self.settle();
-        let answer = std::mem::take(&mut line.pipe.wire().outgoing);
+        let answer = mem::take(&mut line.pipe.wire().outgoing);
         assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
         self.send_bytes(&line, &frame(TEXT, b"40"));
         self.settle();
@@ -495,28 +500,31 @@ fn what_is_pipelined_behind_a_long_payload_waits() {
     assert_eq!(line.read().matches("HTTP/1.1 200").count(), 601);
 }
 
-/// Packets that wait for attachments, however long their texts are, are those who are dropped, and not who holds little.
+/// Packets that wait for attachments, however long their texts are, are those who are dropped, and not who holds less.
 #[test]
 fn long_texts_that_wait_for_attachments_count_for_their_sessions() {
-    let mut scene = Scene::new(Config { max_held: 4 << 20, ..Config::default() });
-    let calm = scene.connect(LOCAL);
-    let target = scene.session(&calm);
+    let mut scene = Scene::new(Config { max_held: 3_900_000, ..Config::default() });
     let text = "x".repeat(600_000);
-    let lines: Vec<_> = (0..12).map(|number| scene.websocket(&format!("192.0.2.{number}"), 4)).collect();
+    let packet = format!("451-[\"a\",\"{text}\",{{\"_placeholder\":true,\"num\":0}}]");
+    let lines: Vec<_> = (0..6).map(|number| scene.websocket(&format!("192.0.2.{number}"), 4)).collect();
     for line in &lines {
-        scene.send_bytes(
-            line,
-            &frame(TEXT, format!("451-[\"a\",\"{text}\",{{\"_placeholder\":true,\"num\":0}}]").as_bytes()),
-        );
+        scene.send_bytes(line, &frame(TEXT, packet.as_bytes()));
         scene.settle();
-        // Something small is queued for a bystander.
-        scene.post(&calm, &target, "421[\"a\"]");
-        if scene.hits("holder") > 0 {
-            break;
-        }
     }
-    assert!(scene.hits("holder") > 0);
-    assert!(scene.get(&calm, &target, "").1.starts_with("431["), "the bystander is still there");
+    // What is queued for a bystander is half of one of them, and is what is too much.
+    let (calm, sender) = (scene.connect(LOCAL), scene.connect(LOCAL));
+    let (target, own) = (scene.session(&calm), scene.session(&sender));
+    let text = "x".repeat(10_000);
+    scene.post(&calm, &target, &format!("42[\"join\",\"{text}\"]"));
+    while scene.held() <= 3_900_000 {
+        assert_eq!(scene.post(&sender, &own, &format!("42[\"tell\",\"{text}\"]")), 200);
+    }
+    assert_eq!((lines.iter().any(|line| line.pipe.is_closed()), scene.hits("holder")), (false, 0));
+    scene.pass(Duration::from_secs(3));
+    assert!(scene.held() > 3_900_000, "this request is the one after which the account is looked at");
+    assert_eq!(scene.hits("holder"), 1);
+    let (status, told) = scene.get(&calm, &target, "");
+    assert_eq!((status, told.contains(&text)), (200, true), "the bystander is still there");
 }
 
 /// Who keeps the account just above its limit is dropped after a moment, because new clients wait for it.
@@ -552,14 +560,157 @@ fn coming_back_early_gives_up_nobody() {
         let pid = connected.split("\"pid\":\"").nth(1).expect("recovery").split('"').next().unwrap().to_owned();
         (line, target, pid)
     };
-    let (line, target, held) = open(&mut scene, "");
-    scene.post(&line, &target, "1");
-    scene.reset(line);
+    // As many suspended sockets as there may be.
+    let [held, ..] = [(); 3].map(|()| {
+        let (line, target, pid) = open(&mut scene, "");
+        scene.post(&line, &target, "1");
+        scene.reset(line);
+        pid
+    });
     let (_first, _, pid) = open(&mut scene, "");
     let (_second, _, again) = open(&mut scene, &format!("{{\"pid\":\"{pid}\"}}"));
     assert_eq!(again, pid, "it has its old socket");
     let (_third, _, again) = open(&mut scene, &format!("{{\"pid\":\"{held}\"}}"));
-    assert_eq!(again, held, "and so has the one that was away");
+    assert_eq!(again, held, "and so has the one that was away first");
+}
+
+/// The body of a POST counts once, for the connection that has sent it, until the last of its packets is handled.
+#[test]
+fn a_body_counts_for_its_connection_until_its_packets_are_handled() {
+    let mut scene = Scene::new(Config::default());
+    let (line, other) = (scene.connect(LOCAL), scene.connect(LOCAL));
+    let target = scene.session(&line);
+    let payload = vec![format!("42[\"a\",\"{}\"]", "x".repeat(300)); 600].join("\x1e");
+    let length = payload.len() as u64;
+    let before = scene.held();
+    scene.send(&line, &format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{payload}"));
+    // One turn handles the whole body, but not all packets of it; and another turn the request for the metrics.
+    scene.send(&other, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let metrics = other.read();
+    assert_eq!(line.read(), "", "packets are left");
+    let input = sample(&metrics, "held_bytes{kind=\"input\"}");
+    assert!((length..length * 3 / 2).contains(&input), "{input} bytes of {length} count for the connection");
+    let all = sample(&metrics, "held_bytes{") - before;
+    assert!(all < length * 3 / 2, "{all} bytes of {length} are counted");
+    scene.settle();
+    assert!(line.read().starts_with("HTTP/1.1 200"));
+    let left = scene.held() - before;
+    assert!(left < 20_000, "{left} bytes are left");
+}
+
+/// The buffer in which a long message was put together is not kept for the start of the next message.
+#[test]
+fn the_buffer_of_a_long_message_is_released_before_the_next_is_complete() {
+    let mut scene = Scene::new(Config::default());
+    let line = scene.websocket(LOCAL, 4);
+    let before = scene.held();
+    let long = frame(TEXT, format!("42[\"a\",\"{}\"]", "x".repeat(900_000)).as_bytes());
+    let (start, end) = long.split_at(800_000);
+    scene.send_bytes(&line, start);
+    scene.settle();
+    assert!(scene.held() - before > 800_000);
+    scene.send_bytes(&line, &[end, &frame(TEXT, b"42[\"a\"]")[..5]].concat());
+    scene.settle();
+    let left = scene.held() - before;
+    assert!(left < 1_000, "{left} bytes are held for five");
+}
+
+/// The close packet of a session waits for a GET; above the limit it is dropped with all that is queued before it.
+#[test]
+fn above_the_limit_closed_sessions_are_dropped() {
+    let mut scene = Scene::new(Config { max_held: 300_000, ..Config::default() });
+    let (line, sender) = (scene.connect(LOCAL), scene.connect(LOCAL));
+    let (target, own) = (scene.session(&line), scene.session(&sender));
+    let text = "x".repeat(10_000);
+    scene.post(&line, &target, &format!("42[\"join\",\"{text}\"]"));
+    while scene.held() <= 300_000 {
+        assert_eq!(scene.post(&sender, &own, &format!("42[\"tell\",\"{text}\"]")), 200);
+    }
+    scene.server.stop();
+    scene.pass(Duration::from_secs(3));
+    assert_eq!(scene.metric("sessions{"), 2, "both are closed, and wait for a GET");
+    // That request was one to look at the account after.
+    assert_eq!((scene.metric("sessions{"), scene.hits("holder")), (1, 1));
+    let held = scene.held();
+    assert!(held < 100_000, "{held} bytes are held");
+    let line = scene.connect(LOCAL);
+    assert_eq!(scene.get(&line, &target, "").0, 400, "the session is gone");
+}
+
+/// A connection that goes while it waits for the account is forgotten at once, also if others have to wait on.
+#[test]
+fn a_connection_that_goes_while_it_waits_is_forgotten() {
+    let mut scene = Scene::new(Config { max_held: 2_050_000, ..Config::default() });
+    let lines = [(); 3].map(|()| scene.websocket(LOCAL, 4));
+    for (line, length) in lines.iter().zip([900_000, 900_000, 20_000]) {
+        scene.send_bytes(line, &frame_of(TEXT, 990_000, &vec![b'x'; length]));
+        scene.settle();
+    }
+    let [first, _second, last] = lines;
+    for line in [&first, &last] {
+        scene.send_bytes(line, b"x");
+        scene.settle();
+        assert_eq!(line.pipe.wire().incoming.len(), 1, "it waits");
+    }
+    // After each turn `Server::check` looks for connections that wait and do not exist.
+    scene.reset(last);
+    assert!(scene.held() > 2_050_000);
+    assert_eq!(first.pipe.wire().incoming.len(), 1, "the other waits on");
+    assert_eq!(scene.hits("holder"), 0);
+}
+
+/// A certificate for localhost with its key, as options of a server, and a client that trusts it.
+fn certified() -> (Config, ClientConnection) {
+    let key = rcgen::KeyPair::generate().expect("ring has random bytes");
+    let params = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
+    let cert = params.self_signed(&key).expect("ring can sign");
+    let files = [("cert", cert.pem()), ("key", key.serialize_pem())].map(|(name, text)| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("world-{}-{name}.pem", std::process::id()));
+        fs::write(&path, text).expect("a directory for tests");
+        Some(path.into_os_string().into_string().expect("text"))
+    });
+    let [tls_cert, tls_key] = files;
+    let mut roots = RootCertStore::empty();
+    roots.add(cert.der().clone()).expect("a good certificate");
+    let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let client = ClientConnection::new(Arc::new(client), "localhost".try_into().expect("a name")).expect("a client");
+    (Config { tls_cert, tls_key, ..Config::default() }, client)
+}
+
+/// Ciphertext that the kernel has not taken counts once for its connection, and nothing counts for one that is aborted.
+#[test]
+fn unsent_ciphertext_counts_once_and_not_for_an_aborted_connection() {
+    let (config, mut client) = certified();
+    let mut net = Net::<Nothing>::new(config.clone()).expect("a selector");
+    net.identity = Identity::load(&config, None).expect("good files");
+    let now = Instant::now();
+    let id = net.connect_pipe([192, 0, 2, 1].into(), now);
+    let pipe = net.pipe(id).expect("it was made just now");
+    pipe.wire().room = usize::MAX;
+    let mut buffer = vec![0; 64 * 1024];
+    while client.is_handshaking() || client.wants_write() {
+        while client.wants_write() {
+            client.write_tls(&mut pipe.wire().incoming).expect("memory");
+        }
+        assert_eq!(net.read(id, &mut buffer), None, "no plaintext");
+        net.flush(now);
+        let answer = mem::take(&mut pipe.wire().outgoing);
+        let mut answer = &answer[..];
+        while !answer.is_empty() {
+            client.read_tls(&mut answer).expect("memory");
+            client.process_new_packets().expect("a handshake");
+        }
+    }
+    // The kernel takes 1,000 of what one write encrypts, 48 KiB.
+    pipe.wire().room = 1_000;
+    net.push(id, vec![b'x'; 100_000].into());
+    net.flush(now);
+    let connection = net.get(id).expect("it is open");
+    let unsent = connection.tls.as_ref().expect("TLS").unsent.len();
+    assert!(unsent > 45_000, "{unsent} bytes of ciphertext");
+    assert!((99_000..101_000).contains(&connection.holds()), "{} bytes", connection.holds());
+    net.abort(id);
+    assert_eq!(net.get(id).map(|connection| connection.holds()), Some(0));
 }
 
 /// The last attachment of a body has the only reference to it, once the packets before it are handled.

@@ -154,11 +154,7 @@ impl Scene {
         let (_, text) = self.get(&line, "/metrics", "");
         line.pipe.wire().ended = true;
         self.turn(&[Wake::Connection { id: line.id, readable: true, writable: false, hung_up: true }]);
-        let name = format!("salon_{start}");
-        let samples = text.lines().filter(|line| line.starts_with(&name)).map(|line| line.rsplit_once(' ').unwrap().1);
-        let values: Vec<u64> = samples.map(|value| value.parse().expect("a number")).collect();
-        assert!(!values.is_empty(), "no {name} in {text}");
-        values.iter().sum()
+        sample(&text, start)
     }
 
     /// Checks all rules, and that nothing is left of those who have gone.
@@ -173,6 +169,15 @@ impl Scene {
         self.turn(&[Wake::Connection { id: line.id, readable: true, writable: false, hung_up: true }]);
         assert!(line.pipe.is_closed());
     }
+}
+
+/// The sum of the samples in the text of /metrics whose names begin so.
+pub fn sample(text: &str, start: &str) -> u64 {
+    let name = format!("salon_{start}");
+    let samples = text.lines().filter(|line| line.starts_with(&name)).map(|line| line.rsplit_once(' ').unwrap().1);
+    let values: Vec<u64> = samples.map(|value| value.parse().expect("a number")).collect();
+    assert!(!values.is_empty(), "no {name} in {text}");
+    values.iter().sum()
 }
 
 #[test]
