@@ -1,5 +1,6 @@
 //! A stopping server answers the requests under way, lets nobody in, and ends as soon as nothing is left to do.
 
+use crate::limits::{LOCAL, Scene};
 use crate::stage::{Item, Last, Line, Stage};
 use crate::wire;
 use salon::config::Config;
@@ -160,4 +161,64 @@ fn a_parked_get_is_answered_and_its_connection_closed() {
     stage.end(line, Last::Fin);
     rest(&mut stage);
     assert!(stage.has_stopped());
+}
+
+/// A session that is closed when the drain begins waits for the GET that takes its close packet, and for no place in the
+/// drain.
+#[test]
+fn a_closed_session_has_no_place_in_the_drain() {
+    let [drain, connect_timeout] = [10, 1].map(Duration::from_secs);
+    let mut stage = Stage::new(Config { drain, connect_timeout, ..Config::default() }, 1);
+    let line = stage.connect();
+    let (_, open) = ask(&mut stage, line, &wire::polling_request(None, None));
+    let sid = open.split('"').nth(3).expect("a sid").to_owned();
+    // It never connects a socket.
+    stage.pass(connect_timeout, |_| {});
+    // The newest sessions are the first to go: this one is closed at once, and the other would be 50 ms later.
+    ask(&mut stage, line, &wire::polling_request(None, None));
+    stage.stop();
+    assert_eq!(stage.until_deadline(), Some(drain), "the end of the drain is what is due next");
+    assert_eq!(ask(&mut stage, line, &wire::polling_request(Some(&sid), None)), (200, "1".into()));
+    stage.end(line, Last::Fin);
+    rest(&mut stage);
+}
+
+/// A POST that outlives its session's place in the drain makes no timer late: its session is due when the POST ends.
+#[test]
+fn a_post_that_ends_late_is_no_late_timer() {
+    let mut scene = Scene::new(Config { drain: Duration::from_secs(10), ..Config::default() });
+    let (line, post) = (scene.connect(LOCAL), scene.connect(LOCAL));
+    let target = scene.session(&line);
+    scene.send(&post, &format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 8\r\n\r\n421["));
+    scene.server.stop();
+    scene.pass(Duration::from_secs(2));
+    scene.send(&post, "\"a\"]");
+    assert!(post.read().starts_with("HTTP/1.1 200"));
+    scene.pass(Duration::ZERO);
+    assert_eq!(scene.get(&line, &target, "").1, "431[1]\x1e1");
+    assert_eq!(scene.metric("lag_seconds_max"), 0);
+}
+
+/// The session does not wait for a POST whose connection was lost, also if it has a WebSocket and lives on.
+#[test]
+fn a_lost_post_does_not_keep_its_session_from_the_drain() {
+    let mut stage = Stage::new(Config::default(), 1);
+    let (gets, posts, socket) = (stage.connect(), stage.connect(), stage.connect());
+    let sid = log_in(&mut stage, gets);
+    let post = wire::polling_request(Some(&sid), Some("42[\"new message\",\"x\"]"));
+    stage.request(posts, &post[..post.len() - 5]);
+    stage.request(socket, &wire::upgrade_request(Some(&sid)));
+    rest(&mut stage);
+    assert!(matches!(stage.receive(socket), Some(Item::Answer { status: 101, .. })));
+    for packet in ["2probe", "5"] {
+        stage.send(socket, &wire::client_frame(wire::TEXT, packet.as_bytes()));
+        rest(&mut stage);
+    }
+    assert_eq!(stage.receive(socket), Some(Item::Frame { opcode: wire::TEXT, payload: b"3probe".into() }));
+    stage.end(posts, Last::Reset);
+    rest(&mut stage);
+    assert!(stage.is_open(socket), "the session lives");
+    stage.stop();
+    rest(&mut stage);
+    let Some(Item::Frame { opcode: wire::CLOSE, .. }) = stage.receive(socket) else { panic!("it is not sent away") };
 }
