@@ -16,6 +16,8 @@ mod old;
 mod outside;
 mod poller;
 mod process;
+#[cfg(target_os = "linux")]
+mod redis;
 mod secure;
 mod security;
 mod socketio;

@@ -1,7 +1,12 @@
 //! The state machine of a connection to Redis and its replies, with literal bytes and a clock moved by hand.
 
-use salon::cluster::link::{Link, LinkFailure, LinkStep};
+use salon::base::held::ENTRY;
+use salon::base::id::Ids;
+use salon::cluster::Cluster;
+use salon::cluster::link::{Link, LinkFailure, LinkStep, Role};
 use salon::cluster::resp::{RedisReply, command, reply};
+use salon::config::{Config, RedisUrl};
+use salon::socketio::Publication;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -207,4 +212,29 @@ fn a_partial_reply_is_bounded() {
     let part = format!("*2\r\n$16777000\r\n{}\r\n$16777000\r\n", "x".repeat(16_777_000));
     assert_eq!(link.receive(part.as_bytes(), now), Ok(None));
     assert!(fails(link.receive((part + &"x".repeat(1_000)).as_bytes(), now).map(|_| None)));
+}
+
+/// Short publications that Redis does not answer are dropped before the queue of the connection, in which each costs an entry
+/// besides its bytes, is full: a full queue would end the connection.
+#[test]
+fn unanswered_publications_stay_below_the_limit_of_a_queue() {
+    let (now, config) = (Instant::now(), Config::default());
+    let mut ids = Ids::Seeded(1);
+    let url = RedisUrl::parse("redis://127.0.0.1").expect("a URL");
+    let mut cluster = Cluster::new(config.clone(), url, &["/"], [ids.fresh(), ids.fresh()], now);
+    let link = &mut cluster.links[Role::Publish as usize];
+    assert_eq!(link.expire(now), Ok(Some(LinkStep::Resolve)));
+    link.resolved(Ok(vec![address()]), now).expect("an attempt");
+    fine(link, now);
+    assert!(link.is_up());
+    let short = Publication { namespace: "/".into(), json: "[\"a\"]".into(), ..Publication::default() };
+    let mut sent = 0;
+    for number in 1.. {
+        cluster.publish_broadcast(&short, now);
+        if cluster.commands.len() < number {
+            break;
+        }
+        sent += cluster.commands[number - 1].len() + ENTRY;
+    }
+    assert!((config.max_queue * 9 / 10..config.max_queue).contains(&sent), "{sent} bytes");
 }
