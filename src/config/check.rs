@@ -41,7 +41,9 @@ impl Config {
         let forgets_long = self.history_messages > 0 && self.longest_message() > self.history_bytes;
         // `cluster::resp` accepts replies of at most 16 MiB; 1 MiB of that is left for what encloses the message.
         let large_for_redis = self.redis.is_some() && self.longest_message() > 15 << 20;
-        let kept = self.max_queue + self.history_bytes + self.recovery_bytes;
+        // A reply that has not arrived as a whole is held too.
+        let reply = if self.redis.is_some() { 16 << 20 } else { 0 };
+        let kept = self.max_queue + self.history_bytes + self.recovery_bytes + reply;
         let table = [
             (unused_history, "--history has no effect with --history-messages 0"),
             (silent_behind_proxy, "--ping-interval plus --ping-timeout is above 55 s: proxies cut silence at 60 s"),
@@ -53,7 +55,7 @@ impl Config {
             (self.recovery_bytes > self.max_queue, "--recovery-bytes above --max-queue: recovery can evict a client"),
             (
                 self.max_held < kept,
-                "--max-held is below --max-queue, --history-bytes and --recovery-bytes: it keeps new ones out",
+                "--max-held is below --max-queue, --history-bytes and --recovery-bytes (with --redis, plus 16 MiB): it keeps new ones out",
             ),
             (self.max_per_address >= self.max_connections, "--max-per-address allows one to use up --max-connections"),
             (self.max_packets < self.event_burst, "--max-packets is below --event-burst: a burst over polling fails"),

@@ -155,6 +155,7 @@ impl<A: App> Server<A> {
                 let session = protocol.session();
                 self.net.close(id);
                 session.iter().for_each(|session| self.io.engine.connection_lost(id, *session));
+                self.pump();
             }
         }
     }

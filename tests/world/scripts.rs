@@ -47,6 +47,16 @@ fn fixed_scripts() {
             Action::Hasten { place: 0 },
             Action::Turn,
         ],
+        // What was said about a WebSocket that ended behind unread messages waited for the next turn.
+        &[
+            Action::Upgrade { place: 1 },
+            Action::Pass { millis: 0 },
+            Action::Throttle { place: 1, which: Which::Socket, up: 0, down: 0 },
+            Action::Say { place: 2, padding: 0 },
+            Action::Pass { millis: 0 },
+            Action::End { place: 1, which: Which::Socket, last: Last::Fin },
+            Action::Turn,
+        ],
     ];
     scripts.iter().for_each(|script| play(script, None));
 }
