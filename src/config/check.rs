@@ -55,7 +55,7 @@ impl Config {
             (self.recovery_bytes > self.max_queue, "--recovery-bytes above --max-queue: recovery can evict a client"),
             (
                 self.max_held < kept,
-                "--max-held is below --max-queue, --history-bytes and --recovery-bytes (with --redis, plus 16 MiB): it keeps new ones out",
+                "--max-held is below --max-queue + --history-bytes + --recovery-bytes (+ 16 MiB for Redis): new ones get 503",
             ),
             (self.max_per_address >= self.max_connections, "--max-per-address allows one to use up --max-connections"),
             (self.max_packets < self.event_burst, "--max-packets is below --event-burst: a burst over polling fails"),
