@@ -596,7 +596,8 @@ fn bulk_a_thousand_slow_sockets_are_cut_off() {
             let over = client.has_ended();
             ended[*kind] += usize::from(over);
             match over {
-                true => assert!(since.elapsed() >= time, "kind {kind} after {:?}", since.elapsed()),
+                // The time counts from the start of the turn, in the middle of which the client may have come.
+                true => assert!(since.elapsed() >= time * 3 / 4, "kind {kind} after {:?}", since.elapsed()),
                 // The load of the machine comes on top.
                 false => assert!(since.elapsed() < time * 4, "kind {kind} is not cut off"),
             }
