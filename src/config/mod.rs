@@ -282,7 +282,11 @@ impl Config {
             let shown = if option.secret && is_set { "(a secret)".into() } else { value.to_string_lossy() };
             lines.push(format!("{:17} {shown:20} {source}", option.flag));
         }
-        self.max_half_open = self.max_half_open.min(self.max_connections.div_ceil(2));
+        let half = self.max_connections.div_ceil(2);
+        if self.max_half_open > half {
+            self.max_half_open = half;
+            lines.push(format!("{:17} {half:<20} half of --max-connections", "max-half-open"));
+        }
         errors.extend(self.conflict().map(str::to_owned));
         match errors.first() {
             Some(error) if matches!(action, Action::Run | Action::Probe) => Err(error.clone()),

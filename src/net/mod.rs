@@ -160,7 +160,8 @@ impl<P: State> Net<P> {
             let _ = self.poll.poll(&mut self.events, Some(Duration::ZERO));
             more = self.take_events(wakes) == BATCH;
         }
-        for _ in 0..ACCEPTS_PER_TURN {
+        let most = if all { usize::MAX } else { ACCEPTS_PER_TURN };
+        for _ in 0..most {
             let Some(index) = self.acceptor() else { break };
             let Some((stream, peer)) = self.listeners[index].accept(now) else { continue };
             let tls = self.identity.as_ref().filter(|_| index == 0).map(Identity::accept);
@@ -169,12 +170,19 @@ impl<P: State> Net<P> {
             // The first bytes have often arrived already; reading them now saves a wake-up.
             wakes.push(Wake::Connection { id, readable: true, writable: false, hung_up: false });
         }
-        for id in self.unread.drain(..) {
-            if let Some(connection) = self.connections.get_mut(id) {
+        let unread = self.take_unread().into_iter();
+        wakes.extend(unread.map(|id| Wake::Connection { id, readable: true, writable: true, hung_up: false }));
+    }
+
+    /// Returns the connections of which a turn has not read all, and empties their list.
+    pub fn take_unread(&mut self) -> Vec<ConnId> {
+        let unread = mem::take(&mut self.unread);
+        for id in &unread {
+            if let Some(connection) = self.connections.get_mut(*id) {
                 connection.unread = false;
-                wakes.push(Wake::Connection { id, readable: true, writable: true, hung_up: false });
             }
         }
+        unread
     }
 
     /// Adds the events of the last poll to `wakes`. Returns their number.

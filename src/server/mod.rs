@@ -58,6 +58,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const SCRATCH: usize = 64 * 1024;
 /// If a timer is overdue by more than this, the loop has stalled.
 const STALLED: Duration = Duration::from_millis(250);
+/// Maximum number of rounds in which the turn after a stall reads what connections have sent beyond their share of a turn.
+const ROUNDS: usize = 16;
 /// Minimum time that a stopping server has to send its last responses, even if `drain` is shorter.
 const MIN_STOP_TIME: Duration = Duration::from_millis(1500);
 /// The share of `drain` in which the sessions are closed; the rest is left for the last responses.
@@ -197,16 +199,25 @@ impl<A: App> Server<A> {
             if let Wake::Connection { id, readable, writable, hung_up } = *wake {
                 self.net.observe(id, writable, hung_up);
                 if readable {
-                    self.read_connection(id);
-                    self.net.weigh(id);
-                    self.shed();
+                    self.handle_input(id);
                 }
             }
         }
         if stalled {
+            // What a connection has sent beyond its share of the turn may show that the client is alive.
+            for _ in 0..ROUNDS {
+                self.net.take_unread().into_iter().for_each(|id| self.handle_input(id));
+            }
             self.expire();
         }
         self.settle();
+    }
+
+    /// Reads a connection, and brings the account up to date.
+    fn handle_input(&mut self, id: ConnId) {
+        self.read_connection(id);
+        self.net.weigh(id);
+        self.shed();
     }
 
     /// Returns by how much the most overdue timer is late; zero if none is due.
