@@ -4,7 +4,7 @@
 //! frame is checked (length, opcode, number of fragments) before the payload has arrived. tungstenite parses only these
 //! heads: its message reader would keep a buffer per connection and allocate any length that a head claims.
 //!
-//! The server accepts no extension, because IIS cannot carry compressed frames, and no subprotocol: Socket.IO has none.
+//! The server accepts no extension, because IIS cannot carry compressed frames. A subprotocol means nothing to Socket.IO.
 
 use crate::base::held;
 use crate::config::Config;
@@ -52,14 +52,22 @@ pub fn accept(head: &RequestHead) -> Result<Bytes, Response> {
     }
     let mut keys = head.headers("Sec-WebSocket-Key");
     let key = match (keys.next(), keys.next()) {
-        (Some(key), None) if STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16) => key,
+        (Some(key), None) if is_key(key) => key,
         _ => return Err(Response::text(400, "Sec-WebSocket-Key is not 16 bytes in base64").close()),
     };
     let answer = STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize());
-    let head = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {answer}\r\n\r\n"
-    );
-    Ok(head.into())
+    // Browsers fail a connection for which none of the subprotocols that they offer is chosen.
+    let protocol = head.tokens("Sec-WebSocket-Protocol").next();
+    let protocol = protocol.map_or(String::new(), |token| format!("Sec-WebSocket-Protocol: {token}\r\n"));
+    let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade";
+    Ok(format!("{head}\r\nSec-WebSocket-Accept: {answer}\r\n{protocol}\r\n").into())
+}
+
+/// Whether a key has the form of 16 bytes in base64. Its last character may have bits that mean nothing, as in the example
+/// of RFC 6455 section 4.1.
+fn is_key(key: &[u8]) -> bool {
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    key.len() == 24 && key.strip_suffix(b"==").is_some_and(|digits| digits.iter().all(is_base64))
 }
 
 /// Writes the head for a payload of `length` bytes to the end of `buffer`. Returns the index at which the head starts.

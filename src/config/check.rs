@@ -44,12 +44,15 @@ impl Config {
         // A reply that has not arrived as a whole is held too.
         let reply = if self.redis.is_some() { 16 << 20 } else { 0 };
         let kept = self.max_queue + self.history_bytes + self.recovery_bytes + reply;
+        let lists = |it| matches!(&self.origins, Origins::Listed(origins) if origins.iter().any(|listed| listed == it));
         let table = [
             (unused_history, "--history has no effect with --history-messages 0"),
             (silent_behind_proxy, "--ping-interval plus --ping-timeout is above 55 s: proxies cut silence at 60 s"),
             (only_local_clients, "--max-per-address has no effect on local clients; behind a proxy, use --trust-proxy"),
             (no_listed_proxy, "--trust-proxy has no address of this machine, but --host admits no others"),
             (self.origins == Origins::Any, "--origins *: any web page can connect and act for the user who opens it"),
+            (lists("null"), "--origins null: any web page can connect from a sandboxed frame"),
+            (lists("file://"), "--origins file://: any file that the user opens can connect"),
             (self.max_text > self.max_payload, "--max-text is above --max-payload, which limits it"),
             (self.soft_queue > self.max_queue, "--soft-queue is above --max-queue, so it has no effect"),
             (self.recovery_bytes > self.max_queue, "--recovery-bytes above --max-queue: recovery can evict a client"),

@@ -83,14 +83,14 @@ pub(super) fn origins(text: &str) -> Result<Origins, String> {
         // A browser omits the default port in Origin, so a listed origin with the default port would never match.
         let default = if scheme == "https" { ":443" } else { ":80" };
         let valid = !scheme.is_empty() && !host.is_empty() && visible && !host.ends_with(default);
-        if valid || origin == "null" { Ok(origin) } else { Err(()) }
+        if valid || matches!(&*origin, "null" | "file://") { Ok(origin) } else { Err(()) }
     };
     let list = || text.split(',').map(|origin| check(origin.trim())).collect::<Result<_, _>>();
     match text {
         "same" => Ok(Origins::Same),
         "*" => Ok(Origins::Any),
         _ => list().map(Origins::Listed).map_err(|()| {
-            "a list of origins such as https://a.example:8443 (no path, no slash at the end, no default port), null, or *".into()
+            "a list of origins such as https://a.example:8443 (no path, no slash at the end, no default port), null, file://, or *".into()
         }),
     }
 }

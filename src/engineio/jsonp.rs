@@ -21,7 +21,7 @@ pub fn encode(callback: u32, body: &[u8]) -> Vec<u8> {
 /// two characters `\n`. Where the text itself has these two characters, clients write `\\n`.
 pub fn decode(body: &[u8]) -> Result<Bytes, Invalid> {
     let form = str::from_utf8(body).map_err(|_| Invalid("a form is not UTF-8"))?;
-    let [Ok(Some(payload))] = http::parameters(form, ["d"]) else { return Err(Invalid("a form without one field d")) };
+    let [Some(payload)] = http::parameters(form, ["d"]) else { return Err(Invalid("a form without the field d")) };
     let parts: Vec<String> = payload.split(r"\\n").map(|part| part.replace(r"\n", "\n")).collect();
     Ok(parts.join(r"\n").into())
 }

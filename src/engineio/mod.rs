@@ -193,13 +193,14 @@ impl Engine {
         if limit.is_some() || self.draining {
             return Err(unavailable());
         }
-        let Handshake { websocket, jsonp, version, base64, long_payloads, recovers } = handshake;
+        let Handshake { websocket, jsonp, version, framing, long_payloads, recovers } = handshake;
         let accepted = websocket.then(|| ws::accept(head)).transpose()?;
         if websocket && !self.budget.open(None, self.now) {
             return Err(unavailable());
         }
         let sid = self.ids.fresh();
-        let client = ClientInfo { sid, version, base64, long_payloads, plain, recovers, address };
+        let client =
+            ClientInfo { sid, version, framing, jsonp: jsonp.is_some(), long_payloads, plain, recovers, address };
         let offered = self.config.transports.websocket && !websocket && self.budget.is_free(self.now);
         let open = held::share(format!(
             "0{{\"sid\":\"{sid}\",\"upgrades\":[{}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
@@ -237,7 +238,7 @@ impl Engine {
         // A session has at most one probe at a time, and none after the upgrade. As in the reference, any further WebSocket
         // is accepted and closed at once, so that the client does not see an HTTP error.
         if self.transition(id, |session, cx| session.probe(conn, cx)) != Some(true) {
-            self.out.outputs.push_back(EngineOutput::Close(conn));
+            self.out.outputs.push_back(EngineOutput::CloseWebSocket(conn, output::NORMAL));
         }
         Ok(Next::WebSocket(id, response))
     }
@@ -267,23 +268,22 @@ impl Engine {
 
     /// Decodes the complete body of a POST for whose head [`Next::Body`] was returned. Returns the packets, which the caller
     /// passes one by one to [`Engine::receive_posted`], or `None` if this function has answered the POST with an error.
-    /// `binary`: the Content-Type is `application/octet-stream`. `form`: the body is the form that a JSONP client posts.
-    pub fn decode_body(
-        &mut self, conn: ConnId, id: SessionId, body: Vec<u8>, binary: bool, form: bool,
-    ) -> Option<Vec<Packet>> {
+    /// `binary`: the Content-Type is `application/octet-stream`. A form is read only from clients of JSONP, and from them
+    /// whatever its type: curl and other programs call any body a form. A foreign page gains nothing by it: it knows no sid.
+    pub fn decode_body(&mut self, conn: ConnId, id: SessionId, body: Vec<u8>, binary: bool) -> Option<Vec<Packet>> {
         let Some(client) = self.client(id) else {
             let response = Refusal::UnknownSid.response(false);
             self.out.outputs.push_back(EngineOutput::Answer(conn, response));
             return None;
         };
-        let body = Bytes::from(body);
+        let (body, binary) = (Bytes::from(body), binary && !client.jsonp);
         let most = self.config.max_packets;
         let decode = |body| match client.version {
             Version::V4 if binary => Err(packet::Invalid("a binary body in protocol 4")),
             Version::V4 => packet::decode_payload(body, most),
             _ => v3::decode_payload(body, binary, most),
         };
-        let decoded = if form { jsonp::decode(&body).and_then(decode) } else { decode(body) };
+        let decoded = if client.jsonp { jsonp::decode(&body).and_then(decode) } else { decode(body) };
         let (limit, why) = match decoded {
             Ok(packets) if packets.len() <= most => return Some(packets),
             Ok(_) => (Limit::Packets, "too many packets"),
@@ -319,7 +319,9 @@ impl Engine {
 
     /// Handles a WebSocket message that arrived on `conn`, which was accepted for session `id`.
     pub fn receive_frame(&mut self, conn: ConnId, id: SessionId, data: Data) {
-        let Some(client) = self.client(id) else { return self.out.outputs.push_back(EngineOutput::Close(conn)) };
+        let Some(client) = self.client(id) else {
+            return self.out.outputs.push_back(EngineOutput::CloseWebSocket(conn, output::NORMAL));
+        };
         let decoded = match (client.version, data) {
             (Version::V4, Data::Text(text)) => packet::decode(text),
             (Version::V4, data) => Ok(Packet::Message(data)),

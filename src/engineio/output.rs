@@ -11,9 +11,12 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
+/// The code of a close frame that has no particular reason (RFC 6455 section 7.4.1).
+pub(super) const NORMAL: u16 = 1000;
+
 table! {
     /// Why a session was closed. The row of a reason: its label in metrics, and the code of the WebSocket close frame (RFC
-    /// 6455 section 7.4.1), or `None` if no close frame is sent.
+    /// 6455 section 7.4.1), or `None` if it was the client that closed the session.
     CloseReason: (&'static str, Option<u16>);
     /// The client sent a close packet (`1`).
     ClientClose = ("client_close", None);
@@ -52,6 +55,8 @@ pub enum EngineOutput {
     Frame(ConnId, Bytes),
     /// Close the connection after its outbox has been sent.
     Close(ConnId),
+    /// Close the WebSocket on this connection, with a close frame that has this status code.
+    CloseWebSocket(ConnId, u16),
 }
 
 /// The output of all sessions. `events` and `outputs` are in order of time. The counters begin at the start of the server.

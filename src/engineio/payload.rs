@@ -3,6 +3,7 @@
 
 use super::packet::{self, Version};
 use super::request::ClientInfo;
+use super::v3::Framing;
 use super::{jsonp, v3};
 use crate::base::held;
 use crate::http::Response;
@@ -15,8 +16,8 @@ const GZIP_FROM: usize = 1024;
 
 pub(super) struct Payload {
     packets: Vec<Bytes>,
-    /// What the format depends on: protocol version, whether the client needs base64, and JSONP callback number, if any.
-    kind: (Version, bool, Option<u32>),
+    /// What the format depends on: protocol version, framing, and JSONP callback number, if any.
+    kind: (Version, Framing, Option<u32>),
     body: Bytes,
     content_type: &'static str,
     /// The compressed body, made for the first client that accepts gzip.
@@ -27,12 +28,12 @@ impl Payload {
     pub fn new(packets: &[Bytes], client: &ClientInfo, jsonp: Option<u32>) -> Payload {
         let (mut body, mut content_type) = match client.version {
             Version::V4 => (packet::payload(packets), "text/plain; charset=UTF-8"),
-            version => v3::payload(packets, version, client.base64),
+            _ => v3::payload(packets, client.framing),
         };
         if let Some(callback) = jsonp {
             (body, content_type) = (jsonp::encode(callback, &body), "text/javascript; charset=UTF-8");
         }
-        let kind = (client.version, client.base64, jsonp);
+        let kind = (client.version, client.framing, jsonp);
         Payload { packets: packets.to_vec(), kind, body: held::share(body), content_type, gzip: None }
     }
 
@@ -41,7 +42,7 @@ impl Payload {
     pub fn is_of(&self, packets: &[Bytes], client: &ClientInfo, jsonp: Option<u32>) -> bool {
         let same = |(one, other): (&Bytes, &Bytes)| one.as_ptr_range() == other.as_ptr_range();
         let equal = self.packets.len() == packets.len() && self.packets.iter().zip(packets).all(same);
-        equal && self.kind == (client.version, client.base64, jsonp)
+        equal && self.kind == (client.version, client.framing, jsonp)
     }
 
     /// Returns a response with this body. `deflate` is the compressor, or `None` if the client does not accept gzip.

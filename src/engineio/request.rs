@@ -1,7 +1,7 @@
 //! Interprets the heads of Engine.IO requests: each is a handshake, an upgrade, a poll or a POST, or is refused.
 
 use super::packet::Version;
-use super::v3;
+use super::v3::{self, Framing};
 use crate::base::id::Id;
 use crate::base::slab::{ConnId, SessionId};
 use crate::base::table::table;
@@ -28,9 +28,9 @@ table! {
     /// Why a request is refused: the errors of the reference implementation, in the order of their codes. The response has
     /// status 400 (`Forbidden`: 403). The row of an error: its label in metrics, and its message.
     Refusal: (&'static str, &'static str);
-    /// `transport` is missing, unknown, given twice, or not allowed by the option `transports`.
+    /// `transport` is missing, unknown, or not allowed by the option `transports`.
     UnknownTransport = ("unknown_transport", "Transport unknown");
-    /// There is no session with this `sid`, the session has ended, or `sid` is given twice.
+    /// There is no session with this `sid`, or the session has ended.
     UnknownSid = ("unknown_sid", "Session ID unknown");
     /// The method is neither GET nor POST, or the handshake is not a GET.
     BadMethod = ("bad_method", "Bad handshake method");
@@ -38,7 +38,7 @@ table! {
     BadRequest = ("bad_request", "Bad request");
     /// The origin of the page is not allowed.
     Forbidden = ("forbidden", "Forbidden");
-    /// `EIO` is missing, given twice, or not a version that the server accepts.
+    /// `EIO` is missing, or not a version that the server accepts.
     UnsupportedProtocol = ("unsupported_protocol", "Unsupported protocol version");
 }
 
@@ -60,8 +60,10 @@ impl Refusal {
 pub struct ClientInfo {
     pub sid: Id,
     pub version: Version,
-    /// The client needs payloads in text: it sent `b64=1`, or uses JSONP. Only protocols 2 and 3 also have binary payloads.
-    pub base64: bool,
+    /// How payloads of protocols 2 and 3 are framed for the client.
+    pub framing: Framing,
+    /// The client uses JSONP: it has opened the session with `j`.
+    pub jsonp: bool,
     /// The client accepts more than 16 packets in one payload.
     pub long_payloads: bool,
     /// The session carries plain messages instead of Socket.IO (see `App::plain_path`).
@@ -96,24 +98,25 @@ pub(super) struct Handshake {
     pub websocket: bool,
     pub jsonp: Option<u32>,
     pub version: Version,
-    pub base64: bool,
+    pub framing: Framing,
     pub long_payloads: bool,
     pub recovers: bool,
 }
 
 /// Interprets a request head; `sids` has the session of each sid. The order of the checks decides which error a client sees.
-/// A parameter that is given twice is refused or ignored, because either of its values could be the intended one.
 pub(super) fn read(head: &RequestHead, config: &Config, sids: &HashMap<Id, SessionId>) -> Result<Request, Refusal> {
-    let names = ["transport", "sid", "j", "EIO", "b64", "recovery"];
-    let [transport, sid, jsonp, version, base64, recovery] = http::parameters(head.query, names);
-    let websocket = match transport.map_err(|_| Refusal::UnknownTransport)?.as_deref() {
+    let names = ["transport", "sid", "j", "EIO", "b64", "t", "recovery"];
+    let [transport, sid, jsonp, version, base64, timestamp, recovery] = http::parameters(head.query, names);
+    let websocket = match transport.as_deref() {
         Some("polling") if config.transports.polling => false,
         Some("websocket") if config.transports.websocket => true,
         _ => return Err(Refusal::UnknownTransport),
     };
-    let sid = sid.map_err(|_| Refusal::UnknownSid)?;
-    let sid = sid.map(|sid| Id::parse(&sid).ok_or(Refusal::UnknownSid)).transpose()?;
-    let session = sid.map(|sid| sids.get(&sid).copied().ok_or(Refusal::UnknownSid)).transpose()?;
+    // As in the reference, an empty sid is none.
+    let session = match sid.as_deref().unwrap_or_default() {
+        "" => None,
+        sid => Some(Id::parse(sid).and_then(|sid| sids.get(&sid).copied()).ok_or(Refusal::UnknownSid)?),
+    };
     let post = match head.method {
         Method::Get => false,
         Method::Post if session.is_some() => true,
@@ -122,7 +125,6 @@ pub(super) fn read(head: &RequestHead, config: &Config, sids: &HashMap<Id, Sessi
     if websocket != ws::is_upgrade(head) {
         return Err(Refusal::BadRequest);
     }
-    let jsonp = jsonp.map_err(|_| Refusal::BadRequest)?;
     let jsonp = jsonp.map(|callback| v3::digits(&callback).ok_or(Refusal::BadRequest)).transpose()?;
     if let Some(id) = session {
         return Ok(match (websocket, post) {
@@ -131,23 +133,35 @@ pub(super) fn read(head: &RequestHead, config: &Config, sids: &HashMap<Id, Sessi
             (_, false) => Request::Poll(id, jsonp),
         });
     }
-    let version = match (version.map_err(|_| Refusal::UnsupportedProtocol)?.as_deref(), config.old_clients) {
+    let version = match (version.as_deref(), config.old_clients) {
         (Some("4"), _) => Version::V4,
         (Some("3"), true) => Version::V3,
         (Some("2"), true) => Version::V2,
         _ => return Err(Refusal::UnsupportedProtocol),
     };
-    let base64 = jsonp.is_some() || base64.is_ok_and(|value| value.as_deref() == Some("1"));
+    let framing = match version {
+        _ if jsonp.is_some() || base64.as_deref() == Some("1") => Framing::Text,
+        Version::V2 => Framing::Binary,
+        _ if timestamp.is_some_and(|timestamp| is_of_1_3(&timestamp)) => Framing::Binary,
+        _ => Framing::ByContent,
+    };
     // Browsers accept any number of packets in a payload. python-engineio does not, and other clients may have limits too.
     let agent = head.header("User-Agent").unwrap_or_default();
     let long_payloads = agent.starts_with(b"Mozilla/");
     // Recovery adds the offset to the arguments of each event, and a handler that does not expect it may fail. So `auto` is
     // for clients that are known to use the offset, and for those that ask for recovery.
-    let recovers = match (config.recovery, recovery.ok().flatten().as_deref()) {
+    let recovers = match (config.recovery, recovery.as_deref()) {
         _ if version != Version::V4 => false,
         (Recovery::Off, _) | (_, Some("0")) => false,
         (Recovery::Always, _) | (_, Some("1")) => true,
         (Recovery::Auto, _) => long_payloads || agent.starts_with(b"node-XMLHttpRequest"),
     };
-    Ok(Request::Handshake(Handshake { websocket, jsonp, version, base64, long_payloads, recovers }))
+    Ok(Request::Handshake(Handshake { websocket, jsonp, version, framing, long_payloads, recovers }))
+}
+
+/// Whether the timestamp of a request, the parameter `t`, is from socket.io-client 1.0 to 1.3: milliseconds, a dash and a
+/// counter. Later clients send letters.
+fn is_of_1_3(timestamp: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    timestamp.split_once('-').is_some_and(|(time, count)| is_number(time) && is_number(count))
 }

@@ -19,7 +19,8 @@
 //!   ([`Session::take_payload`]), so that all packets of a turn can leave in one payload.
 //! - Probing: messages use polling until the upgrade packet `5` arrives. A GET that is parked when `2probe` arrives is
 //!   answered with a noop at once, each later GET after 100 ms: the client polls again until it has read `3probe`, and would
-//!   poll in a tight loop if the answer came at once. A GET that is still parked when `5` arrives is answered then.
+//!   poll in a tight loop if the answer came at once. A GET that is still parked when `5` arrives is answered then. Some
+//!   clients (elephant.io, SocketIOClient) send `5` without a probe.
 //! - Heartbeat: in protocol 4 the server pings and waits for the pong; in protocols 2 and 3 the client pings. The time for a
 //!   pong counts from when the ping was due, even if it was sent early. The heartbeat continues during a probe.
 //!
@@ -37,7 +38,7 @@
 //! | the server drains | `expire` | `ServerClose` |
 //! | `socketio` or `server` closes the session | [`Engine::close`] | that of the caller |
 
-use super::output::{CloseReason, EngineOutput, Out, SessionEvent};
+use super::output::{CloseReason, EngineOutput, NORMAL, Out, SessionEvent};
 use super::packet::{self, Encoded, Packet, Version};
 use super::payload::Payload;
 use super::request::{ClientInfo, Poll};
@@ -48,7 +49,6 @@ use crate::base::queue::Queue;
 use crate::base::slab::{ConnId, SessionId};
 use crate::base::timers::Deadline;
 use crate::config::Config;
-use crate::ws;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 
@@ -236,8 +236,8 @@ impl Session {
         match (self.probe.as_mut().filter(|probe| probe.conn == conn), packet) {
             (None, Some(packet)) if self.websocket == Some(conn) => self.receive(packet, cx),
             (None, None) if self.websocket == Some(conn) => self.close(CloseReason::ParseError, cx),
-            (None, _) => cx.out.outputs.push_back(EngineOutput::Close(conn)),
-            (Some(probe), Some(Packet::Ping(text))) if &*text == "probe" && !probe.answered => {
+            (None, _) => cx.out.outputs.push_back(EngineOutput::CloseWebSocket(conn, NORMAL)),
+            (Some(probe), Some(Packet::Ping(text))) if &*text == "probe" => {
                 probe.answered = true;
                 cx.out.outputs.push_back(EngineOutput::Frame(conn, packet::PONG_PROBE_FRAME));
                 // If packets are queued, the parked GET is answered with them at the end of the turn.
@@ -246,7 +246,7 @@ impl Session {
                 }
             }
             // The upgrade is complete: from now on all packets use the WebSocket, first those that no GET has taken.
-            (Some(probe), Some(Packet::Upgrade)) if probe.answered => {
+            (Some(_), Some(Packet::Upgrade)) => {
                 self.answer_noop(cx.out);
                 (self.websocket, self.probe) = (Some(conn), None);
                 self.send_queue(cx.out);
@@ -338,7 +338,8 @@ impl Session {
                 Version::V4 => packet.len() + usize::from(!packets.is_empty()),
                 _ => v3::framed_length(packet),
             };
-            if !packets.is_empty() && bytes > cx.config.max_payload {
+            // The close packet has a payload of its own: clients 4.6 to 4.8 report the end twice if a DISCONNECT precedes it.
+            if !packets.is_empty() && (bytes > cx.config.max_payload || *packet == packet::CLOSE) {
                 break;
             }
             packets.extend(cx.out.pool.pop(&mut self.queue));
@@ -359,7 +360,7 @@ impl Session {
 
     /// Closes the probing WebSocket, if there is one; polling continues.
     fn drop_probe(&mut self, out: &mut Out) {
-        out.outputs.extend(self.probe.take().map(|probe| EngineOutput::Close(probe.conn)));
+        out.outputs.extend(self.probe.take().map(|probe| EngineOutput::CloseWebSocket(probe.conn, NORMAL)));
     }
 
     /// Handles the loss of `conn`. Closes the session if `conn` was its WebSocket or, without one, carried its GET or POST.
@@ -424,8 +425,7 @@ impl Session {
         self.drop_probe(cx.out);
         let (_, code) = reason.row();
         if let Some(conn) = self.websocket {
-            cx.out.outputs.extend(code.map(|code| EngineOutput::Frame(conn, ws::close_frame(code, ""))));
-            cx.out.outputs.push_back(EngineOutput::Close(conn));
+            cx.out.outputs.push_back(EngineOutput::CloseWebSocket(conn, code.unwrap_or(NORMAL)));
             self.release(cx);
         } else if reason == CloseReason::ServerClose || code.is_some() && self.poll.is_some() {
             // A parked GET takes the close packet at the end of this turn. Only for `ServerClose` does the packet also wait

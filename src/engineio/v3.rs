@@ -30,6 +30,17 @@ const MESSAGE: u8 = 4;
 /// The byte after the digits of a length in a binary payload.
 const END_OF_LENGTH: u8 = 0xff;
 
+/// How the packets of a polling payload are framed in protocols 2 and 3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// As text, with binary messages in base64: the client sent `b64=1`, or uses JSONP.
+    Text,
+    /// As text unless one of the messages is binary.
+    ByContent,
+    /// As bytes: socket.io-client 1.0 to 1.3 cannot read text over XHR, not even the handshake.
+    Binary,
+}
+
 // Encoding, from the server to the client.
 
 /// Returns a message as a WebSocket frame for a client of this version.
@@ -68,11 +79,13 @@ fn binary_data(packet: &[u8]) -> Option<&[u8]> {
     packet.strip_prefix(&[MESSAGE])
 }
 
-/// Encodes packets as a polling payload. Returns the body and its Content-Type. The framing is text if `base64` (the client
-/// sent `b64=1`, or uses JSONP). If not, it is binary for `EIO=2`, because socket.io-client 1.0.6 cannot read text over XHR,
-/// not even the handshake; for `EIO=3` it is binary only if a packet is binary.
-pub fn payload(packets: &[Bytes], version: Version, base64: bool) -> (Vec<u8>, &'static str) {
-    let binary = !base64 && (version == Version::V2 || packets.iter().any(|packet| binary_data(packet).is_some()));
+/// Encodes packets as a polling payload. Returns the body and its Content-Type.
+pub fn payload(packets: &[Bytes], framing: Framing) -> (Vec<u8>, &'static str) {
+    let binary = match framing {
+        Framing::Text => false,
+        Framing::ByContent => packets.iter().any(|packet| binary_data(packet).is_some()),
+        Framing::Binary => true,
+    };
     let mut body = Vec::new();
     for packet in packets {
         match binary_data(packet) {

@@ -357,25 +357,20 @@ fn parse_chunk_size(line: &[u8]) -> Option<u64> {
     u64::from_str_radix(str::from_utf8(digits).ok().filter(|_| valid)?, 16).ok()
 }
 
-/// The error that a query or form has a parameter more than once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Duplicate;
-
 /// Splits `text` at the first `mark`, an ASCII character, and drops it. Needs half as many instructions as `split_once`.
 fn cut(text: &str, mark: u8) -> (&str, &str) {
     let at = memchr::memchr(mark, text.as_bytes());
     at.map_or((text, ""), |at| (&text[..at], &text[at + 1..]))
 }
 
-/// Returns the decoded value of each parameter in `names`: `None` if the query or form does not have the parameter, `Err` if
-/// the parameter occurs more than once. Bytes that are not UTF-8 become U+FFFD.
-pub fn parameters<'a, const N: usize>(
-    query: &'a str, names: [&str; N],
-) -> [Result<Option<Cow<'a, str>>, Duplicate>; N] {
-    let mut values = [const { Ok(None) }; N];
+/// Returns the decoded value of each parameter in `names`: `None` if the query or form does not have the parameter. Of a
+/// parameter that occurs more than once the last value counts, as in the reference: some clients append theirs to those of
+/// the URL that they were given. Bytes that are not UTF-8 become U+FFFD.
+pub fn parameters<'a, const N: usize>(query: &'a str, names: [&str; N]) -> [Option<Cow<'a, str>>; N] {
+    let mut values = [const { None }; N];
     let mut set = |key: &str, value| {
         if let Some(index) = names.iter().position(|name| *name == key) {
-            values[index] = if values[index] == Ok(None) { Ok(Some(value)) } else { Err(Duplicate) };
+            values[index] = Some(value);
         }
     };
     if memchr::memchr2(b'%', b'+', query.as_bytes()).is_some() {

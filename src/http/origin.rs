@@ -1,5 +1,7 @@
 //! Parses and compares authorities (`host:port`) and origins. `server/access` decides which origins may connect.
 
+use std::borrow::Cow;
+
 /// Splits the authority of a URL, or a Host field, into host and port (RFC 3986 section 3.2). An IPv6 address keeps its
 /// brackets. User information (`user@`) stays part of the host, so that such a host does not match any valid Host field.
 pub fn split_port(authority: &str) -> (&str, Option<&str>) {
@@ -18,8 +20,15 @@ pub fn split_url(url: &str) -> Option<(&str, &str, &str)> {
 }
 
 /// Returns the origin of an absolute URL, as a browser writes it into the Origin field; other text is returned unchanged.
-pub fn origin_of(url: &str) -> &str {
-    split_url(url).map_or(url, |(_, _, rest)| &url[..url.len() - rest.len()])
+/// Native clients write the URL of the WebSocket into that field, so `ws` stands for `http` and a path is dropped. Browsers
+/// send neither.
+pub fn origin_of(url: &str) -> Cow<'_, str> {
+    match split_url(url) {
+        Some(("ws", authority, _)) => format!("http://{authority}").into(),
+        Some(("wss", authority, _)) => format!("https://{authority}").into(),
+        Some((_, _, rest)) => url[..url.len() - rest.len()].into(),
+        None => url.into(),
+    }
 }
 
 /// Whether an Origin field (RFC 6454) names `host`, the host that the client addressed. A `host` without port matches ports

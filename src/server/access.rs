@@ -17,27 +17,35 @@ use std::{hint, iter};
 pub fn check_origin(config: &Config, head: &RequestHead, peer: IpAddr, is_engine: bool) -> Result<Box<str>, String> {
     let site = head.header("Sec-Fetch-Site").unwrap_or_default();
     let may_be_foreign =
-        || matches!(site, b"cross-site" | b"same-site") || http::parameters(head.query, ["j"]) != [Ok(None)];
-    let (page, is_url) = match head.header("Origin") {
-        Some(origin) => (origin, false),
-        None if !is_engine || site == b"same-origin" || !may_be_foreign() => return Ok(Box::default()),
-        None => (head.header("Referer").unwrap_or_default(), true),
+        || matches!(site, b"cross-site" | b"same-site") || http::parameters(head.query, ["j"]) != [None];
+    let page = match head.header("Origin") {
+        Some(_) if head.headers("Origin").nth(1).is_some() => return Err("two origins".into()),
+        Some(origin) => origin,
+        None if !is_engine || site == b"same-origin" || !may_be_foreign() => return Ok(vary(config).into()),
+        None => head.header("Referer").unwrap_or_default(),
     };
     let page = String::from_utf8_lossy(page);
-    let origin = if is_url { origin::origin_of(&page) } else { &page };
+    let origin = origin::origin_of(&page);
     match &config.origins {
-        Origins::Any => return Ok("Access-Control-Allow-Origin: *\r\n".into()),
-        Origins::Listed(origins) if origins.iter().any(|listed| listed == origin) => {
-            let more = "Vary: Origin\r\nAccess-Control-Allow-Credentials: true\r\n";
-            return Ok(format!("Access-Control-Allow-Origin: {origin}\r\n{more}").into());
+        // Any page can make a sandboxed frame, whose origin is `null`: it has to be listed.
+        Origins::Any if origin != "null" => return Ok("Access-Control-Allow-Origin: *\r\n".into()),
+        Origins::Listed(origins) if origins.iter().any(|listed| *listed == origin) => {
+            let has_owner = !matches!(&*origin, "null" | "file://");
+            let credentials = if has_owner { "Access-Control-Allow-Credentials: true\r\n" } else { "" };
+            return Ok(format!("Access-Control-Allow-Origin: {origin}\r\n{}{credentials}", vary(config)).into());
         }
-        Origins::Listed(_) | Origins::Same => {}
+        _ => {}
     }
     let (host, https) = requested_host(config, head, peer);
-    if origin::is_same_origin(origin, host, https) {
-        return Ok(Box::default());
+    if origin::is_same_origin(&origin, host, https) {
+        return Ok(vary(config).into());
     }
     Err(format!("origin {origin:?}, host {host:?}"))
+}
+
+/// Returns the header line that keeps caches from giving the answer for one origin to another; empty if no origin is listed.
+pub fn vary(config: &Config) -> &'static str {
+    if let Origins::Listed(_) = config.origins { "Vary: Origin\r\n" } else { "" }
 }
 
 /// Returns the entry of the field `name` that the outermost trusted proxy has added: the last one, or one further left for

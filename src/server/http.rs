@@ -13,8 +13,8 @@ use crate::socketio::App;
 use crate::ws::{self, Incoming};
 use bytes::Bytes;
 
-/// The path of Engine.IO, the default of the official clients.
-const ENGINE_PATH: &str = "/socket.io/";
+/// The path of Engine.IO, the default of the official clients. Proxies and clients add a slash to it, or leave it away.
+const ENGINE_PATH: &str = "/socket.io";
 
 impl<A: App> Server<A> {
     /// Handles the part of a request at the start of `bytes`. Returns the number of bytes used, or `None` if the part is
@@ -44,10 +44,10 @@ impl<A: App> Server<A> {
         match (part, exchange.as_deref_mut()) {
             (Part::Head(head), _) => self.handle_head(id, &head),
             (Part::Data(data), Some(Exchange { body: Some(body), .. })) => body.extend_from_slice(data),
-            (Part::End, Some(Exchange { session: Some(session), body, packets, posted, binary, form, .. })) => {
+            (Part::End, Some(Exchange { session: Some(session), body, packets, posted, binary, .. })) => {
                 let body = body.take().unwrap_or_default();
                 let length = body.len();
-                let decoded = self.io.engine.decode_body(id, *session, body, *binary, *form);
+                let decoded = self.io.engine.decode_body(id, *session, body, *binary);
                 *posted = decoded.as_ref().map_or(0, |packets| length + packets.len() * size_of::<Packet>());
                 *packets = decoded.map(Vec::into_iter);
                 self.net.set_phase(id, None);
@@ -94,9 +94,8 @@ impl<A: App> Server<A> {
             Next::Wait(session) => exchange.session = Some(*session),
             Next::Body(session) => {
                 exchange.session = Some(*session);
-                let content_type = head.header("Content-Type").unwrap_or_default();
-                exchange.binary = content_type.starts_with(b"application/octet-stream");
-                exchange.form = content_type.starts_with(b"application/x-www-form-urlencoded");
+                // As in the reference, a type with parameters is not this type.
+                exchange.binary = head.header("Content-Type") == Some(b"application/octet-stream");
                 // Set for an empty body, too: the parser reports its end, and then the body is passed on.
                 exchange.body = Some(Vec::new());
                 if head.expects_continue() {
@@ -108,7 +107,7 @@ impl<A: App> Server<A> {
         }
         let Some(connection) = self.net.get_mut(id) else { return };
         if let Next::WebSocket(session, response) = next {
-            connection.protocol = Protocol::WebSocket { session, incoming: Incoming::default() };
+            connection.protocol = Protocol::WebSocket { session, incoming: Incoming::default(), closing: false };
             return self.net.push(id, response);
         }
         if let Protocol::Http { exchange: current, .. } = &mut connection.protocol {
@@ -125,10 +124,11 @@ impl<A: App> Server<A> {
             return Err(response);
         }
         let path = self.strip_base(head);
-        let is_engine = path.as_ref().is_ok_and(|path| *path == ENGINE_PATH || self.app.plain_path() == Some(*path));
+        let is_engine = path.as_ref().is_ok_and(|path| is_engine_path(path) || self.app.plain_path() == Some(*path));
+        exchange.cors = access::vary(&self.config).into();
         let checked = access::check_origin(&self.config, head, self.peer(id), is_engine);
         exchange.cors = checked.map_err(|page| self.refuse_origin(id, head, &page))?;
-        if head.method == Method::Options && !exchange.cors.is_empty() {
+        if head.method == Method::Options && exchange.cors.starts_with("Access-Control") {
             return Err(answer_preflight(head));
         }
         self.route_request(id, head, path?)
@@ -159,7 +159,7 @@ impl<A: App> Server<A> {
 
     fn route_request(&mut self, id: ConnId, head: &RequestHead, path: &str) -> Result<Next, Response> {
         let is_plain = self.app.plain_path() == Some(path);
-        if is_plain || path == ENGINE_PATH {
+        if is_plain || is_engine_path(path) {
             let client = access::client_address(&self.config, head, self.peer(id));
             let busy = self.is_over_limit();
             return self.io.engine.handle_request(id, head, is_plain, client, busy);
@@ -214,6 +214,12 @@ impl<A: App> Server<A> {
             self.net.remember_unread(id);
         }
     }
+}
+
+/// Whether a path is that of Engine.IO: as in the reference, all below it that is not a file of the client.
+fn is_engine_path(path: &str) -> bool {
+    let is_file = path.ends_with(".js") || path.ends_with(".map");
+    path.strip_prefix(ENGINE_PATH).is_some_and(|rest| !is_file && (rest.is_empty() || rest.starts_with('/')))
 }
 
 /// Returns the response to the CORS preflight (Fetch standard) of a page with a listed origin.

@@ -253,6 +253,7 @@ impl<A: App> Server<A> {
                     EngineOutput::Frame(id, frame) => self.net.push(id, frame),
                     EngineOutput::Answer(id, response) => self.respond(id, response),
                     EngineOutput::Close(id) => self.net.close(id),
+                    EngineOutput::CloseWebSocket(id, code) => self.end_websocket(id, code),
                 }
             }
             if !self.io.handle(&mut self.app) {
@@ -325,11 +326,14 @@ impl<A: App> Server<A> {
     }
 
     /// Returns whether a stopping server may end: all connections are gone, or its time is over. Begins to close the
-    /// connections when all sessions are closed and all requests are answered, even those of which only a part has arrived.
+    /// connections when all sessions are closed, all requests are answered, even those of which only a part has arrived, and
+    /// all close frames too.
     pub fn has_stopped(&mut self) -> bool {
         let Some(deadline) = self.stopping else { return false };
-        let is_request = |protocol: &_| matches!(protocol, Protocol::Http { exchange: Some(_), .. });
-        let has_part = |it: &Connection<_>| it.is_open() && (is_request(&it.protocol) || !it.input.is_empty());
+        let waits = |protocol: &_| {
+            matches!(protocol, Protocol::Http { exchange: Some(_), .. } | Protocol::WebSocket { closing: true, .. })
+        };
+        let has_part = |it: &Connection<_>| it.is_open() && (waits(&it.protocol) || !it.input.is_empty());
         let is_busy = self.net.connections.iter().any(|(_, it)| it.unread || has_part(it));
         let is_drained = self.io.engine.is_empty() && self.net.acceptor().is_none() && !is_busy;
         if is_drained {

@@ -19,6 +19,8 @@ pub enum Protocol {
     WebSocket {
         session: SessionId,
         incoming: Incoming,
+        /// Whether the server has sent a close frame, and waits for that of the client.
+        closing: bool,
     },
     /// A link of the cluster, opened by this server.
     #[cfg(feature = "redis")]
@@ -80,8 +82,6 @@ pub struct Exchange {
     pub posted: usize,
     /// Whether the body is `application/octet-stream`.
     pub binary: bool,
-    /// Whether the body is the form of a JSONP client.
-    pub form: bool,
     /// Whether the request is a HEAD, so that the response has no body.
     pub head_only: bool,
     /// Whether the request is HTTP/1.0.

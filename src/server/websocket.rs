@@ -10,14 +10,22 @@ use crate::net::ReadState;
 use crate::socketio::App;
 use crate::ws::{self, Received};
 use bytes::Bytes;
+use std::mem;
+use std::time::Duration;
+
+/// Time that a client has to answer the server's close frame.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 impl<A: App> Server<A> {
     /// Handles the frame at the start of `bytes`. Returns the number of bytes used, or `None` if the frame is incomplete.
     pub(super) fn handle_websocket(&mut self, id: ConnId, bytes: &[u8]) -> Option<usize> {
         let connection = self.net.get_mut(id)?;
         let has_deadline = connection.phase.is_some();
-        let Protocol::WebSocket { session, incoming } = &mut connection.protocol else { return None };
+        let Protocol::WebSocket { session, incoming, closing } = &mut connection.protocol else { return None };
         let session = *session;
+        if *closing {
+            return self.await_close_frame(id, bytes);
+        }
         match incoming.next(bytes, &self.config) {
             Ok(Some((count, received))) => {
                 let ends_message = has_deadline && !incoming.in_message();
@@ -60,6 +68,33 @@ impl<A: App> Server<A> {
                 Some(bytes.len())
             }
         }
+    }
+
+    /// Sends a close frame, and closes the connection when the client has answered, or after [`CLOSE_TIME`]. Some clients
+    /// (okhttp) read nothing behind the close frame, and an end that comes with it would escape them.
+    pub(super) fn end_websocket(&mut self, id: ConnId, code: u16) {
+        let Some(Protocol::WebSocket { closing, .. }) = self.net.get_mut(id).map(|it| &mut it.protocol) else { return };
+        if !mem::replace(closing, true) {
+            self.net.push(id, ws::close_frame(code, ""));
+            self.net.set_phase(id, Some(self.now + CLOSE_TIME));
+        }
+    }
+
+    /// Skips the frame at the start of `bytes`, because the server has sent a close frame. That of the client ends the
+    /// connection, and so does an error, after which no frame can be found any more.
+    fn await_close_frame(&mut self, id: ConnId, bytes: &[u8]) -> Option<usize> {
+        let Protocol::WebSocket { incoming, .. } = &mut self.net.get_mut(id)?.protocol else { return None };
+        let count = match incoming.next(bytes, &self.config) {
+            Ok(Some((count, Received::Close(_)))) => count,
+            Ok(next) => return next.map(|(count, _)| count),
+            Err(_) => {
+                // More may follow. Without a phase, `net` lingers: a reset could destroy the server's close frame.
+                self.net.set_phase(id, None);
+                bytes.len()
+            }
+        };
+        self.net.close(id);
+        Some(count)
     }
 
     /// Sends the close frame `frame`, closes the connection and informs the session. `net` discards the peer's close frame.

@@ -100,6 +100,8 @@ struct PendingPacket {
 struct SessionState {
     /// The sockets of the session, at most one per namespace. Nearly every session has one.
     sockets: SmallVec<[SocketKey; 2]>,
+    /// Bit n: the session has joined namespace n, which it may have left meanwhile.
+    joined: u32,
     pending: Option<Box<PendingPacket>>,
     /// The time by which the session must have a socket, or all attachments of `pending`; `None` if it waits for neither.
     deadline: Deadline,
@@ -227,7 +229,7 @@ impl Io {
             SessionEvent::Opened(id) => {
                 let (now, mut deadline) = (self.engine.now, Deadline::default());
                 self.timers.set(id, &mut deadline, now + self.config.connect_timeout);
-                let state = SessionState { sockets: SmallVec::new(), pending: None, deadline, full_at: now };
+                let state = SessionState { sockets: SmallVec::new(), joined: 0, pending: None, deadline, full_at: now };
                 self.sessions.insert(id, state);
                 if self.engine.is_old(id) {
                     self.connect(id, 0, None, app);
@@ -309,6 +311,7 @@ impl Io {
         let Some((state, socket)) = self.sessions.get_mut(&session).zip(self.sockets.get_mut(key)) else { return };
         self.timers.clear(session, &mut state.deadline);
         state.sockets.push(key);
+        state.joined |= 1 << socket.namespace;
         (socket.session, socket.suspension) = (Some(session), None);
         let json = match socket.secret {
             _ if self.engine.is_old(session) => String::new(),

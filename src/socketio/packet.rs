@@ -6,7 +6,7 @@
 //! attachments = digits, in types 5 and 6 only: the number of binary messages that follow
 //! namespace   = "/" and anything up to a comma or the end; missing means "/"
 //! ack id      = digits; in types 2 and 5 the sender wants an ack with this id, in 3 and 6 the packet is that ack
-//! JSON        = types 2 and 5: [name, args...]; 3 and 6: [args...]; 0: object or nothing; 1: nothing; 4: object or string
+//! JSON        = types 2 and 5: [name, args...]; 3 and 6: [args...] or nothing; 0: object or nothing; 1: nothing; 4: object or string
 //! ```
 //!
 //! Source: docs/socket.io-protocol/v5-current.md, "Packet encoding".
@@ -99,20 +99,21 @@ pub fn decode<'a>(text: &'a str, config: &Config) -> Result<Packet<'a>, Invalid>
     depth.ok_or(Invalid("nested too deeply"))?;
     let (name, args) = match kind {
         Kind::Event => event(data)?,
+        // As in the reference, an ack may have neither id nor arguments, and white space may follow a CONNECT.
+        Kind::Connect if data.trim_ascii().is_empty() => ("".into(), Vec::new()),
+        _ if data.is_empty() && attachments == 0 => ("".into(), Vec::new()),
         Kind::Ack => ("".into(), elements(data)?),
-        _ if data.is_empty() => ("".into(), Vec::new()),
         _ => ("".into(), vec![serde_json::from_str(data).map_err(|_| Invalid("not JSON"))?]),
     };
     let payload = args.first().map_or("", |first| first.get());
     let fits = match kind {
-        Kind::Event => true,
-        Kind::Ack => id.is_some(),
+        Kind::Event | Kind::Ack => true,
         Kind::Connect => payload.is_empty() || payload.starts_with('{'),
         Kind::ConnectError => payload.starts_with(['{', '"']),
         Kind::Disconnect => payload.is_empty(),
     };
     if !fits {
-        return Err(Invalid("data that this type of packet does not have, or an ack without an id"));
+        return Err(Invalid("data that this type of packet does not have"));
     }
     Ok(Packet { kind, namespace, id, attachments, data, name, args })
 }

@@ -27,7 +27,7 @@ impl Io {
         let in_namespace =
             |key: &&SocketKey| self.sockets.get(**key).is_some_and(|socket| Some(socket.namespace) == namespace);
         let mut socket = state.sockets.iter().find(in_namespace).copied();
-        let connecting = state.deadline.is_some();
+        let joined = namespace.is_some_and(|namespace| state.joined & 1 << namespace != 0);
         // An event beyond the rate limit is refused. If it asks for an ack, the ack has an error. Its attachments will be
         // dropped.
         if rate == Rate::Exceeded && packet.kind == Kind::Event && socket.take().is_some() {
@@ -45,8 +45,8 @@ impl Io {
                 (Some(_), Some(_)) => return Err(Invalid("a second CONNECT to a namespace")),
             },
             Kind::ConnectError => return Err(Invalid("only a server may refuse a CONNECT")),
-            // After the first CONNECT, a packet that finds no socket is ignored: the server may have ended the socket.
-            _ if socket.is_none() && connecting => return Err(Invalid("a packet before CONNECT")),
+            // A packet that finds no socket is ignored if the server may have ended the socket.
+            _ if !joined => return Err(Invalid("a packet for a namespace that was not joined")),
             Kind::Disconnect => socket.into_iter().for_each(|socket| self.remove(socket, DisconnectReason::Left)),
             Kind::Event | Kind::Ack if packet.attachments == 0 => {
                 socket.into_iter().for_each(|socket| self.deliver(socket, &packet, &[], app));

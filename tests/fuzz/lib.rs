@@ -23,7 +23,7 @@ use bytes::Bytes;
 use salon::config::{Config, TrustProxy};
 use salon::engineio::jsonp;
 use salon::engineio::packet::{self, Data};
-use salon::engineio::v3::{self, Version};
+use salon::engineio::v3::{self, Framing, Version};
 use salon::http::origin;
 use salon::server::access;
 use salon::{http, socketio, ws};
@@ -68,7 +68,7 @@ fn requests(pieces: [&[u8]; 2]) -> Vec<String> {
                     let [value] = http::parameters(head.query, ["sid"]);
                     let origin = head.header("Origin").unwrap_or_default();
                     let page = String::from_utf8_lossy(origin);
-                    let same = origin::is_same_origin(origin::origin_of(&page), head.host, None);
+                    let same = origin::is_same_origin(&origin::origin_of(&page), head.host, None);
                     let trusting = Config { trust_proxy: TrustProxy::Hops(2), ..small() };
                     let address = access::client_address(&trusting, &head, [192, 0, 2, 1].into());
                     let allowed = access::check_origin(&trusting, &head, [192, 0, 2, 1].into(), true);
@@ -133,8 +133,8 @@ pub fn payload_v3(data: &[u8]) {
         assert!(body.len() <= 3 * data.len());
     }
     let encoded: Vec<Bytes> = packets.iter().filter_map(message).map(|message| v3::packet(&message)).collect();
-    for (version, base64) in [(Version::V2, false), (Version::V3, false), (Version::V3, true)] {
-        let (body, content_type) = v3::payload(&encoded, version, base64);
+    for framing in [Framing::Binary, Framing::ByContent, Framing::Text] {
+        let (body, content_type) = v3::payload(&encoded, framing);
         assert!(body.len() <= encoded.iter().map(|packet| v3::framed_length(packet)).sum());
         assert!(jsonp::encode(7, &body).is_ascii());
         let again = v3::decode_payload(body.into(), content_type.starts_with("application/"), usize::MAX);

@@ -201,11 +201,23 @@ fn there_is_one_namespace() {
             Sees(0, r#"4/foo,{"message":"Invalid namespace"}"#),
             Sends(0, r#"0/foo,{"token":"x"}"#),
             Sees(0, r#"4/foo,{"message":"Invalid namespace"}"#),
-            // No socket, so nobody is there to hear it.
-            Sends(0, r#"2/foo,["add user","ann"]"#),
-            Sends(0, "1/foo,"),
         ],
     );
+    // To speak where nobody was let in is an error.
+    let server = Server::start(&[]);
+    let mut observer = WebSocket::open(&server);
+    observer.join();
+    for packet in [r#"42/foo,["add user","ann"]"#, "41/foo,"] {
+        let mut socket = WebSocket::open(&server);
+        socket.join();
+        socket.send_text(packet);
+        socket.assert_closed(1002);
+        let mut polling = Polling::open(&server);
+        polling.join();
+        assert_eq!(polling.post(packet).brief(), (200, "ok"));
+        polling.assert_gone();
+    }
+    observer.assert_quiet();
 }
 
 /// How a user named `user` comes and goes.
@@ -232,7 +244,7 @@ fn a_user_leaves_however_the_connection_ends() {
             let mut user = WebSocket::open(server);
             user.log_in("user");
             user.send_text("1");
-            user.client.assert_end();
+            user.assert_closed(1000);
         }),
         ("a connection that ends", |server| WebSocket::open(server).log_in("user")),
         ("half a connection that ends", |server| {

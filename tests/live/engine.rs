@@ -59,15 +59,16 @@ fn errors_are_those_of_the_reference() {
         ("GET", "/socket.io/?EIO=4".to_owned(), UNKNOWN_TRANSPORT),
         ("GET", "/socket.io/?EIO=4&transport=tcp".to_owned(), UNKNOWN_TRANSPORT),
         ("GET", "/socket.io/?EIO=4&transport=constructor".to_owned(), UNKNOWN_TRANSPORT),
-        ("GET", format!("{POLLING}&transport=polling"), UNKNOWN_TRANSPORT),
+        ("GET", format!("{POLLING}&transport=tcp"), UNKNOWN_TRANSPORT),
         ("DELETE", "/socket.io/?EIO=4&transport=tcp".to_owned(), UNKNOWN_TRANSPORT),
         ("GET", unknown.clone(), UNKNOWN_SID),
         ("POST", unknown.clone(), UNKNOWN_SID),
         ("DELETE", unknown, UNKNOWN_SID),
-        ("GET", of_session(""), UNKNOWN_SID),
         ("GET", of_session("%00"), UNKNOWN_SID),
-        ("GET", of_session(&format!("{sid}&sid={sid}")), UNKNOWN_SID),
+        ("GET", of_session(&format!("{sid}&sid=x")), UNKNOWN_SID),
         ("POST", POLLING.to_owned(), BAD_METHOD),
+        ("POST", of_session(""), BAD_METHOD),
+        ("POST", of_session(&format!("{sid}&sid=")), BAD_METHOD),
         ("DELETE", POLLING.to_owned(), BAD_METHOD),
         ("OPTIONS", POLLING.to_owned(), BAD_METHOD),
         ("DELETE", of_session(sid), BAD_METHOD),
@@ -79,6 +80,8 @@ fn errors_are_those_of_the_reference() {
         ("GET", "/socket.io/?EIO=1&transport=polling".to_owned(), UNSUPPORTED),
         ("GET", "/socket.io/?EIO=5&transport=polling".to_owned(), UNSUPPORTED),
         ("GET", "/socket.io/?EIO=&transport=polling".to_owned(), UNSUPPORTED),
+        ("GET", format!("{POLLING}&EIO=5"), UNSUPPORTED),
+        ("GET", format!("{POLLING}&EIO"), UNSUPPORTED),
     ];
     for (method, target, body) in rows {
         let response = server.ask(&request(method, &target, "", ""));
@@ -87,6 +90,77 @@ fn errors_are_those_of_the_reference() {
         check(&response, 400, body);
     }
     session.assert_quiet();
+}
+
+/// Some clients append their parameters to those of the address that they were given.
+#[test]
+fn of_equal_parameters_the_last_counts() {
+    let server = Server::start(&[]);
+    for (query, websocket) in [
+        ("EIO=4&transport=websocket&transport=polling", false),
+        ("EIO=4&EIO=4&transport=polling&transport=polling", false),
+        ("EIO=5&EIO=4&transport=polling", false),
+        ("EIO=4&transport=polling&sid=", false),
+        ("EIO=4&transport=polling&sid", false),
+        ("EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAA&sid=", false),
+        ("EIO=4&transport=polling&transport=websocket", true),
+        ("EIO=4&EIO=4&transport=websocket&transport=websocket&sid=", true),
+    ] {
+        let target = format!("/socket.io/?{query}");
+        if websocket {
+            assert_eq!(server.ask(&upgrade(&target, "")).status, 101, "{query}");
+            check(&server.ask(&get(&target)), 400, BAD_REQUEST);
+        } else {
+            let open = server.ask(&get(&target));
+            assert!(open.status == 200 && open.text().starts_with("0{"), "{query}: {open:?}");
+        }
+    }
+    let mut session = Polling::open(&server);
+    session.target = of_session(&format!("AAAAAAAAAAAAAAAAAAAA&sid={}", session.sid));
+    session.assert_quiet();
+    session.target = of_session(&format!("{0}&sid={0}", session.sid));
+    session.assert_quiet();
+}
+
+/// Proxies and clients add a slash to the path, or leave it away.
+#[test]
+fn all_below_the_path_is_engine_io_but_files() {
+    for base in ["", "/a/chat"] {
+        let server = Server::start(&["--base", &format!("{base}/")]);
+        let mut session = Polling::open_at(&server, &format!("{base}{POLLING}"));
+        for (path, engine) in [
+            ("/socket.io/", true),
+            ("/socket.io", true),
+            ("/socket.io//", true),
+            ("/socket.io/x", true),
+            ("/socket.io/x/", true),
+            ("/socket.io/x/y.json", true),
+            ("/socket.iox", false),
+            ("/socket.io.js", false),
+            ("/xsocket.io/", false),
+            ("/Socket.io/", false),
+            // Files that are not there.
+            ("/socket.io/socket.io.msgpack.min.js", false),
+            ("/socket.io/client.min.js.map", false),
+            ("/socket.io/x/y.js", false),
+        ] {
+            let at = |query: &str| format!("{base}{path}?EIO=4&{query}");
+            let open = server.ask(&get(&at("transport=polling")));
+            let socket = server.ask(&upgrade(&at("transport=websocket"), ""));
+            let (sid, seen) = (session.sid.clone(), [open.status, socket.status]);
+            if !engine {
+                assert_eq!(seen, [404; 2], "{base}{path}");
+                continue;
+            }
+            assert_eq!(seen, [200, 101], "{base}{path}");
+            check(&server.ask(&get(&at("transport=tcp"))), 400, UNKNOWN_TRANSPORT);
+            session.target = at(&format!("transport=polling&sid={sid}"));
+            session.assert_quiet();
+        }
+        // What is a file stays one.
+        let file = server.ask(&get(&format!("{base}/socket.io/socket.io.js?EIO=4&transport=polling")));
+        assert_eq!((file.status, file.text().starts_with("0{")), (200, false));
+    }
 }
 
 #[test]
@@ -218,6 +292,33 @@ fn a_declared_binary_body_is_none_of_this_protocol() {
     session.assert_gone();
 }
 
+/// curl and others call any body a form; as in the reference only the type of binary itself stands for it.
+#[test]
+fn the_type_of_a_body_does_not_matter() {
+    let server = Server::start(&[]);
+    let types = [
+        "application/x-www-form-urlencoded",
+        "application/x-www-form-urlencoded; charset=UTF-8",
+        "application/octet-stream; x=1",
+        "application/octet-streams",
+        "application/json",
+        "",
+    ];
+    for content_type in types {
+        let mut session = Polling::open(&server);
+        let line = format!("Content-Type: {content_type}\r\n");
+        let post = |body: &str| server.ask(&request("POST", &session.target, &line, body));
+        check(&post("40/nowhere,\x1e40/%2c+d=1,"), 200, "ok");
+        let refused = |name| format!("44/{name},{{\"message\":\"Invalid namespace\"}}");
+        assert_eq!(session.poll(), [refused("nowhere"), refused("%2c+d=1")].join("\x1e"), "{content_type}");
+        session.assert_quiet();
+        // A form is none without `j`.
+        let post = |body: &str| server.ask(&request("POST", &session.target, &line, body));
+        check(&post("d=6"), 400, BAD_REQUEST);
+        session.assert_gone();
+    }
+}
+
 #[test]
 fn what_is_pipelined_behind_a_parked_get_waits_for_it() {
     let server = Server::start(&[]);
@@ -314,7 +415,25 @@ fn pages_of_the_same_origin_may_connect_and_no_others() {
         ("a.example", "a.example", false),
         ("null", "a.example", false),
         ("null", "null", false),
+        ("file://", "a.example", false),
+        ("file://a.example", "a.example", false),
         ("", "a.example", false),
+        // What programs make up: the address that they connect to.
+        ("ws://a.example", "a.example", true),
+        ("ws://a.example:3000", "a.example:3000", true),
+        ("wss://a.example", "a.example", true),
+        ("wss://a.example:443/socket.io/?EIO=4", "a.example", true),
+        ("http://a.example:3000/", "a.example:3000", true),
+        ("https://a.example/chat", "a.example", true),
+        ("ws://b.example", "a.example", false),
+        ("ws://a.example:81", "a.example", false),
+        ("wss://a.example.b.example", "a.example", false),
+        ("wss://b.example@a.example", "a.example", false),
+        ("http://b.example/a.example", "a.example", false),
+        ("wsx://a.example", "a.example", false),
+        // Two lines.
+        ("https://a.example\r\nOrigin: https://a.example", "a.example", false),
+        ("https://a.example\r\nOrigin: https://b.example", "a.example", false),
     ];
     for (origin, host, ours) in rows {
         let ours = ours && secure::may_be_ours(origin);
@@ -428,20 +547,61 @@ fn listed_origins_are_told_that_they_may_read_the_answer() {
             assert_eq!(preflight.header("Connection"), connection);
         }
     }
-    let other = server.ask(&request("GET", POLLING, "Origin: http://x.example\r\n", ""));
-    check(&other, 403, FORBIDDEN);
-    assert_eq!(cors(&other), [None, None, None]);
+    // A program's way to write it.
+    let program = server.ask(&request("GET", POLLING, "Origin: wss://x.example/socket.io/\r\n", ""));
+    assert_eq!((program.status, cors(&program)), (200, told("https://x.example")));
+    // The others get no more than the word that another page might.
+    let vary = [None, None, Some("Origin".to_owned())];
+    for origin in ["http://x.example", "null", "file://", "https://x.example\r\nOrigin: https://x.example"] {
+        let other = server.ask(&request("GET", POLLING, &format!("Origin: {origin}\r\n"), ""));
+        check(&other, 403, FORBIDDEN);
+        assert_eq!(cors(&other), vary, "{origin}");
+    }
     let own = server.ask(&request("GET", POLLING, "Origin: https://salon.example\r\n", ""));
-    assert_eq!((own.status, cors(&own)), (200, [None, None, None]), "our own page needs no list");
+    assert_eq!((own.status, cors(&own)), (200, vary.clone()), "our own page needs no list");
+    for target in [POLLING, "/socket.io/", "/nowhere"] {
+        assert_eq!(cors(&server.ask(&get(target))), vary, "{target}");
+    }
+    // A file has another such line.
+    assert!(server.ask(&get("/")).head.contains("\r\nVary: Origin\r\n"));
+}
+
+/// Sandboxed frames of any page, and files: never with cookies, and only if they are listed.
+#[test]
+fn origins_without_an_owner_are_admitted_by_name() {
+    let rows = [
+        ("null", "null", "file://"),
+        ("file://", "file://", "null"),
+        ("https://x.example,file://", "file://", "null"),
+        ("null,https://x.example", "null", "file://"),
+    ];
+    for (list, listed, other) in rows {
+        let server = Server::start(&["--origins", list]);
+        for (origin, admitted) in [(listed, true), (other, false)] {
+            let line = format!("Origin: {origin}\r\n");
+            let response = server.ask(&request("GET", POLLING, &line, ""));
+            let names = ["Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Vary"];
+            let expected = [admitted.then_some(origin), None, Some("Origin")];
+            assert_eq!(response.status, if admitted { 200 } else { 403 }, "{origin} of {list}");
+            assert_eq!(names.map(|name| response.header(name)), expected, "{origin} of {list}");
+            let socket = server.ask(&upgrade(WEBSOCKET, &line));
+            assert_eq!(socket.status, if admitted { 101 } else { 403 }, "{origin} of {list}");
+        }
+    }
 }
 
 #[test]
 fn all_origins_may_read_answers_without_cookies() {
     let server = Server::start(&["--origins", "*"]);
-    for origin in ["http://anywhere.example", "null"] {
+    for origin in ["http://anywhere.example", "ws://anywhere.example/socket.io/", "file://"] {
         let response = server.ask(&request("GET", POLLING, &format!("Origin: {origin}\r\n"), ""));
         assert_eq!((response.status, response.header("Access-Control-Allow-Origin")), (200, Some("*")));
         assert_eq!(response.header("Access-Control-Allow-Credentials"), None);
+    }
+    for origin in ["null", "https://x.example\r\nOrigin: https://x.example"] {
+        let line = format!("Origin: {origin}\r\n");
+        check(&server.ask(&request("GET", POLLING, &line, "")), 403, FORBIDDEN);
+        assert_eq!(server.ask(&upgrade(WEBSOCKET, &line)).status, 403, "{origin}");
     }
 }
 

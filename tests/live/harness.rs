@@ -504,9 +504,27 @@ impl Client {
         }
     }
 
+    /// For this time nothing comes, not even the end.
+    pub fn assert_silent(&mut self, time: Duration) {
+        let text = String::from_utf8_lossy(&self.buffer);
+        assert!(text.is_empty(), "nothing was expected: {text:?}");
+        let socket = self.stream.socket();
+        socket.set_read_timeout(Some(time)).expect("a live socket");
+        let seen = socket.peek(&mut [0]).map_err(|error| error.kind());
+        socket.set_read_timeout(Some(PATIENCE)).expect("a live socket");
+        assert!(matches!(seen, Err(ErrorKind::WouldBlock | ErrorKind::TimedOut)), "{seen:?}");
+    }
+
     /// The connection ends without another byte.
     pub fn assert_end(&mut self) {
         assert_eq!(self.rest(), "", "nothing but the end was expected");
+    }
+
+    /// The same, and the end is no reset.
+    pub fn assert_orderly_end(&mut self) {
+        assert!(self.buffer.is_empty(), "{:?}", String::from_utf8_lossy(&self.buffer));
+        let end = self.stream.read(&mut [0; 16]);
+        assert!(matches!(end, Ok(0)), "{end:?}");
     }
 
     /// The head of an answer, with a body that is still to come.
@@ -666,13 +684,18 @@ pub struct Polling {
 
 impl Polling {
     pub fn open(server: &Server) -> Polling {
+        Polling::open_at(server, POLLING)
+    }
+
+    /// The same with a target of one's own.
+    pub fn open_at(server: &Server, target: &str) -> Polling {
         let mut gets = server.connect();
-        let response = gets.ask(get(POLLING));
+        let response = gets.ask(get(target));
         assert_eq!(response.status, 200, "{response:?}");
         let open = response.text().strip_prefix('0').expect("an open packet");
         let open: serde_json::Value = serde_json::from_str(open).expect("JSON");
         let sid = open["sid"].as_str().expect("a string").to_owned();
-        let (target, address) = (of_session(&sid), server.address);
+        let (target, address) = (format!("{target}&sid={sid}"), server.address);
         Polling { sid, target, address, gets, posts: server.connect(), received: VecDeque::new() }
     }
 
@@ -862,11 +885,22 @@ impl WebSocket {
         self.client.send(frame(TEXT, packet.as_bytes()));
     }
 
-    /// The server closes with this code, and the connection ends.
+    /// The server closes with this code, and the connection ends when the client has answered.
     pub fn assert_closed(&mut self, code: u16) {
+        self.assert_close_frame(code);
+        self.assert_end();
+    }
+
+    /// The next frame closes with this code.
+    pub fn assert_close_frame(&mut self, code: u16) {
         let (opcode, payload) = self.frame();
         let seen = payload.get(..2).map(|code| u16::from_be_bytes([code[0], code[1]]));
         assert_eq!((opcode, seen), (CLOSE, Some(code)), "{:?}", String::from_utf8_lossy(&payload));
+    }
+
+    /// Answers a close frame, as clients do. The connection ends; where frames broke the protocol it may have done so before.
+    pub fn assert_end(&mut self) {
+        self.client.send_anyway(frame(CLOSE, b"\x03\xe8"));
         self.client.assert_end();
     }
 }

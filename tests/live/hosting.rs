@@ -212,6 +212,16 @@ fn check_shows_the_settings_and_what_looks_wrong() {
     let (code, text) =
         output(salon().env("SALON_LGO", "warn").args(["--check", "--max-connections=9", "--max-per-address=8"]));
     assert!(code == Some(1) && text.contains("warning: SALON_LGO"), "{text}");
+    for (origins, count) in
+        [("https://a.example", 0), ("null", 1), ("https://a.example,file://", 1), ("null,file://", 2)]
+    {
+        let mut check = salon();
+        check.env_remove("SALON_TEST_KERNEL").env_remove("SALON_TEST_TLS");
+        let (code, text) =
+            output(check.args(["--check", "--max-connections=9", "--max-per-address=8", "--origins", origins]));
+        let warnings: Vec<_> = text.lines().filter(|line| line.contains("warning: --origins ")).collect();
+        assert_eq!((code, warnings.len()), (Some(i32::from(count > 0)), count), "{text}");
+    }
 }
 
 #[cfg(unix)]
@@ -268,6 +278,33 @@ mod drain {
         idle.gets = server.connect();
         assert_eq!(idle.poll(), "1");
         assert_eq!(server.ended().code(), Some(0));
+    }
+
+    /// Clients 4.6 to 4.8 would report the end twice if `41` and `1` came in one payload.
+    #[test]
+    fn the_goodbye_has_a_payload_of_its_own() {
+        for (parameters, disconnect, goodbye) in [("EIO=4", "41", "1"), ("EIO=3", "2:41", "1:1")] {
+            let mut server = Server::conformance(&[]);
+            let target = format!("/socket.io/?{parameters}&transport=polling");
+            let open = server.ask(&get(&target));
+            let sid = open.text().split('"').nth(3).expect("a sid").to_owned();
+            let target = format!("{target}&sid={sid}");
+            if parameters == "EIO=4" {
+                assert_eq!(server.ask(&request("POST", &target, "", "40")).brief(), (200, "ok"));
+            }
+            // The answer to CONNECT, and an event.
+            assert!(server.ask(&get(&target)).text().contains(r#"42["auth""#));
+            let mut other = WebSocket::open(&server);
+            other.join();
+            other.assert_receives(r#"2["auth",{}]"#);
+            other.send(r#"2["end-all"]"#);
+            other.assert_receives("1");
+            terminate(&server);
+            other.assert_closed(1001);
+            assert_eq!(server.ask(&get(&target)).brief(), (200, disconnect));
+            assert_eq!(server.ask(&get(&target)).brief(), (200, goodbye));
+            assert_eq!(server.ended().code(), Some(0));
+        }
     }
 
     #[test]

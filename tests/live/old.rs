@@ -7,7 +7,7 @@ use crate::{
         BINARY, Response, Server, Speaker, TEXT as TEXT_FRAME, Talk, WebSocket, frame, get, hostile, raw_frame,
         request, upgrade, wait_for, websocket,
     },
-    poller::{OCTETS, Poller, TEXT, bytes, lengths, post},
+    poller::{FORM, OCTETS, Poller, TEXT, bytes, lengths, post},
 };
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
@@ -21,7 +21,9 @@ const BAD_REQUEST: &str = r#"{"code":3,"message":"Bad request"}"#;
 const UNSUPPORTED: &str = r#"{"code":5,"message":"Unsupported protocol version"}"#;
 
 /// Every older client there is, over polling.
-const POLLERS: [&str; 4] = ["EIO=3", "EIO=3&b64=1", "EIO=2", "EIO=2&b64=1"];
+const POLLERS: [&str; 5] = ["EIO=3", "EIO=3&b64=1", OF_1_3, "EIO=2", "EIO=2&b64=1"];
+/// socket.io-client 1.1 to 1.3, which can be told by its timestamps.
+const OF_1_3: &str = "EIO=3&t=1432912983123-0";
 
 fn check(response: &Response, content_type: &str, body: impl AsRef<[u8]>) {
     let body = body.as_ref();
@@ -35,7 +37,7 @@ fn check(response: &Response, content_type: &str, body: impl AsRef<[u8]>) {
 fn alone(parameters: &str, packet: &str) -> (&'static str, Vec<u8>) {
     match parameters {
         "EIO=4" => (TEXT, packet.into()),
-        "EIO=2" => (OCTETS, bytes(packet)),
+        "EIO=2" | OF_1_3 => (OCTETS, bytes(packet)),
         _ => (TEXT, lengths(packet).into()),
     }
 }
@@ -66,6 +68,18 @@ fn a_handshake_over_polling_is_framed_as_the_client_can_read_it() {
         ("EIO=2", OCTETS, "\0\u{2}\u{ff}40"),
         ("EIO=2&b64=0", OCTETS, "\0\u{2}\u{ff}40"),
         ("EIO=2&b64", OCTETS, "\0\u{2}\u{ff}40"),
+        // Clients before 1.4 cannot read text over XHR.
+        (OF_1_3, OCTETS, "\0\u{2}\u{ff}40"),
+        ("t=1432912983123-17&EIO=3&b64=0", OCTETS, "\0\u{2}\u{ff}40"),
+        ("EIO=3&t=1432912983123-0&b64=1", TEXT, "2:40"),
+        ("EIO=2&t=1432912983123-0&b64=1", TEXT, "2:40"),
+        ("EIO=3&t=1432912983123", TEXT, "2:40"),
+        ("EIO=3&t=LpQ7-xZ", TEXT, "2:40"),
+        ("EIO=3&t=LpQ7xZc-1", TEXT, "2:40"),
+        ("EIO=3&t=1432912983123-", TEXT, "2:40"),
+        ("EIO=3&t=-0", TEXT, "2:40"),
+        ("EIO=3&t=1-2-3", TEXT, "2:40"),
+        ("EIO=3&t=%D9%A1-0", TEXT, "2:40"),
     ];
     for (parameters, content_type, connected) in rows {
         let target = format!("/socket.io/?{parameters}&transport=polling");
@@ -239,6 +253,17 @@ fn pings_and_pongs_of_the_server_are_an_error() {
 }
 
 #[test]
+fn a_goodbye_over_websocket_is_answered_with_a_close_frame() {
+    let server = Server::start(&[]);
+    for version in [2, 3] {
+        let mut socket = WebSocket::open_old(&server, version);
+        socket.join();
+        socket.client.send([frame(TEXT_FRAME, b"1"), frame(TEXT_FRAME, b"2hello")].concat());
+        socket.assert_closed(1000);
+    }
+}
+
+#[test]
 fn who_does_not_ping_is_closed_after_both_times_together() {
     let server = Server::start(&["--ping-interval", "1s", "--ping-timeout", "2s"]);
     let both = Duration::from_secs(3);
@@ -333,7 +358,64 @@ fn a_session_moves_to_websocket() {
 
         assert_eq!(session.get().brief(), (400, BAD_REQUEST));
         assert_eq!(session.post(&["2"]).brief(), (400, BAD_REQUEST));
-        WebSocket::take_over_old(&server, version, &session.sid).client.assert_end();
+        WebSocket::take_over_old(&server, version, &session.sid).assert_closed(1000);
+        socket.assert_quiet();
+    }
+}
+
+/// Some clients (elephant.io, SocketIOClient) do not wait for `3probe`, or send no `2probe` at all.
+#[test]
+fn a_session_may_move_without_a_probe() {
+    let server = Server::start(&[]);
+    let mut speaker = WebSocket::open(&server);
+    speaker.log_in("speaker");
+    let heard = |text| format!(r#"2["new message",{{"username":"speaker","message":"{text}"}}]"#);
+    let mut say = |text| speaker.send(&format!(r#"2["new message","{text}"]"#));
+    for parameters in POLLERS {
+        for parked in [true, false] {
+            let mut session = Poller::open(&server, parameters);
+            session.join();
+            if parked {
+                session.park();
+                pass(&server);
+            } else {
+                say("1");
+                say("2");
+            }
+            let mut socket = WebSocket::take_over_old(&server, version(parameters), &session.sid);
+            socket.client.send([frame(TEXT_FRAME, b"5"), frame(TEXT_FRAME, b"2hello")].concat());
+            if parked {
+                let (content_type, noop) = alone(parameters, "6");
+                check(&session.gets.response(), content_type, noop);
+            } else {
+                socket.assert_receives(&heard("1"));
+                socket.assert_receives(&heard("2"));
+            }
+            assert_eq!(socket.text(), "3hello");
+            say("3");
+            socket.assert_receives(&heard("3"));
+            assert_eq!(session.get().brief(), (400, BAD_REQUEST));
+            socket.assert_quiet();
+        }
+    }
+}
+
+#[test]
+fn a_probe_is_answered_each_time() {
+    let server = Server::start(&[]);
+    for parameters in POLLERS {
+        let mut session = Poller::open(&server, parameters);
+        session.join();
+        let mut socket = WebSocket::take_over_old(&server, version(parameters), &session.sid);
+        for _ in 0..3 {
+            session.park();
+            pass(&server);
+            socket.send_text("2probe");
+            assert_eq!(socket.text(), "3probe");
+            let (content_type, noop) = alone(parameters, "6");
+            check(&session.gets.response(), content_type, noop);
+        }
+        socket.send_text("5");
         socket.assert_quiet();
     }
 }
@@ -364,7 +446,7 @@ fn a_second_probe_is_closed_and_the_first_goes_on() {
         let mut first = WebSocket::take_over_old(&server, version, &session.sid);
         first.send_text("2probe");
         assert_eq!(first.text(), "3probe");
-        WebSocket::take_over_old(&server, version, &session.sid).client.assert_end();
+        WebSocket::take_over_old(&server, version, &session.sid).assert_closed(1000);
         first.send_text("5");
         first.join();
         first.assert_quiet();
@@ -414,6 +496,44 @@ fn a_goodbye_over_polling_ends_the_get_that_waits() {
         assert_eq!((ok.brief(), ok.header("Content-Type")), ((200, "ok"), Some("text/html")));
         let (content_type, body) = alone(parameters, "6");
         check(&session.gets.response(), content_type, body);
+        session.assert_gone();
+    }
+}
+
+/// As in the reference only the type of binary framing itself stands for it.
+#[test]
+fn a_body_is_text_unless_its_type_is_that_of_binary() {
+    let server = Server::start(&[]);
+    let connect = "40/nowhere,";
+    let types = [
+        (FORM, true),
+        ("application/x-www-form-urlencoded; charset=UTF-8", true),
+        ("application/octet-stream; x=1", true),
+        ("application/octet-streams", true),
+        ("application/json", true),
+        (OCTETS, false),
+    ];
+    for parameters in POLLERS {
+        for (content_type, is_text) in types {
+            for (body, fits) in [(lengths(connect).into_bytes(), is_text), (bytes(connect), !is_text)] {
+                let mut session = Poller::open(&server, parameters);
+                session.join();
+                let response = session.post_raw(content_type, &body);
+                if fits {
+                    assert_eq!(response.brief(), (200, "ok"), "{parameters} {content_type}");
+                    session.assert_receives(r#"4/nowhere,"Invalid namespace""#);
+                } else {
+                    assert_eq!(response.brief(), (400, BAD_REQUEST), "{parameters} {content_type}");
+                    session.assert_gone();
+                }
+            }
+        }
+        // Nor is a form decoded.
+        let mut session = Poller::open(&server, parameters);
+        session.join();
+        assert_eq!(session.post_raw(FORM, lengths("40/%2c+d=1,").as_bytes()).brief(), (200, "ok"));
+        session.assert_receives(r#"4/%2c+d=1,"Invalid namespace""#);
+        assert_eq!(session.post_raw(FORM, b"d=1:6").brief(), (400, BAD_REQUEST));
         session.assert_gone();
     }
 }
@@ -668,6 +788,7 @@ fn text_that_was_encoded_twice_is_decoded_twice() {
         ("EIO=2&b64=1", false, true),
         // In the binary framing the bytes are those of the client's own UTF-8.
         ("EIO=2", false, false),
+        (OF_1_3, false, false),
         ("EIO=3", true, false),
         ("EIO=2", true, true),
     ];
@@ -736,6 +857,9 @@ fn binary_messages_over_polling_are_framed_as_the_client_can_read_them() {
         ("EIO=3&b64=1", base64, base64),
         ("EIO=3&b64=1", empty, empty64),
         ("EIO=3&b64=1", long, long64),
+        (OF_1_3, text, octets),
+        (OF_1_3, octets, octets),
+        (OF_1_3, base64, binary),
         ("EIO=2", text, octets),
         ("EIO=2", octets, octets),
         ("EIO=2", binary, binary),
@@ -893,6 +1017,7 @@ fn an_answer_has_at_most_16_packets_unless_a_browser_asks() {
         ("EIO=4", "", cut),
         ("EIO=3", "", cut),
         ("EIO=3&b64=1", "", cut),
+        (OF_1_3, "", cut),
         ("EIO=2", "", cut),
         ("EIO=4", "User-Agent: python-requests/2.32.0\r\n", cut),
         ("EIO=4", "User-Agent: node-XMLHttpRequest\r\n", cut),
@@ -923,7 +1048,7 @@ fn an_answer_has_at_most_16_packets_unless_a_browser_asks() {
 #[test]
 fn an_answer_has_at_most_as_many_bytes_as_a_request() {
     let server = Server::start(&["--recovery", "off", "--max-payload", "1000"]);
-    let parameters = ["EIO=4", "EIO=3", "EIO=3&b64=1", "EIO=2", "EIO=2&b64=1"];
+    let parameters = ["EIO=4", "EIO=3", "EIO=3&b64=1", OF_1_3, "EIO=2", "EIO=2&b64=1"];
     let browser = "User-Agent: Mozilla/5.0\r\n";
     let (mut speaker, mut observers) = room(&server, &parameters.map(|parameters| (parameters, browser)));
     // Every length from short to long, so that answers end everywhere around the limit.
@@ -977,6 +1102,8 @@ fn long_answers_are_compressed_for_those_who_accept_it() {
     // What a payload of one message has around its text, from the hundredth message on.
     let mut first = Speaker::enter(&server);
     let around = (0..100).map(|_| first.say("x").len() - 1).last().expect("a packet");
+    // Speakers stay to the end: that one has left could be told to the next at any time.
+    let mut earlier = Vec::new();
     for (parameters, framing) in [("EIO=4", 0), ("EIO=3", 5), ("EIO=2&b64=1", 5), ("EIO=2", 6)] {
         let (mut speaker, mut observers) = room(&server, &rows.map(|(fields, _)| (parameters, fields)));
         for (length, long) in [(1023, false), (1024, false), (1025, true), (4000, true)] {
@@ -1002,6 +1129,7 @@ fn long_answers_are_compressed_for_those_who_accept_it() {
             assert!(compressed.iter().all(|body| *body == compressed[0]), "those who get the same get the same bytes");
             assert_eq!(compressed.len(), if long { 4 } else { 0 });
         }
+        earlier.push(speaker);
     }
 }
 
@@ -1010,7 +1138,7 @@ fn long_answers_are_compressed_for_those_who_accept_it() {
 fn pollers_of_all_kinds_get_their_own_bytes() {
     let server = Server::start(&["--recovery", "off"]);
     let gzip = "Accept-Encoding: gzip\r\n";
-    let kinds = ["EIO=4", "EIO=3", "EIO=2", "EIO=3&b64=1", "EIO=2&b64=1"];
+    let kinds = ["EIO=4", "EIO=3", "EIO=2", "EIO=3&b64=1", OF_1_3, "EIO=2&b64=1"];
     let rows: Vec<_> = kinds.iter().chain(&kinds).flat_map(|kind| [(*kind, ""), (*kind, gzip)]).collect();
     let (mut speaker, mut observers) = room(&server, &rows);
     for length in [10, 2000] {

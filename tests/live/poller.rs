@@ -35,7 +35,7 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// A session as the parameters say: `EIO=3`, `EIO=2&b64=1`, `EIO=4&j=0`.
+    /// A session as the parameters say: `EIO=3`, `EIO=2&b64=1`, `EIO=4&j=0`; a timestamp `t` is that of clients before 1.4.
     pub fn open(server: &Server, parameters: &str) -> Poller {
         Poller::open_with(server, parameters, "")
     }
@@ -47,6 +47,7 @@ impl Poller {
         let encoding = match &parameters[..5] {
             "EIO=4" => Encoding::Separated,
             "EIO=2" if !text => Encoding::Bytes,
+            "EIO=3" if !text && parameters.contains("t=") => Encoding::Bytes,
             _ => Encoding::Lengths,
         };
         let mut gets = server.connect();

@@ -65,9 +65,11 @@ pub fn equip(command: &mut Command) {
     }
 }
 
-/// Whether this line, with an origin in it, can come from a page of the server: with TLS an http page cannot.
+/// Whether this line, with an origin in it, can come from a page of the server: with TLS an http page cannot, nor a program
+/// that has connected by ws.
 pub fn may_be_ours(line: &str) -> bool {
-    !is_on() || !line.to_ascii_lowercase().contains("http://")
+    let line = line.to_ascii_lowercase();
+    !is_on() || !line.contains("http://") && !line.contains("ws://")
 }
 
 /// The configuration of a client that trusts `cert`. It resumes sessions if the server agrees.

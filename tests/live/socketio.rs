@@ -231,7 +231,7 @@ impl<'a> Session<'a> {
                 let (opcode, payload) = socket.frame();
                 let seen = (opcode, payload.get(..2));
                 assert_eq!(seen, (CLOSE, Some(&code.to_be_bytes()[..])), "{what}: {payload:?}, {:?}", self.way);
-                socket.client.assert_end();
+                socket.assert_end();
             }
         }
     }
@@ -303,6 +303,13 @@ fn join_both(server: &Server, way: Way) -> Session<'_> {
     session
 }
 
+/// The same when it has left `/custom`.
+fn leave_custom(server: &Server, way: Way) -> Session<'_> {
+    let mut session = join_both(server, way);
+    session.send(&["41/custom,"]);
+    session
+}
+
 // Connection to a namespace.
 
 #[test]
@@ -323,6 +330,13 @@ fn a_connect_is_answered_with_a_sid() {
         ("40/custom?a=b,", "40/custom,{sid}", r#"42/custom,["auth",{}]"#),
         (r#"40/custom?a=b&c=%2C,{"d":1}"#, "40/custom,{sid}", r#"42/custom,["auth",{"d":1}]"#),
         ("40/?a=b,", "40{sid}", r#"42["auth",{}]"#),
+        // White space behind it.
+        ("40 ", "40{sid}", r#"42["auth",{}]"#),
+        ("40\n", "40{sid}", r#"42["auth",{}]"#),
+        ("40/,\t", "40{sid}", r#"42["auth",{}]"#),
+        ("40/custom, ", "40/custom,{sid}", r#"42/custom,["auth",{}]"#),
+        ("40/custom,\r\n", "40/custom,{sid}", r#"42/custom,["auth",{}]"#),
+        ("40/custom?a=b, ", "40/custom,{sid}", r#"42/custom,["auth",{}]"#),
     ];
     let mut sids = BTreeSet::new();
     for way in CURRENT {
@@ -407,9 +421,6 @@ fn the_application_refuses_with_a_message_of_its_own() {
         # The other namespace lives.
         > 42["message",1]
         < 42["message-back",1]
-        > 42/custom,["ask"]
-        > 41/custom,
-
         # The refused one can be asked for again.
         > 40/custom,
         < 40/custom,{sid}
@@ -435,6 +446,23 @@ fn who_was_refused_is_not_connected() {
         };
         check_closed(CURRENT, refused, r#"42["message",1]"#);
     }
+    // Also in a session that is connected elsewhere. Older clients get the reason alone.
+    let refused = |way: Way| {
+        let mut session = Session::join(&server, way);
+        session.send(&["40/random,", r#"40/custom,{"refuse":"no"}"#]);
+        session.assert_receives(&match way.version {
+            4 => [r#"44/random,{"message":"Invalid namespace"}"#, r#"44/custom,{"message":"no"}"#],
+            _ => [r#"44/random,"Invalid namespace""#, r#"44/custom,"no""#],
+        });
+        session
+    };
+    let table = r#"
+        42/custom,["ask"]
+        41/custom,
+        42/random,["message",1]
+        41/random,
+    "#;
+    check_closed(ALL, refused, table);
 }
 
 #[test]
@@ -468,6 +496,7 @@ fn anything_before_connect_ends_the_session() {
         42/random,["message",1]
         421["message-with-ack"]
         430[]
+        43
         41
         41/custom,
         44{"message":"no"}
@@ -699,18 +728,56 @@ fn an_ack_without_an_exact_id_ends_the_session() {
         421.5["message-with-ack"]
         421e1["message-with-ack"]
         4318446744073709551616[]
-        43[]
-        43
-        430
+        43{}
         430{}
         430"yes"
         430[]x
         430[1
-        43/random,0{}
-        461-[{"_placeholder":true,"num":0}]
+        43/custom,0{}
     "#;
     check_closed(ALL, |way| join_both(&server, way), table);
     check_closed(ALL, |way| join_both(&server, way), &format!(r#"42{}["message-with-ack"]"#, "9".repeat(1_000)));
+}
+
+/// As in the reference, without an id or without arguments too.
+#[test]
+fn an_answer_that_nobody_waits_for_is_nothing() {
+    let server = start(&[]);
+    let script = r#"
+        > 43
+        > 43[]
+        > 43[1]
+        > 430
+        > 430[]
+        > 431
+        > 43/,
+        > 43/,0
+        > 43/custom
+        > 43/custom,
+        > 43/custom,0
+        > 43/custom,[1]
+        > 460-
+        > 460-0[]
+        > 461-[{"_placeholder":true,"num":0}]
+        > <01>
+        > 461-/custom,[{"_placeholder":true,"num":0}]
+        > <01>
+
+        # One that is waited for may be as short, and none of those has taken its place.
+        > 42["ask"]
+        > 42/custom,["ask"]
+        < 420["question"]
+        < 42/custom,0["question"]
+        > 43
+        > 43[1]
+        > 43/custom,[1]
+
+        > 430
+        < 42["answer"]
+        > 43/custom,0
+        < 42/custom,["answer"]
+    "#;
+    ALL.iter().for_each(|way| play(join_both(&server, *way), script));
 }
 
 #[test]
@@ -932,6 +999,8 @@ fn a_binary_header_is_judged_before_its_attachments() {
         451-[{"_placeholder":true,"num":0}]
         # No placeholder, one too many, one for no attachment, none for one of the attachments.
         451-["message"]
+        461-0
+        461-
         461-0[]
         461-0{"_placeholder":true,"num":0}
         451-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]
@@ -971,12 +1040,15 @@ fn nothing_comes_between_a_header_and_its_attachments() {
         # One too many.
         451-["x",{"_placeholder":true,"num":0}] + <01> + <02>
         461-0[{"_placeholder":true,"num":0}] + <01> + <02>
-        # The same for who is not there.
-        451-/random,["x",{"_placeholder":true,"num":0}] + 42["message",1]
-        451-/random,["x",{"_placeholder":true,"num":1}]
-        451-/random,["x",{"_placeholder":true,"num":0}] + <01> + <02>
     "#;
     check_closed(ALL, |way| join_both(&server, way), table);
+    // The same for who is not there any more.
+    let table = r#"
+        451-/custom,["x",{"_placeholder":true,"num":0}] + 42["message",1]
+        451-/custom,["x",{"_placeholder":true,"num":1}]
+        451-/custom,["x",{"_placeholder":true,"num":0}] + <01> + <02>
+    "#;
+    check_closed(ALL, |way| leave_custom(&server, way), table);
 }
 
 #[test]
@@ -1048,7 +1120,7 @@ fn an_attachment_is_at_most_as_large_as_a_message() {
 
 /// Like events without attachments, which may have been under way when the other side left.
 #[test]
-fn attachments_for_a_namespace_that_is_not_connected_are_dropped() {
+fn attachments_for_a_namespace_that_was_left_are_dropped() {
     let server = start(&[]);
     let script = r#"
         > 451-/custom,["message",{"_placeholder":true,"num":0}]
@@ -1058,15 +1130,13 @@ fn attachments_for_a_namespace_that_is_not_connected_are_dropped() {
         > <01>
         > <02>
 
-        > 451-/random,["message",{"_placeholder":true,"num":0}]
-        > <01>
         > 42["message",1]
         < 42["message-back",1]
         > 41
         > 451-["message",{"_placeholder":true,"num":0}]
         > <01>
     "#;
-    play_joined(&server, ALL, script);
+    ALL.iter().for_each(|way| play(leave_custom(&server, *way), script));
 }
 
 #[test]
@@ -1148,16 +1218,17 @@ fn a_namespace_that_was_left_is_joined_as_another() {
     }
 }
 
+/// It may have been under way when the other side left.
 #[test]
-fn what_comes_for_a_namespace_that_is_not_connected_is_nothing() {
+fn what_comes_for_a_namespace_that_was_left_is_nothing() {
     let server = start(&[]);
     let script = r#"
         > 42/custom,["ask"]
         > 42/custom,0["ask"]
         > 43/custom,0[]
+        > 43/custom
         > 41/custom,
-        > 42/random,["message"]
-        > 41/random,
+        > 41/custom
         > 42["message",1]
         < 42["message-back",1]
         > 41
@@ -1166,7 +1237,35 @@ fn what_comes_for_a_namespace_that_is_not_connected_is_nothing() {
         > 430[]
         > 41
     "#;
-    play_joined(&server, ALL, script);
+    ALL.iter().for_each(|way| play(leave_custom(&server, *way), script));
+}
+
+#[test]
+fn what_comes_for_a_namespace_that_was_never_joined_ends_the_session() {
+    let server = start(&[]);
+    let table = r#"
+        42/custom,["ask"]
+        42/custom,0["ask"]
+        43/custom,0[]
+        43/custom
+        41/custom,
+        41/custom
+        # At the header.
+        451-/custom,["message",{"_placeholder":true,"num":0}]
+        461-/custom,0[{"_placeholder":true,"num":0}]
+        42/random,["message",1]
+        421/random,["message-with-ack",1]
+        43/random,0[]
+        41/random,
+        451-/random,["message",{"_placeholder":true,"num":0}]
+        42//,["message",1]
+        42/__proto__,["message",1]
+    "#;
+    check_closed(ALL, |way| Session::join(&server, way), table);
+    // Nobody else has to have joined it for that, and it is no matter that somebody has.
+    let mut other = join_both(&server, WEBSOCKET);
+    check_closed(CURRENT, |way| Session::join(&server, way), r#"42/custom,["ask"]"#);
+    other.assert_quiet();
 }
 
 /// The text does not say so, but the reference closes as well.
@@ -1204,6 +1303,14 @@ fn a_disconnect_carries_nothing() {
         41/custom,"bye"
     "#;
     check_closed(ALL, |way| join_both(&server, way), table);
+    // White space is allowed behind CONNECT alone.
+    for way in ALL {
+        for packet in ["41 ", "41/custom,\n", "43 ", "42 "] {
+            let mut session = join_both(&server, *way);
+            session.send(&[packet]);
+            session.assert_closed(1002, packet);
+        }
+    }
 }
 
 #[test]
@@ -1296,6 +1403,12 @@ fn an_older_client_is_connected_without_asking() {
         < 42["auth",{}]
     "#;
     OLD.iter().for_each(|way| play(Session::open(&server, *way), script));
+    for way in OLD {
+        let mut session = Session::join(&server, *way);
+        session.send(&["40 ", "40/custom, "]);
+        session.assert_receives(&["40/custom,", r#"42/custom,["auth",{}]"#]);
+        session.assert_quiet();
+    }
 }
 
 #[test]

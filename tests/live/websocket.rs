@@ -1,8 +1,8 @@
 //! WebSocket: sessions that begin there, sessions that move there from polling, frames that break the protocol.
 
 use crate::harness::{
-    BINARY, CLOSE, Client, PING, PONG, Polling, Server, TEXT, Talk, WEBSOCKET, WebSocket, classic, frame, get,
-    raw_frame, request, takeover, upgrade,
+    BINARY, CLOSE, Client, PING, PONG, Polling, Server, Stopwatch, TEXT, Talk, WEBSOCKET, WebSocket, classic, frame,
+    get, hostile, raw_frame, request, takeover, upgrade, websocket,
 };
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,32 @@ fn frames_may_come_with_the_upgrade_request() {
     let mut client = server.connect();
     client.send([upgrade(&takeover(&session.sid), "").into_bytes(), frame(TEXT, b"2probe")].concat());
     assert_eq!(WebSocket::upgraded(client).text(), "3probe");
+}
+
+/// Browsers and Node fail a connection for which none of the subprotocols that they offer is chosen.
+#[test]
+fn the_first_subprotocol_is_chosen() {
+    let server = Server::start(&[]);
+    let rows = [
+        ("", None),
+        ("Sec-WebSocket-Protocol: chat\r\n", Some("chat")),
+        ("Sec-WebSocket-Protocol: chat, token-1\r\n", Some("chat")),
+        ("Sec-WebSocket-Protocol: token-1\r\nSec-WebSocket-Protocol: chat\r\n", Some("token-1")),
+        ("Sec-WebSocket-Protocol: \"chat\"\r\n", None),
+    ];
+    for version in [2, 3, 4] {
+        for (offer, chosen) in rows {
+            let mut client = server.connect();
+            let response = client.ask(upgrade(&websocket(version), offer));
+            assert_eq!((response.status, response.header("Sec-WebSocket-Protocol")), (101, chosen), "{offer}");
+        }
+    }
+    let session = Polling::open(&server);
+    let mut client = server.connect();
+    let response = client.ask(upgrade(&takeover(&session.sid), "Sec-WebSocket-Protocol: chat, token-1\r\n"));
+    assert_eq!((response.status, response.header("Sec-WebSocket-Protocol")), (101, Some("chat")));
+    client.send([frame(TEXT, b"2probe"), frame(TEXT, b"5")].concat());
+    assert_eq!(client.take(8), b"\x81\x063probe");
 }
 
 #[test]
@@ -145,7 +171,7 @@ fn frames_that_break_the_protocol_are_closed_with_its_codes() {
         socket.client.send(bytes);
         let (opcode, payload) = socket.frame();
         assert_eq!((opcode, payload.get(..2)), (CLOSE, Some(&code.to_be_bytes()[..])), "{what}");
-        socket.client.assert_end();
+        socket.assert_end();
     }
 }
 
@@ -190,6 +216,90 @@ fn a_session_moves_from_polling_to_websocket_in_order() {
     socket.assert_quiet();
 }
 
+/// Some clients (elephant.io, SocketIOClient) do not wait for `3probe`, or send no `2probe` at all.
+#[test]
+fn a_session_may_move_without_a_probe() {
+    let server = Server::start(&[]);
+    let mut speaker = WebSocket::open(&server);
+    speaker.log_in("speaker");
+    let message = |number| format!(r#"2["new message",{{"username":"speaker","message":"{number}"}}]"#);
+    let mut say = |number| speaker.send(&format!(r#"2["new message","{number}"]"#));
+    for (parked, probe) in [(true, ""), (true, "2probe"), (false, ""), (false, "2probe")] {
+        let mut session = Polling::open(&server);
+        session.join();
+        if parked {
+            session.park();
+            server.settle();
+        } else {
+            (1..4).for_each(&mut say);
+        }
+        let mut socket = WebSocket::take_over(&server, &session.sid);
+        // Such clients go on at once.
+        let frames = [probe, "5", r#"427["new message","hello"]"#].map(|packet| frame(TEXT, packet.as_bytes()));
+        socket.client.send(frames[usize::from(probe.is_empty())..].concat());
+        if !probe.is_empty() {
+            assert_eq!(socket.text(), "3probe");
+        }
+        if parked {
+            assert_eq!(session.answer(), "6");
+        } else {
+            (1..4).for_each(|number| socket.assert_receives(&message(number)));
+        }
+        socket.assert_receives(r#"37[{"error":"not logged in: send `add user` first"}]"#);
+        say(4);
+        socket.assert_receives(&message(4));
+        assert_eq!(server.ask(&get(&session.target)).brief(), (400, BAD_REQUEST));
+        assert_eq!(session.post("40/elsewhere,").brief(), (400, BAD_REQUEST));
+        socket.assert_quiet();
+    }
+}
+
+/// Whether the GET or the WebSocket carries it: once, and one of them.
+#[test]
+fn what_is_said_at_the_moment_of_the_upgrade_is_heard() {
+    let server = Server::start(&[]);
+    let mut speaker = WebSocket::open(&server);
+    speaker.log_in("speaker");
+    for number in 0..20 {
+        let mut session = Polling::open(&server);
+        session.join();
+        session.park();
+        let mut socket = WebSocket::take_over(&server, &session.sid);
+        let [said, heard] = [
+            format!(r#"42["new message","{number}"]"#),
+            format!(r#"42["new message",{{"username":"speaker","message":"{number}"}}]"#),
+        ];
+        if number % 2 == 0 {
+            speaker.send_text(&said);
+            socket.send_text("5");
+        } else {
+            socket.send_text("5");
+            speaker.send_text(&said);
+        }
+        match classic(&session.answer()) {
+            noop if noop == "6" => assert_eq!(classic(&socket.text()), heard),
+            answer => assert_eq!(answer, heard),
+        }
+        socket.assert_quiet();
+    }
+}
+
+#[test]
+fn a_probe_is_answered_each_time() {
+    let server = Server::start(&[]);
+    let mut session = Polling::open(&server);
+    let mut socket = WebSocket::take_over(&server, &session.sid);
+    for _ in 0..3 {
+        session.park();
+        server.settle();
+        socket.send_text("2probe");
+        assert_eq!(socket.text(), "3probe");
+        assert_eq!(session.answer(), "6");
+    }
+    socket.send_text("5");
+    socket.assert_quiet();
+}
+
 #[test]
 fn polling_is_refused_once_the_session_has_moved() {
     let server = Server::start(&[]);
@@ -224,24 +334,28 @@ fn a_get_while_probing_is_ended_after_a_moment_and_at_the_upgrade() {
 #[test]
 fn a_probe_that_fails_leaves_polling_alive() {
     let server = Server::start(&[]);
-    for bytes in [
-        frame(TEXT, b"2"),
-        frame(TEXT, b"2probed"),
-        frame(TEXT, b"3probe"),
-        frame(TEXT, b"5"),
-        frame(TEXT, b"9"),
-        frame(TEXT, b"41"),
-        frame(BINARY, b"2probe"),
-        [frame(TEXT, b"2probe"), frame(TEXT, b"2probe")].concat(),
-        [frame(TEXT, b"2probe"), frame(TEXT, b"40")].concat(),
-        frame(TEXT, b"\xff"),
-        frame(CLOSE, b"\x03\xe8"),
-        b"\x81\x05hello".to_vec(),
+    for (bytes, code) in [
+        (frame(TEXT, b"1"), 1000),
+        (frame(TEXT, b"2"), 1000),
+        (frame(TEXT, b"2probed"), 1000),
+        (frame(TEXT, b"3probe"), 1000),
+        (frame(TEXT, b"9"), 1000),
+        (frame(TEXT, b"41"), 1000),
+        (frame(BINARY, b"2probe"), 1000),
+        ([frame(TEXT, b"2probe"), frame(TEXT, b"40")].concat(), 1000),
+        // What follows is lost with it.
+        ([frame(TEXT, b"40"), frame(TEXT, b"2probe"), frame(TEXT, b"5")].concat(), 1000),
+        (frame(TEXT, b"\xff"), 1007),
+        (frame(CLOSE, b"\x03\xe8"), 1000),
+        (b"\x81\x05hello".to_vec(), 1002),
     ] {
         let mut session = Polling::open(&server);
         let mut socket = WebSocket::take_over(&server, &session.sid);
         socket.client.send(&bytes);
-        socket.client.skip_to_end();
+        if bytes.starts_with(&frame(TEXT, b"2probe")) {
+            assert_eq!(socket.text(), "3probe");
+        }
+        socket.assert_closed(code);
         session.assert_quiet();
         // And there may be another one.
         let mut socket = WebSocket::take_over(&server, &session.sid);
@@ -275,8 +389,8 @@ fn a_probe_that_takes_too_long_is_closed() {
     let [mut silent, mut halfway] = sessions.each_ref().map(|session| WebSocket::take_over(&server, &session.sid));
     halfway.send_text("2probe");
     assert_eq!(halfway.text(), "3probe");
-    silent.client.assert_end();
-    halfway.client.assert_end();
+    silent.assert_closed(1000);
+    halfway.assert_closed(1000);
     sessions.iter_mut().for_each(Polling::assert_quiet);
 }
 
@@ -287,10 +401,12 @@ fn a_second_websocket_does_not_disturb_the_first() {
     let mut first = WebSocket::take_over(&server, &session.sid);
     first.send_text("2probe");
     assert_eq!(first.text(), "3probe");
-    WebSocket::take_over(&server, &session.sid).client.assert_end();
+    WebSocket::take_over(&server, &session.sid).assert_closed(1000);
     first.send_text("5");
     first.assert_quiet();
-    WebSocket::take_over(&server, &session.sid).client.assert_end();
+    let mut second = WebSocket::take_over(&server, &session.sid);
+    second.send_text("5");
+    second.assert_closed(1000);
     first.assert_quiet();
 }
 
@@ -300,8 +416,38 @@ fn the_end_of_the_session_ends_its_probe() {
     let mut session = Polling::open(&server);
     let mut socket = WebSocket::take_over(&server, &session.sid);
     assert_eq!(session.post("1").brief(), (200, "ok"));
-    socket.client.assert_end();
+    socket.assert_closed(1000);
     session.assert_gone();
+}
+
+/// Some clients (okhttp) read nothing behind a close frame: an end that comes with it would escape them.
+#[test]
+fn the_connection_ends_when_the_client_has_answered_the_close_frame() {
+    let server = Server::start(&[]);
+    let polling = Polling::open(&server);
+    for probes in [false, true] {
+        let open = || match probes {
+            false => WebSocket::open(&server),
+            true => WebSocket::take_over(&server, &polling.sid),
+        };
+        let watch = Stopwatch::start(&server);
+        let mut socket = open();
+        socket.send_text("1");
+        socket.assert_close_frame(1000);
+        socket.client.assert_silent(Duration::from_millis(300));
+        socket.assert_end();
+        let time = watch.elapsed(&server);
+        assert!(time < Duration::from_millis(900), "{time:?}");
+
+        // Without an answer it ends in time, and nothing else is heard meanwhile.
+        let begin = Instant::now();
+        let mut socket = open();
+        socket.client.send([frame(TEXT, b"1"), frame(TEXT, b"40"), frame(PING, b"here")].concat());
+        socket.assert_close_frame(1000);
+        socket.client.send([frame(PING, b"still here"), raw_frame(TEXT, 4, b"40/n")].concat());
+        socket.client.assert_end();
+        assert!(begin.elapsed() >= Duration::from_secs(1));
+    }
 }
 
 #[test]
@@ -309,7 +455,25 @@ fn what_follows_a_message_that_ends_the_session_is_not_read() {
     let server = Server::start(&[]);
     let mut socket = WebSocket::open(&server);
     socket.client.send([frame(TEXT, b"1"), frame(TEXT, b"40")].concat());
+    socket.assert_closed(1000);
+    // Here frames come to no end, so no answer can: it need not be waited for.
+    let mut socket = WebSocket::open(&server);
+    socket.client.send([frame(TEXT, b"1"), b"\x81\x05hello".repeat(1000)].concat());
+    socket.assert_close_frame(1000);
     socket.client.assert_end();
+}
+
+/// A reset could destroy the close frame before the client has read it.
+#[test]
+fn rubbish_behind_a_close_frame_is_no_reason_for_a_reset() {
+    let server = Server::start(&[]);
+    let mut socket = WebSocket::open(&server);
+    socket.send_text("1");
+    socket.assert_close_frame(1000);
+    // More than one read takes.
+    let count = if hostile() { 1_000 } else { 100_000 };
+    socket.client.send(vec![b'x'; count]);
+    socket.client.assert_orderly_end();
 }
 
 #[test]

@@ -43,7 +43,11 @@ impl<A: App> Server<A> {
                     let waits = late || self.io.engine.waits(id, session, complete);
                     assert!(waits, "{id:?} has a request that nothing will answer");
                 }
-                Protocol::WebSocket { session, incoming } => {
+                Protocol::WebSocket { closing: true, .. } => {
+                    let timed = self.net.get(id).is_some_and(|connection| connection.phase.is_some());
+                    assert!(timed, "{id:?} has no deadline for the answer to the close frame");
+                }
+                Protocol::WebSocket { session, incoming, .. } => {
                     assert!(self.io.engine.carries(id, *session), "{id:?} is not the WebSocket of its session");
                     let connection = self.net.get(id).expect("live connections exist");
                     let incomplete = incoming.in_message() || !connection.input.is_empty();

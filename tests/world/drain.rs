@@ -133,15 +133,18 @@ fn half_a_body_is_waited_for_with_its_session() {
         stage.send(posts, end);
         rest(&mut stage);
         assert_eq!(answer(&mut stage, posts), (200, "ok".into()));
-        // With the ack the client is sent away.
-        let (status, packets) = ask(&mut stage, gets, &wire::polling_request(Some(&sid), None));
+        // After the ack the client is sent away.
+        let poll = wire::polling_request(Some(&sid), None);
+        let (status, packets) = ask(&mut stage, gets, &poll);
         assert!(
             status == 200
                 && packets.trim_start_matches("2\x1e").starts_with("431[{\"n\":1,")
-                && packets.ends_with("}]\x1e1"),
+                && packets.ends_with("}]"),
             "{packets}"
         );
-        [gets, posts].into_iter().for_each(|line| stage.end(line, Last::Fin));
+        let last = stage.connect();
+        assert_eq!(ask(&mut stage, last, &poll), (200, "1".into()));
+        [gets, posts, last].into_iter().for_each(|line| stage.end(line, Last::Fin));
         rest(&mut stage);
         assert!(stage.has_stopped());
     }

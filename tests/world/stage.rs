@@ -153,7 +153,7 @@ impl End {
         if self.half.is_empty() {
             return None;
         }
-        assert!(!self.over, "something follows a close frame on {:?}", self.id);
+        assert!(!self.over, "something follows a close frame on {:?}: {:?}", self.id, self.half);
         if self.frames {
             let frame = wire::frame(&self.half)?;
             assert!(self.half[0] & 0xf0 == 0x80 && frame.mask.is_none(), "not a frame of a server");
