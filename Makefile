@@ -1,12 +1,15 @@
 # make build: target/release/salon. make run: http://localhost:3000. make test: everything that verifies it.
 
-# Debian packages the tests need; each is named like the program it brings (but python3-venv, a part of Python).
+# Debian packages the tests need; each is named like the program it brings (but libssl-dev, a library, and
+# python3-venv, a part of Python).
 # SYSTEM= skips the check. Those below are for the downloads and for running the Windows one.
-SYSTEM = chromium haproxy nginx openssl python3 python3-venv redis-server valgrind
+SYSTEM = chromium haproxy libssl-dev nginx openssl pkg-config python3 python3-venv redis-server valgrind
 PACKAGE_SYSTEM = cargo-web gcc-mingw-w64-i686-win32 gcc-mingw-w64-x86-64-win32 musl-tools rust-web-src rustc-web zip
 WINE_SYSTEM = wine wine64
 # Virtual environments of Python, one for each file of requirements.
 PYTHON = $(patsubst tests/versions/requirements-%.txt,tests/out/python-%/.installed,$(wildcard tests/versions/*.txt))
+# The user of the chat with rust_socketio. A crate of its own, which only tests/versions needs.
+RUST_CLIENT = target/rust-client/debug/chatter
 # Directories of Node tests, one group each.
 GROUPS = $(sort $(dir $(wildcard tests/*/*.test.mjs)))
 NPM = npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
@@ -31,7 +34,7 @@ run: build
 # example that live and Node tests run is built by the `cargo test` that selects nothing, so that one comes first; what
 # follows mostly waits for timers and peers, so JOBS of them run side by side.
 JOBS = 3
-test: need-test system static/node_modules/.package-lock.json tests/node_modules/.package-lock.json $(PYTHON)
+test: need-test system static/node_modules/.package-lock.json tests/node_modules/.package-lock.json $(PYTHON) $(RUST_CLIENT)
 	$(STEP) 'cargo fmt' - cargo fmt --check
 	$(STEP) 'cargo clippy' - cargo clippy --all-targets --locked -- -D warnings
 	$(STEP) 'cargo test' '^test result' cargo test --locked
@@ -59,7 +62,7 @@ GROUP = live
 TIMES = 20
 SEED = $(shell date +%s)
 THREADS = 8
-stress: need-test system static/node_modules/.package-lock.json tests/node_modules/.package-lock.json $(PYTHON)
+stress: need-test system static/node_modules/.package-lock.json tests/node_modules/.package-lock.json $(PYTHON) $(RUST_CLIENT)
 	cargo build --locked --bins --example conformance
 	@tests/stress $(GROUP) $(TIMES) $(SEED) $(THREADS)
 
@@ -168,6 +171,12 @@ tests/out/python-%/.installed: tests/versions/requirements-%.txt
 tests/out/python-peers/.installed: tests/bench/peers/requirements.txt
 	$(VENV)
 
+# The order: cargo needs what `system` installs, but only these files decide whether the program is out of date.
+$(RUST_CLIENT): $(wildcard tests/versions/rust/Cargo.* tests/versions/rust/src/*.rs) | need-build system
+	$(STEP) 'cargo build of tests/versions/rust' - \
+		cargo build --locked --manifest-path tests/versions/rust/Cargo.toml --target-dir target/rust-client
+	@touch $@
+
 # Rust's and Node's own tools: named, never installed.
 need-build:
 	@$(call need,cargo node npm,install Rust (https://rustup.rs) and Node.js with npm)
@@ -194,6 +203,6 @@ clean:
 
 # $(call missing,PROGRAMS): those that are not there, as a program or as a package. $(call need,PROGRAMS,ADVICE): fails if there are any.
 missing = $$(for program in $(1); do \
-	case $$program in python3-venv) python3 -c 'import ensurepip' ;; *) command -v $$program || dpkg -s $$program ;; esac \
+	case $$program in libssl-dev) pkg-config --exists openssl ;; python3-venv) python3 -c 'import ensurepip' ;; *) command -v $$program || dpkg -s $$program ;; esac \
 	>/dev/null 2>&1 || printf ' %s' $$program; done)
 need = missing=$(call missing,$(1)); [ -z "$$missing" ] || { echo "missing:$$missing; $(2)" >&2; exit 1; }
