@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { launch } from '../lib/browser.mjs';
 import { Chatter, within } from '../lib/chatter.mjs';
-import { start } from '../lib/server.mjs';
+import { counts, start } from '../lib/server.mjs';
 
 const require = createRequire(import.meta.url);
 const file = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -21,13 +21,25 @@ const TRANSPORTS = {
   jsonp: { transports: ['polling'], forceJSONP: true },
 };
 // Where each client runs: in Node, or as its browser bundle in Chromium.
-const NODE = { '4.8.4': 'socket.io-client', '4.0.0': 'client-4.0.0', '3.1.3': 'client-3.1.3', '2.5.0': 'client-2.5.0' };
+const NODE = {
+  '4.8.4': 'socket.io-client',
+  '4.6.2': 'client-4.6.2',
+  '4.5.4': 'client-4.5.4',
+  '4.0.0': 'client-4.0.0',
+  '3.1.3': 'client-3.1.3',
+  '2.5.0': 'client-2.5.0',
+  '2.0.4': 'client-2.0.4',
+};
 const BUNDLES = {
   '3.1.3': 'client-3.1.3/dist/socket.io.js',
   '2.5.0': 'client-2.5.0/dist/socket.io.js',
   '1.7.4': 'client-1.7.4/dist/socket.io.js',
+  '1.4.8': 'client-1.4.8/socket.io.js',
+  '1.3.7': 'client-1.3.7/socket.io.js',
+  '1.2.0': 'client-1.2.0/socket.io.js',
   '1.0.6': 'client-1.0.6/socket.io.js',
 };
+const RUST = file('../../target/rust-client/debug/chatter');
 
 /** What all kinds of users have in common: a name, and what each other has said. */
 class User {
@@ -49,11 +61,11 @@ class User {
     const texts = this.texts.get(name);
     return this.unordered ? texts?.toSorted() : texts;
   }
-  /** Waits until so many texts of so many others have come. */
-  hears(others, each) {
+  /** Waits until so many texts of so many others have come; fails if nothing more is heard for so long. */
+  async hears(others, each) {
     const complete = () => this.texts.size >= others && [...this.texts.values()].every((texts) => texts.length >= each);
-    const all = new Promise((resolve) => (this.heard = () => complete() && resolve())());
-    return within(all, () => `${this.name} has heard ${[...this.texts].map(([name, texts]) => `${name}: ${texts.length}`)}`);
+    const missing = () => `${this.name} has heard ${[...this.texts].map(([name, texts]) => `${name}: ${texts.length}`)}`;
+    while (!complete()) await within(new Promise((resolve) => (this.heard = resolve)), missing);
   }
 }
 
@@ -70,32 +82,49 @@ function inNode(t, url, version, transport) {
   return user;
 }
 
-async function inBrowser(browser, url, version, transport) {
-  const user = new User(`${version} ${transport} in Chromium é👍🏽你`);
+/** The bundle of one version in one page, with a client for each of the transports. */
+async function inBrowser(browser, url, version, transports) {
+  const users = transports.map((transport) => new User(`${version} ${transport} in Chromium é👍🏽你`));
   const context = await browser.newContext(); // connections are limited per context
   const page = await context.newPage();
-  page.on('pageerror', user.fail);
+  page.on('pageerror', (error) => users.forEach((user) => user.fail(error)));
   // A page of the same origin without a script of its own.
   await page.goto(`${url}/socket.io/LICENSE`);
-  await page.exposeFunction('hear', (event, data) => user.hear(event, data));
+  await page.exposeFunction('hear', (events) => events.forEach(([index, ...event]) => users[index].hear(...event)));
   await page.addScriptTag({ path: file(`../node_modules/${BUNDLES[version]}`) });
-  await page.evaluate(
-    ([options, name]) => {
-      window.socket = window.io(location.origin, options);
-      for (const event of ['login', 'new message']) window.socket.on(event, (data) => window.hear(event, data));
-      window.socket.emit('add user', name);
-    },
-    [{ forceNew: true, ...TRANSPORTS[transport] }, user.name],
-  );
-  user.talk = () => page.evaluate((texts) => texts.forEach((text) => window.socket.emit('new message', text)), TEXTS);
-  user.transport = () => page.evaluate(() => window.socket.io.engine.transport.name);
-  return user;
+  await page.evaluate(() => {
+    window.sockets = [];
+    const events = [];
+    let busy = false;
+    // While one call is on its way to Node, events wait for the next.
+    window.report = async (...event) => {
+      events.push(event);
+      if (busy) return;
+      busy = true;
+      while (events.length > 0) await window.hear(events.splice(0));
+      busy = false;
+    };
+  });
+  for (const [index, user] of users.entries()) {
+    await page.evaluate(
+      ([index, options, name]) => {
+        const socket = (window.sockets[index] = window.io(location.origin, options));
+        for (const event of ['login', 'new message']) socket.on(event, (data) => window.report(index, event, data));
+        socket.emit('add user', name);
+      },
+      [index, { forceNew: true, ...TRANSPORTS[transports[index]] }, user.name],
+    );
+    user.talk = () =>
+      page.evaluate(([index, texts]) => texts.forEach((text) => window.sockets[index].emit('new message', text)), [index, TEXTS]);
+    user.transport = () => page.evaluate((index) => window.sockets[index].io.engine.transport.name, index);
+  }
+  return users;
 }
 
-function inPython(t, url, version, mode, transport, texts = TEXTS) {
-  const user = new User(`Python ${version} ${mode} ${transport} é👍🏽你`);
-  const args = [file('chatter.py'), url, mode, transport, user.name, JSON.stringify(texts)];
-  const child = spawn(file(`../out/python-${version}/bin/python`), args, { stdio: ['pipe', 'pipe', 'pipe'] });
+/** A program that prints each event it hears as a line `[event, data]`, and ends with its standard input. */
+function asProgram(t, name, program, args) {
+  const user = new User(name);
+  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] });
   t.after(() => child.kill('SIGKILL'));
   let complaints = '';
   child.stderr.setEncoding('utf8').on('data', (text) => (complaints += text));
@@ -103,31 +132,42 @@ function inPython(t, url, version, mode, transport, texts = TEXTS) {
   child.on('close', () => user.fail(new Error(complaints)));
   createInterface({ input: child.stdout }).on('line', (line) => user.hear(...JSON.parse(line)));
   user.complaints = () => complaints;
+  return user;
+}
+
+function inPython(t, url, version, mode, transport, texts = TEXTS) {
+  const name = `Python ${version} ${mode} ${transport} é👍🏽你`;
+  const args = [file('chatter.py'), url, mode, transport, name, JSON.stringify(texts)];
+  const user = asProgram(t, name, file(`../out/python-${version}/bin/python`), args);
   user.unordered = mode === 'sync'; // that client runs each handler in a thread of its own
   return user;
 }
 
-test('every version over every transport in one room', { timeout: 120_000 }, async (t) => {
-  const { url } = await start(t);
+function inRust(t, url, transport) {
+  const name = `Rust ${transport} é👍🏽你`;
+  return asProgram(t, name, RUST, [url, transport, name, JSON.stringify(TEXTS)]);
+}
+
+test('every version over every transport in one room', { timeout: 300_000 }, async (t) => {
+  const server = await start(t);
+  const { url } = server;
   const browser = await launch(t);
   const users = [];
-  const admit = async (user) => {
-    users.push(user);
-    await within(user.joined, `${user.name} joins`);
-  };
+  const joined = (users) => Promise.all(users.map((user) => within(user.joined, `${user.name} joins`)));
   for (const version of ['5', '4']) {
     for (const mode of ['sync', 'asyncio']) {
       for (const transport of ['polling', 'websocket', 'both']) users.push(inPython(t, url, version, mode, transport));
     }
   }
+  for (const transport of ['polling', 'websocket', 'upgrade']) users.push(inRust(t, url, transport));
   for (const version of Object.keys(NODE)) {
-    for (const transport of ['polling', 'websocket', 'upgrade']) await admit(inNode(t, url, version, transport));
+    users.push(...['polling', 'websocket', 'upgrade'].map((transport) => inNode(t, url, version, transport)));
   }
   for (const version of Object.keys(BUNDLES)) {
     const transports = version < '2' ? Object.keys(TRANSPORTS) : ['jsonp'];
-    for (const transport of transports) await admit(await inBrowser(browser, url, version, transport));
+    users.push(...(await inBrowser(browser, url, version, transports)));
+    await joined(users);
   }
-  await Promise.all(users.map((user) => within(user.joined, `${user.name} joins`)));
 
   const conductor = await new Chatter(t, url).connected();
   await conductor.login('conductor');
@@ -143,6 +183,9 @@ test('every version over every transport in one room', { timeout: 120_000 }, asy
     if (user.transport) assert.equal(await user.transport(), expected, user.name);
     assert.equal(user.complaints?.() ?? '', '');
   }
+  const pollers = users.filter(({ name }) => / (polling|jsonp) /.test(name)).length;
+  await counts(server, 'sessions{transport="polling"}', pollers);
+  await counts(server, 'sessions{transport="websocket"}', users.length + 1 - pollers);
 });
 
 test('100 messages at once reach python-socketio over polling', { timeout: 60_000 }, async (t) => {
