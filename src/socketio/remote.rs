@@ -6,7 +6,7 @@
 
 use super::packet::{self, Kind};
 use super::rooms::members;
-use super::{App, Event, Io, Publication, To};
+use super::{App, Event, Io, Publication, Socket, To};
 use crate::base::slab::SocketKey;
 use crate::engineio::CloseReason;
 use serde::Deserialize;
@@ -116,12 +116,12 @@ impl Io {
 
     /// Describes a socket for `fetchSockets`. `handshake` is empty: the request is not kept, and its `auth` may be secret.
     fn describe(&self, socket: SocketKey) -> Value {
-        let rooms = self.sockets.get(socket).map_or(&[][..], |socket| &socket.rooms);
+        let Some(Socket { id, rooms, .. }) = self.sockets.get(socket) else { return Value::Null };
         let handshake = json!({
             "headers": {}, "time": "", "address": "", "xdomain": false, "secure": false, "issued": 0, "url": "",
             "query": {}, "auth": {}
         });
-        json!({"id": rooms.first(), "handshake": handshake, "rooms": rooms, "data": {}})
+        json!({"id": id.to_string(), "handshake": handshake, "rooms": rooms, "data": {}})
     }
 
     fn all_rooms(&self, namespace: &str) -> Vec<&str> {
