@@ -129,13 +129,13 @@ impl Io {
         rooms.map(|(_, room)| &**room).collect()
     }
 
-    /// Disconnects a socket. If `close`, also closes its session, which may have sockets in other namespaces.
+    /// Disconnects a socket. If `close`, also disconnects its session's sockets in other namespaces and closes the session.
     fn disconnect_socket(&mut self, socket: SocketKey, close: bool) {
-        let session = self.sockets.get(socket).and_then(|known| known.session);
-        self.disconnect(socket);
-        if let Some(session) = session.filter(|_| close) {
-            self.engine.close(session, CloseReason::ServerClose);
-        }
+        let session = self.sockets.get(socket).and_then(|known| known.session).filter(|_| close);
+        let Some(session) = session else { return self.disconnect(socket) };
+        let sockets = self.sessions.get(&session).map(|state| state.sockets.to_vec()).unwrap_or_default();
+        sockets.into_iter().for_each(|socket| self.disconnect(socket));
+        self.engine.close(session, CloseReason::ServerClose);
     }
 
     /// Sends a broadcast of another server to the sockets of this one, unless [`App::relayed`] handles it. If it asks for
