@@ -107,7 +107,7 @@ impl<A: App> Server<A> {
         }
         let Some(connection) = self.net.get_mut(id) else { return };
         if let Next::WebSocket(session, response) = next {
-            connection.protocol = Protocol::WebSocket { session, incoming: Incoming::default(), closing: false };
+            connection.protocol = Protocol::WebSocket { session, incoming: Incoming::default(), closing: None };
             return self.net.push(id, response);
         }
         if let Protocol::Http { exchange: current, .. } = &mut connection.protocol {

@@ -173,7 +173,7 @@ impl<A: App> Server<A> {
                 self.net.close(id);
             }
             Protocol::Http { .. } => self.reject_request(id, Error { status: 408, reason: "request timeout" }),
-            Protocol::WebSocket { closing: true, .. } => self.net.close(id),
+            Protocol::WebSocket { closing: Some(_), .. } => self.net.close(id),
             // The rest of the message may have arrived: the pause keeps it unread.
             Protocol::WebSocket { .. } if self.is_paused(id) => {
                 self.net.set_phase(id, Some(self.now + self.config.message_timeout));

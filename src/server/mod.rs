@@ -331,7 +331,7 @@ impl<A: App> Server<A> {
     pub fn has_stopped(&mut self) -> bool {
         let Some(deadline) = self.stopping else { return false };
         let waits = |protocol: &_| {
-            matches!(protocol, Protocol::Http { exchange: Some(_), .. } | Protocol::WebSocket { closing: true, .. })
+            matches!(protocol, Protocol::Http { exchange: Some(_), .. } | Protocol::WebSocket { closing: Some(_), .. })
         };
         let has_part = |it: &Connection<_>| it.is_open() && (waits(&it.protocol) || !it.input.is_empty());
         let is_busy = self.net.connections.iter().any(|(_, it)| it.unread || has_part(it));

@@ -19,8 +19,8 @@ pub enum Protocol {
     WebSocket {
         session: SessionId,
         incoming: Incoming,
-        /// Whether the server has sent a close frame, and waits for that of the client.
-        closing: bool,
+        /// Set when the server has sent a close frame: the bytes that are still skipped before the client's close frame.
+        closing: Option<usize>,
     },
     /// A link of the cluster, opened by this server.
     #[cfg(feature = "redis")]

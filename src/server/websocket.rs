@@ -10,11 +10,11 @@ use crate::net::ReadState;
 use crate::socketio::App;
 use crate::ws::{self, Received};
 use bytes::Bytes;
-use std::mem;
 use std::time::Duration;
 
-/// Time that a client has to answer the server's close frame.
+/// Time that a client has to answer the server's close frame, and the maximum number of bytes that are skipped before it.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
+const CLOSE_BYTES: usize = 64 * 1024;
 
 impl<A: App> Server<A> {
     /// Handles the frame at the start of `bytes`. Returns the number of bytes used, or `None` if the frame is incomplete.
@@ -23,7 +23,7 @@ impl<A: App> Server<A> {
         let has_deadline = connection.phase.is_some();
         let Protocol::WebSocket { session, incoming, closing } = &mut connection.protocol else { return None };
         let session = *session;
-        if *closing {
+        if closing.is_some() {
             return self.await_close_frame(id, bytes);
         }
         match incoming.next(bytes, &self.config) {
@@ -74,20 +74,27 @@ impl<A: App> Server<A> {
     /// (okhttp) read nothing behind the close frame, and an end that comes with it would escape them.
     pub(super) fn end_websocket(&mut self, id: ConnId, code: u16) {
         let Some(Protocol::WebSocket { closing, .. }) = self.net.get_mut(id).map(|it| &mut it.protocol) else { return };
-        if !mem::replace(closing, true) {
+        if closing.is_none() {
+            *closing = Some(CLOSE_BYTES);
             self.net.push(id, ws::close_frame(code, ""));
             self.net.set_phase(id, Some(self.now + CLOSE_TIME));
         }
     }
 
     /// Skips the frame at the start of `bytes`, because the server has sent a close frame. That of the client ends the
-    /// connection, and so does an error, after which no frame can be found any more.
+    /// connection. So do more than [`CLOSE_BYTES`] before it, and an error, after which no frame can be found any more.
     fn await_close_frame(&mut self, id: ConnId, bytes: &[u8]) -> Option<usize> {
-        let Protocol::WebSocket { incoming, .. } = &mut self.net.get_mut(id)?.protocol else { return None };
+        let Protocol::WebSocket { incoming, closing: Some(left), .. } = &mut self.net.get_mut(id)?.protocol else {
+            return None;
+        };
         let count = match incoming.next(bytes, &self.config) {
+            Ok(None) => return None,
             Ok(Some((count, Received::Close(_)))) => count,
-            Ok(next) => return next.map(|(count, _)| count),
-            Err(_) => {
+            Ok(Some((count, _))) if count <= *left => {
+                *left -= count;
+                return Some(count);
+            }
+            _ => {
                 // More may follow. Without a phase, `net` lingers: a reset could destroy the server's close frame.
                 self.net.set_phase(id, None);
                 bytes.len()

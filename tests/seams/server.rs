@@ -43,7 +43,7 @@ impl<A: App> Server<A> {
                     let waits = late || self.io.engine.waits(id, session, complete);
                     assert!(waits, "{id:?} has a request that nothing will answer");
                 }
-                Protocol::WebSocket { closing: true, .. } => {
+                Protocol::WebSocket { closing: Some(_), .. } => {
                     let timed = self.net.get(id).is_some_and(|connection| connection.phase.is_some());
                     assert!(timed, "{id:?} has no deadline for the answer to the close frame");
                 }
