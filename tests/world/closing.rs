@@ -239,6 +239,24 @@ fn a_closing_connection_takes_64_kib_more() {
     }
 }
 
+/// Before the client's close frame the server skips 64 KiB, for a second.
+#[test]
+fn frames_behind_a_close_frame_are_skipped_within_limits() {
+    let text = [&b"\x81\xfe\x04\x00\0\0\0\0"[..], &[b'x'; 1024]].concat();
+    for close in [true, false] {
+        let mut scene = Scene::new(Config::default());
+        let line = scene.websocket_blocked();
+        scene.take(&line, usize::MAX);
+        scene.send_all(&line, b"\x81\x81\0\0\0\x001");
+        assert!(taken(&line).ends_with(b"\x88\x02\x03\xe8"), "{:?}", String::from_utf8_lossy(&taken(&line)));
+        (0..63).for_each(|_| scene.send_all(&line, &text));
+        assert!(!line.pipe.wire().shut);
+        scene.send_all(&line, if close { b"\x88\x80\0\0\0\0" } else { &text });
+        assert!(line.pipe.wire().shut || line.pipe.is_closed(), "{close}");
+        assert!(taken(&line).ends_with(b"\x88\x02\x03\xe8"), "nothing follows the close frame");
+    }
+}
+
 /// However much the peer has sent by then, the last answer leaves first.
 #[test]
 fn the_last_answer_leaves_before_the_limit_is_reached() {
