@@ -198,7 +198,9 @@ fn a_post_that_ends_late_is_no_late_timer() {
     scene.send(&post, "\"a\"]");
     assert!(post.read().starts_with("HTTP/1.1 200"));
     scene.pass(Duration::ZERO);
-    assert_eq!(scene.get(&line, &target, "").1, "431[1]\x1e1");
+    assert_eq!(scene.get(&line, &target, "").1, "431[1]");
+    let line = scene.connect(LOCAL);
+    assert_eq!(scene.get(&line, &target, "").1, "1");
     assert_eq!(scene.metric("lag_seconds_max"), 0);
 }
 
