@@ -112,6 +112,9 @@ pub struct ProtocolError {
     pub reason: &'static str,
 }
 
+/// The length in bytes and the content of a frame; `None` if it is incomplete.
+pub type NextFrame = Result<Option<(usize, Received)>, ProtocolError>;
+
 fn protocol_error(reason: &'static str) -> ProtocolError {
     ProtocolError { code: 1002, reason }
 }
@@ -143,7 +146,7 @@ impl Incoming {
 
     /// Parses the frame at the start of `input`. Returns its length in bytes and its content, or `None` if the frame is
     /// incomplete: the caller then passes these bytes again, with more. Allocates only for a complete frame.
-    pub fn next(&mut self, input: &[u8], config: &Config) -> Result<Option<(usize, Received)>, ProtocolError> {
+    pub fn next(&mut self, input: &[u8], config: &Config) -> NextFrame {
         let mut cursor = Cursor::new(input);
         let Some((head, length)) = FrameHeader::parse(&mut cursor).map_err(|_| protocol_error("unknown opcode"))?
         else {

@@ -8,7 +8,7 @@ use crate::engineio::SessionEvent;
 use crate::engineio::packet::Data;
 use crate::net::ReadState;
 use crate::socketio::App;
-use crate::ws::{self, Received};
+use crate::ws::{self, NextFrame, Received};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -23,10 +23,11 @@ impl<A: App> Server<A> {
         let has_deadline = connection.phase.is_some();
         let Protocol::WebSocket { session, incoming, closing } = &mut connection.protocol else { return None };
         let session = *session;
+        let next = incoming.next(bytes, &self.config);
         if closing.is_some() {
-            return self.await_close_frame(id, bytes);
+            return self.await_close_frame(id, next, bytes.len());
         }
-        match incoming.next(bytes, &self.config) {
+        match next {
             Ok(Some((count, received))) => {
                 let ends_message = has_deadline && !incoming.in_message();
                 match received {
@@ -81,13 +82,11 @@ impl<A: App> Server<A> {
         }
     }
 
-    /// Skips the frame at the start of `bytes`, because the server has sent a close frame. That of the client ends the
-    /// connection. So do more than [`CLOSE_BYTES`] before it, and an error, after which no frame can be found any more.
-    fn await_close_frame(&mut self, id: ConnId, bytes: &[u8]) -> Option<usize> {
-        let Protocol::WebSocket { incoming, closing: Some(left), .. } = &mut self.net.get_mut(id)?.protocol else {
-            return None;
-        };
-        let count = match incoming.next(bytes, &self.config) {
+    /// Skips a frame, because the server has sent a close frame. That of the client ends the connection. So do more than
+    /// [`CLOSE_BYTES`] before it, and an error, after which no frame can be found in the `all` bytes any more.
+    fn await_close_frame(&mut self, id: ConnId, next: NextFrame, all: usize) -> Option<usize> {
+        let Protocol::WebSocket { closing: Some(left), .. } = &mut self.net.get_mut(id)?.protocol else { return None };
+        let count = match next {
             Ok(None) => return None,
             Ok(Some((count, Received::Close(_)))) => count,
             Ok(Some((count, _))) if count <= *left => {
@@ -97,7 +96,7 @@ impl<A: App> Server<A> {
             _ => {
                 // More may follow. Without a phase, `net` lingers: a reset could destroy the server's close frame.
                 self.net.set_phase(id, None);
-                bytes.len()
+                all
             }
         };
         self.net.close(id);
