@@ -3,9 +3,11 @@
 use crate::closing::Nothing;
 use crate::limits::{HANDSHAKE, LOCAL, Line, Scene, sample};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use salon::chat::Chat;
 use salon::config::Config;
 use salon::net::tls::Identity;
 use salon::net::{Net, Wake};
+use salon::socketio::App;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{fs, mem, sync::Arc};
@@ -14,6 +16,9 @@ const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
 const PING: u8 = 0x89;
 const MEGABYTE: u64 = 1 << 20;
+/// The header lines of a handshake over WebSocket.
+const UPGRADE: &str = "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
 
 /// A frame whose mask is zero, with the length that it claims to have.
 fn frame_of(first: u8, length: usize, payload: &[u8]) -> Vec<u8> {
@@ -48,17 +53,19 @@ fn frames(line: &Line) -> Vec<String> {
     texts
 }
 
-impl Scene {
-    /// A session over WebSocket, with a socket.
-    fn websocket(&mut self, peer: &str, version: u8) -> Line {
-        let line = self.connect(peer);
-        let head = "Host: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n\
-                    Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
-        let target = format!("GET /socket.io/?EIO={version}&transport=websocket HTTP/1.1\r\n{head}");
-        self.send(&line, &target);
+impl<A: App> Scene<A> {
+    /// A handshake over WebSocket.
+    fn upgrade(&mut self, line: &Line, target: &str) {
+        self.send(line, &format!("GET {target} HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n"));
         self.settle();
         let answer = mem::take(&mut line.pipe.wire().outgoing);
         assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+    }
+
+    /// A session over WebSocket, with a socket.
+    fn websocket(&mut self, peer: &str, version: u8) -> Line {
+        let line = self.connect(peer);
+        self.upgrade(&line, &format!("/socket.io/?EIO={version}&transport=websocket"));
         self.send_bytes(&line, &frame(TEXT, b"40"));
         self.settle();
         frames(&line);
@@ -385,6 +392,69 @@ fn suspended_sockets_count_for_their_address() {
     (0..8).for_each(|_| drop(leave(&mut scene, "192.0.2.99")));
     assert!(scene.metric("sockets{state=\"held\"}") <= 60);
     assert!(back(&mut scene, "198.51.100.2", &victim));
+}
+
+/// Of too many suspended sockets those of users without a name are given up first, however short they have been away; all of
+/// one address, and all together.
+#[test]
+fn sockets_with_a_name_are_given_up_last() {
+    let of_address = Config { max_per_address: 6, ..Config::default() };
+    let of_all = Config { max_connections: 6, ..Config::default() };
+    for (config, peer, websocket) in [
+        (&of_address, "192.0.2.1", false),
+        (&of_address, "192.0.2.1", true),
+        (&of_all, LOCAL, false),
+        (&of_all, LOCAL, true),
+    ] {
+        let mut scene = Scene::of(config.clone(), Chat::new(config.clone()));
+        // A socket that can be recovered, with this in its CONNECT: its connection, the target of its session, and its `pid`.
+        let open = |scene: &mut Scene<Chat>, auth: &str| {
+            let line = scene.connect(peer);
+            let target = HANDSHAKE.to_owned() + "&recovery=1";
+            let (target, connected) = if websocket {
+                scene.upgrade(&line, &target.replace("polling", "websocket"));
+                scene.send_bytes(&line, &frame(TEXT, format!("40{auth}").as_bytes()));
+                (target, frames(&line).concat())
+            } else {
+                let (_, open) = scene.get(&line, &target, "");
+                let target = format!("{target}&sid={}", open.split('"').nth(3).expect("a sid"));
+                assert_eq!(scene.post(&line, &target, &format!("40{auth}")), 200);
+                let connected = scene.get(&line, &target, "").1;
+                (target, connected)
+            };
+            let pid = connected.split("\"pid\":\"").nth(1).expect("recovery").split('"').next().unwrap().to_owned();
+            (line, target, pid)
+        };
+        let leave = |scene: &mut Scene<Chat>, name: Option<&str>| {
+            let (line, target, pid) = open(scene, "");
+            if let Some(name) = name {
+                let packet = format!("42[\"add user\",\"{name}\"]");
+                let login = if websocket {
+                    scene.send_bytes(&line, &frame(TEXT, packet.as_bytes()));
+                    frames(&line).concat()
+                } else {
+                    assert_eq!(scene.post(&line, &target, &packet), 200);
+                    scene.get(&line, &target, "").1
+                };
+                assert!(login.starts_with("42[\"login\""), "{login}");
+            }
+            if !websocket {
+                scene.post(&line, &target, "1");
+            }
+            scene.reset(line);
+            pid
+        };
+        let returns = |scene: &mut Scene<Chat>, pid: &str| open(scene, &format!("{{\"pid\":\"{pid}\"}}")).2 == pid;
+        let ada = leave(&mut scene, Some("Ada"));
+        let nameless: Vec<_> = (0..20).map(|_| leave(&mut scene, None)).collect();
+        let bob = leave(&mut scene, Some("Bob"));
+        let held = scene.metric("sockets{state=\"held\"}");
+        assert!((5..=6).contains(&held), "{peer}, {websocket}: {held} are held");
+        assert!(returns(&mut scene, &ada), "{peer}, {websocket}: named, and away for longest");
+        assert!(returns(&mut scene, &bob), "{peer}, {websocket}: named");
+        assert!(!returns(&mut scene, &nameless[0]), "{peer}, {websocket}: nameless, and away for longest");
+        assert!(returns(&mut scene, &nameless[19]), "{peer}, {websocket}: nameless, and away for a moment");
+    }
 }
 
 /// Sessions that come and go badly for an hour (or a tenth of it; SALON_BAD_SESSIONS says how many): nothing of them is left.

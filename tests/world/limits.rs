@@ -37,8 +37,8 @@ impl App for Counter {
 
 impl ClusterApp for Counter {}
 
-pub struct Scene {
-    pub server: Server<Counter>,
+pub struct Scene<A: App = Counter> {
+    pub server: Server<A>,
     pub now: Instant,
     turns: usize,
     /// The rules are checked after every so many turns.
@@ -60,8 +60,15 @@ impl Line {
 
 impl Scene {
     pub fn new(config: Config) -> Scene {
+        Scene::of(config, Counter::default())
+    }
+}
+
+impl<A: App> Scene<A> {
+    /// The same with another application.
+    pub fn of(config: Config, app: A) -> Scene<A> {
         let now = Instant::now();
-        let server = Server::new(config, Counter::default(), Ids::Seeded(1), now).expect("a selector");
+        let server = Server::new(config, app, Ids::Seeded(1), now).expect("a selector");
         Scene { server, now, turns: 0, check_every: 1 }
     }
 
