@@ -453,9 +453,20 @@ fn the_connection_ends_when_the_client_has_answered_the_close_frame() {
 #[test]
 fn what_follows_a_message_that_ends_the_session_is_not_read() {
     let server = Server::start(&[]);
-    let mut socket = WebSocket::open(&server);
-    socket.client.send([frame(TEXT, b"1"), frame(TEXT, b"40")].concat());
-    socket.assert_closed(1000);
+    let (mut witness, mut speaker) = (WebSocket::open(&server), WebSocket::open(&server));
+    witness.join();
+    speaker.log_in("speaker");
+    witness.assert_receives(r#"2["user joined",{"username":"speaker","numUsers":1}]"#);
+    for end in ["1", "4garbage", "garbage"] {
+        let mut socket = WebSocket::open(&server);
+        socket.log_in("user");
+        socket.client.send([frame(TEXT, end.as_bytes()), frame(TEXT, br#"42["new message","after"]"#)].concat());
+        socket.client.skip_to_end();
+        speaker.send(r#"2["new message","marker"]"#);
+        witness.assert_receives(r#"2["user joined",{"username":"user","numUsers":2}]"#);
+        witness.assert_receives(r#"2["user left",{"username":"user","numUsers":1}]"#);
+        witness.assert_receives(r#"2["new message",{"username":"speaker","message":"marker"}]"#);
+    }
     // Here frames come to no end, so no answer can: it need not be waited for.
     let mut socket = WebSocket::open(&server);
     socket.client.send([frame(TEXT, b"1"), b"\x81\x05hello".repeat(1000)].concat());
