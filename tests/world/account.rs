@@ -1,10 +1,10 @@
 //! What is held for clients: what comes in as well as what goes out is counted, shared out fairly and limited.
 
 use crate::closing::Nothing;
-use crate::limits::{HANDSHAKE, LOCAL, Line, Scene, sample};
+use crate::limits::{HANDSHAKE, LOCAL, LONG, Line, Scene, sample};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use salon::chat::Chat;
-use salon::config::Config;
+use salon::config::{Config, MIN_QUEUE};
 use salon::net::tls::Identity;
 use salon::net::{Net, Wake};
 use salon::socketio::App;
@@ -16,6 +16,8 @@ const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
 const PING: u8 = 0x89;
 const MEGABYTE: u64 = 1 << 20;
+/// The header line of a request by JSONP, which names no origin.
+const REFERER: &str = "Referer: http://h/\r\n";
 /// The header lines of a handshake over WebSocket.
 const UPGRADE: &str = "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
@@ -324,6 +326,72 @@ fn what_follows_the_end_of_a_session_is_not_done() {
         scene.post(&line, &target, &["42[\"a\"]", end, "42[\"a\"]", "42[\"a\"]"].join("\x1e"));
         scene.post(&other, &own, "421[\"a\"]");
         assert_eq!(scene.get(&other, &own, "").1, "431[2]", "{end}, {parked}");
+    }
+}
+
+/// A session over polling whose client has a socket: its target. With `jsonp`, each of its payloads is a form.
+fn polling(scene: &mut Scene, line: &Line, version: u8, jsonp: bool) -> String {
+    let target = HANDSHAKE.replace('4', &version.to_string()) + if jsonp { "&j=0" } else { "&b64=1" };
+    let (_, open) = scene.get(line, &target, REFERER);
+    let sid = open.split("sid").nth(1).and_then(|rest| rest.split(['"', '\\', ':']).find(|part| !part.is_empty()));
+    let target = format!("{target}&sid={}", sid.expect("a sid"));
+    if version == 4 {
+        send_packets(scene, line, &target, &["40".to_owned()]);
+        scene.get(line, &target, REFERER);
+    }
+    target
+}
+
+/// Posts these packets to a session of [`polling`].
+fn send_packets(scene: &mut Scene, line: &Line, target: &str, packets: &[String]) {
+    let payload = match target.contains("EIO=4") {
+        true => packets.join("\x1e"),
+        false => packets.iter().map(|packet| format!("{}:{packet}", packet.len())).collect(),
+    };
+    let (kind, body) = match target.contains("&j=") {
+        true => ("application/x-www-form-urlencoded", format!("d={payload}")),
+        false => ("text/plain", payload),
+    };
+    let length = body.len();
+    let head = format!("POST {target} HTTP/1.1\r\nHost: h\r\n{REFERER}Content-Type: {kind}\r\n");
+    scene.send(line, &format!("{head}Content-Length: {length}\r\n\r\n{body}"));
+    scene.settle();
+    assert!(line.read().starts_with("HTTP/1.1 "));
+}
+
+/// N6: packets behind the one whose answer evicts a client that does not read are not handled.
+#[test]
+fn what_follows_an_eviction_is_not_done() {
+    for (version, jsonp) in [(4, false), (3, false), (2, false), (4, true), (3, true), (2, true)] {
+        let mut scene = Scene::new(Config { max_queue: MIN_QUEUE, ..Config::default() });
+        let line = scene.connect(LOCAL);
+        let target = polling(&mut scene, &line, version, jsonp);
+        let events: Vec<_> = (0..600).map(|number| format!("42{number}[\"long\"]")).collect();
+        send_packets(&mut scene, &line, &target, &events);
+        let done = scene.server.app().0;
+        // Each answer takes LONG, and a little for its packet and its entry.
+        let room = MIN_QUEUE / (LONG + 100)..=MIN_QUEUE / LONG;
+        assert!(room.contains(&done), "EIO={version}, {jsonp}: {done} events were handled");
+        assert_eq!((scene.hits("queue"), scene.metric("sessions{")), (1, 0), "EIO={version}, {jsonp}");
+    }
+}
+
+/// The same for packets behind the one that is a flood.
+#[test]
+fn what_follows_a_flood_is_not_done() {
+    for (version, jsonp) in [(4, false), (3, false), (2, false), (4, true), (3, true), (2, true)] {
+        let mut scene = Scene::new(Config { event_rate: 1, event_burst: 50, ..Config::default() });
+        let line = scene.connect(LOCAL);
+        let target = polling(&mut scene, &line, version, jsonp);
+        let before = scene.metric("messages_received_total ");
+        send_packets(&mut scene, &line, &target, &vec!["42[\"a\"]".to_owned(); 600]);
+        // A CONNECT counts, too.
+        let done = if version == 4 { 49 } else { 50 };
+        assert_eq!(scene.server.app().0, done, "EIO={version}, {jsonp}");
+        // Another burst is refused, and the event after it is the flood.
+        let read = scene.metric("messages_received_total ") - before;
+        assert_eq!(read, done as u64 + 51, "EIO={version}, {jsonp}");
+        assert_eq!((scene.hits("events"), scene.hits("flood"), scene.metric("sessions{")), (50, 1, 0));
     }
 }
 

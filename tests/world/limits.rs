@@ -15,9 +15,12 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 pub const LOCAL: &str = "127.0.0.1";
 pub const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
 
+/// The length of the answer to `long`.
+pub const LONG: usize = 4096;
+
 /// Events are answered with their number so far; `join` puts the socket into the room of that name, `tell` sends to a room.
 #[derive(Default)]
-pub struct Counter(usize);
+pub struct Counter(pub usize);
 
 impl App for Counter {
     fn event(&mut self, cx: &mut Io, socket: SocketKey, event: &Event) {
@@ -29,6 +32,7 @@ impl App for Counter {
             "ask" => {
                 cx.emit_with_ack(socket, "asked", &[0; 0], Duration::from_secs(1));
             }
+            "long" => return cx.ack(socket, event.ack, &("x".repeat(LONG),), &[]),
             _ => {}
         }
         cx.ack(socket, event.ack, &(self.0,), &[]);
