@@ -227,8 +227,19 @@ impl Server {
     /// Whether the server waits for the kernel to tell it something.
     #[cfg(target_os = "linux")]
     pub fn sleeps(&self) -> bool {
+        self.state() == 'S'
+    }
+
+    /// Whether SIGSTOP has taken effect.
+    #[cfg(target_os = "linux")]
+    pub fn is_stopped(&self) -> bool {
+        self.state() == 'T'
+    }
+
+    #[cfg(target_os = "linux")]
+    fn state(&self) -> char {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the server is there");
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
+        stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).expect("a state follows the name")
     }
 
     /// Waits until the server has read what has reached it, or does not want to.

@@ -672,6 +672,43 @@ fn bulk_heartbeats_that_came_during_a_stall_count() {
     assert!(metrics.text().contains(&alive), "{}", metrics.text());
 }
 
+/// The same on new connections, of which an ordinary turn does not accept so many.
+#[cfg(target_os = "linux")]
+#[test]
+fn bulk_heartbeats_on_new_connections_during_a_stall_count() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+    // Over TLS nothing can be sent before the server answers.
+    if secure::is_on() {
+        return;
+    }
+    let server = Server::start(&["--ping-interval", "2s", "--ping-timeout", "4s"]);
+    let mut client = server.connect();
+    let mut open = || {
+        let open = client.ask(get("/socket.io/?EIO=3&transport=polling&b64=1"));
+        let sid = open.text().split('"').nth(3).expect("a sid");
+        format!("/socket.io/?EIO=3&transport=polling&b64=1&sid={sid}")
+    };
+    let targets = [(); 100].map(|()| open());
+    let post = |target: &str| request("POST", target, "", "1:2");
+    targets.iter().for_each(|target| assert_eq!(client.ask(post(target)).status, 200));
+    let pid = Pid::from_raw(server.pid() as i32);
+    kill(pid, Signal::SIGSTOP).expect("the server is there");
+    wait_for("the server stands still", || server.is_stopped().then_some(()));
+    let mut posts = targets.each_ref().map(|target| {
+        let mut client = server.connect();
+        client.send(post(target));
+        client
+    });
+    // Every heartbeat is late by now.
+    std::thread::sleep(Duration::from_secs(7));
+    kill(pid, Signal::SIGCONT).expect("the server is there");
+    let answers = posts.each_mut().map(|client| client.response().status);
+    let metrics = server.ask(&get("/metrics"));
+    assert_eq!(answers, [200; 100], "{}", metrics.text());
+    assert!(metrics.text().contains("\nsalon_sessions{transport=\"polling\"} 100\n"), "{}", metrics.text());
+}
+
 /// Row 33 (CVE-2020-35896): somebody stops reading while 10^5 messages go to everybody. They are evicted at the limit, memory
 /// stays bounded, and nobody else waits.
 #[cfg(target_os = "linux")]

@@ -395,6 +395,40 @@ fn what_follows_a_flood_is_not_done() {
     }
 }
 
+/// N3: a client whose pong stands behind so much that the first round after a stall does not reach it is alive.
+#[test]
+fn a_pong_behind_many_events_counts_after_a_stall() {
+    let config = Config::default();
+    let late = config.ping_timeout + Duration::from_millis(300);
+    for transport in ["WebSocket", "polling"] {
+        let mut scene = Scene::new(config.clone());
+        let (line, bytes) = if transport == "WebSocket" {
+            let line = scene.websocket(LOCAL, 4);
+            scene.pass(config.ping_interval);
+            assert_eq!(frames(&line), ["2"]);
+            let bytes = [frame(TEXT, b"42[\"a\"]").repeat(300), frame(TEXT, b"3")].concat();
+            (line, bytes)
+        } else {
+            let line = scene.connect(LOCAL);
+            let target = scene.session(&line);
+            scene.pass(config.ping_interval);
+            assert_eq!(scene.get(&line, &target, "").1, "2");
+            let payload = "42[\"a\"]\x1e".repeat(300) + "3";
+            let length = payload.len();
+            let head = format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
+            (line, (head + &payload).into_bytes())
+        };
+        scene.now += late;
+        scene.send_bytes(&line, &bytes);
+        assert_eq!(scene.metric("sessions_ended_total{"), 0, "{transport}");
+        assert_eq!(scene.server.app().0, 300, "{transport}");
+        // The next ping is due an interval after the pong.
+        line.pipe.wire().outgoing.clear();
+        scene.pass(config.ping_interval);
+        assert_eq!(scene.metric("sessions{"), 1, "{transport}");
+    }
+}
+
 /// The time for a message begins with each message.
 #[test]
 fn the_deadline_of_a_message_is_its_own() {
