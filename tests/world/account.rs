@@ -99,6 +99,14 @@ fn above_the_limit_new_sessions_are_refused() {
         assert_eq!(scene.post(&sender, &own, &format!("42[\"tell\",\"{text}\"]")), 200);
     }
     assert_eq!((scene.get(&other, HANDSHAKE, "").0, scene.hits("memory")), (503, 1));
+    let mut refused = 1;
+    for version in 2..=4 {
+        for (transport, more) in [("polling", ""), ("polling&j=0", REFERER), ("websocket", UPGRADE)] {
+            let (other, target) = (scene.connect(LOCAL), format!("/socket.io/?EIO={version}&transport={transport}"));
+            refused += 1;
+            assert_eq!((scene.get(&other, &target, more).0, scene.hits("memory")), (503, refused), "{target}");
+        }
+    }
     let (status, told) = scene.get(&line, &target, "");
     assert_eq!((status, told.contains(&text)), (200, true));
     let other = scene.connect(LOCAL);
@@ -186,6 +194,40 @@ fn attachments_count_together() {
     scene.send_bytes(&line, &frame(BINARY, &vec![0; 200_000]));
     scene.settle();
     assert_eq!((scene.hits("payload"), frames(&line).len()), (1, 1), "a close frame");
+}
+
+/// The same over polling, where each comes in a POST of its own: in base64, in the text framing, and as bytes.
+#[test]
+fn attachments_of_several_posts_count_together() {
+    let base64 = "A".repeat(800_000);
+    let bytes = [&b"\x01\x06\x00\x00\x00\x00\x01\xff\x04"[..], &[0; 600_000]].concat();
+    let text = |packet: &str| format!("{}:{packet}", packet.len());
+    for (version, attachment) in [
+        (4, format!("b{base64}").into_bytes()),
+        (3, text(&format!("b4{base64}")).into_bytes()),
+        (3, bytes.clone()),
+        (2, text(&format!("b4{base64}")).into_bytes()),
+        (2, bytes),
+    ] {
+        let mut scene = Scene::new(Config::default());
+        let line = scene.connect(LOCAL);
+        let target = HANDSHAKE.replace('4', &version.to_string()) + "&b64=1";
+        let (_, open) = scene.get(&line, &target, "");
+        let target = format!("{target}&sid={}", open.split('"').nth(3).expect("a sid"));
+        let packet = "452-[\"a\",{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":1}]";
+        let payload = if version == 4 { format!("40\x1e{packet}") } else { text(packet) };
+        assert_eq!(scene.post(&line, &target, &payload), 200);
+        let kind = if attachment[0] == 1 { "Content-Type: application/octet-stream\r\n" } else { "" };
+        let head = format!("POST {target} HTTP/1.1\r\nHost: h\r\n{kind}Content-Length: {}\r\n\r\n", attachment.len());
+        for count in 0..2 {
+            assert_eq!(scene.hits("payload"), count / 2, "EIO={version}, {kind}");
+            scene.send_bytes(&line, &[head.as_bytes(), &attachment].concat());
+            scene.settle();
+            assert!(line.read().starts_with("HTTP/1.1 "), "EIO={version}, {kind}");
+        }
+        assert_eq!((scene.hits("payload"), scene.metric("sessions{")), (1, 0), "EIO={version}, {kind}");
+        assert_eq!(scene.server.app().0, 0, "the event never came");
+    }
 }
 
 /// A small part of a large body does not keep the whole body (`EIO=3`, where packets are parts of it).
