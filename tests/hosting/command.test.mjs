@@ -25,7 +25,7 @@ function setting({ lines }, flag) {
 
 test('--check on good configurations: every value, where it came from, status 0', options, () => {
   const env = { SALON_LOG: 'warn', PORT: '8080', REDIS_URL: 'rediss://user:hush-hush@redis.example:6380', SALON_METRICS_TOKEN: 'open-sesame' };
-  const checked = run(['--check', '--ping-interval', '20s', '--max-connections', '200', '--max-per-address', '99', '--base=/chat/'], env);
+  const checked = run(['--check', '--ping-interval', '20s', '--max-connections', '200', '--max-per-address', '99', '--max-half-open', '100', '--base=/chat/'], env);
   assert.equal(checked.status, 0, checked.text);
   const flags = run(['--help']).text.match(/^ {2}--(?!check|probe)[a-z-]+/gm).map((flag) => flag.slice(4));
   assert.deepEqual(checked.lines.filter(Boolean).map((line) => line.split(' ')[0]), flags, 'every option');
@@ -41,6 +41,16 @@ test('--check on good configurations: every value, where it came from, status 0'
     assert.deepEqual(setting(checked, flag), [value, source]);
   }
   assert.doesNotMatch(checked.text, /hush|sesame/);
+});
+
+test('--check shows how many half-open connections there may be', options, () => {
+  const lines = (...args) => run(['--check', '--max-per-address', '9', ...args]).lines.filter((line) => line.startsWith('max-half-open ')).map((line) => line.replace(/ +/g, ' '));
+  const [chosen, half] = ['max-half-open 1000 default', 'half of --max-connections'];
+  assert.deepEqual(lines('--max-connections', '50'), [chosen, `max-half-open 25 ${half}`]);
+  assert.deepEqual(lines('--max-connections', '51'), [chosen, `max-half-open 26 ${half}`]);
+  assert.deepEqual(lines('--max-connections', '50', '--max-half-open', '26'), ['max-half-open 26 --max-half-open', `max-half-open 25 ${half}`]);
+  assert.deepEqual(lines('--max-connections', '50', '--max-half-open', '25'), ['max-half-open 25 --max-half-open']);
+  assert.deepEqual(lines(), [chosen]);
 });
 
 test('--check on bad configurations: what looks wrong, status 1', options, () => {
