@@ -195,6 +195,32 @@ fn a_head_behind_unread_answers_has_its_time_when_it_is_its_turn() {
     assert_eq!((count(&taken(&line), "HTTP/1.1 200 "), count(&taken(&line), "HTTP/1.1 408 ")), (20, 1));
 }
 
+/// N8 over HTTP: each head has its own time, also if every read ends inside of the next head.
+#[test]
+fn the_deadline_of_a_head_is_its_own() {
+    let whole = request("/healthz");
+    let (start, end) = whole.split_at(20);
+    for between in ["".to_owned(), whole.repeat(3)] {
+        let mut scene = Scene::new(Config { head_timeout: 2 * SECOND, ..Config::default() });
+        let line = scene.connect(LOCAL);
+        scene.send(&line, start);
+        for _ in 0..5 {
+            scene.pass(Duration::from_millis(1500));
+            scene.send(&line, &format!("{end}{between}{start}"));
+            assert_eq!(line.read().matches("HTTP/1.1 200 ").count(), 1 + between.len() / whole.len());
+        }
+        assert_eq!((scene.hits("head_time"), line.pipe.wire().shut), (0, false));
+        // Its own bytes do not prolong it.
+        scene.pass(Duration::from_millis(1500));
+        scene.send(&line, &end[..3]);
+        scene.pass(Duration::from_millis(499));
+        assert_eq!((line.read(), scene.hits("head_time")), (String::new(), 0));
+        scene.pass(Duration::from_millis(1));
+        assert!(line.read().starts_with("HTTP/1.1 408 "));
+        assert_eq!(scene.hits("head_time"), 1);
+    }
+}
+
 /// N26: what the peer of a closing connection sends is thrown away up to 64 KiB in all, whether the server has sent its FIN
 /// or still waits to be read.
 #[test]
