@@ -114,6 +114,21 @@ test('100 upgrades under steady traffic: nothing lost, doubled or out of order',
   }
 });
 
+test('thousands of events before the connection, over polling: all arrive, and all acks', options, async (t) => {
+  const server = await start(t);
+  const witness = await new Chatter(t, server.url).connected();
+  const user = new Chatter(t, server.url, { transports: ['polling'] });
+  user.socket.emit('add user', 'Ada');
+  // All are in one payload: the client has no connection yet.
+  const texts = numbers(2500).map(String);
+  const acks = texts.map((text) => user.ask('new message', text));
+  assert.equal(user.socket.connected, false);
+  const stamps = await Promise.all(acks);
+  assert.deepEqual(stamps.map(({ n }) => n), numbers(2500).map((n) => n + 1));
+  await witness.hears(() => witness.from('Ada').length === 2500, 'all messages');
+  assert.deepEqual(witness.from('Ada'), texts);
+});
+
 test('clients come back by themselves after a restart', options, async (t) => {
   const first = await start(t);
   const ada = new Chatter(t, first.url);
