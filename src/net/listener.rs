@@ -74,3 +74,35 @@ fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
+
+/// Counts the clients that wait for room. The kernel does not tell how many there are: one is counted when an event tells of
+/// it, others that came in the same turn when they are accepted.
+#[derive(Default)]
+pub struct Waiting {
+    /// The clients that this turn has counted.
+    pub new: usize,
+    /// The clients that are counted and not accepted yet; `None` if none can be waiting.
+    counted: Option<usize>,
+}
+
+impl Waiting {
+    /// Counts a client that comes while there is no room.
+    pub(super) fn count(&mut self) {
+        self.new += 1;
+        *self.counted.get_or_insert(0) += 1;
+    }
+
+    /// Called for each accepted client: it has waited if `counted` is set.
+    pub(super) fn accept(&mut self) {
+        match &mut self.counted {
+            Some(0) => self.new += 1,
+            Some(counted) => *counted -= 1,
+            None => {}
+        }
+    }
+
+    /// Called after the last client that can be accepted. Who comes next waits if there is no room.
+    pub(super) fn settle(&mut self, is_full: bool) {
+        self.counted = is_full.then(|| self.counted.unwrap_or(0));
+    }
+}

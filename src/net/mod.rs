@@ -33,7 +33,7 @@ use crate::net::kernel::{Stream, Transfer};
 use crate::net::tls::{Identity, Scratch, Tls};
 use connection::{ConnState, LINGER_BYTES};
 pub use connection::{Connection, EndCause, ReadState, State};
-use listener::Listener;
+use listener::{Listener, Waiting};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 #[cfg(not(feature = "tls"))]
@@ -86,8 +86,8 @@ pub struct Net<P> {
     half_open: Groups<(Instant, ConnId)>,
     /// The number of connections per peer address, for `max_per_address`.
     addresses: Addresses,
-    /// Whether a client that connected in this turn has to wait, because `max_connections` is reached.
-    pub waiting: bool,
+    /// The clients that wait because `max_connections` is reached.
+    pub waiting: Waiting,
     /// Wakes the event loop from another thread.
     pub waker: Arc<Waker>,
 }
@@ -114,7 +114,7 @@ impl<P: State> Net<P> {
             phases: Timers::default(),
             stalls: Timers::default(),
             half_open: Groups::default(),
-            waiting: false,
+            waiting: Waiting::default(),
         })
     }
 
@@ -152,7 +152,7 @@ impl<P: State> Net<P> {
     /// full, or `max_connections` events are there.
     pub fn drain_events(&mut self, now: Instant, all: bool, wakes: &mut Vec<Wake>) {
         wakes.clear();
-        self.waiting = false;
+        self.waiting.new = 0;
         let mut more = all;
         self.take_events(wakes);
         while more && wakes.len() < self.config.max_connections {
@@ -164,11 +164,15 @@ impl<P: State> Net<P> {
         for _ in 0..most {
             let Some(index) = self.acceptor() else { break };
             let Some((stream, peer)) = self.listeners[index].accept(now) else { continue };
+            self.waiting.accept();
             let tls = self.identity.as_ref().filter(|_| index == 0).map(Identity::accept);
             let id = self.adopt(stream, peer.ip(), tls, P::default());
             self.admit(id, now);
             // The first bytes have often arrived already; reading them now saves a wake-up.
             wakes.push(Wake::Connection { id, readable: true, writable: false, hung_up: false });
+        }
+        if self.is_full() || self.acceptor().is_none() {
+            self.waiting.settle(self.is_full());
         }
         let unread = self.take_unread().into_iter();
         wakes.extend(unread.map(|id| Wake::Connection { id, readable: true, writable: true, hung_up: false }));
@@ -190,7 +194,9 @@ impl<P: State> Net<P> {
         for event in &self.events {
             match event.token() {
                 LISTENER => {
-                    self.waiting = self.is_full();
+                    if self.is_full() {
+                        self.waiting.count();
+                    }
                     self.listeners.iter_mut().for_each(|listener| listener.ready = true);
                 }
                 SIGNALS | WAKER => wakes.push(Wake::Woken),

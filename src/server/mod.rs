@@ -188,7 +188,7 @@ impl<A: App> Server<A> {
         self.io.engine.now = now;
         // A system clock before 1970 has not been set; the time is then 0.
         self.io.time = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-        if self.net.waiting {
+        for _ in 0..self.net.waiting.new {
             self.io.engine.out.limits.hit(Limit::Connections, now, "all");
         }
         if !stalled {
@@ -252,8 +252,8 @@ impl<A: App> Server<A> {
                 match output {
                     EngineOutput::Frame(id, frame) => self.net.push(id, frame),
                     EngineOutput::Answer(id, response) => self.respond(id, response),
-                    EngineOutput::Close(id) => self.net.close(id),
-                    EngineOutput::CloseWebSocket(id, code) => self.end_websocket(id, code),
+                    EngineOutput::Close(id, None) => self.net.close(id),
+                    EngineOutput::Close(id, Some(code)) => self.end_websocket(id, code),
                 }
             }
             if !self.io.handle(&mut self.app) {

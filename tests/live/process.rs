@@ -200,7 +200,7 @@ mod linux {
     };
     use std::{
         io::{self, Read, Write},
-        net::{SocketAddr, TcpListener, TcpStream},
+        net::{Shutdown, SocketAddr, TcpListener, TcpStream},
         thread,
         time::Duration,
     };
@@ -342,7 +342,7 @@ mod linux {
             assert_eq!(client.ask(get("/nowhere")).status, 404);
             client
         });
-        let [first, second, _] = &mut clients;
+        let [first, second, third] = &mut clients;
         let mut waited = || {
             let metrics = first.ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
             let name = r#"salon_limits_total{limit="connections"} "#;
@@ -359,6 +359,19 @@ mod linux {
             waiting.push(TcpStream::connect(server.address).expect("the kernel accepts"));
             wait_for("the next one is counted", || (waited() == number + 1).then_some(()));
         }
+        // Those that come at the same time are counted one by one, as soon as there is room for them.
+        signal(&server, Signal::SIGSTOP);
+        wait_for("the server stands still", || server.is_stopped().then_some(()));
+        waiting.extend([(); 4].map(|()| TcpStream::connect(server.address).expect("the kernel accepts")));
+        signal(&server, Signal::SIGCONT);
+        drop(waiting);
+        third.stream.socket().shutdown(Shutdown::Both).expect("a live socket");
+        wait_for("all are counted", || (waited() == 7).then_some(()));
+        wait_for("all are gone", || (server.connections() == 2).then_some(()));
+        assert_eq!(waited(), 7);
+        // Who comes while there is room does not wait.
+        drop(server.connect());
+        assert_eq!((second.ask(get("/nowhere")).status, waited()), (404, 7));
     }
 
     /// Nobody reads the log: the server goes on, and says later what is missing.
