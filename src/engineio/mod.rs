@@ -238,7 +238,7 @@ impl Engine {
         // A session has at most one probe at a time, and none after the upgrade. As in the reference, any further WebSocket
         // is accepted and closed at once, so that the client does not see an HTTP error.
         if self.transition(id, |session, cx| session.probe(conn, cx)) != Some(true) {
-            self.out.outputs.push_back(EngineOutput::CloseWebSocket(conn, output::NORMAL));
+            self.out.outputs.push_back(EngineOutput::Close(conn, Some(output::NORMAL)));
         }
         Ok(Next::WebSocket(id, response))
     }
@@ -320,7 +320,7 @@ impl Engine {
     /// Handles a WebSocket message that arrived on `conn`, which was accepted for session `id`.
     pub fn receive_frame(&mut self, conn: ConnId, id: SessionId, data: Data) {
         let Some(client) = self.client(id) else {
-            return self.out.outputs.push_back(EngineOutput::CloseWebSocket(conn, output::NORMAL));
+            return self.out.outputs.push_back(EngineOutput::Close(conn, Some(output::NORMAL)));
         };
         let decoded = match (client.version, data) {
             (Version::V4, Data::Text(text)) => packet::decode(text),

@@ -16,10 +16,10 @@ pub(super) const NORMAL: u16 = 1000;
 
 table! {
     /// Why a session was closed. The row of a reason: its label in metrics, and the code of the WebSocket close frame (RFC
-    /// 6455 section 7.4.1), or `None` if it was the client that closed the session.
+    /// 6455 section 7.4.1), or `None` if no close frame is sent.
     CloseReason: (&'static str, Option<u16>);
     /// The client sent a close packet (`1`).
-    ClientClose = ("client_close", None);
+    ClientClose = ("client_close", Some(NORMAL));
     /// The client's WebSocket, parked GET or unfinished POST was lost, or the client has recovered in a new session.
     TransportClose = ("transport_close", None);
     /// The client sent overlapping requests: two GETs or two POSTs at a time.
@@ -53,10 +53,8 @@ pub enum EngineOutput {
     Answer(ConnId, Response),
     /// Send these bytes, a whole WebSocket frame.
     Frame(ConnId, Bytes),
-    /// Close the connection after its outbox has been sent.
-    Close(ConnId),
-    /// Close the WebSocket on this connection, with a close frame that has this status code.
-    CloseWebSocket(ConnId, u16),
+    /// Close the connection after its outbox has been sent. A WebSocket gets a close frame with this code, if there is one.
+    Close(ConnId, Option<u16>),
 }
 
 /// The output of all sessions. `events` and `outputs` are in order of time. The counters begin at the start of the server.

@@ -192,7 +192,7 @@ impl Session {
             return false;
         }
         if let Some(first) = self.post {
-            cx.out.outputs.push_back(EngineOutput::Close(first));
+            cx.out.outputs.push_back(EngineOutput::Close(first, None));
             self.close(CloseReason::TransportError, cx);
             return false;
         }
@@ -236,7 +236,7 @@ impl Session {
         match (self.probe.as_mut().filter(|probe| probe.conn == conn), packet) {
             (None, Some(packet)) if self.websocket == Some(conn) => self.receive(packet, cx),
             (None, None) if self.websocket == Some(conn) => self.close(CloseReason::ParseError, cx),
-            (None, _) => cx.out.outputs.push_back(EngineOutput::CloseWebSocket(conn, NORMAL)),
+            (None, _) => cx.out.outputs.push_back(EngineOutput::Close(conn, Some(NORMAL))),
             (Some(probe), Some(Packet::Ping(text))) if &*text == "probe" => {
                 probe.answered = true;
                 cx.out.outputs.push_back(EngineOutput::Frame(conn, packet::PONG_PROBE_FRAME));
@@ -360,7 +360,7 @@ impl Session {
 
     /// Closes the probing WebSocket, if there is one; polling continues.
     fn drop_probe(&mut self, out: &mut Out) {
-        out.outputs.extend(self.probe.take().map(|probe| EngineOutput::CloseWebSocket(probe.conn, NORMAL)));
+        out.outputs.extend(self.probe.take().map(|probe| EngineOutput::Close(probe.conn, Some(NORMAL))));
     }
 
     /// Handles the loss of `conn`. Closes the session if `conn` was its WebSocket or, without one, carried its GET or POST.
@@ -425,9 +425,9 @@ impl Session {
         self.drop_probe(cx.out);
         let (_, code) = reason.row();
         if let Some(conn) = self.websocket {
-            cx.out.outputs.push_back(EngineOutput::CloseWebSocket(conn, code.unwrap_or(NORMAL)));
+            cx.out.outputs.push_back(EngineOutput::Close(conn, code));
             self.release(cx);
-        } else if reason == CloseReason::ServerClose || code.is_some() && self.poll.is_some() {
+        } else if reason == CloseReason::ServerClose || code.is_some_and(|code| code != NORMAL) && self.poll.is_some() {
             // A parked GET takes the close packet at the end of this turn. Only for `ServerClose` does the packet also wait
             // for a later GET. In other cases a later GET gets 400, because the sid is unknown, as in the reference.
             self.push(packet::CLOSE, cx);
