@@ -1,6 +1,6 @@
 //! HTTP in the turn of the loop: requests in, responses out. Part of `server`.
 
-use super::protocol::{Exchange, Protocol};
+use super::protocol::{Body, Exchange, Posted, Protocol};
 use super::{Server, access};
 use crate::base::limits::Limit;
 use crate::base::metrics;
@@ -12,6 +12,7 @@ use crate::net::ReadState;
 use crate::socketio::App;
 use crate::ws::{self, Incoming};
 use bytes::Bytes;
+use std::mem;
 
 /// The path of Engine.IO, the default of the official clients. Proxies and clients add a slash to it, or leave it away.
 const ENGINE_PATH: &str = "/socket.io";
@@ -24,12 +25,12 @@ impl<A: App> Server<A> {
         let paused = self.is_paused(id);
         let Protocol::Http { parser, exchange } = &mut self.net.get_mut(id)?.protocol else { return None };
         match exchange.as_deref_mut() {
-            Some(Exchange { session: Some(session), packets: Some(packets), .. }) => {
-                let (session, packet) = (*session, packets.next());
+            Some(Exchange { session: Some(session), body: Body::Posted(posted), .. }) => {
+                let (session, packet) = (*session, posted.packets.next());
                 self.io.engine.receive_posted(id, session, packet);
                 return Some(0);
             }
-            Some(Exchange { body: None, .. }) => return None,
+            Some(Exchange { body: Body::None, .. }) => return None,
             None if paused => return None,
             _ => {}
         }
@@ -43,13 +44,14 @@ impl<A: App> Server<A> {
         };
         match (part, exchange.as_deref_mut()) {
             (Part::Head(head), _) => self.handle_head(id, &head),
-            (Part::Data(data), Some(Exchange { body: Some(body), .. })) => body.extend_from_slice(data),
-            (Part::End, Some(Exchange { session: Some(session), body, packets, posted, binary, .. })) => {
-                let body = body.take().unwrap_or_default();
-                let length = body.len();
-                let decoded = self.io.engine.decode_body(id, *session, body, *binary);
-                *posted = decoded.as_ref().map_or(0, |packets| length + packets.len() * size_of::<Packet>());
-                *packets = decoded.map(Vec::into_iter);
+            (Part::Data(data), Some(Exchange { body: Body::Arriving(part), .. })) => part.extend_from_slice(data),
+            (Part::End, Some(Exchange { session: Some(session), body, binary, .. })) => {
+                let part = if let Body::Arriving(part) = mem::take(body) { part } else { Vec::new() };
+                let length = part.len();
+                if let Some(packets) = self.io.engine.decode_body(id, *session, part, *binary) {
+                    let held = length + packets.len() * size_of::<Packet>();
+                    *body = Body::Posted(Box::new(Posted { packets: packets.into_iter(), held }));
+                }
                 self.net.set_phase(id, None);
             }
             // The rest of a request that has been answered already.
@@ -97,7 +99,7 @@ impl<A: App> Server<A> {
                 // As in the reference, a type with parameters is not this type.
                 exchange.binary = head.header("Content-Type") == Some(b"application/octet-stream");
                 // Set for an empty body, too: the parser reports its end, and then the body is passed on.
-                exchange.body = Some(Vec::new());
+                exchange.body = Body::Arriving(Vec::new());
                 if head.expects_continue() {
                     self.net.push(id, Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n"));
                 }
@@ -201,7 +203,10 @@ impl<A: App> Server<A> {
         let Protocol::Http { exchange, .. } = &mut connection.protocol else { return };
         // A head that could not be parsed has no exchange; the default exchange closes the connection.
         let exchange = exchange.take().unwrap_or_default();
-        let keep_alive = exchange.keep_alive && exchange.body.is_none() && !response.close && self.stopping.is_none();
+        let keep_alive = exchange.keep_alive
+            && !matches!(exchange.body, Body::Arriving(_))
+            && !response.close
+            && self.stopping.is_none();
         connection.idle = true;
         let more = !connection.input.is_empty() || connection.reading == ReadState::Ended;
         let (head, body) = response.encode(&exchange.cors, exchange.head_only, keep_alive, exchange.old);

@@ -1,7 +1,7 @@
 //! Input of one connection in the turn of the loop: how much is read, backpressure, half-close, deadlines. Part of `server`.
 
 use super::Server;
-use super::protocol::Protocol;
+use super::protocol::{Body, Protocol};
 use crate::base::limits::Limit;
 use crate::base::slab::ConnId;
 use crate::http::Error;
@@ -69,9 +69,7 @@ impl<A: App> Server<A> {
         let Some(connection) = self.net.get(id).filter(|connection| connection.is_open()) else { return false };
         let congested = connection.queued() > self.config.pause_above();
         match &connection.protocol {
-            Protocol::Http { exchange: Some(exchange), .. }
-                if exchange.body.is_none() && exchange.packets.is_none() =>
-            {
+            Protocol::Http { exchange: Some(exchange), .. } if matches!(exchange.body, Body::None) => {
                 connection.input.len() >= self.config.max_head
             }
             Protocol::Http { exchange: None, .. } | Protocol::WebSocket { .. } => congested,

@@ -36,9 +36,11 @@ impl Default for Protocol {
 impl State for Protocol {
     fn held(&self) -> usize {
         match self {
-            Protocol::Http { exchange, .. } => exchange
-                .as_ref()
-                .map_or(0, |exchange| exchange.posted + exchange.body.as_ref().map_or(0, Vec::capacity)),
+            Protocol::Http { exchange, .. } => match exchange.as_ref().map(|exchange| &exchange.body) {
+                Some(Body::Arriving(part)) => part.capacity(),
+                Some(Body::Posted(posted)) => posted.held,
+                Some(Body::None) | None => 0,
+            },
             Protocol::WebSocket { incoming, .. } => incoming.held(),
             #[cfg(feature = "redis")]
             Protocol::Redis(_) => 0,
@@ -54,7 +56,7 @@ impl Protocol {
 
     /// Whether packets of a POST are still to be handled, because the last turn had no steps left for them.
     pub fn has_packets(&self) -> bool {
-        matches!(self, Protocol::Http { exchange: Some(exchange), .. } if exchange.packets.is_some())
+        matches!(self, Protocol::Http { exchange: Some(exchange), .. } if matches!(exchange.body, Body::Posted(_)))
     }
 
     /// Returns the session that the connection belongs to at present, if any.
@@ -68,18 +70,30 @@ impl Protocol {
     }
 }
 
+/// The body of a request.
+#[derive(Default)]
+pub enum Body {
+    /// The request has no body, or it is handled.
+    #[default]
+    None,
+    /// The part that has arrived.
+    Arriving(Vec<u8>),
+    Posted(Box<Posted>),
+}
+
+/// The packets of a body that are not handled yet. Each takes one of the steps that a connection has in a turn (see `input`).
+pub struct Posted {
+    pub packets: std::vec::IntoIter<Packet>,
+    /// Bytes that `packets` counts as in the account: the body that they are slices of, and the `Packet` values.
+    pub held: usize,
+}
+
 /// A request between its head and its response. The default is for a request whose head could not be parsed.
 #[derive(Default)]
 pub struct Exchange {
     /// The session that the response comes from; `None` if `server` answers the request itself.
     pub session: Option<SessionId>,
-    /// The part of the body that has arrived; `None` if the request has no body, or the body is complete.
-    pub body: Option<Vec<u8>>,
-    /// The packets of the body that are not handled yet; `None` before the body is complete. Each takes one of the steps
-    /// that a connection has in a turn (see `input`).
-    pub packets: Option<std::vec::IntoIter<Packet>>,
-    /// Bytes that `packets` counts as in the account: the body that they are slices of, and the `Packet` values.
-    pub posted: usize,
+    pub body: Body,
     /// Whether the body is `application/octet-stream`.
     pub binary: bool,
     /// Whether the request is a HEAD, so that the response has no body.

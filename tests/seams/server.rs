@@ -37,7 +37,7 @@ impl<A: App> Server<A> {
                 Protocol::Http { exchange: None, .. } => {}
                 Protocol::Http { exchange: Some(exchange), .. } => {
                     let session = exchange.session.expect("a request without a session is answered at once");
-                    let complete = exchange.body.is_none() && exchange.packets.is_none();
+                    let complete = matches!(exchange.body, protocol::Body::None);
                     // The session may be closed before its body is complete; the response follows the body.
                     let late = !complete && self.io.engine.client(session).is_none();
                     let waits = late || self.io.engine.waits(id, session, complete);
