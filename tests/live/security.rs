@@ -607,6 +607,8 @@ fn bulk_a_thousand_slow_sockets_are_cut_off() {
         if stuck.is_empty() {
             break;
         }
+        // On a quick machine those who are served would else exceed the event rate.
+        std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(ended, [each; 8], "after {:?}", begin.elapsed());
     let metrics = scene.server.ask(&get("/metrics"));
