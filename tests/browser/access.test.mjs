@@ -240,6 +240,7 @@ test('the whole page speaks one language, and changes it', options, async (t) =>
   await guest(t, server, 'Cleo');
   await notes(ada, 'Cleo joined');
   await ada.locator('#count').click();
+  await ada.locator('#names li').nth(2).waitFor();
   const texts = () =>
     ada.locator('[data-text]').evaluateAll((all) =>
       all.filter(({ dataset }) => dataset.text).map((element) => [element.dataset.text, element.placeholder ?? element.textContent]));
