@@ -449,19 +449,49 @@ fn pages_of_the_same_origin_may_connect_and_no_others() {
     }
 }
 
+/// Origins of others, on each request that could open a session or reach one.
 #[test]
 fn a_page_from_elsewhere_reaches_no_session_either() {
     let server = Server::start(&[]);
     let mut session = Polling::open(&server);
-    let origin = "Origin: http://evil.example\r\n";
-    check(&server.ask(&request("GET", &session.target, origin, "")), 403, FORBIDDEN);
-    let mut post = server.connect();
-    check(&post.ask(request("POST", &session.target, origin, "41")), 403, FORBIDDEN);
-    for target in [WEBSOCKET.to_owned(), format!("{WEBSOCKET}&sid={}", session.sid)] {
-        let mut client = server.connect();
-        let response = client.ask(upgrade(&target, origin));
-        assert_eq!((response.brief(), response.header("Connection")), ((403, "Forbidden"), Some("close")));
-        client.assert_end();
+    let foreign = [
+        "http://evil.example",
+        "http://salon.example:81",
+        "http://evil.salon.example",
+        "http://salon.example.evil.example",
+        "http://xsalon.example",
+        "http://salon.exampl",
+        "http://salon.example@evil.example",
+        "http://evil.example@salon.example",
+        "http://evil.example/salon.example",
+        "ftp://salon.example",
+        "salon.example",
+        "null",
+        "file://",
+        "",
+        "ws://evil.example",
+        "wss://salon.example:81/socket.io/",
+        "http://salon.example\r\nOrigin: http://salon.example",
+        "http://salon.example\r\nOrigin: http://evil.example",
+    ];
+    for origin in foreign {
+        let field = format!("Origin: {origin}\r\n");
+        let [polling, websocket] =
+            [POLLING, WEBSOCKET].map(|target| [target, &format!("{target}&sid={}", session.sid)].map(str::to_owned));
+        for target in &polling {
+            check(&server.ask(&request("GET", target, &field, "")), 403, FORBIDDEN);
+            check(&server.connect().ask(request("POST", target, &field, "41")), 403, FORBIDDEN);
+        }
+        for target in &websocket {
+            let mut client = server.connect();
+            let response = client.ask(upgrade(target, &field));
+            assert_eq!(
+                (response.brief(), response.header("Connection")),
+                ((403, "Forbidden"), Some("close")),
+                "{origin}"
+            );
+            client.assert_end();
+        }
     }
     session.assert_quiet();
 }
