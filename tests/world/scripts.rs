@@ -4,10 +4,12 @@
 
 use crate::client::Which;
 use crate::play::{Action, play, scripts};
-use crate::stage::Last;
+use crate::stage::{Last, Stage};
 use proptest::test_runner::{Config as Cases, RngSeed, TestRunner};
+use salon::config::Config;
 use std::env;
 use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
 const SCRIPTS: u32 = 1000;
 
@@ -59,6 +61,21 @@ fn fixed_scripts() {
         ],
     ];
     scripts.iter().for_each(|script| play(script, None));
+}
+
+/// The scripts need a stage that finds a server and clients which keep each other busy.
+#[test]
+#[should_panic(expected = "the server does not come to rest")]
+fn an_endless_exchange_is_found() {
+    let mut stage = Stage::new(Config::default(), 1);
+    let line = stage.connect();
+    let ask = |stage: &mut Stage| stage.request(line, b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n");
+    ask(&mut stage);
+    stage.pass(Duration::ZERO, |stage| {
+        if stage.receive(line).is_some() {
+            ask(stage);
+        }
+    });
 }
 
 #[test]
