@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::time::Instant;
@@ -50,9 +50,8 @@ pub struct Position {
     pub n: u64,
 }
 
-/// A message as it is sent to clients and other servers and written to the file. JSON with further fields is not accepted.
+/// A message as it is sent to clients and other servers and written to the file.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Message<'a> {
     #[serde(borrow)]
     pub username: &'a RawValue,
@@ -65,9 +64,20 @@ pub struct Message<'a> {
     #[serde(borrow)]
     pub id: Option<Cow<'a, str>>,
     pub time: Option<u64>,
+    /// Fields that this version does not know, of Node servers or newer versions. They are kept with the message.
+    #[serde(flatten, skip_deserializing)]
+    pub further: BTreeMap<String, &'a RawValue>,
 }
 
-impl Message<'_> {
+impl<'a> Message<'a> {
+    /// Parses a message of another server. Returns `None` if a known field has another type.
+    pub fn parse(json: &'a str) -> Option<Message<'a>> {
+        let mut message: Message = serde_json::from_str(json).ok()?;
+        message.further = serde_json::from_str(json).ok()?;
+        message.further.retain(|name, _| !["username", "message", "user", "n", "id", "time"].contains(&name.as_str()));
+        Some(message)
+    }
+
     /// Returns the name of the sender, or `None` if a field of the message is invalid.
     pub fn sender(&self) -> Option<Cow<'_, str>> {
         let valid = self.id.as_deref().is_none_or(is_id)

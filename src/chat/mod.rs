@@ -30,7 +30,7 @@ use history::{Answer, History, HistoryRequest, Message, Position, Stamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::mem;
 use std::time::{Duration, Instant};
 
@@ -156,7 +156,8 @@ impl Chat {
             id.ok_or("an id is 1 to 64 visible ASCII characters")
         });
         let user = Some(tag.as_str().into());
-        let message = Message { username: name, message, user, n: None, id: id.transpose()?, time: None };
+        let further = BTreeMap::new();
+        let message = Message { username: name, message, user, n: None, id: id.transpose()?, time: None, further };
         let stamp = accept_message(&mut self.history, cx, message, Some(&others(&[socket])));
         cx.ack(socket, event.ack, &(stamp,), &[]);
         Ok(())
@@ -187,7 +188,9 @@ impl Chat {
 
     /// Whether a message of another server is valid and within the limits of this server.
     fn is_acceptable(&self, message: &Message) -> bool {
-        message.sender().is_some_and(|name| name.chars().count() <= self.config.max_name)
+        let further: usize = message.further.iter().map(|(name, raw)| name.len() + raw.get().len()).sum();
+        further <= self.config.max_text
+            && message.sender().is_some_and(|name| name.chars().count() <= self.config.max_name)
             && packet::string(message.message).is_some_and(|text| text.len() <= self.config.max_text)
     }
 
@@ -314,7 +317,7 @@ impl ClusterApp for Chat {
         self.parts += 1;
         let mut last = None;
         for raw in answer.iter().flat_map(|answer| &answer.messages) {
-            let Ok(message) = serde_json::from_str::<Message>(raw.get()) else { continue };
+            let Some(message) = Message::parse(raw.get()) else { continue };
             last = message.n;
             if self.is_acceptable(&message) && message.id.is_some() && message.time.is_some() {
                 accept_message(&mut self.history, cx, message, None);
@@ -330,7 +333,7 @@ impl ClusterApp for Chat {
 
     fn relayed(&mut self, cx: &mut Io, event: &Event) -> bool {
         let ("new message", [raw], []) = (event.name, event.args, event.attachments) else { return false };
-        let message = serde_json::from_str(raw.get()).ok().filter(|message| self.is_acceptable(message));
+        let message = Message::parse(raw.get()).filter(|message| self.is_acceptable(message));
         message.map(|message| accept_message(&mut self.history, cx, message, Some(&HERE))).is_some()
     }
 }

@@ -12,7 +12,8 @@
 //! A boot is the id of one start of a node, and backfill is history that a node asks other nodes for. [`Cluster`] has no
 //! connections and reads no clock: its methods get bytes and the time, call [`Io`] and the application, and queue commands
 //! for Redis. `server/cluster` sends these commands, owns the connections and drives each [`link`]. While Redis is
-//! unreachable, every node serves its own clients, and publications are dropped and counted.
+//! unreachable, every node serves its own clients, and publications are dropped and counted. Unknown fields are no error
+//! anywhere: newer versions send some.
 
 pub mod link;
 pub mod presence;

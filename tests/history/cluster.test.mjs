@@ -129,7 +129,7 @@ test('servers for Node are heard and not disturbed', options, async (t) => {
   await nina.hears(() => nina.from('Ada').length === 1, 'a message from salon');
   assert.deepEqual((await history(t, a)).map(({ message }) => message), ['from Node', 'from salon']);
   // What is no message of the chat is passed on as it is, and not kept.
-  const odd = [{ username: 'Nina', message: 5 }, { username: 'Nina', message: 'x', colour: 'red' }, 'text'];
+  const odd = [{ username: 'Nina', message: 5 }, { username: 'Nina', message: 'x', n: -1 }, 'text'];
   for (const data of odd) peer.io.emit('new message', data);
   await ada.hears(() => ada.whole.filter(([event]) => event === 'new message').length === 4, 'odd ones');
   assert.deepEqual(ada.whole.slice(-3).map(([, data]) => data), odd);
@@ -154,7 +154,7 @@ test('what others tell of their history is bounded and judged', options, async (
   const channel = `socket.io-history#${from}#`;
   const fine = { username: 'Eve', message: 'fine', user: 'abcdef', n: 1, id: 'fine', time: 1 };
   const bad = [5, null, {}, [], { ...fine, id: 'a b' }, { ...fine, id: 5 }, { ...fine, time: -1 }, { ...fine, time: 1e300 },
-    { ...fine, username: 'x'.repeat(65) }, { ...fine, message: 'x'.repeat(20_000) }, { ...fine, message: {} }, { ...fine, more: 1 }];
+    { ...fine, username: 'x'.repeat(65) }, { ...fine, message: 'x'.repeat(20_000) }, { ...fine, message: {} }];
   const answer = (messages, more = false) => ({ boot: 'b', n: 9, messages, gap: false, more });
   for (const content of [
     'nonsense', '[]', '{}', '{"from":5}', '{"from":"evil-boot"}', JSON.stringify({ from: 'x'.repeat(100), ask: {} }),

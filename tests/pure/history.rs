@@ -1,7 +1,7 @@
 //! The file of the history: whatever the file contains, its valid lines are kept, and new messages are appended.
 
 use bytes::Bytes;
-use salon::chat::history::{History, HistoryRequest, Stamp};
+use salon::chat::history::{History, HistoryRequest, Message, Stamp};
 use salon::config::Config;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -188,7 +188,6 @@ fn of_a_damaged_file_the_rest_is_kept_and_the_whole_is_put_aside() {
         (replace(3, &line(3).replace(r#""n":3"#, r#""n":99999999999999999999"#).into_bytes()), "0134"),
         (replace(3, &line(3).replace(r#""n":3"#, r#""n":9007199254740991"#).into_bytes()), "0134"),
         (replace(3, &line(3).replace(r#""message":"2""#, r#""message":[[[]]]"#).into_bytes()), "0134"),
-        (replace(3, &line(3).replace(r#""id":"#, r#""more":1,"id":"#).into_bytes()), "0134"),
         // A duplicate; and a message out of order, which is sorted in.
         (replace(3, line(2).as_bytes()), "0134"),
         (replace(3, line(5).as_bytes()), "0134"),
@@ -212,6 +211,58 @@ fn of_a_damaged_file_the_rest_is_kept_and_the_whole_is_put_aside() {
         assert_eq!(texts(&open(&place.file(), "third-boot")).concat(), format!("{expected}more"));
         assert_eq!(place.others(), Vec::<PathBuf>::new());
     }
+}
+
+#[test]
+fn fields_of_a_newer_version_are_kept() {
+    let place = Place::new("further");
+    let now = Instant::now();
+    let mut whole = open(&place.file(), "whole-boot");
+    for number in 0..3 {
+        say(&mut whole, &number.to_string(), now);
+    }
+    drop(whole);
+    let content = fs::read_to_string(place.file()).expect("a file");
+    // A lone surrogate has no form but this one.
+    let further = r#""more":{"a":[1.50,null]},"id":"id-1","mark":"\ud800""#;
+    let newer = content.replace(r#""id":"id-1""#, further).replace(r#","version":1"#, r#","version":1,"more":[]"#);
+    fs::write(place.file(), &newer).expect("written");
+    let mut history = open(&place.file(), "other-boot");
+    let lines: Vec<_> = newer.lines().skip(1).collect();
+    let answer = history.answer(&HistoryRequest::default());
+    assert_eq!(answer.messages.iter().map(|message| message.get()).collect::<Vec<_>>(), lines);
+    assert_eq!(answer.boot, "whole-boot");
+    // It is the same message to a client that sends it again, and the same line when the file has been written anew.
+    assert!(history.known("ann", "id-1").is_some());
+    assert_eq!(place.others(), Vec::<PathBuf>::new());
+    say(&mut history, "3", now);
+    drop(history);
+    drop(open(&place.file(), "third-boot"));
+    let again = fs::read_to_string(place.file()).expect("a file");
+    assert_eq!(again.lines().skip(1).take(3).collect::<Vec<_>>(), lines);
+}
+
+#[test]
+fn a_message_of_another_server_keeps_its_further_fields() {
+    let json =
+        r#"{"colour":"red","username":"ann","user":"abcdef","message":"\ud800","big":1e400,"n":7,"id":"x","time":8}"#;
+    let message = Message::parse(json).expect("a message");
+    let names: Vec<_> = message.further.keys().map(String::as_str).collect();
+    assert_eq!(names, ["big", "colour"]);
+    let message = Message { n: Some(9), ..message };
+    let known = r#"{"username":"ann","message":"\ud800","user":"abcdef","n":9,"id":"x","time":8"#;
+    assert_eq!(serde_json::to_string(&message).expect("JSON"), format!(r#"{known},"big":1e400,"colour":"red"}}"#));
+    for (json, why) in [
+        (r#"{"username":"ann"}"#, "no text"),
+        (r#"{"username":"ann","message":"x","n":"7"}"#, "a number that is none"),
+        (r#"{"username":"ann","message":"x","id":5}"#, "an id that is none"),
+        (r#"["ann","x",null,null,null,null]"#, "an array"),
+        ("7", "a number"),
+    ] {
+        assert!(Message::parse(json).is_none(), "{why}: {json}");
+    }
+    let sparse = Message::parse(r#"{"username":"ann","message":"x"}"#).expect("a message");
+    assert!(sparse.further.is_empty() && sparse.user.is_none() && sparse.n.is_none() && sparse.id.is_none());
 }
 
 #[test]
