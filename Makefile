@@ -10,8 +10,8 @@ WINE_SYSTEM = wine wine64
 PYTHON = $(patsubst tests/versions/requirements-%.txt,tests/out/python-%/.installed,$(wildcard tests/versions/*.txt))
 # The user of the chat with rust_socketio. A crate of its own, which only tests/versions needs.
 RUST_CLIENT = target/rust-client/debug/chatter
-# Directories of Node tests, one group each.
-GROUPS = $(sort $(dir $(wildcard tests/*/*.test.mjs)))
+# Directories of Node tests, one group each; `make mixed` runs the one that needs a second program.
+GROUPS = $(filter-out tests/mixed/,$(sort $(dir $(wildcard tests/*/*.test.mjs))))
 NPM = npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
 STEP = @tests/run
 # Release code, but with the pipes of tests/seams in it, and with the names by which callgrind finds what it counts.
@@ -20,7 +20,7 @@ COUNTS = cargo run --release --locked --quiet --example counts $(SEAMS:%=--confi
 # Programs of the system administrator count too: nginx and haproxy live there.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test stress windows test-windows package test-package cluster counts bench bench-peers pictures soak fuzz fuzz-corpus audit clean
+.PHONY: build run test mixed stress windows test-windows package test-package cluster counts bench bench-peers pictures soak fuzz fuzz-corpus audit clean
 .PHONY: system system-package system-wine need-build need-test
 build: need-build static/node_modules/.package-lock.json
 	cargo build --release --locked
@@ -56,6 +56,24 @@ $(GROUPS:%/=suite-%): suite-%:
 	$(STEP) 'node --test $*/' '^# (tests|pass|fail) |^# skipped [1-9]' \
 		node --test --test-reporter=tap $*/*.test.mjs
 
+# The program of this commit, the last one before notes and files changed, runs beside today's: in one cluster, on one file.
+# It is built once, from what git has of that commit, with our copy of the client for the page.
+BEFORE = be3326b5fcaa5877f742c9bd6192808e036f1176
+BEFORE_DIR = target/before/$(BEFORE)
+export SALON_BEFORE = $(BEFORE_DIR)/target/debug/salon
+mixed: need-test system tests/node_modules/.package-lock.json $(SALON_BEFORE)
+	cargo build --locked --bin salon
+	$(STEP) 'node --test tests/mixed/' '^# (tests|pass|fail) |^# skipped [1-9]' \
+		node --test --test-reporter=tap tests/mixed/*.test.mjs
+
+$(SALON_BEFORE): | need-build static/node_modules/.package-lock.json
+	@git cat-file -e '$(BEFORE)^{commit}' 2>/dev/null || { \
+		echo 'missing: commit $(BEFORE); in a shallow clone, git fetch --unshallow' >&2; exit 1; }
+	@rm -rf $(BEFORE_DIR) && mkdir -p $(BEFORE_DIR) && git archive $(BEFORE) | tar -x -C $(BEFORE_DIR) && \
+		cp -r static/node_modules $(BEFORE_DIR)/static
+	$(STEP) 'cargo build of $(BEFORE)' - \
+		cargo build --locked --bin salon --manifest-path $(BEFORE_DIR)/Cargo.toml --target-dir $(BEFORE_DIR)/target
+
 # Looks for tests that fail now and then: GROUP (a directory of Node tests, or `live`, Rust's live tests) so many times, in
 # random order and on a busy machine, until one fails. `SALON_TEST_KERNEL=7 make stress GROUP=live` and the like go too.
 GROUP = live
@@ -63,6 +81,7 @@ TIMES = 20
 SEED = $(shell date +%s)
 THREADS = 8
 stress: need-test system static/node_modules/.package-lock.json tests/node_modules/.package-lock.json $(PYTHON) $(RUST_CLIENT)
+stress: $(if $(filter tests/mixed%,$(GROUP)),$(SALON_BEFORE))
 	cargo build --locked --bins --example conformance
 	@tests/stress $(GROUP) $(TIMES) $(SEED) $(THREADS)
 
