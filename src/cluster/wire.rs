@@ -10,7 +10,9 @@
 //!
 //! Arguments are JSON in salon and MessagePack in Redis. Numbers are converted as JavaScript does it: an integer of 20
 //! digits loses its last digits, as between two Node servers. `flags` are ignored: a `volatile` broadcast is delivered like
-//! any other.
+//! any other. Adapter 8 writes a `Date` as a timestamp (an extension of type -1). Adapter 7 has extensions of type 0:
+//! `fixext 8` for a `Date`, `fixext 1` for `undefined`, `ext 8`, `16` or `32` for an `ArrayBuffer`. All others become
+//! `null`.
 //!
 //! Not done: conversion by serde. A JavaScript string may contain half an emoji (a lone surrogate): serde_json refuses to
 //! decode it, and MessagePack crates pass it to serde as bytes, like binary data. Sources: the adapter's messages as
@@ -32,6 +34,12 @@ const MAX_ROOMS: usize = 20_000;
 const MAX_NAME: usize = 256;
 /// 2^53: every integer up to this one is exact in JavaScript.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+/// The latest and (negative) the earliest time of a `Date`, in milliseconds since 1970.
+const MAX_DATE: f64 = 8.64e15;
+/// The number of milliseconds in 400 years, after which the calendar repeats.
+const ERA: i64 = 146_097 * 86_400_000;
+/// The marker of `fixext 1`; the markers of `fixext 2`, `4`, `8` and `16` follow.
+const FIXEXT_1: u8 = 0xd4;
 
 /// Encodes a broadcast of the server `uid` or, if the publication has an `asker`, the ack of one client.
 pub fn encode(uid: &str, publication: &Publication) -> Vec<u8> {
@@ -119,15 +127,15 @@ pub fn decode(bytes: &[u8], config: &Config) -> Result<(String, Publication), In
         asker: asker.map(Into::into),
         ..Publication::default()
     };
-    let mut event = vec![b'2'];
-    write_json(field(packet, "data")?, &mut event, &mut broadcast.attachments, config)?;
-    let event = String::from_utf8(event).map_err(|_| Invalid("not UTF-8"))?;
+    let mut writer = JsonWriter { config, input: bytes, out: vec![b'2'], files: Vec::new(), held: 0 };
+    writer.write(field(packet, "data")?)?;
+    let event = String::from_utf8(writer.out).map_err(|_| Invalid("not UTF-8"))?;
     // Makes the same checks as for a packet from a client.
     packet::decode(&event, config)?;
-    if !broadcast.attachments.is_empty() {
-        packet::placeholders(&event, broadcast.attachments.len())?;
+    if !writer.files.is_empty() {
+        packet::placeholders(&event, writer.files.len())?;
     }
-    broadcast.json = event[1..].to_owned();
+    (broadcast.json, broadcast.attachments) = (event[1..].to_owned(), writer.files);
     Ok((name(uid)?, broadcast))
 }
 
@@ -153,65 +161,103 @@ fn names(value: &ValueRef) -> Result<Vec<String>, Invalid> {
     }
 }
 
-/// Appends a value to `out` as JSON. Binary data is appended to `files`, and a placeholder stands for it in the JSON.
-fn write_json(value: &ValueRef, out: &mut Vec<u8>, files: &mut Vec<Bytes>, config: &Config) -> Result<(), Invalid> {
-    match value {
-        ValueRef::Nil => out.extend_from_slice(b"null"),
-        ValueRef::Boolean(value) => out.extend_from_slice(value.to_string().as_bytes()),
-        ValueRef::Integer(number) => write_number(out, number.as_f64().unwrap_or(f64::NAN)),
-        ValueRef::F32(number) => write_number(out, f64::from(*number)),
-        ValueRef::F64(number) => write_number(out, *number),
-        ValueRef::String(text) => write_string(out, text.as_bytes()),
-        ValueRef::Binary(bytes) if files.len() < config.max_attachments => {
-            out.extend_from_slice(format!("{{\"_placeholder\":true,\"num\":{}}}", files.len()).as_bytes());
-            files.push(Bytes::copy_from_slice(bytes));
-        }
-        ValueRef::Binary(_) => return Err(Invalid("too many attachments")),
-        ValueRef::Array(elements) => {
-            out.push(b'[');
-            for (index, element) in elements.iter().enumerate() {
-                out.extend((index > 0).then_some(b','));
-                write_json(element, out, files, config)?;
+/// Converts values from MessagePack to JSON, and checks that the result is within the limits for a packet from a client.
+struct JsonWriter<'a> {
+    config: &'a Config,
+    /// The whole publication.
+    input: &'a [u8],
+    out: Vec<u8>,
+    /// The binary values, for which `out` has placeholders.
+    files: Vec<Bytes>,
+    /// Sum of the lengths of `files`, in bytes.
+    held: usize,
+}
+
+impl JsonWriter<'_> {
+    fn write(&mut self, value: &ValueRef) -> Result<(), Invalid> {
+        match value {
+            ValueRef::Nil => self.out.extend_from_slice(b"null"),
+            ValueRef::Boolean(value) => self.out.extend_from_slice(value.to_string().as_bytes()),
+            ValueRef::Integer(number) => self.write_number(number.as_f64().unwrap_or(f64::NAN)),
+            ValueRef::F32(number) => self.write_number(f64::from(*number)),
+            ValueRef::F64(number) => self.write_number(*number),
+            ValueRef::String(text) => packet::write_json(&mut self.out, &String::from_utf8_lossy(text.as_bytes())),
+            ValueRef::Binary(bytes) => self.write_file(bytes)?,
+            ValueRef::Array(elements) => {
+                self.out.push(b'[');
+                for (index, element) in elements.iter().enumerate() {
+                    self.out.extend((index > 0).then_some(b','));
+                    self.write(element)?;
+                }
+                self.out.push(b']');
             }
-            out.push(b']');
-        }
-        ValueRef::Map(entries) => {
-            out.push(b'{');
-            for (index, (key, value)) in entries.iter().enumerate() {
-                out.extend((index > 0).then_some(b','));
-                let ValueRef::String(key) = key else { return Err(Invalid("a key that is not a string")) };
-                write_string(out, key.as_bytes());
-                out.push(b':');
-                write_json(value, out, files, config)?;
+            ValueRef::Map(entries) => {
+                let input = self.input;
+                let is_undefined = |value: &_| matches!(value, ValueRef::Ext(0, bytes) if is_fixext(bytes, 1, input));
+                self.out.push(b'{');
+                for (index, (key, value)) in entries.iter().filter(|(_, value)| !is_undefined(value)).enumerate() {
+                    self.out.extend((index > 0).then_some(b','));
+                    let ValueRef::String(key) = key else { return Err(Invalid("a key that is not a string")) };
+                    packet::write_json(&mut self.out, &String::from_utf8_lossy(key.as_bytes()));
+                    self.out.push(b':');
+                    self.write(value)?;
+                }
+                self.out.push(b'}');
             }
-            out.push(b'}');
+            ValueRef::Ext(kind, bytes) => self.write_extension(*kind, bytes)?,
         }
-        ValueRef::Ext(-1, bytes) => write_string(out, date(bytes)?.as_bytes()),
-        ValueRef::Ext(..) => return Err(Invalid("a MessagePack extension other than Date")),
+        let fits = self.out.len().max(self.held) <= self.config.max_payload;
+        fits.then_some(()).ok_or(Invalid("more than --max-payload"))
     }
-    if out.len() > config.max_payload { Err(Invalid("more than --max-payload")) } else { Ok(()) }
+
+    /// Writes a number as `JSON.stringify` does: integers without a fraction, `null` for NaN and infinities.
+    fn write_number(&mut self, number: f64) {
+        match number.fract() == 0.0 && number.abs() <= MAX_EXACT {
+            true => packet::write_json(&mut self.out, &(number as i64)),
+            false => packet::write_json(&mut self.out, &number),
+        }
+    }
+
+    fn write_file(&mut self, bytes: &[u8]) -> Result<(), Invalid> {
+        if self.files.len() == self.config.max_attachments {
+            return Err(Invalid("too many attachments"));
+        }
+        self.out.extend_from_slice(format!("{{\"_placeholder\":true,\"num\":{}}}", self.files.len()).as_bytes());
+        self.held += bytes.len();
+        self.files.push(Bytes::copy_from_slice(bytes));
+        Ok(())
+    }
+
+    /// Writes an extension: see the module's head. A time that no `Date` can hold becomes `null`.
+    fn write_extension(&mut self, kind: i8, bytes: &[u8]) -> Result<(), Invalid> {
+        let integer = |bytes: &[u8]| bytes.iter().fold(0, |integer, byte| integer << 8 | u64::from(*byte));
+        let millis = match (kind, bytes.len()) {
+            (-1, 4) => integer(bytes) as f64 * 1e3,
+            // The lower 34 bits are seconds, the upper 30 nanoseconds.
+            (-1, 8) => (integer(bytes) & ((1 << 34) - 1)) as f64 * 1e3 + (integer(bytes) >> 34) as f64 / 1e6,
+            (-1, 12) => integer(&bytes[4..]) as i64 as f64 * 1e3 + integer(&bytes[..4]) as f64 / 1e6,
+            (0, 8) if is_fixext(bytes, 8, self.input) => integer(bytes) as i64 as f64,
+            (0, length) if !is_fixext(bytes, length, self.input) => return self.write_file(bytes),
+            _ => f64::NAN,
+        };
+        packet::write_json(&mut self.out, &date(millis));
+        Ok(())
+    }
 }
 
-fn write_string(out: &mut Vec<u8>, text: &[u8]) {
-    serde_json::to_writer(out, &String::from_utf8_lossy(text)).expect("writing to memory does not fail");
+/// Whether the content of an extension follows a marker `fixext LENGTH` in `input`. rmpv does not tell: an `ArrayBuffer` of
+/// 8 bytes, which is an `ext 8`, looks like a `Date` of adapter 7. Before the type, `ext` has the last byte of its length.
+fn is_fixext(content: &[u8], length: usize, input: &[u8]) -> bool {
+    let marker = input.get(content.as_ptr().addr().wrapping_sub(input.as_ptr().addr() + 2));
+    content.len() == length && length.is_power_of_two() && marker == Some(&(FIXEXT_1 + length.ilog2() as u8))
 }
 
-/// Writes a number as `JSON.stringify` does: integers without a fraction, `null` for NaN and infinities.
-fn write_number(out: &mut Vec<u8>, number: f64) {
-    if number.fract() == 0.0 && number.abs() <= MAX_EXACT {
-        return out.extend_from_slice(format!("{}", number as i64).as_bytes());
-    }
-    serde_json::to_writer(out, &number).expect("writing to memory does not fail");
-}
-
-/// Formats a timestamp extension, which stands for a `Date` of JavaScript, as `JSON.stringify` formats the `Date`.
-fn date(bytes: &[u8]) -> Result<String, Invalid> {
-    if ![4, 8].contains(&bytes.len()) {
-        return Err(Invalid("a date before 1970 or after 2514"));
-    }
-    // The lower 34 bits are seconds. The upper 30 are nanoseconds, which the short form does not have.
-    let both = bytes.iter().fold(0, |both, byte| both << 8 | u64::from(*byte));
-    let since = Duration::new(both & ((1 << 34) - 1), (both >> 34) as u32);
-    let at = UNIX_EPOCH.checked_add(since).ok_or(Invalid("not a date"))?;
-    Ok(humantime::format_rfc3339_millis(at).to_string())
+/// Formats a time in milliseconds since 1970 as `JSON.stringify` formats a `Date`. `None` if a `Date` cannot hold it.
+fn date(millis: f64) -> Option<String> {
+    let millis = (millis.abs() <= MAX_DATE).then_some(millis as i64)?;
+    let time = UNIX_EPOCH + Duration::from_millis(millis.rem_euclid(ERA) as u64);
+    let text = humantime::format_rfc3339_millis(time).to_string();
+    let year = text[..4].parse::<i64>().expect("a year after 1969") + 400 * millis.div_euclid(ERA);
+    let year = if (0..=9999).contains(&year) { format!("{year:04}") } else { format!("{year:+07}") };
+    Some(year + &text[4..])
 }

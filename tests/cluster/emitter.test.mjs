@@ -84,6 +84,7 @@ const VALUES = [
   [[true, false, null, [], {}, [[]], [[], {}], { '': { list: [1, [2, [3]]] } }]],
   [[undefined, NaN, Infinity, -0, [undefined], { gone: undefined }], [null, null, null, 0, [null], {}]],
   [[new Date(1e12), new Date(1e12 + 7)], ['2001-09-09T01:46:40.000Z', '2001-09-09T01:46:40.007Z']],
+  [[new Date(-1e12), new Date(1e15), new Date(NaN)], ['1938-04-24T22:13:20.000Z', '+033658-09-27T01:46:40.000Z', '1970-01-01T00:00:00.000Z']],
   [[bytes(3)]],
   [[bytes(0), bytes(256), bytes(70_000, 7)]],
   [['a', bytes(4), { deep: [{ file: bytes(5), name: 'é' }, bytes(6)] }, bytes(7), null]],
@@ -452,11 +453,10 @@ test('what salon adds, and what it refuses', options, async (t) => {
   const refused = [
     ['longer than --max-payload', ['x'.repeat(1_500_000)]],
     ['deeper than --max-depth', [JSON.parse('['.repeat(100) + ']'.repeat(100))]],
-    ['a date before 1970', [new Date(-1e12)], ['1938-04-24T22:13:20.000Z']],
   ];
   const atNode = (...events) => ({ side }) => (side === 'Node' ? events : []);
-  for (const [what, sent, heard = sent] of refused) {
-    await stage.step(what, () => emitter.emit('event', ...sent), atNode(['event', ...heard]));
+  for (const [what, sent] of refused) {
+    await stage.step(what, () => emitter.emit('event', ...sent), atNode(['event', ...sent]));
   }
   emitter.socketsJoin(long);
   await stage.step('the long name of a room', () => emitter.to(long).emit('event', 'long'), atNode(['event', 'long']));

@@ -145,6 +145,30 @@ test('odd things that make sense', options, async (t) => {
   assert.equal(await metric(server, 'redis_invalid_total'), 0);
 });
 
+/** MessagePack of a broadcast whose one value is these bytes. */
+const odd = (bytes) => {
+  const [whole, value] = [encode(broadcast({ data: ['odd', 'VALUE'] })), encode('VALUE')];
+  const at = whole.indexOf(value);
+  return Buffer.concat([whole.subarray(0, at), Buffer.from(bytes), whole.subarray(at + value.length)]);
+};
+
+test('extensions that nobody knows are null', options, async (t) => {
+  const redis = await startRedis(t);
+  const [server] = await startServers(t, redis, 1);
+  const ada = await new Chatter(t, server.url, { reconnection: false }).connected();
+  const client = await redis.client();
+  const body = (n) => Array(n).fill(7);
+  const extensions = [[0xd4, 5, ...body(1)], [0xd5, 0, ...body(2)], [0xd6, 1, ...body(4)], [0xd7, 0x80, ...body(8)], [0xd8, 0xff, ...body(16)],
+    [0xc7, 3, 0xff, ...body(3)], [0xc7, 0, 9], [0xc8, 1, 0, 0x7f, ...body(256)], [0xc9, 0, 0, 0, 2, 0xfe, ...body(2)]];
+  for (const [i, extension] of extensions.entries()) {
+    await client.publish(ALL, odd(extension));
+    await client.publish(ALL, odd([0x82, 0xa1, 0x61, ...extension, 0xa1, 0x62, 1]));
+    assert.equal(await ada.event('odd', 2 * i + 1), null);
+    assert.deepEqual(await ada.event('odd', 2 * i + 2), { a: null, b: 1 });
+  }
+  assert.equal(await metric(server, 'redis_invalid_total'), 0);
+});
+
 test('a crowd of nodes is bounded', options, async (t) => {
   const redis = await startRedis(t);
   const [server] = await startServers(t, redis, 1);

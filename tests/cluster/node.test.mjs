@@ -2,6 +2,7 @@
 // side asks all servers is answered here too, so that it never runs into its time-outs (3 s).
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { createAdapter as createOldAdapter } from 'adapter-7.2.0';
 import { Chatter, within } from '../lib/chatter.mjs';
 import { startPeer, startRedis, startServers } from '../lib/redis.mjs';
 import { metric } from '../lib/server.mjs';
@@ -69,6 +70,39 @@ test('values of all kinds arrive as between two servers for Node', options, asyn
   peer.io.volatile.compress(true).emit('last');
   await ada.event('last');
   assert.equal(ada.heard.some(([event]) => event === 'not you'), false);
+});
+
+/** Values that adapters write in their own ways: dates at each limit of a form, `undefined`, binary data of each length. */
+const DATES = [0, 1, 7e9 + 5, -1, -999, -1e12, -1e12 + 7, 2 ** 32 * 1e3 - 1, 2 ** 32 * 1e3, 2 ** 34 * 1e3 - 1, 2 ** 34 * 1e3,
+  -62_135_596_800_000, -62_167_219_200_000, -62_167_219_200_001, 253_402_300_799_999, 253_402_300_800_000, 8.64e15, -8.64e15, NaN];
+const ODD = {
+  ...Object.fromEntries(DATES.map((ms) => [`date ${ms}`, new Date(ms)])),
+  'a date in an object': { at: new Date(-5), list: [new Date(5), new Date(NaN)] },
+  undefined: undefined,
+  'undefined in an array': [undefined, 1, [undefined]],
+  'undefined in an object': { gone: undefined, here: 1, nested: { gone: undefined } },
+  ...Object.fromEntries([0, 1, 2, 4, 8, 16, 212, 215, 255, 256, 300, 65_536].map((n) => [`${n} bytes`, new Uint8Array(n).fill(0).buffer])),
+  'bytes in an object': { files: [new Uint8Array([0]), { file: new Uint8Array(8).buffer }], text: 'é' },
+  'a view': new Uint8Array([1, 2, 3]),
+};
+
+test('dates, undefined and binary data of adapters 7 and 8 arrive as at a Node server', options, async (t) => {
+  const redis = await startRedis(t);
+  const [salon] = await startServers(t, redis, 1);
+  const [old, current, receiver] = [await startPeer(t, redis, createOldAdapter), await startPeer(t, redis), await startPeer(t, redis)];
+  const [ada, bob] = [new Chatter(t, salon.url), new Chatter(t, receiver.url)];
+  await Promise.all([ada.connected(), bob.connected()]);
+  for (const [version, { io }] of Object.entries({ 7: old, 8: current })) {
+    for (const [what, value] of Object.entries(ODD)) {
+      const name = `${what}, adapter ${version}`;
+      io.emit(name, value, 'last');
+      const [here, there] = await Promise.all([ada, bob].map((one) => one.hears((all) => all.find(([event]) => event === name), name)));
+      assert.deepEqual(here, there);
+      assert.equal(here.length, 3, name);
+    }
+  }
+  assert.deepEqual([...new Set(ada.heard.flatMap(([name, value]) => (/^date NaN/.test(name) ? [value] : [])))], [new Date(0).toISOString()]);
+  assert.equal(await metric(salon, 'redis_invalid_total'), 0);
 });
 
 test('what the Node side asks all servers is answered', options, async (t) => {

@@ -68,11 +68,11 @@ export async function startServers(t, redis, count, args = []) {
   );
 }
 
-/** A Socket.IO server for Node in this process, with the official adapter and the events of the chat. */
-export async function startPeer(t, redis) {
+/** A Socket.IO server for Node in this process, with the official adapter (or another one) and the events of the chat. */
+export async function startPeer(t, redis, adapter = createAdapter) {
   const [publisher, subscriber] = [await redis.client(), await redis.client()];
   const server = http.createServer();
-  const io = new Server(server, { adapter: createAdapter(publisher, subscriber, { requestsTimeout: 3000 }) });
+  const io = new Server(server, { adapter: adapter(publisher, subscriber, { requestsTimeout: 3000 }) });
   let numUsers = 0;
   io.on('connection', (socket) => {
     let username;

@@ -81,13 +81,113 @@ fn a_broadcast_with_acks() {
     assert_eq!((question.asker.as_deref(), &*question.json), (Some("WyyWAk"), r#"["ping-ack",1]"#));
 }
 
+/// Decodes an event of one value in MessagePack. Returns the value in JSON, and the attachments.
+fn received(value: &[u8]) -> (String, Vec<Bytes>) {
+    let (_, broadcast) = decode(&seen(&[b"\x92\xa1e", value].concat()), &Config::default()).expect("an event");
+    let json = broadcast.json.strip_prefix(r#"["e","#).and_then(|json| json.strip_suffix(']'));
+    (json.expect("one value").to_owned(), broadcast.attachments)
+}
+
+/// Every form of a `Date` that adapters 7 and 8 were seen to write, and what clients of Node servers get for it.
 #[test]
-fn dates_and_what_json_has_no_word_for() {
+fn dates() {
+    for (bytes, date) in [
+        (&b"\xd6\xff\x3b\x9a\xca\x00"[..], Some("2001-09-09T01:46:40.000Z")),
+        (b"\xd6\xff\xff\xff\xff\xff", Some("2106-02-07T06:28:15.000Z")),
+        (b"\xd7\xff\x01\x31\x2d\x00\x00\x00\x00\x00", Some("1970-01-01T00:00:00.005Z")),
+        (b"\xd7\xff\xee\x2e\x1f\x03\xff\xff\xff\xff", Some("2514-05-30T01:53:03.999Z")),
+        (b"\xc7\x0c\xff\x00\x2d\xc6\xc0\x00\x00\x00\x04\x00\x00\x00\x00", Some("2514-05-30T01:53:04.003Z")),
+        (b"\xc7\x0c\xff\x3b\x8b\x87\xc0\xff\xff\xff\xff\xff\xff\xff\xff", Some("1969-12-31T23:59:59.999Z")),
+        (b"\xc7\x0c\xff\x00\x6a\xcf\xc0\xff\xff\xff\xff\xc4\x65\x36\x00", Some("1938-04-24T22:13:20.007Z")),
+        (b"\xc7\x0c\xff\x00\x00\x00\x00\xff\xff\xff\xf1\x88\x6e\x09\x00", Some("0001-01-01T00:00:00.000Z")),
+        (b"\xc7\x0c\xff\x00\x4c\x4b\x40\xff\xff\xff\xf1\x84\xaa\x50\x80", Some("-000001-01-01T00:00:00.005Z")),
+        (b"\xc7\x0c\xff\x3b\x8b\x87\xc0\x00\x00\x00\x3a\xff\xf4\x41\x7f", Some("9999-12-31T23:59:59.999Z")),
+        (b"\xc7\x0c\xff\x00\x00\x00\x00\x00\x00\x00\x3a\xff\xf4\x41\x80", Some("+010000-01-01T00:00:00.000Z")),
+        // The first and the last Date, one millisecond more, and what Node servers make of an invalid Date.
+        (b"\xc7\x0c\xff\x00\x00\x00\x00\xff\xff\xf8\x24\x57\xde\x80\x00", Some("-271821-04-20T00:00:00.000Z")),
+        (b"\xc7\x0c\xff\x00\x00\x00\x00\x00\x00\x07\xdb\xa8\x21\x80\x00", Some("+275760-09-13T00:00:00.000Z")),
+        (b"\xc7\x0c\xff\x00\x0f\x42\x40\x00\x00\x07\xdb\xa8\x21\x80\x00", None),
+        (b"\xc7\x0c\xff\xff\xff\xff\xff\x80\x00\x00\x00\x00\x00\x00\x00", None),
+        (b"\xc7\x0c\xff\0\0\0\0\0\0\0\0\0\0\0\0", Some("1970-01-01T00:00:00.000Z")),
+        // Adapter 7.
+        (b"\xd7\x00\x00\x00\x00\xe8\xd4\xa5\x10\x07", Some("2001-09-09T01:46:40.007Z")),
+        (b"\xd7\x00\xff\xff\xff\xff\xff\xff\xff\xff", Some("1969-12-31T23:59:59.999Z")),
+        (b"\xd7\x00\x00\x1e\xb2\x08\xc2\xdc\x00\x00", Some("+275760-09-13T00:00:00.000Z")),
+        (b"\xd7\x00\x00\x1e\xb2\x08\xc2\xdc\x00\x01", None),
+        (b"\xd7\x00\x7f\xff\xff\xff\xff\xff\xff\xff", None),
+        (b"\xd7\x00\0\0\0\0\0\0\0\0", Some("1970-01-01T00:00:00.000Z")),
+    ] {
+        let json = date.map_or("null".to_owned(), |date| format!("\"{date}\""));
+        assert_eq!(received(bytes), (json, vec![]), "{bytes:x?}");
+    }
+}
+
+/// Adapter 7 writes `undefined` as an extension. JSON leaves out a key with that value.
+#[test]
+fn undefined() {
+    for (value, json) in [
+        (&b"\xd4\x00\x00"[..], "null"),
+        (b"\x92\xd4\x00\x00\x01", "[null,1]"),
+        (b"\x81\xa1a\xd4\x00\x00", "{}"),
+        (b"\x83\xa1a\xd4\x00\x00\xa1b\x01\xa1c\xd4\x00\x00", r#"{"b":1}"#),
+        (b"\x82\xa1a\xc0\xa1b\x81\xa1c\xd4\x00\x00", r#"{"a":null,"b":{}}"#),
+    ] {
+        assert_eq!(received(value), (json.to_owned(), vec![]), "{value:x?}");
+    }
+}
+
+/// Adapter 7 writes an `ArrayBuffer` as an extension of the same type as `undefined` and `Date`, but with another marker.
+#[test]
+fn array_buffers() {
+    let zeros = [0; 70_000];
+    for (head, length) in [
+        (&b"\xc7\x00\x00"[..], 0),
+        (b"\xc7\x01\x00", 1),
+        (b"\xc7\x08\x00", 8),
+        (b"\xc7\x10\x00", 16),
+        (b"\xc7\xd4\x00", 0xd4),
+        (b"\xc7\xd7\x00", 0xd7),
+        (b"\xc8\x00\x01\x00", 1),
+        (b"\xc8\x01\x2c\x00", 300),
+        (b"\xc9\x00\x00\x00\x08\x00", 8),
+        (b"\xc9\x00\x01\x11\x70\x00", 70_000),
+    ] {
+        let (json, files) = received(&[head, &zeros[..length]].concat());
+        assert_eq!((&*json, &files[..]), (r#"{"_placeholder":true,"num":0}"#, &[zeros[..length].to_vec().into()][..]));
+        // As the value of a key.
+        let (json, files) = received(&[b"\x81\xa1a", head, &zeros[..length]].concat());
+        assert_eq!((&*json, files.len()), (r#"{"a":{"_placeholder":true,"num":0}}"#, 1));
+    }
+}
+
+#[test]
+fn unknown_extensions_become_null() {
+    let zeros = [0; 70_000];
+    for (head, length) in [
+        (&b"\xd4\x05"[..], 1),
+        (b"\xd5\x00", 2),
+        (b"\xd6\x00", 4),
+        (b"\xd8\x00", 16),
+        (b"\xd5\xff", 2),
+        (b"\xd8\xff", 16),
+        (b"\xd7\x7f", 8),
+        (b"\xd7\x80", 8),
+        (b"\xc7\x00\xff", 0),
+        (b"\xc7\x0b\xff", 11),
+        (b"\xc7\x08\x05", 8),
+        (b"\xc8\x01\x2c\x01", 300),
+        (b"\xc9\x00\x01\x11\x70\xfe", 70_000),
+    ] {
+        assert_eq!(received(&[head, &zeros[..length]].concat()), ("null".into(), vec![]), "{head:x?}");
+        let (json, _) = received(&[b"\x81\xa1a", head, &zeros[..length]].concat());
+        assert_eq!(json, r#"{"a":null}"#, "{head:x?}");
+    }
+}
+
+#[test]
+fn what_json_has_no_word_for() {
     let event = |data: &[u8]| decode(&seen(data), &Config::default()).map(|(_, broadcast)| broadcast.json);
-    let date = event(b"\x92\xa1e\xd6\xff\x3b\x9a\xca\x00");
-    assert_eq!(date.as_deref(), Ok(r#"["e","2001-09-09T01:46:40.000Z"]"#));
     assert_eq!(event(b"\x92\xa1e\xcb\x7f\xf0\0\0\0\0\0\0").as_deref(), Ok(r#"["e",null]"#));
-    assert!(event(b"\x92\xa1e\xd4\x05\x00").is_err(), "another extension");
     let broken = "a half emoji: \u{fffd}\u{fffd}\u{fffd}";
     assert_eq!(event(b"\x92\xa1e\xb1a half emoji: \xed\xa0\xbd"), Ok(format!(r#"["e","{broken}"]"#)));
 }
