@@ -22,8 +22,9 @@ use std::time::Instant;
 const OVERHEAD: usize = 192;
 /// Maximum bytes of messages in one answer, far below the default of `max_queue`. A message that is longer is sent alone.
 const MAX_ANSWER: usize = 256 * 1024;
-/// How many numbers are skipped at the start if the file has messages: later messages, which did not get into the file, may
-/// have had them, and no number is given out twice. In a cluster they are skipped at any start, for the backfill.
+/// At a start with a file the history goes on after the next multiple but two of this number. No number is given out twice:
+/// messages that did not get into the file may have had those up to the next multiple but one. The numbers between the two
+/// are for the backfill, and are skipped in a cluster even without a file.
 const SKIP: u64 = 1_000_000;
 
 /// The number and time that a message gets when it is accepted. They are sent to its sender as the ack.
@@ -120,8 +121,9 @@ pub struct History {
     pub(super) messages: VecDeque<Entry>,
     /// The bytes of `messages` as `history_bytes` counts them.
     pub(super) bytes: usize,
-    /// The stamp of each kept message. The key of the map is a hash of sender and id. `hasher` is seeded at random, so that
-    /// clients cannot cause collisions.
+    /// The stamp of each kept message; of the newest one if several have the same sender and id, which a file that is loaded
+    /// with higher limits may have: clients have heard them all. The key of the map is a hash of sender and id. `hasher` is
+    /// seeded at random, so that clients cannot cause collisions.
     known: HashMap<u64, Stamp>,
     hasher: RandomState,
     /// The highest number that was given to a message, or skipped at the start: see [`SKIP`].
@@ -140,36 +142,39 @@ impl History {
     }
 
     /// Loads the file of `config.history` and writes it anew. The history gets the id in the header of the file or, without
-    /// a valid header, the id `boot`. If the file cannot be locked, loaded or written, one log line says why, and messages
-    /// are kept in memory only. Writing is tried again after the next message, unless another process has the lock.
+    /// a valid header, the id `boot`. If the file cannot be locked, loaded or written, the log says why, and messages are
+    /// kept in memory only. Writing is tried again after the next message, unless the file is refused: see `Journal`.
     pub fn begin(&mut self, boot: String, config: &Config) {
         self.boot.clone_from(&boot);
-        if let Some(path) = config.history.as_deref().filter(|_| self.is_on())
-            && let Some(mut journal) = Journal::lock(path)
-        {
-            let loaded = journal.load(&boot[..6], |line, first| self.load(line, first).is_some());
-            let written = loaded.and_then(|()| journal.rewrite(&self.content()));
-            journal.note(written);
+        if let Some(path) = config.history.as_deref().filter(|_| self.is_on()) {
+            let mut journal = Journal::lock(path);
+            if journal.load(&boot[..6], |line| self.load(line, &boot).is_some()) {
+                self.dropped = self.last;
+            }
             self.journal = Some(journal);
         }
-        let first = self.last + 1;
-        if self.last > 0 || config.redis.is_some() {
-            self.last += SKIP;
+        if self.boot != boot || self.last > 0 || config.redis.is_some() {
+            let end = (self.last / SKIP + 3) * SKIP;
+            self.skipped = end - SKIP + 1..end;
+            self.last = end;
         }
-        self.skipped = first..self.last;
+        self.sync();
     }
 
-    /// Reads a line of the file: a header (only if `first`) or a message. Returns `None` if it is invalid or repeated.
-    fn load(&mut self, line: &[u8], first: bool) -> Option<()> {
-        if first && let Some(FileHeader { boot, n, .. }) = FileHeader::parse(line) {
-            (self.boot, self.last, self.dropped) = (boot, n, n);
+    /// Reads a line of the file: a header or a message. Returns `None` if it is invalid. `fresh` is the id until a header has
+    /// been read.
+    fn load(&mut self, line: &[u8], fresh: &str) -> Option<()> {
+        let Ok(message) = serde_json::from_slice::<Message>(line) else {
+            let header = FileHeader::parse(line).filter(|it| self.boot == fresh || self.boot == it.boot)?;
+            self.boot = header.boot;
+            self.last = self.last.max(header.n).max(header.last);
+            self.dropped = self.dropped.max(header.n);
             return Some(());
-        }
-        let message: Message = serde_json::from_slice(line).ok()?;
+        };
         let stamp = Stamp { n: message.n?, time: message.time? };
         let (sender, id) = (message.sender()?, message.id.as_ref()?);
-        if self.known(&sender, id).is_some() || self.messages.binary_search_by_key(&stamp.n, |entry| entry.n).is_ok() {
-            return None;
+        if let Ok(place) = self.messages.binary_search_by_key(&stamp.n, |entry| entry.n) {
+            return (self.messages[place].json == line).then_some(());
         }
         self.last = self.last.max(stamp.n);
         self.keep(stamp, &sender, id, Bytes::copy_from_slice(line));
@@ -178,7 +183,8 @@ impl History {
 
     /// Returns the whole content of the file: the header and all kept messages.
     fn content(&self) -> Vec<u8> {
-        let header = FileHeader { salon: "history".into(), version: 1, boot: self.boot.clone(), n: self.dropped };
+        let (boot, n, last) = (self.boot.clone(), self.dropped, self.last);
+        let header = FileHeader { salon: "history".into(), version: 1, boot, n, last };
         let mut content = serde_json::to_vec(&header).expect("the header is JSON and goes to memory");
         content.push(b'\n');
         for message in &self.messages {
@@ -186,6 +192,14 @@ impl History {
             content.push(b'\n');
         }
         content
+    }
+
+    /// Syncs the file, or writes it anew.
+    fn sync(&mut self) {
+        if let Some(mut journal) = self.journal.take() {
+            journal.sync(|| self.content());
+            self.journal = Some(journal);
+        }
     }
 
     /// Writes new messages to the file, if there is one. Must be called before their broadcasts and acks leave the server.
@@ -198,18 +212,13 @@ impl History {
         self.journal.as_ref()?.due
     }
 
-    /// Syncs the file if that is due, or writes it anew if it has reached its limit or a write has failed.
+    /// Syncs the file if that is due.
     pub fn expire(&mut self, now: Instant) {
-        let is_due = |journal: &mut Journal| journal.due.take_if(|due| *due <= now).is_some();
-        if let Some(mut journal) = self.journal.take_if(is_due) {
-            let done = match &journal.file {
-                Some(file) if journal.length < journal.limit => file.sync_data(),
-                _ => journal.rewrite(&self.content()),
-            };
-            journal.note(done);
-            self.journal = Some(journal);
+        if self.journal.as_mut().is_some_and(|journal| journal.due.take_if(|due| *due <= now).is_some()) {
+            self.sync();
         }
     }
+
     /// Returns whether messages are written to the file, or `None` if no file is used.
     pub fn is_written(&self) -> Option<bool> {
         self.journal.as_ref().map(|journal| journal.file.is_some())
@@ -246,16 +255,29 @@ impl History {
         }
         let key = self.hasher.hash_one((sender, id));
         let place = self.messages.partition_point(|message| message.n < stamp.n);
-        self.known.insert(key, stamp);
+        let known = self.known.entry(key).or_insert(stamp);
+        if known.n < stamp.n {
+            *known = stamp;
+        }
         self.bytes += json.len() + OVERHEAD;
         self.messages.insert(place, Entry { n: stamp.n, key, json });
         while (self.messages.len() > self.limits[0] || self.bytes > self.limits[1])
             && let Some(oldest) = self.messages.pop_front()
         {
             self.bytes -= oldest.json.len() + OVERHEAD;
-            self.known.remove(&oldest.key);
+            if self.known.get(&oldest.key).is_some_and(|stamp| stamp.n == oldest.n) {
+                self.known.remove(&oldest.key);
+            }
             self.dropped = self.dropped.max(oldest.n);
         }
+    }
+
+    /// Whether `n` is the number of a message that did not get into the file: nothing with a number of the same start is kept
+    /// after it, so others may have been lost as well. Multiples of `SKIP` are positions right after a start.
+    fn is_lost(&self, n: u64) -> bool {
+        let place = self.messages.partition_point(|message| message.n < n);
+        let next = self.messages.get(place).map_or(self.last, |message| message.n);
+        n > self.dropped && !n.is_multiple_of(SKIP) && n / SKIP != next / SKIP
     }
 
     /// Returns the answer to a request. A position with another `boot` or above the last number is ignored and sets `gap`.
@@ -270,7 +292,7 @@ impl History {
             boot: self.boot.as_str().into(),
             n: self.last,
             messages: Vec::new(),
-            gap: request.since.is_some() && known.is_none_or(|since| since.n < self.dropped),
+            gap: request.since.is_some() && known.is_none_or(|since| since.n < self.dropped || self.is_lost(since.n)),
             more: false,
         };
         let mut room = MAX_ANSWER;

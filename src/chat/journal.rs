@@ -2,11 +2,25 @@
 //!
 //! The lines of a turn are appended together before any packet of the turn leaves, so `kill -9` loses no message whose ack
 //! was sent while the file could be written. The file is synced a second later. At the start, and when the file has grown
-//! long or a write has failed, the whole content is written to `FILE.new`, which is then renamed to the name of the file.
+//! long, a write has failed or another program has removed or changed the file, the whole content is written to `FILE.new`,
+//! which is then renamed to the name of the file. A file that cannot be replaced (a mount point, or in a directory that
+//! cannot be written) is only appended to; it may have a line twice, and a header for each start.
+//!
+//! Tests record the file operations and make them fail, in builds with debug assertions: see tests/seams/disk.rs.
 
+#[cfg(debug_assertions)]
+#[path = "../../tests/seams/disk.rs"]
+pub mod disk;
+
+#[cfg(debug_assertions)]
+use disk as fs;
+use fs::{File, OpenOptions, TryLockError};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, OpenOptions, TryLockError};
+#[cfg(not(debug_assertions))]
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
+#[cfg(unix)]
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{mem, thread};
@@ -29,15 +43,19 @@ pub(super) struct FileHeader {
     pub(super) salon: String,
     pub(super) version: u32,
     pub(super) boot: String,
-    /// All messages in the file have higher numbers than this.
+    /// Messages up to this number may be missing.
     pub(super) n: u64,
+    /// The highest number that was given out or skipped before this header was written.
+    #[serde(default)]
+    pub(super) last: u64,
 }
 
 impl FileHeader {
     pub(super) fn parse(line: &[u8]) -> Option<FileHeader> {
         serde_json::from_slice(line).ok().filter(|header: &FileHeader| {
-            let FileHeader { salon, version, boot, n } = header;
-            salon == "history" && *version == 1 && is_id(boot) && boot.len() >= 6 && *n < MAX_NUMBER
+            let FileHeader { salon, version, boot, n, last } = header;
+            let valid = is_id(boot) && boot.len() >= 6 && *n.max(last) < MAX_NUMBER;
+            salon == "history" && *version == 1 && valid
         })
     }
 }
@@ -47,11 +65,15 @@ impl FileHeader {
 pub(super) struct Journal {
     path: PathBuf,
     _lock: Option<File>,
+    /// Whether the file must not be touched: another process has locked it, or it cannot be read.
+    refused: bool,
     /// The file, open for appending; `None` if it must be written anew first.
     pub(super) file: Option<File>,
-    pub(super) length: u64,
+    length: u64,
     /// The length in bytes at which the file is written anew.
-    pub(super) limit: u64,
+    limit: u64,
+    /// The name that a file with invalid lines gets before it is replaced.
+    aside: Option<PathBuf>,
     /// Lines to be appended at the end of the turn.
     pub(super) pending: Vec<u8>,
     /// The time at which the file is to be synced or written anew.
@@ -61,47 +83,86 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Waits for the lock. Returns `None` if another process keeps it. Without a usable lock file, goes on without a lock.
-    pub(super) fn lock(path: &Path) -> Option<Journal> {
-        let lock = OpenOptions::new().create(true).write(true).truncate(false).open(beside(path, ".lock")).ok();
+    /// Waits for the lock, and refuses the file if another process keeps it.
+    pub(super) fn lock(path: &Path) -> Journal {
+        let mut journal = Journal { path: path.to_owned(), ..Journal::default() };
+        let target = follow(path);
+        let name = beside(&target, ".lock");
+        let lock = OpenOptions::new().create(true).write(true).truncate(false).open(&name);
+        let lock = lock.or_else(|error| File::open(&name).map_err(|_| error));
+        // Without a lock file the history itself is locked: where no file can be created, it cannot be replaced either. On
+        // Windows a lock would keep even this process from appending.
+        let lock = lock.or_else(|error| File::open(&target).ok().filter(|_| cfg!(unix)).ok_or(error));
         let start = Instant::now();
-        while lock.as_ref().is_some_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock))) {
-            if start.elapsed() > LOCK_TIME {
-                log::warn!("history: another process has locked {path:?}; messages are kept in memory only");
-                return None;
+        let locked = lock.map_err(TryLockError::Error).and_then(|lock| {
+            while let Err(error) = lock.try_lock() {
+                if !matches!(error, TryLockError::WouldBlock) || start.elapsed() > LOCK_TIME {
+                    return Err(error);
+                }
+                thread::sleep(Duration::from_millis(50));
             }
-            thread::sleep(Duration::from_millis(50));
+            Ok(lock)
+        });
+        match locked {
+            Ok(lock) => journal._lock = Some(lock),
+            Err(TryLockError::WouldBlock) => {
+                log::warn!("history: another process has locked {path:?}; messages are kept in memory only");
+                journal.refused = true;
+            }
+            Err(TryLockError::Error(error)) => {
+                log::warn!("history: {path:?} cannot be locked: {error}; no other process may use it");
+            }
         }
-        Some(Journal { path: path.to_owned(), _lock: lock, ..Journal::default() })
+        journal
     }
 
-    /// Calls `read(line, is_first)` for each line; `read` returns whether the line is valid. A file with invalid lines is
-    /// renamed, with `tag` in its new name. An incomplete last line (of a killed process) does not count as invalid.
-    pub(super) fn load(&mut self, tag: &str, mut read: impl FnMut(&[u8], bool) -> bool) -> io::Result<()> {
-        let mut file = match File::open(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            file => BufReader::new(file?),
+    /// Calls `read` with each line; it returns whether the line is valid. Returns whether messages may be missing, because
+    /// lines are invalid (the file then gets a name with `tag` when it is replaced) or the file cannot be read (it is
+    /// refused). An incomplete last line, of a killed process or after a power cut, and empty lines (see `rewrite`) do not
+    /// count.
+    pub(super) fn load(&mut self, tag: &str, read: impl FnMut(&[u8]) -> bool) -> bool {
+        let damaged = match File::open(&self.path) {
+            _ if self.refused => return false,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
+            file => file.and_then(|file| self.read(file, read)),
         };
-        let (mut first, mut torn, mut damaged, mut line) = (true, false, 0, Vec::new());
+        let path = &self.path;
+        match damaged {
+            Ok(0) => return false,
+            Ok(damaged) => {
+                let aside = beside(&follow(path), &format!(".damaged-{tag}"));
+                log::warn!(
+                    "history: {damaged} lines of {path:?} are invalid; the rest is kept, and the file as {aside:?}"
+                );
+                self.aside = Some(aside);
+            }
+            Err(error) => {
+                log::warn!("history: {path:?} cannot be read: {error}; it is left alone, the chat goes on in memory");
+                self.refused = true;
+            }
+        }
+        true
+    }
+
+    /// Reads the lines, opens the file for appending, and returns the number of invalid lines.
+    fn read(&mut self, file: File, mut read: impl FnMut(&[u8]) -> bool) -> io::Result<usize> {
+        let (mut file, mut first, mut torn, mut damaged, mut line) = (BufReader::new(file), true, false, 0, Vec::new());
         while file.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? > 0 {
             torn = line.pop_if(|byte| *byte == b'\n').is_none();
             // An incomplete header is invalid: no killed process leaves one, because `FILE.new` is complete when renamed.
-            damaged += usize::from(!read(&line, first) && (first || !torn));
+            let valid = line.is_empty() || read(&line);
+            damaged += usize::from(!valid && (first || !torn));
             first = false;
             line.clear();
         }
-        if damaged > 0 {
-            let aside = beside(&self.path, &format!(".damaged-{tag}"));
-            let path = &self.path;
-            log::warn!(
-                "history: {damaged} lines of {path:?} are invalid; the rest is kept, and the file renamed to {aside:?}"
-            );
-            return fs::rename(path, aside);
+        // If the file cannot be appended to, it may still be replaced.
+        if self.open().is_ok() && torn {
+            self.pending.push(b'\n');
         }
-        if torn { Ok(()) } else { self.append() }
+        Ok(damaged)
     }
 
-    fn append(&mut self) -> io::Result<()> {
+    fn open(&mut self) -> io::Result<()> {
         let file = OpenOptions::new().append(true).open(&self.path)?;
         self.length = file.metadata()?.len();
         self.file = Some(file);
@@ -110,48 +171,116 @@ impl Journal {
 
     /// Appends the pending lines to the file. A failure may leave half a line in the file, which must then be written anew.
     pub(super) fn commit(&mut self, now: Instant) {
-        if self.pending.is_empty() {
-            return;
+        if !self.pending.is_empty() && !self.refused {
+            self.due.get_or_insert(now + SYNC_TIME);
+            let written = self.append();
+            self.note(written);
         }
-        let pending = mem::take(&mut self.pending);
-        self.length += pending.len() as u64;
-        self.due.get_or_insert(now + SYNC_TIME);
-        let written = self.file.as_mut().map_or(Ok(()), |file| file.write_all(&pending));
-        self.note(written);
+        self.pending.clear();
     }
 
-    /// Replaces the file by one with this content, which includes the pending lines. If that fails (no space for a second
-    /// file, or the file is a mount point), the old file stays in use. The failure is returned only if no file is open, or
-    /// if the old file is longer than 4 * (length of `content` + `SLACK`).
-    pub(super) fn rewrite(&mut self, content: &[u8]) -> io::Result<()> {
-        let new = beside(&self.path, ".new");
-        let replaced = File::create(&new).and_then(|mut file| {
-            file.write_all(content)?;
-            file.sync_all()?;
-            // Windows can neither rename nor replace an open file, so both files are closed first.
-            drop(file);
-            self.file.take_if(|_| cfg!(windows));
-            fs::rename(&new, &self.path)
+    fn append(&mut self) -> io::Result<()> {
+        let pending = mem::take(&mut self.pending);
+        self.length += pending.len() as u64;
+        self.file.as_mut().map_or(Ok(()), |file| file.write_all(&pending))
+    }
+
+    /// Checks that the open file still is the one at the path, and that only this process has written to it.
+    fn verify(&self) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let (open, named) = (file.metadata()?, fs::metadata(&self.path));
+        let same = named.is_ok_and(|named| {
+            #[cfg(unix)]
+            let same = (open.dev(), open.ino()) == (named.dev(), named.ino());
+            #[cfg(not(unix))]
+            let same = open.is_file();
+            same && named.len() == self.length
         });
-        if let Err(error) = replaced {
-            let _ = fs::remove_file(&new);
-            if self.file.is_none() || self.length > 4 * (content.len() as u64 + SLACK) {
+        same.then_some(()).ok_or_else(|| io::Error::other("another program has removed or changed it"))
+    }
+
+    /// Syncs the file, or writes it anew if it has reached its limit or a write has failed.
+    pub(super) fn sync(&mut self, content: impl FnOnce() -> Vec<u8>) {
+        if self.refused {
+            return;
+        }
+        self.verify().unwrap_or_else(|error| self.note(Err(error)));
+        let done = match &self.file {
+            Some(file) if self.length < self.limit => file.sync_data(),
+            _ => self.rewrite(&content()),
+        };
+        self.note(done);
+    }
+
+    /// Replaces the file by one with this content: the header, and lines that include the pending ones. If that is
+    /// impossible, appends what the file lacks. The error is returned if that fails as well, or if the file would be longer
+    /// than 4 * (length of `content` + `SLACK`).
+    fn rewrite(&mut self, content: &[u8]) -> io::Result<()> {
+        let most = 4 * (content.len() as u64 + SLACK);
+        if let Err(error) = self.replace(content) {
+            let _ = fs::remove_file(beside(&follow(&self.path), ".new"));
+            let header = content.split_inclusive(|byte| *byte == b'\n').next();
+            let missing = header.filter(|_| self.file.is_some()).unwrap_or(content);
+            if self.file.is_none() && self.open().is_ok() {
+                self.pending = vec![b'\n'];
+            }
+            if self.file.is_none() || self.length + missing.len() as u64 > most {
                 return Err(error);
             }
-        } else {
+            if !self.failed {
+                let path = &self.path;
+                log::warn!("history: {path:?} cannot be replaced: {error}; it is appended to, up to {most} bytes");
+            }
+            self.pending.extend_from_slice(missing);
             self.append()?;
-            self.pending.clear();
-            // Syncs the directory, so that the rename above survives a crash. Windows cannot open a directory: no effect
-            // there.
-            let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            let _ = File::open(parent.unwrap_or(Path::new("."))).and_then(|parent| parent.sync_all());
+            self.file.as_ref().map_or(Ok(()), File::sync_data)?;
         }
-        self.limit = 2 * self.length + SLACK;
+        self.limit = most.min(2 * self.length + SLACK);
+        Ok(())
+    }
+
+    /// Writes a new file with the mode and, if possible, the owner of the old one, and renames it to the name of the file.
+    fn replace(&mut self, content: &[u8]) -> io::Result<()> {
+        let target = follow(&self.path);
+        let new = beside(&target, ".new");
+        let _ = fs::remove_file(&new);
+        let mut options = OpenOptions::new();
+        options.append(true).create_new(true);
+        #[cfg(unix)]
+        let old = fs::metadata(&target).inspect(|old| {
+            options.mode(old.mode() & 0o777);
+        });
+        let mut file = options.open(&new)?;
+        #[cfg(unix)]
+        if let Ok(old) = old {
+            let group = Some(old.gid());
+            let _ = chown(&new, Some(old.uid()), group).or_else(|_| chown(&new, None, group));
+            let _ = fs::set_permissions(&new, old.permissions());
+        }
+        file.write_all(content)?;
+        file.sync_all()?;
+        if let Some(aside) = &self.aside {
+            // Rather a link than a rename: after a crash in between there would be no file.
+            fs::hard_link(&target, aside).or_else(|_| fs::rename(&target, aside))?;
+            self.aside = None;
+        }
+        // Windows can neither rename nor replace an open file, so both files are closed first.
+        let file = Some(file).filter(|_| cfg!(not(windows)));
+        self.file.take_if(|_| cfg!(windows));
+        fs::rename(&new, &target)?;
+        self.pending.clear();
+        (self.file, self.length) = (file, content.len() as u64);
+        if self.file.is_none() {
+            self.open()?;
+        }
+        // Syncs the directory, so that the rename above survives a crash. Windows cannot open a directory: no effect there.
+        let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let _ = File::open(parent.unwrap_or(Path::new("."))).and_then(|parent| parent.sync_all());
         Ok(())
     }
 
     /// Logs the first failure, and the first success after it. A failure closes the file until it is written anew.
-    pub(super) fn note(&mut self, result: io::Result<()>) {
+    fn note(&mut self, result: io::Result<()>) {
         let path = &self.path;
         if let Err(error) = result {
             self.file = None;
@@ -163,6 +292,17 @@ impl Journal {
         }
         self.failed = self.file.is_none();
     }
+}
+
+/// Returns the file that `path` leads to if it is a symbolic link: the link stays when the file is replaced.
+fn follow(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    // As many links as Linux follows.
+    for _ in 0..40 {
+        let Ok(link) = fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or(Path::new("")).join(link);
+    }
+    path
 }
 
 /// Returns `path` with `ending` appended to the name of the file.

@@ -18,7 +18,7 @@
 //! asks other nodes for their messages (backfill); the answers to `history` wait for them, for two seconds at most.
 
 pub mod history;
-mod journal;
+pub mod journal;
 
 use crate::base::metrics::{COUNTER, GAUGE, Metrics};
 use crate::base::slab::SocketKey;
