@@ -54,11 +54,13 @@
 //! socketio/remote       requests of other servers: fetchSockets and others
 //! chat/journal          the history file: append, sync, rewrite, lock
 //! chat/history          the last messages, found by number and by id (duplicates)
-//! chat/mod              the chat: names, messages, typing, users, requests for history; backfill from other nodes
+//! chat/elsewhere        users of other nodes: what the nodes report, and what clients have heard
+//! chat/mod              the chat: messages, typing, requests for history; catch-up with other nodes
+//! chat/users            users: names, keys, tags, numUsers; who has joined and left
 //! cluster/resp          RESP2, the protocol of Redis
 //! cluster/link          one connection to Redis: keepalive, timeouts, retries
 //! cluster/wire          broadcasts in the format of @socket.io/redis-adapter
-//! cluster/presence      users of other nodes; nodes that fall silent
+//! cluster/presence      which nodes there are, their users; nodes that fall silent; whom to ask for missed messages
 //! cluster/mod           this server as a node of a cluster
 //! server/access         which origins may connect, who may read /metrics; client addresses from X-Forwarded-For
 //! server/protocol       what a connection carries: HTTP, WebSocket or Redis

@@ -40,6 +40,8 @@ function remember(key, value) {
   } catch {}
 }
 const tags = new Set(remember('tags')); // all that this tab has had: messages of these users are ours
+const key = remember('key') ?? random(); // by it every server knows that it is us
+remember('key', key);
 
 function speakOne(...languages) {
   speak(...languages);
@@ -65,7 +67,7 @@ $('join').addEventListener('submit', (event) => {
 function login() {
   const button = $('join').querySelector('button');
   button.disabled = true; // or a second name could be shown than the one the server took
-  socket.timeout(ANSWER).emit('add user', name, (_, answer) => {
+  socket.timeout(ANSWER).emit('add user', name, { key }, (_, answer) => {
     button.disabled = false;
     if (!answer?.error) return; // it acknowledges refusals only
     name = '';
@@ -197,14 +199,18 @@ socket.on('new message', (message) => {
   advance(message.n);
 });
 
+/** 128 random bits. */
+function random() {
+  return crypto.getRandomValues(new Uint32Array(4)).join('-'); // randomUUID needs https
+}
+
 function submit() {
   const message = field.value.trim();
   if (!message) return;
   field.value = '';
   field.rows = 1;
   stopTyping();
-  const random = crypto.getRandomValues(new Uint32Array(4)); // randomUUID needs https
-  const written = { id: random.join('-'), n: Infinity, username: name, user: [...tags].at(-1), message };
+  const written = { id: random(), n: Infinity, username: name, user: [...tags].at(-1), message };
   log.add(written, true, true);
   post(written);
 }
@@ -309,6 +315,8 @@ $('people').addEventListener('keydown', (event) => {
   $('count').focus();
 });
 document.addEventListener('click', ({ target }) => $('people').contains(target) || ($('people').open = false));
+
+socket.on('user count', ({ numUsers }) => count(numUsers));
 
 socket.on('user joined', ({ username, user, numUsers }) => {
   if (room.hidden) return;

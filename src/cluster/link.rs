@@ -13,9 +13,9 @@
 
 use super::resp::{MAX_REPLY, RedisReply, command, reply};
 use std::collections::VecDeque;
-use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use std::{io, mem};
 
 /// Maximum time for a name lookup.
 const RESOLVE_TIME: Duration = Duration::from_secs(5);
@@ -76,6 +76,8 @@ struct Unanswered {
     sent: Instant,
     /// The bytes that the command counts as in the queue of the connection if it is a PUBLISH, else 0.
     published: usize,
+    /// The number of the publication: see [`Publication::number`](crate::socketio::Publication::number).
+    number: Option<u64>,
 }
 
 /// The state of one link; its connection belongs to `server/cluster`.
@@ -88,8 +90,10 @@ pub struct Link {
     unanswered: VecDeque<Unanswered>,
     /// The sum of `published` of all entries of `unanswered`.
     pub unanswered_bytes: usize,
+    /// The numbers of publications that could not be sent or that Redis has not confirmed, oldest first.
+    pub unconfirmed: VecDeque<u64>,
     /// The time at which the last byte from Redis arrived.
-    heard: Instant,
+    pub heard: Instant,
     /// How often the link has become `Down` since it was last up.
     failures: u32,
 }
@@ -103,6 +107,7 @@ impl Link {
             addresses: Vec::new(),
             unanswered: VecDeque::new(),
             unanswered_bytes: 0,
+            unconfirmed: VecDeque::new(),
             heard: now,
             failures: 0,
         }
@@ -119,7 +124,7 @@ impl Link {
             (LinkState::Down(at) | LinkState::Resolving(at), _) => at,
             // `published: 0` means a PING or a command of the greeting, such as SUBSCRIBE. Many publications may arrive
             // before its reply; each one shows that Redis is alive, and so extends the deadline.
-            (_, Some(Unanswered { sent, published: 0 })) => self.heard.max(*sent) + REPLY_TIME,
+            (_, Some(Unanswered { sent, published: 0, .. })) => self.heard.max(*sent) + REPLY_TIME,
             (_, Some(Unanswered { sent, .. })) => *sent + REPLY_TIME,
             (_, None) => self.heard + IDLE_TIME,
         }
@@ -139,7 +144,7 @@ impl Link {
             LinkState::Greeting => Err("the connection attempt timed out".into()),
             LinkState::Up if !self.unanswered.is_empty() => Err("Redis does not answer".into()),
             LinkState::Up => {
-                self.unanswered.push_back(Unanswered { sent: now, published: 0 });
+                self.unanswered.push_back(Unanswered { sent: now, published: 0, number: None });
                 Ok(Some(LinkStep::Send(command(&["PING"]))))
             }
         }
@@ -156,7 +161,8 @@ impl Link {
     fn connect(&mut self, now: Instant) -> Option<LinkStep> {
         let address = self.addresses.pop()?;
         self.state = LinkState::Greeting;
-        self.unanswered = self.greeting.iter().map(|_| Unanswered { sent: now, published: 0 }).collect();
+        let unanswered = |_| Unanswered { sent: now, published: 0, number: None };
+        self.unanswered = self.greeting.iter().map(unanswered).collect();
         self.heard = now;
         Some(LinkStep::Connect(address, self.greeting.concat()))
     }
@@ -164,7 +170,9 @@ impl Link {
     /// Handles a failure. Returns the step that connects to the next address; if none is left, or Redis has `refused` the
     /// link, schedules a retry and returns `None`. `random` varies the delay, so that nodes do not reconnect all at once.
     pub fn fail(&mut self, refused: bool, random: u64, now: Instant) -> Option<LinkStep> {
-        self.unanswered.clear();
+        for Unanswered { number, .. } in mem::take(&mut self.unanswered).into_iter().rev() {
+            number.into_iter().for_each(|number| self.unconfirmed.push_front(number));
+        }
         self.unanswered_bytes = 0;
         if !self.is_up() && !refused && !self.addresses.is_empty() {
             return self.connect(now);
@@ -177,8 +185,8 @@ impl Link {
     }
 
     /// Records that a PUBLISH command is sent, which counts as `bytes` in the queue of the connection.
-    pub fn published(&mut self, bytes: usize, now: Instant) {
-        self.unanswered.push_back(Unanswered { sent: now, published: bytes });
+    pub fn published(&mut self, bytes: usize, number: Option<u64>, now: Instant) {
+        self.unanswered.push_back(Unanswered { sent: now, published: bytes, number });
         self.unanswered_bytes += bytes;
     }
 
@@ -194,8 +202,11 @@ impl Link {
         if let RedisReply::Message(..) = reply {
             return Ok(Some((reply, used)));
         }
-        let Unanswered { published, .. } = self.unanswered.pop_front().ok_or("a reply without a command")?;
+        let Unanswered { published, number, .. } = self.unanswered.pop_front().ok_or("a reply without a command")?;
         self.unanswered_bytes -= published;
+        if let RedisReply::Error(_) = reply {
+            self.unconfirmed.extend(number);
+        }
         if self.state == LinkState::Greeting {
             if let RedisReply::Error(text) = &reply {
                 let refused = ["NOAUTH", "WRONGPASS", "NOPERM", "ERR"].iter().any(|code| text.starts_with(code));

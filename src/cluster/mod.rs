@@ -12,8 +12,9 @@
 //! A boot is the id of one start of a node, and backfill is history that a node asks other nodes for. [`Cluster`] has no
 //! connections and reads no clock: its methods get bytes and the time, call [`Io`] and the application, and queue commands
 //! for Redis. `server/cluster` sends these commands, owns the connections and drives each [`link`]. While Redis is
-//! unreachable, every node serves its own clients, and publications are dropped and counted. Unknown fields are no error
-//! anywhere: newer versions send some.
+//! unreachable, every node serves its own clients. Publications with a number are then published again when both links are
+//! up; others are dropped and counted. What other nodes have published meanwhile is asked of them: see [`presence`]. Unknown
+//! fields are no error anywhere: newer versions send some.
 
 pub mod link;
 pub mod presence;
@@ -29,16 +30,15 @@ use crate::socketio::packet::Invalid;
 use crate::socketio::remote::Request;
 use crate::socketio::{App, Io, Publication};
 use link::{Link, LinkFailure, LinkStep, Role};
-use presence::Presence;
+use presence::{Presence, PresenceNote};
 use resp::{RedisReply, command};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, Value};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::mem;
 use std::time::Instant;
 
-/// Maximum number of nodes that are asked for backfill. One is not enough: it may have just started itself.
-const MAX_ASKED: usize = 3;
 /// Bytes by which a backfill publication may exceed `max_payload`: an answer has up to 256 KiB, or one longer message.
 const MAX_PART: usize = 512 * 1024;
 /// Maximum bytes of the boot with which the sender of a backfill question or answer names itself.
@@ -80,8 +80,8 @@ pub struct Cluster {
     /// The link of each [`Role`], indexed by the role.
     pub links: [Link; 2],
     presence: Presence,
-    /// The nodes that were asked for backfill, each by its boot: the id of one start of a process.
-    asked: Vec<String>,
+    /// The last proof that our subscriptions worked before the current outage; `None` if they still do, or never have.
+    missed_since: Option<Instant>,
     /// The current outage; `None` while both links are up. The first outage begins at the start of the process.
     outage: Option<Outage>,
     /// Commands that the server must send on the connection of [`Role::Publish`].
@@ -109,7 +109,7 @@ impl Cluster {
             uid: uid.short(),
             namespaces,
             links: greetings.map(|greeting| Link::new(greeting, now)),
-            asked: Vec::new(),
+            missed_since: None,
             outage: Some(Outage { since: now, dropped: 0, reported: String::new() }),
             commands: VecDeque::new(),
             published: 0,
@@ -122,21 +122,30 @@ impl Cluster {
 
     /// Returns the time at which [`Link::expire`] and [`Cluster::tend_presence`] are to be called.
     pub fn due(&self) -> Option<Instant> {
-        self.links.iter().map(Link::due).chain(self.presence.due()).min()
+        let presence = if self.is_up() { self.presence.due() } else { None };
+        self.links.iter().map(Link::due).chain(presence).min()
     }
 
-    /// Removes silent nodes and tells the application. Then publishes our own presence note, if it is due and both links are
-    /// up. `stopping`: this server stops, so the note is a bye.
+    /// While both links are up: removes silent nodes, asks other nodes for what was missed, and publishes our presence note,
+    /// if it is due, and what Redis has not confirmed. `stopping`: this server stops, so the note is a bye.
     pub fn tend_presence(&mut self, stopping: bool, io: &mut Io, app: &mut impl App) {
+        if !self.is_up() {
+            return;
+        }
         let now = io.engine.now;
-        while let Some(lost) = self.presence.expire(now) {
-            app.elsewhere(io, self.presence.elsewhere(lost));
+        while let Some(lost) = self.presence.expire(self.links[Role::Subscribe as usize].heard, now) {
+            app.elsewhere(io, &lost, 0, Vec::new());
+        }
+        while let Some((boot, age)) = self.presence.question(now) {
+            let question = age.map_or("{}".into(), |age| format!("{{\"age\":{}}}", age.as_millis()));
+            self.send_to_peer(&boot, serde_json::from_str(&question).ok(), None, now);
         }
         let users = (!stopping).then(|| app.present());
-        if self.is_up()
-            && let Some(note) = self.presence.presence_note(users, || app.people(), now)
-        {
-            self.publish(&channel(&self.config, "-users", "/"), &note, now);
+        if let Some(note) = self.presence.presence_note(users, || app.people(), now) {
+            self.publish(&channel(&self.config, "-users", "/"), &note, None, now);
+            for number in mem::take(&mut self.links[Role::Publish as usize].unconfirmed) {
+                app.publish_again(io, number);
+            }
         }
     }
 
@@ -144,6 +153,10 @@ impl Cluster {
     /// refusal with a new reason, which an operator must correct.
     pub fn fail_link(&mut self, role: Role, failure: LinkFailure, now: Instant) -> Option<LinkStep> {
         let LinkFailure { why, refused } = failure;
+        let link = &self.links[role as usize];
+        if role == Role::Subscribe && link.is_up() {
+            self.missed_since.get_or_insert(link.heard);
+        }
         let what = if self.is_up() { "lost the connection" } else { "no connection" };
         let begin = || Outage { since: now, dropped: self.dropped, reported: String::new() };
         let outage = self.outage.get_or_insert_with(begin);
@@ -166,7 +179,7 @@ impl Cluster {
         {
             let (time, dropped) = ((now - since).as_secs_f32(), self.dropped - dropped);
             log::info!("redis: connected to {:?} after {time:.1} s; {dropped} publications were dropped", self.url);
-            self.presence.greet();
+            self.presence.greet(self.missed_since.take(), now);
         }
         match reply {
             RedisReply::Message(channel, content) => {
@@ -207,16 +220,8 @@ impl Cluster {
     }
 
     fn receive_presence(&mut self, content: &[u8], io: &mut Io, app: &mut impl App) -> Result<(), Invalid> {
-        let boot = self.presence.receive(content, io.engine.now)?;
-        app.elsewhere(io, self.presence.elsewhere(Vec::new()));
-        // While a link is down, no question is sent; once both are up, our hello makes all nodes send their notes again.
-        if let Some(boot) = boot
-            && self.is_up()
-            && self.asked.len() < MAX_ASKED
-            && !self.asked.contains(&boot)
-        {
-            self.send_to_peer(&boot, serde_json::from_str("{}").ok(), None, io.engine.now);
-            self.asked.push(boot);
+        if let Some(PresenceNote { node, users, people, .. }) = self.presence.receive(content, io.engine.now)? {
+            app.elsewhere(io, &node, users, people);
         }
         Ok(())
     }
@@ -252,10 +257,9 @@ impl Cluster {
         if from.len() > MAX_BOOT {
             return Err(Invalid("a boot that is too long"));
         }
-        let asked = self.asked.iter().any(|boot| boot == from);
         let (question, answer) = match (question, answer) {
-            (Some(question), None) => (None, app.answer_peer(question)),
-            (None, Some(answer)) if asked => (app.learn_from_peer(io, answer), None),
+            (Some(question), None) => (None, app.answer_peer(io, question)),
+            (None, Some(answer)) if self.presence.takes_answer(from) => (app.learn_from_peer(io, answer), None),
             _ => return Err(Invalid("backfill without a question")),
         };
         self.send_to_peer(from, question.as_deref(), answer.as_deref(), io.engine.now);
@@ -268,7 +272,7 @@ impl Cluster {
             return;
         }
         let content = serde_json::to_vec(&PeerMessage { from: &self.presence.own.boot, question, answer });
-        self.publish(&channel(&self.config, "-history", boot), &content.expect(TO_MEMORY), now);
+        self.publish(&channel(&self.config, "-history", boot), &content.expect(TO_MEMORY), None, now);
     }
 
     /// Publishes a broadcast for the sockets of other servers, or a client's ack for the server that asked for the ack.
@@ -278,35 +282,43 @@ impl Cluster {
         if let (None, [room]) = (asker, &rooms[..]) {
             channel += &format!("{room}#");
         }
-        self.publish(&channel, &wire::encode(&self.uid, publication), now);
+        self.publish(&channel, &wire::encode(&self.uid, publication), publication.number, now);
     }
 
     /// Publishes the answer to a request or a broadcast of another server, if there is one.
     fn answer(&mut self, namespace: &str, answer: Option<Value>, now: Instant) {
         if let Some(answer) = answer {
-            self.publish(&channel(&self.config, "-response", namespace), answer.to_string().as_bytes(), now);
+            self.publish(&channel(&self.config, "-response", namespace), answer.to_string().as_bytes(), None, now);
         }
     }
 
-    fn publish(&mut self, channel: &str, content: &[u8], now: Instant) {
+    /// Queues a PUBLISH command. Without room, or while the link is down, a publication with a `number` is kept for later,
+    /// at most `history_messages` of them, and any other is dropped.
+    fn publish(&mut self, channel: &str, content: &[u8], number: Option<u64>, now: Instant) {
         let link = &mut self.links[Role::Publish as usize];
         let command = command(&["PUBLISH".as_bytes(), channel.as_bytes(), content]);
         let bytes = command.len() + ENTRY;
         if !link.is_up() || link.unanswered_bytes + bytes > self.config.max_queue.saturating_sub(QUEUE_MARGIN) {
-            self.dropped += 1;
+            link.unconfirmed.extend(number);
+            let excess = link.unconfirmed.len() > self.config.history_messages;
+            if number.is_none() || excess && link.unconfirmed.pop_front().is_some() {
+                self.dropped += 1;
+            }
             return;
         }
-        link.published(bytes, now);
+        link.published(bytes, number, now);
         self.published += 1;
         self.commands.push_back(command);
     }
 
     pub fn metrics(&self, metrics: &mut Metrics) {
+        let unconfirmed = self.links[Role::Publish as usize].unconfirmed.len();
         metrics.rows(&[
             ("redis_up", GAUGE, "1 while both connections to Redis are up.", &u8::from(self.is_up())),
             ("redis_published_total", COUNTER, "Publications sent.", &self.published),
             ("redis_received_total", COUNTER, "Publications received, including our own.", &self.received),
             ("redis_dropped_total", COUNTER, "Publications not sent, or refused by Redis.", &self.dropped),
+            ("redis_unconfirmed", GAUGE, "Messages to be published again.", &unconfirmed),
             ("redis_invalid_total", COUNTER, "Publications received that were invalid.", &self.invalid),
         ]);
     }

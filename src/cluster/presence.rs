@@ -1,17 +1,25 @@
-//! Presence: how many users each node has, and some of their names, so that `numUsers` counts the whole cluster.
+//! Presence: which nodes there are, how many users each has, and some of their names.
 //!
 //! Every node publishes notes, `{"node","boot","users","people","beat","hello","bye"}` in JSON, on a channel to which only
-//! salon servers subscribe: when it connects (a hello) or stops (a bye), when its users change, at every beat while it has
-//! users, and in reply to a hello. A node keeps the last note of each other node with users, until that misses 3 beats.
+//! salon servers subscribe: when it connects (a hello) or stops (a bye), when its users change, at every beat, and in reply
+//! to a hello. A node that misses 3 beats is removed, unless our own link may be the cause.
+//!
+//! Notes also tell whom to ask for messages that this node has missed (catch-up): a node that is new, for what it has of the
+//! time since its last start was heard, and after a failure of our own link every node. The second question, a beat later,
+//! is for what had not yet reached the other node at the time of the first.
 
 use crate::socketio::packet::Invalid;
-use crate::socketio::{Elsewhere, MAX_PEOPLE, Person};
+use crate::socketio::{MAX_PEOPLE, Person};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Maximum number of other nodes whose notes are kept; notes of further nodes are refused.
+/// Maximum number of other nodes that are known; notes of further nodes are refused.
 const MAX_NODES: usize = 1_000;
+/// Maximum number of nodes that are asked for missed messages.
+const MAX_ASKED: usize = 16;
+/// Maximum number of answers, of about 256 KiB each, that are accepted after a question; further ones are refused.
+const MAX_ANSWERS: usize = 64;
 /// Maximum number of users that a node may report.
 const MAX_USERS: usize = 1_000_000;
 /// Maximum bytes of the name of a node, of a boot, and of the tag of a user.
@@ -23,33 +31,57 @@ const MISSED_BEATS: u32 = 3;
 /// Limits of the beat that another node reports. A beat outside of them is set to the nearer limit.
 const MIN_BEAT: Duration = Duration::from_millis(100);
 const MAX_BEAT: Duration = Duration::from_secs(600);
+/// A question for missed messages goes back so much further than the last proof of life: messages are sent before they
+/// arrive, and Redis may have stalled without a failure.
+const MARGIN: Duration = Duration::from_secs(10);
 
 /// The presence of one node, as the node publishes it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct PresenceNote {
-    node: String,
+    pub(super) node: String,
     /// Identifies one start of the node.
     pub(super) boot: String,
-    users: usize,
-    people: Vec<Person>,
+    pub(super) users: usize,
+    pub(super) people: Vec<Person>,
     /// Interval of the node's notes, in milliseconds.
     beat: u64,
     /// Whether the node has just connected and asks all other nodes for their notes.
     hello: bool,
-    /// Whether the node is stopping. Its users are expected to reconnect elsewhere, so they are not reported as lost.
+    /// Whether the node is stopping.
     bye: bool,
+}
+
+/// Another node.
+struct Node {
+    boot: String,
+    /// The time of its last note.
+    heard: Instant,
+    /// The time at which it is removed unless a note arrives.
+    silent_at: Instant,
+    beat: Duration,
+    /// The number of answers that are accepted from it before the next question; `None` if it is not to be asked.
+    answers: Option<usize>,
+    question: Option<Question>,
+}
+
+/// A question for missed messages that is to be sent.
+struct Question {
+    at: Instant,
+    /// The time since which messages may be missing; `None` for all.
+    since: Option<Instant>,
+    /// Whether another question follows a beat later.
+    first: bool,
 }
 
 /// The presence of other nodes, and the state of our own notes.
 pub struct Presence {
     /// Our own note. Its `people` are set only while it is encoded, because the application has them.
     pub(super) own: PresenceNote,
-    /// For each other node with users, by name: the time at which it is removed unless a note arrives, and its last note.
-    nodes: BTreeMap<String, (Instant, PresenceNote)>,
+    nodes: BTreeMap<String, Node>,
     /// The number of users in our last note, and how often the number had changed by then; `None` if the note was a bye.
     published: Option<(usize, u64)>,
-    /// The time at which our next note is published even if nothing has changed; `None` if this node has no users.
+    /// The time at which our next note is published even if nothing has changed; `None` before the first note.
     next_beat: Option<Instant>,
     /// Whether a note of ours is to be published as soon as possible.
     note_due: bool,
@@ -62,34 +94,58 @@ impl Presence {
         Presence { own, nodes: BTreeMap::new(), published: Some((0, 0)), next_beat: None, note_due: false }
     }
 
-    /// Returns the users on all other nodes. `lost`: users of a removed node; those in another node's note are left out.
-    pub fn elsewhere(&self, mut lost: Vec<Person>) -> Elsewhere {
-        let notes = || self.nodes.values().map(|(_, note)| note);
-        let people = || notes().flat_map(|note| &note.people);
-        lost.retain(|person| people().all(|known| known.username != person.username));
-        let users = notes().map(|note| note.users).sum();
-        Elsewhere { users, people: people().take(MAX_PEOPLE).cloned().collect(), lost }
-    }
-
-    /// Makes the next note a hello, and due at once. Called when Redis has become reachable.
-    pub fn greet(&mut self) {
+    /// Makes the next note a hello, and due at once. Called when Redis has become reachable. `missed_since`: the last proof
+    /// that our subscriptions worked; all nodes are asked for messages since then.
+    pub fn greet(&mut self, missed_since: Option<Instant>, now: Instant) {
         (self.note_due, self.own.hello) = (true, true);
+        for node in self.nodes.values_mut() {
+            node.silent_at = now + node.beat * MISSED_BEATS;
+            if node.answers.is_some() && missed_since.is_some() {
+                let earlier = node.question.as_ref().map(|question| question.since);
+                let since = earlier.map_or(missed_since, |earlier| earlier.min(missed_since));
+                node.question = Some(Question { at: now, since, first: true });
+            }
+        }
     }
 
-    /// Returns the time at which [`Presence::expire`] is to be called.
+    /// Returns the time at which [`Presence::expire`] and [`Presence::question`] are to be called.
     pub fn due(&self) -> Option<Instant> {
-        self.nodes.values().map(|(silent_at, _)| *silent_at).chain(self.next_beat).min()
+        let times = |node: &Node| [Some(node.silent_at), node.question.as_ref().map(|question| question.at)];
+        self.nodes.values().flat_map(times).flatten().chain(self.next_beat).min()
     }
 
-    /// Makes our note due if a beat has passed. Removes one silent node and returns its users, or `None` if none is silent.
-    pub fn expire(&mut self, now: Instant) -> Option<Vec<Person>> {
+    /// Makes our note due if a beat has passed. Removes one silent node and returns its name, or `None` if none is silent.
+    /// `heard`: the time at which Redis was last heard. A node is not silent if Redis has been silent as well.
+    pub fn expire(&mut self, heard: Instant, now: Instant) -> Option<String> {
         if self.next_beat.is_some_and(|at| at <= now) {
             (self.next_beat, self.note_due) = (None, true);
         }
-        let (name, _) = self.nodes.iter().find(|(_, (silent_at, _))| *silent_at <= now)?;
-        let name = name.clone();
-        log::warn!("redis: node {name} has been silent for {MISSED_BEATS} beats and is removed, with its users");
-        self.nodes.remove(&name).map(|(_, note)| note.people)
+        let mut silent = self.nodes.iter_mut().filter(|(_, node)| node.silent_at <= now);
+        let name = silent.find_map(|(name, node)| {
+            let deaf = heard < node.heard + node.beat * (MISSED_BEATS - 1);
+            node.silent_at = if deaf { now + node.beat } else { now };
+            (!deaf).then(|| name.clone())
+        })?;
+        log::warn!("redis: node {name:?} has been silent for {MISSED_BEATS} beats and is removed, with its users");
+        self.nodes.remove(&name);
+        Some(name)
+    }
+
+    /// Returns the boot of a node that is to be asked now for missed messages, and their maximum age; `None` for all.
+    pub fn question(&mut self, now: Instant) -> Option<(String, Option<Duration>)> {
+        let again = now + Duration::from_millis(self.own.beat);
+        let node = self.nodes.values_mut().find(|node| node.question.as_ref().is_some_and(|next| next.at <= now))?;
+        let Question { since, first, .. } = node.question.take()?;
+        node.answers = Some(MAX_ANSWERS);
+        node.question = first.then_some(Question { at: again, since: Some(now), first: false });
+        Some((node.boot.clone(), since.map(|since| now - since + MARGIN)))
+    }
+
+    /// Whether an answer of the node with this boot is accepted, and counts it.
+    pub fn takes_answer(&mut self, boot: &str) -> bool {
+        let answers = self.nodes.values_mut().find(|node| node.boot == boot).and_then(|node| node.answers.as_mut());
+        let left = answers.filter(|left| **left > 0);
+        left.map(|left| *left -= 1).is_some()
     }
 
     /// Returns the note to publish now, in JSON, and records it as sent; `None` if none is due and `users` has not changed.
@@ -104,15 +160,15 @@ impl Presence {
         let own = &mut self.own;
         (own.users, own.bye) = (users.map_or(0, |(count, _)| count), users.is_none());
         own.people = users.map(|_| people()).unwrap_or_default();
-        self.next_beat = (own.users > 0).then(|| now + Duration::from_millis(own.beat));
+        self.next_beat = users.map(|_| now + Duration::from_millis(own.beat));
         let note = serde_json::to_vec(own).expect("JSON with string keys is written to memory");
         (own.people, own.hello) = (Vec::new(), false);
         Some(note)
     }
 
-    /// Handles the note of another node. Returns the node's boot, or `None` if the node stops or the note is our own.
-    pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<Option<String>, Invalid> {
-        let note: PresenceNote = serde_json::from_slice(bytes).map_err(|_| Invalid("not a presence note"))?;
+    /// Handles a note. Returns it, without users if the node stops, or `None` if it is our own or out of date.
+    pub(super) fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<Option<PresenceNote>, Invalid> {
+        let mut note: PresenceNote = serde_json::from_slice(bytes).map_err(|_| Invalid("not a presence note"))?;
         if note.boot == self.own.boot {
             return Ok(None);
         }
@@ -126,18 +182,32 @@ impl Presence {
             return Err(Invalid("a presence note above the limits, or too many nodes"));
         }
         if note.node == self.own.node {
-            log::warn!("redis: another node is named {} as well; --instance must differ", note.node);
+            log::warn!("redis: another node is named {:?} as well; --instance must differ", note.node);
             return Err(Invalid("a presence note with the name of this node"));
         }
         self.note_due |= note.hello;
-        let beat = Duration::from_millis(note.beat).clamp(MIN_BEAT, MAX_BEAT);
-        let boot = (!note.bye).then(|| note.boot.clone());
-        match note.users {
+        if note.bye {
             // The bye of an earlier start of the node is ignored: it may arrive after notes of the present start.
-            _ if note.bye && self.nodes.get(&note.node).is_some_and(|(_, known)| known.boot != note.boot) => {}
-            0 => drop(self.nodes.remove(&note.node)),
-            _ => drop(self.nodes.insert(note.node.clone(), (now + beat * MISSED_BEATS, note))),
+            let stops = self.nodes.get(&note.node).is_some_and(|known| known.boot == note.boot);
+            if stops {
+                self.nodes.remove(&note.node);
+            }
+            (note.users, note.people) = (0, Vec::new());
+            return Ok(stops.then_some(note));
         }
-        Ok(boot)
+        let beat = Duration::from_millis(note.beat).clamp(MIN_BEAT, MAX_BEAT);
+        let silent_at = now + beat * MISSED_BEATS;
+        let known = self.nodes.remove(&note.node);
+        let node = match known {
+            Some(known) if known.boot == note.boot => Node { heard: now, silent_at, beat, ..known },
+            earlier => {
+                let asked = self.nodes.values().filter(|node| node.answers.is_some()).count() < MAX_ASKED;
+                let since = earlier.map(|earlier| earlier.heard);
+                let question = asked.then_some(Question { at: now, since, first: true });
+                Node { boot: note.boot.clone(), heard: now, silent_at, beat, answers: asked.then_some(0), question }
+            }
+        };
+        self.nodes.insert(note.node.clone(), node);
+        Ok(Some(note))
     }
 }

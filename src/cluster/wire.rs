@@ -9,10 +9,10 @@
 //! ```
 //!
 //! Arguments are JSON in salon and MessagePack in Redis. Numbers are converted as JavaScript does it: an integer of 20
-//! digits loses its last digits, as between two Node servers. `flags` are ignored: a `volatile` broadcast is delivered like
-//! any other. Adapter 8 writes a `Date` as a timestamp (an extension of type -1). Adapter 7 has extensions of type 0:
-//! `fixext 8` for a `Date`, `fixext 1` for `undefined`, `ext 8`, `16` or `32` for an `ArrayBuffer`. All others become
-//! `null`.
+//! digits loses its last digits, as between two Node servers. Of `flags`, salon reads and sends `owner`, see
+//! [`To::owner`](crate::socketio::To::owner), and ignores the rest: a `volatile` broadcast is delivered like any other.
+//! Adapter 8 writes a `Date` as a timestamp (an extension of type -1). Adapter 7 has extensions of type 0: `fixext 8` for a
+//! `Date`, `fixext 1` for `undefined`, `ext 8`, `16` or `32` for an `ArrayBuffer`. All others become `null`.
 //!
 //! Not done: conversion by serde. A JavaScript string may contain half an emoji (a lone surrogate): serde_json refuses to
 //! decode it, and MessagePack crates pass it to serde as bytes, like binary data. Sources: the adapter's messages as
@@ -43,7 +43,7 @@ const FIXEXT_1: u8 = 0xd4;
 
 /// Encodes a broadcast of the server `uid` or, if the publication has an `asker`, the ack of one client.
 pub fn encode(uid: &str, publication: &Publication) -> Vec<u8> {
-    let Publication { namespace, rooms, except, asker, json, attachments } = publication;
+    let Publication { namespace, rooms, except, asker, json, attachments, owner, .. } = publication;
     let map = |entries: Vec<(&str, Value)>| Value::Map(entries.into_iter().map(|(key, to)| (key.into(), to)).collect());
     let names = |names: &[String]| Value::Array(names.iter().map(|name| name.as_str().into()).collect());
     let data = value(&mut packet::tokens(json).peekable(), attachments);
@@ -55,7 +55,8 @@ pub fn encode(uid: &str, publication: &Publication) -> Vec<u8> {
         ]),
         None => {
             let packet = map(vec![("type", 2.into()), ("data", data), ("nsp", namespace.as_str().into())]);
-            let opts = vec![("rooms", names(rooms)), ("except", names(except)), ("flags", map(vec![]))];
+            let flags = owner.iter().map(|owner| ("owner", (**owner).into())).collect();
+            let opts = vec![("rooms", names(rooms)), ("except", names(except)), ("flags", map(flags))];
             Value::Array(vec![uid.into(), packet, map(opts)])
         }
     };
@@ -125,6 +126,7 @@ pub fn decode(bytes: &[u8], config: &Config) -> Result<(String, Publication), In
         rooms: names(field(opts, "rooms")?)?,
         except: field(opts, "except").map_or(Ok(Vec::new()), names)?,
         asker: asker.map(Into::into),
+        owner: field(opts, "flags").and_then(|flags| name(field(flags, "owner")?)).ok().map(Into::into),
         ..Publication::default()
     };
     let mut writer = JsonWriter { config, input: bytes, out: vec![b'2'], files: Vec::new(), held: 0 };

@@ -131,6 +131,7 @@ impl<A: App> Server<A> {
         if let Some(port) = self.config.redirect_http {
             log::info!("http://{} redirects there", self.listen(port)?);
         }
+        self.read_clock(SystemTime::now());
         self.app.start(&mut self.io);
         let mut wakes = Vec::new();
         while !self.has_stopped() {
@@ -178,6 +179,11 @@ impl<A: App> Server<A> {
         deadlines.into_iter().flatten().min()
     }
 
+    /// Notes the time of the system clock. A clock before 1970 has not been set; the time is then 0.
+    fn read_clock(&mut self, time: SystemTime) {
+        self.io.time = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    }
+
     /// Runs one turn of the loop. `time` is the system clock at `now`, `wakes` is what is ready.
     pub fn turn(&mut self, now: Instant, time: SystemTime, wakes: &[Wake]) {
         let late = self.lateness(now);
@@ -186,8 +192,7 @@ impl<A: App> Server<A> {
         self.turns[usize::from(wakes.is_empty())] += 1;
         self.now = now;
         self.io.engine.now = now;
-        // A system clock before 1970 has not been set; the time is then 0.
-        self.io.time = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        self.read_clock(time);
         for _ in 0..self.net.waiting.new {
             self.io.engine.out.limits.hit(Limit::Connections, now, "all");
         }

@@ -42,7 +42,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::time::Instant;
 
-/// Maximum number of users that a node reports to others by name. If the node falls silent, `user left` is sent for these.
+/// Maximum number of users that a node reports to others by name.
 pub const MAX_PEOPLE: usize = 200;
 
 /// An application. By default there is one namespace, `/`, `admit` accepts every client, and other methods do nothing.
@@ -116,17 +116,22 @@ pub trait ClusterApp {
         Vec::new()
     }
 
-    /// Called when the users of other nodes may have changed: a presence note has arrived, or a silent node was removed.
-    fn elsewhere(&mut self, _cx: &mut Io, _elsewhere: Elsewhere) {}
+    /// Called with the number of users of another node, and at most [`MAX_PEOPLE`] of them. Both are empty if it is gone.
+    fn elsewhere(&mut self, _cx: &mut Io, _node: &str, _users: usize, _people: Vec<Person>) {}
 
-    /// Called when another server has sent an event to all sockets of the first namespace. Returns whether the application
-    /// has handled it, for example by sending another event. If not, the sockets of this server get it unchanged.
-    fn relayed(&mut self, _cx: &mut Io, _event: &Event) -> bool {
+    /// Called when another server has sent an event to all sockets of the first namespace; `owner` is that of its [`To`].
+    /// Returns whether the application has handled it, for example by sending another event. If not, the sockets of this
+    /// server get it unchanged.
+    fn relayed(&mut self, _cx: &mut Io, _event: &Event, _owner: Option<&str>) -> bool {
         false
     }
 
-    /// Called when another node asks what it has missed (backfill); its first question is `{}`. Returns the answer, if any.
-    fn answer_peer(&self, _question: &RawValue) -> Option<Box<RawValue>> {
+    /// Called when other servers may have missed the broadcast with this [`To::number`], to call [`Io::publish`] again.
+    fn publish_again(&self, _cx: &mut Io, _number: u64) {}
+
+    /// Called when another node asks what it has missed: `{}` for everything, or `{"age"}` for what has arrived here within
+    /// this many milliseconds. Returns the answer, if any.
+    fn answer_peer(&self, _cx: &Io, _question: &RawValue) -> Option<Box<RawValue>> {
         None
     }
 
@@ -143,16 +148,6 @@ pub struct Person {
     pub username: String,
     /// The user's public tag, which differs between two users with the same name.
     pub user: String,
-}
-
-/// The users on other nodes of a cluster.
-#[derive(Debug, Default)]
-pub struct Elsewhere {
-    pub users: usize,
-    /// Some of these users, at most [`MAX_PEOPLE`].
-    pub people: Vec<Person>,
-    /// Users of a node that was removed because it fell silent, except those whose name another node reports.
-    pub lost: Vec<Person>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +184,10 @@ pub struct To<'a> {
     pub except: &'a [SocketKey],
     /// Whether only sockets of this server get the broadcast.
     pub local: bool,
+    /// A text that other servers of this kind get with the broadcast, and clients do not.
+    pub owner: Option<&'a str>,
+    /// The number under which the application keeps the broadcast, so that it can be published again.
+    pub number: Option<u64>,
 }
 
 /// A broadcast of one server of a cluster to the others, or a client's ack for the server whose broadcast asked for acks.
@@ -203,4 +202,7 @@ pub struct Publication {
     /// For a broadcast, the JSON array `[name, args...]`. For an ack, the JSON of its first argument only.
     pub json: String,
     pub attachments: Vec<Bytes>,
+    /// See [`To::owner`] and [`To::number`].
+    pub owner: Option<Box<str>>,
+    pub number: Option<u64>,
 }

@@ -141,7 +141,7 @@ impl Io {
     /// Sends a broadcast of another server to the sockets of this one, unless [`App::relayed`] handles it. If it asks for
     /// acks, returns the answer: the number of sockets that the event is for. Each ack is published when it arrives.
     pub fn handle_broadcast(&mut self, broadcast: &Publication, app: &mut impl App) -> Option<Value> {
-        let Publication { namespace, rooms, except, asker, json, attachments } = broadcast;
+        let Publication { namespace, rooms, except, asker, json, attachments, owner, .. } = broadcast;
         let write = |out: &mut Vec<u8>| out.extend_from_slice(json.as_bytes());
         if let Some(asker) = asker {
             let sockets = self.select(namespace, rooms, except);
@@ -158,19 +158,19 @@ impl Io {
             && rooms.is_empty()
             && except.is_empty()
             && let Ok((name, args)) = packet::event(json)
-            && app.relayed(self, &Event { name: &name, args: &args, attachments, ack: None })
+            && app.relayed(self, &Event { name: &name, args: &args, attachments, ack: None }, owner.as_deref())
         {
             return None;
         }
         let messages = packet::encode(Kind::Event, namespace, None, attachments, write);
-        self.fan_out(&To { namespace: index, rooms: &rooms, except: &except, local: true }, messages);
+        self.fan_out(&To { namespace: index, rooms: &rooms, except: &except, local: true, ..To::default() }, messages);
         None
     }
 
     /// Returns the connected sockets of a namespace that are in one of `rooms` (all if empty) and in no room of `except`.
     fn select(&self, namespace: &str, rooms: &[String], except: &[String]) -> Vec<SocketKey> {
         let Some((namespace, rooms, except)) = self.find(namespace, rooms, except) else { return Vec::new() };
-        let to = To { namespace, rooms: &rooms, except: &except, local: true };
+        let to = To { namespace, rooms: &rooms, except: &except, ..To::default() };
         let members = members(&self.sockets, &self.rooms, &to);
         members.filter(|(_, socket)| socket.session.is_some()).map(|(key, _)| key).collect()
     }

@@ -54,19 +54,26 @@ impl Io {
         let data = messages[0].data();
         let end = data.len() - 1;
         if self.config.redis.is_some() && !to.local {
-            let except = to.except.iter().filter_map(|key| self.socket(*key));
-            self.publications.push_back(Publication {
-                namespace: self.namespaces[to.namespace].to_owned(),
-                rooms: to.rooms.iter().map(|room| (*room).to_owned()).collect(),
-                except: except.map(|socket| socket.id.to_string()).collect(),
-                asker: None,
-                json: str::from_utf8(&data[data.len() - json..]).expect("JSON is UTF-8").to_owned(),
-                attachments: attachments.to_vec(),
-            });
+            self.publish(to, str::from_utf8(&data[data.len() - json..]).expect("JSON is UTF-8"), attachments);
         }
         // `fan_out` may return a packet with one more argument at the end, the offset for recovery. The other arguments are
         // at the same place as in `messages[0]`.
         self.fan_out(to, messages).slice(end - length..end)
+    }
+
+    /// Sends an event, the JSON array `[name, args...]`, to the sockets of other servers that `to` names. Only in a cluster.
+    pub fn publish(&mut self, to: &To, json: &str, attachments: &[Bytes]) {
+        let except = to.except.iter().filter_map(|key| self.socket(*key));
+        self.publications.push_back(Publication {
+            namespace: self.namespaces[to.namespace].to_owned(),
+            rooms: to.rooms.iter().map(|room| (*room).to_owned()).collect(),
+            except: except.map(|socket| socket.id.to_string()).collect(),
+            asker: None,
+            json: json.to_owned(),
+            attachments: attachments.to_vec(),
+            owner: to.owner.map(Box::from),
+            number: to.number,
+        });
     }
 
     /// Sends an encoded event to all sockets that `to` names. Returns its packet, with an offset if it is kept for recovery.

@@ -77,7 +77,7 @@ test('the number of users: a server that dies, one that stops, one that comes la
   assert.deepEqual(left.map(({ username }) => username).sort(), ['Bea', 'Bob']);
   assert.deepEqual(left.map(({ numUsers }) => numUsers), [1, 1]);
   assert.equal(await metric(one, 'users_elsewhere'), 0);
-  await one.logs(/node n2 has been silent/);
+  await one.logs(/node "n2" has been silent/);
 
   // Under the same name, as a restart has it; and long before the next beat.
   const again = await start(t, { args: ['--instance', 'n2', '--redis', redis.url, '--presence-beat', '1h'] });

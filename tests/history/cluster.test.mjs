@@ -72,11 +72,12 @@ test('a message that is sent again to another server is known there', options, a
   const redis = await startRedis(t);
   const [a, b] = [await node(t, redis), await node(t, redis)];
   const [ada, back, witness] = [new Chatter(t, a.url), new Chatter(t, b.url), new Chatter(t, b.url)];
-  await ada.login('Ada');
+  const key = 'k'.repeat(20);
+  await ada.login('Ada', { key });
   await witness.login('witness');
   const first = await ada.ask('new message', 'one', { id: 'x' });
   await witness.hears(() => witness.from('Ada').length === 1, 'the first');
-  await back.login('Ada');
+  await back.login('Ada', { key });
   const again = await back.ask('new message', 'one', { id: 'x' });
   assert.equal(again.time, first.time);
   assert.equal(again.n, witness.whole.find(([event]) => event === 'new message')[1].n);
@@ -84,6 +85,16 @@ test('a message that is sent again to another server is known there', options, a
   await ada.hears(() => ada.from('Ada').length === 1, 'the second');
   await witness.hears(() => witness.from('Ada').length === 2, 'the second');
   assert.deepEqual([ada.from('Ada'), witness.from('Ada')], [['two'], ['one', 'two']]);
+  // Somebody else of that name silences nobody, with a key or without.
+  for (const [i, more] of [[{ key: 'l'.repeat(20) }], []].entries()) {
+    const other = new Chatter(t, [a, b][i].url);
+    await other.login('Ada', ...more);
+    await other.ask('new message', `other ${i}`, { id: 'z' });
+    await witness.hears(() => witness.from('Ada').at(-1) === `other ${i}`, `other ${i}`);
+  }
+  await ada.ask('new message', 'three', { id: 'z' });
+  await witness.hears(() => witness.from('Ada').at(-1) === 'three', 'three');
+  assert.doesNotMatch(JSON.stringify([witness.whole, await history(t, a)]), /owner|key/);
 });
 
 test('a server that was away learns what it has missed before it answers, and writes it', options, async (t) => {

@@ -153,11 +153,11 @@ test('a full disk: one warning, the chat goes on, and all is written when there 
   assert.doesNotMatch(again.log(), /WARN/);
 });
 
-test('1,000 messages that are sent again, by four of one name, are there once', options, async (t) => {
+test('1,000 messages that are sent again, by four of one key, are there once', options, async (t) => {
   const server = await start(t, { args: ['--history-messages', '2000'] });
   const witness = await new Chatter(t, server.url).connected();
   const same = numbers(4).map(() => new Chatter(t, server.url));
-  for (const chatter of same) await chatter.login('Ada');
+  for (const chatter of same) await chatter.login('Ada', { key: 'k'.repeat(20) });
   const stamps = await Promise.all(
     numbers(1_000).map((i) => same[i % 4].ask('new message', `${i % 10}`, { id: `id-${i % 10}` })),
   );

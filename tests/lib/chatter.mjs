@@ -67,9 +67,9 @@ export class Chatter {
     return found[1];
   }
 
-  /** Gives the name and waits for the answer to it. */
-  async login(name) {
-    this.socket.emit('add user', name);
+  /** Gives the name, and perhaps a `{ key }`, and waits for the answer to it. */
+  async login(name, ...more) {
+    this.socket.emit('add user', name, ...more);
     return this.event('login', this.heard.filter(([event]) => event === 'login').length + 1);
   }
 

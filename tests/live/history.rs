@@ -20,9 +20,13 @@ fn event(client: &mut dyn Talk, name: &str) -> Value {
 }
 
 fn join(server: &Server, name: &str) -> (WebSocket, String) {
+    join_by(server, &json!(["add user", name]))
+}
+
+fn join_by(server: &Server, add_user: &Value) -> (WebSocket, String) {
     let mut socket = WebSocket::open(server);
     socket.join();
-    socket.send(&format!(r#"2["add user","{name}"]"#));
+    socket.send(&format!("2{add_user}"));
     let login = event(&mut socket, "login");
     (socket, login["user"].as_str().expect("a tag").to_owned())
 }
@@ -75,34 +79,46 @@ fn a_message_is_acknowledged_relayed_and_kept() {
 #[test]
 fn a_message_that_is_sent_again_is_acknowledged_and_not_relayed() {
     let server = Server::start(&["--history-messages", "3"]);
-    let (mut ada, _) = join(&server, "ada");
+    let with_key = json!(["add user", "ada", {"key": "k".repeat(20)}]);
+    let (mut ada, tag) = join_by(&server, &with_key);
     let (mut bob, _) = join(&server, "bob");
     let say = |client: &mut WebSocket, text, id| ask(client, json!(["new message", text, {"id": id}]));
     event(&mut ada, "user joined");
     let first = say(&mut ada, "one", "x");
     assert_eq!(say(&mut ada, "one", "x"), first);
-    // Another connection of the same name is the same sender; another name is another.
-    let (mut back, _) = join(&server, "ada");
-    event(&mut ada, "user joined");
+    // Another connection with the same key is the same user, who need not be announced again; another name is another.
+    let (mut back, again) = join_by(&server, &with_key);
+    assert_eq!(again, tag);
+    assert_eq!(event(&mut ada, "user count")["numUsers"], 3);
     event(&mut bob, "new message");
-    event(&mut bob, "user joined");
+    assert_eq!(event(&mut bob, "user count")["numUsers"], 3);
     assert_eq!(say(&mut back, "one", "x"), first);
     assert_eq!(say(&mut bob, "mine", "x")["n"], 2);
     assert_eq!(event(&mut ada, "new message")["message"], "mine");
     for id in ["a", "b"] {
         say(&mut ada, "more", id);
     }
-    // The first is no longer kept, and so no longer known.
-    assert_eq!(say(&mut ada, "one", "x")["n"], 5);
-    let heard: Vec<_> = (0..3).map(|_| event(&mut bob, "new message")["n"].clone()).collect();
-    assert_eq!(heard, [3, 4, 5]);
+    // The first is no longer kept, but known as long again.
+    assert_eq!(say(&mut ada, "one", "x"), first);
+    for id in ["c", "d", "e"] {
+        say(&mut ada, "more", id);
+    }
+    assert_eq!(say(&mut ada, "one", "x")["n"], 8);
+    let heard: Vec<_> = (0..6).map(|_| event(&mut bob, "new message")["n"].clone()).collect();
+    assert_eq!(heard, [3, 4, 5, 6, 7, 8]);
     bob.assert_quiet();
-    for id in [json!(""), json!("é"), json!("a b"), json!("x".repeat(65)), json!(7), json!(null), json!({})] {
+    for id in [json!(""), json!("é"), json!("a b"), json!("x".repeat(65)), json!(7), json!({})] {
         let error = ask(&mut ada, json!(["new message", "text", {"id": id}]));
         assert_eq!(error, json!({"error": "an id is 1 to 64 visible ASCII characters"}));
     }
     bob.assert_quiet();
-    for other in [json!("text"), json!({}), json!(null), json!(7)] {
+    for key in [json!("short"), json!("k".repeat(65)), json!("é".repeat(20)), json!(7)] {
+        let mut late = WebSocket::open(&server);
+        late.join();
+        let error = ask(&mut late, json!(["add user", "late", {"key": key}]));
+        assert_eq!(error, json!({"error": "a key is 20 to 64 visible ASCII characters"}));
+    }
+    for other in [json!("text"), json!({}), json!({"id": null}), json!(null), json!(7)] {
         assert!(ask(&mut ada, json!(["new message", "text", other]))["n"].is_u64());
         event(&mut bob, "new message");
     }

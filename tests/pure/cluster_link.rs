@@ -79,8 +79,8 @@ fn any_byte_delays_the_ping_and_its_reply_ends_the_wait() {
 fn a_link_fails_if_a_publication_is_not_answered_for_10_seconds() {
     let start = Instant::now();
     let mut link = up(start);
-    link.published(100, start + SECOND);
-    link.published(50, start + 2 * SECOND);
+    link.published(100, None, start + SECOND);
+    link.published(50, None, start + 2 * SECOND);
     assert_eq!((link.due(), link.unanswered_bytes), (start + 11 * SECOND, 150));
     fine(&mut link, start + 3 * SECOND);
     assert_eq!((link.due(), link.unanswered_bytes), (start + 12 * SECOND, 50));

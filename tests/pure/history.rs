@@ -50,7 +50,7 @@ pub fn open_with(path: &Path, boot: &str, history_messages: usize) -> History {
 
 /// Keeps a message, in a turn of its own.
 pub fn say(history: &mut History, text: &str, now: Instant) -> Stamp {
-    let n = history.number();
+    let n = history.number(false);
     say_as(n, history, text, now)
 }
 
@@ -60,20 +60,20 @@ pub fn say_as(n: u64, history: &mut History, text: &str, now: Instant) -> Stamp 
     let id: String = text.chars().take(40).collect::<String>().replace(' ', "-");
     let json =
         format!(r#"{{"username":"ann","message":"{text}","user":"abcdef","n":{n},"id":"id-{id}","time":{time}}}"#);
-    history.keep(stamp, "ann", &format!("id-{id}"), Bytes::from(json));
+    history.keep(stamp, stamp.time, "abcdef", &format!("id-{id}"), Bytes::from(json));
     history.commit(now);
     stamp
 }
 
 /// The texts that are kept.
 pub fn texts(history: &History) -> Vec<String> {
-    let answer = history.answer(&HistoryRequest::default());
+    let answer = history.answer(&HistoryRequest::default(), None);
     let text = |json: &str| serde_json::from_str::<serde_json::Value>(json).expect("JSON")["message"].to_string();
     answer.messages.iter().map(|message| text(message.get()).trim_matches('"').to_owned()).collect()
 }
 
 pub fn boot(history: &History) -> String {
-    history.answer(&HistoryRequest::default()).boot.into_owned()
+    history.answer(&HistoryRequest::default(), None).boot.into_owned()
 }
 
 pub fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
@@ -90,7 +90,7 @@ fn a_history_goes_on_where_it_was() {
     drop(first);
     let mut second = open(&place.file(), "second-boot");
     assert_eq!((texts(&second), boot(&second)), (numbers(0..50), "first-boot".into()));
-    assert_eq!(second.known("ann", "id-7"), Some(stamps[7]));
+    assert_eq!(second.known("abcdef", "id-7"), Some(stamps[7]));
     // Numbers that were acknowledged but not written are not used again.
     assert!(say(&mut second, "50", now).n > 1_000_000);
     // It is written anew when it is long, and is much shorter then, because few messages are kept.
@@ -124,7 +124,7 @@ fn what_was_said_elsewhere_before_the_start_takes_its_place() {
     let mut second = open(&place.file(), "second-boot");
     say(&mut second, "7", now);
     for text in ["5", "6"] {
-        let n = second.number_before().expect("there is room");
+        let n = second.number(true);
         say_as(n, &mut second, text, now);
     }
     say(&mut second, "8", now);
