@@ -12,10 +12,10 @@
 //! tried; if none is left, the link is `Down` until the retry. Sources: Redis documentation, "Pub/sub", pages of commands.
 
 use super::resp::{MAX_REPLY, RedisReply, command, reply};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use std::{io, mem};
 
 /// Maximum time for a name lookup.
 const RESOLVE_TIME: Duration = Duration::from_secs(5);
@@ -90,8 +90,8 @@ pub struct Link {
     unanswered: VecDeque<Unanswered>,
     /// The sum of `published` of all entries of `unanswered`.
     pub unanswered_bytes: usize,
-    /// The numbers of publications that could not be sent or that Redis has not confirmed, oldest first.
-    pub unconfirmed: VecDeque<u64>,
+    /// The numbers of publications that could not be sent or that Redis has not confirmed.
+    pub unconfirmed: BTreeSet<u64>,
     /// The time at which the last byte from Redis arrived.
     pub heard: Instant,
     /// How often the link has become `Down` since it was last up.
@@ -107,7 +107,7 @@ impl Link {
             addresses: Vec::new(),
             unanswered: VecDeque::new(),
             unanswered_bytes: 0,
-            unconfirmed: VecDeque::new(),
+            unconfirmed: BTreeSet::new(),
             heard: now,
             failures: 0,
         }
@@ -170,9 +170,7 @@ impl Link {
     /// Handles a failure. Returns the step that connects to the next address; if none is left, or Redis has `refused` the
     /// link, schedules a retry and returns `None`. `random` varies the delay, so that nodes do not reconnect all at once.
     pub fn fail(&mut self, refused: bool, random: u64, now: Instant) -> Option<LinkStep> {
-        for Unanswered { number, .. } in mem::take(&mut self.unanswered).into_iter().rev() {
-            number.into_iter().for_each(|number| self.unconfirmed.push_front(number));
-        }
+        self.unconfirmed.extend(self.unanswered.drain(..).filter_map(|unanswered| unanswered.number));
         self.unanswered_bytes = 0;
         if !self.is_up() && !refused && !self.addresses.is_empty() {
             return self.connect(now);

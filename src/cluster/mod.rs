@@ -36,7 +36,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, Value};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-use std::mem;
 use std::time::Instant;
 
 /// Bytes by which a backfill publication may exceed `max_payload`: an answer has up to 256 KiB, or one longer message.
@@ -46,6 +45,9 @@ const MAX_BOOT: usize = 64;
 /// A publication is dropped if it would raise the bytes of all unanswered ones above `max_queue` less this margin. A queued
 /// command is unanswered too, so the queue stays below `max_queue`, above which `net` aborts the connection.
 const QUEUE_MARGIN: usize = 1024;
+
+/// Maximum number of publications that are made again at once.
+const AT_ONCE: usize = 64;
 
 const TO_MEMORY: &str = "JSON with string keys is written to memory";
 
@@ -143,10 +145,16 @@ impl Cluster {
         let users = (!stopping).then(|| app.present());
         if let Some(note) = self.presence.presence_note(users, || app.people(), now) {
             self.publish(&channel(&self.config, "-users", "/"), &note, None, now);
-            for number in mem::take(&mut self.links[Role::Publish as usize].unconfirmed) {
-                app.publish_again(io, number);
-            }
+            self.publish_again(io, app);
         }
+    }
+
+    /// Has the application publish again what is not confirmed, oldest first. Called when there is room, and at each note of
+    /// ours: after an outage, and in case Redis refuses publications no longer.
+    fn publish_again(&mut self, io: &mut Io, app: &impl App) {
+        let unconfirmed = &mut self.links[Role::Publish as usize].unconfirmed;
+        let numbers = (0..AT_ONCE).map_while(|_| unconfirmed.pop_first());
+        numbers.for_each(|number| app.publish_again(io, number));
     }
 
     /// Handles the failure of a link, and returns its next step. Logs the first failure of an outage, and after that only a
@@ -195,7 +203,13 @@ impl Cluster {
                 self.dropped += 1;
                 self.warnings.warn(now, format_args!("redis: {:?} refuses a publication: {text}", self.url));
             }
-            RedisReply::Success => {}
+            RedisReply::Success => {
+                let link = &self.links[Role::Publish as usize];
+                if self.is_up() && !link.unconfirmed.is_empty() && link.unanswered_bytes < self.config.max_queue / 4 * 3
+                {
+                    self.publish_again(io, app);
+                }
+            }
         }
         Ok(Some(used))
     }
@@ -298,10 +312,11 @@ impl Cluster {
         let link = &mut self.links[Role::Publish as usize];
         let command = command(&["PUBLISH".as_bytes(), channel.as_bytes(), content]);
         let bytes = command.len() + ENTRY;
-        if !link.is_up() || link.unanswered_bytes + bytes > self.config.max_queue.saturating_sub(QUEUE_MARGIN) {
+        let is_full = link.unanswered_bytes + bytes > self.config.max_queue.saturating_sub(QUEUE_MARGIN);
+        if !link.is_up() || is_full {
             link.unconfirmed.extend(number);
             let excess = link.unconfirmed.len() > self.config.history_messages;
-            if number.is_none() || excess && link.unconfirmed.pop_front().is_some() {
+            if number.is_none() || excess && link.unconfirmed.pop_first().is_some() {
                 self.dropped += 1;
             }
             return;
