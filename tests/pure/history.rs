@@ -234,11 +234,11 @@ fn fields_of_a_newer_version_are_kept() {
     fs::write(place.file(), &newer).expect("written");
     let mut history = open(&place.file(), "other-boot");
     let lines: Vec<_> = newer.lines().skip(1).collect();
-    let answer = history.answer(&HistoryRequest::default());
+    let answer = history.answer(&HistoryRequest::default(), None);
     assert_eq!(answer.messages.iter().map(|message| message.get()).collect::<Vec<_>>(), lines);
     assert_eq!(answer.boot, "whole-boot");
     // It is the same message to a client that sends it again, and the same line when the file has been written anew.
-    assert!(history.known("ann", "id-1").is_some());
+    assert!(history.known("abcdef", "id-1").is_some());
     assert_eq!(place.others(), Vec::<PathBuf>::new());
     say(&mut history, "3", now);
     drop(history);
