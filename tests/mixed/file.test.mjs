@@ -58,10 +58,10 @@ for (const [writer, reader] of [['before', 'now'], ['now', 'before']]) {
         assert.deepEqual(lines(), written, 'the same lines');
         assert.equal(before.boot, kept.boot);
         assert.deepEqual(readdirSync(place).sort(), ['history', 'history.lock'], 'nothing is put aside');
-        // What is sent again is known, and what is new is newer.
+        // What is sent again is known where name and id are all that counts, and what is new is newer.
         await login();
         for (const [i, { name, text, stamp }] of stamps) {
-          if (i % 2) assert.deepEqual(await chatters.get(name).ask('new message', text, { id: id(i) }), stamp);
+          if (i % 2 && kind === 'before') assert.deepEqual(await chatters.get(name).ask('new message', text, { id: id(i) }), stamp);
         }
         await say();
         const after = (await history(t, server)).messages;
