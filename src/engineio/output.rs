@@ -4,12 +4,14 @@ use crate::base::limits::Limits;
 use crate::base::queue::Pool;
 use crate::base::slab::{ConnId, SessionId};
 use crate::base::table::table;
+use crate::config::Config;
 use crate::engineio::packet::Data;
 use crate::engineio::request::Refusal;
 use crate::http::Response;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::time::Instant;
 
 /// The code of a close frame that has no particular reason (RFC 6455 section 7.4.1).
 pub(super) const NORMAL: u16 = 1000;
@@ -75,4 +77,12 @@ pub struct Out {
     pub closed: [u64; CloseReason::TABLE.len()],
     /// Number of requests refused, indexed by [`Refusal`].
     pub refused: [u64; Refusal::TABLE.len()],
+}
+
+/// The arguments of a transition besides the session: its id, the time, the options, and the queues for the output.
+pub(super) struct Context<'a> {
+    pub id: SessionId,
+    pub now: Instant,
+    pub config: &'a Config,
+    pub out: &'a mut Out,
 }

@@ -20,7 +20,7 @@
 //! - Probing: messages use polling until the upgrade packet `5` arrives. A GET that is parked when `2probe` arrives is
 //!   answered with a noop at once, each later GET after 100 ms: the client polls again until it has read `3probe`, and would
 //!   poll in a tight loop if the answer came at once. A GET that is still parked when `5` arrives is answered then. Some
-//!   clients (elephant.io, SocketIOClient) send `5` without a probe.
+//!   clients (elephant.io, SocketIOClient) send `5` without a probe. In `CloseQueued` an answered probe stays.
 //! - Heartbeat: in protocol 4 the server pings and waits for the pong; in protocols 2 and 3 the client pings. The time for a
 //!   pong counts from when the ping was due, even if it was sent early. The heartbeat continues during a probe.
 //!
@@ -38,7 +38,7 @@
 //! | the server drains | `expire` | `ServerClose` |
 //! | `socketio` or `server` closes the session | [`Engine::close`] | that of the caller |
 
-use super::output::{CloseReason, EngineOutput, NORMAL, Out, SessionEvent};
+use super::output::{CloseReason, Context, EngineOutput, NORMAL, Out, SessionEvent};
 use super::packet::{self, Encoded, Packet, Version};
 use super::payload::Payload;
 use super::request::{ClientInfo, Poll};
@@ -46,7 +46,7 @@ use super::v3;
 use crate::base::held::ENTRY;
 use crate::base::limits::Limit;
 use crate::base::queue::Queue;
-use crate::base::slab::{ConnId, SessionId};
+use crate::base::slab::ConnId;
 use crate::base::timers::Deadline;
 use crate::config::Config;
 use bytes::Bytes;
@@ -58,14 +58,6 @@ const NOOP_DELAY: Duration = Duration::from_millis(100);
 const OPEN_DELAY: Duration = Duration::from_millis(20);
 /// Maximum number of packets in one payload for a client that may be python-engineio, which refuses more.
 const FEW_PACKETS: usize = 16;
-
-/// The arguments of a transition besides the session: its id, the time, the options, and the queues for the output.
-pub(super) struct Context<'a> {
-    pub id: SessionId,
-    pub now: Instant,
-    pub config: &'a Config,
-    pub out: &'a mut Out,
-}
 
 /// A WebSocket that may take over from polling.
 struct Probe {
@@ -250,6 +242,10 @@ impl Session {
                 self.answer_noop(cx.out);
                 (self.websocket, self.probe) = (Some(conn), None);
                 self.send_queue(cx.out);
+                if self.is_closed() {
+                    cx.out.outputs.push_back(EngineOutput::Close(conn, Some(NORMAL)));
+                    self.release(cx);
+                }
             }
             (Some(_), _) => self.drop_probe(cx.out),
         }
@@ -339,13 +335,15 @@ impl Session {
                 _ => v3::framed_length(packet),
             };
             // The close packet has a payload of its own: clients 4.6 to 4.8 report the end twice if a DISCONNECT precedes it.
-            if !packets.is_empty() && (bytes > cx.config.max_payload || *packet == packet::CLOSE) {
+            // But a client that has read `3probe` may not poll again.
+            let alone = *packet == packet::CLOSE && self.probe.is_none();
+            if !packets.is_empty() && (alone || bytes > cx.config.max_payload) {
                 break;
             }
             packets.extend(cx.out.pool.pop(&mut self.queue));
         }
         if self.is_closed() && self.queue.is_empty() {
-            self.phase = Phase::Gone;
+            self.release(cx);
         }
         Some(poll)
     }
@@ -422,7 +420,6 @@ impl Session {
         cx.out.events.push_back(SessionEvent::Closed(cx.id, reason, self.client.address));
         cx.out.closed[reason as usize] += 1;
         self.drain_at = None;
-        self.drop_probe(cx.out);
         let (_, code) = reason.row();
         if let Some(conn) = self.websocket {
             cx.out.outputs.push_back(EngineOutput::Close(conn, code));
@@ -432,14 +429,17 @@ impl Session {
             // for a later GET. In other cases a later GET gets 400, because the sid is unknown, as in the reference.
             self.push(packet::CLOSE, cx);
             (self.phase, self.deadline) = (Phase::CloseQueued, cx.now + cx.config.ping_timeout);
+            let probe = self.probe.take_if(|probe| !probe.answered);
+            cx.out.outputs.extend(probe.map(|probe| EngineOutput::Close(probe.conn, Some(NORMAL))));
         } else {
             self.answer_noop(cx.out);
             self.release(cx);
         }
     }
 
-    /// Drops the queued packets; the engine removes the session after this transition.
+    /// Drops the queued packets and the probe; the engine removes the session after this transition.
     fn release(&mut self, cx: &mut Context) {
+        self.drop_probe(cx.out);
         cx.out.pool.clear(&mut self.queue);
         self.phase = Phase::Gone;
     }

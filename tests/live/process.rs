@@ -313,6 +313,44 @@ mod linux {
         assert_eq!(server.ended().code(), Some(0));
     }
 
+    /// Official clients that have read `3probe` poll no more until the upgrade is done, whatever becomes of the probe.
+    #[test]
+    fn a_session_that_is_upgrading_ends_on_the_transport_that_it_still_has() {
+        for (sends_upgrade, message) in [(true, true), (true, false), (false, true), (false, false)] {
+            let mut server = Server::start(&["--drain", "1m"]);
+            let mut polling = Polling::open(&server);
+            polling.log_in("polling");
+            let mut speaker = WebSocket::open(&server);
+            speaker.log_in("speaker");
+            assert!(polling.poll().contains("user joined"));
+            let mut socket = WebSocket::take_over(&server, &polling.sid);
+            socket.send_text("2probe");
+            assert_eq!(socket.text(), "3probe");
+            if message {
+                speaker.send(r#"2["new message","the last word"]"#);
+                server.settle();
+            }
+            signal(&server, Signal::SIGTERM);
+            server.log_line("stopping");
+            speaker.assert_closed(1001);
+            let closed = r#"salon_sessions_ended_total{reason="server_close"} 2"#;
+            wait_for("both are closed", || server.ask(&get("/metrics")).text().contains(closed).then_some(()));
+            if sends_upgrade {
+                socket.send_text("5");
+                if message {
+                    assert!(socket.text().contains("the last word"));
+                }
+                assert_eq!(socket.text(), "1");
+            } else {
+                let packets = polling.poll();
+                assert!(packets.ends_with('1') && packets.contains("the last word") == message, "{packets}");
+            }
+            socket.assert_closed(1000);
+            drop((socket, speaker, polling));
+            assert_eq!(server.ended().code(), Some(0));
+        }
+    }
+
     /// Connections that are kept, silent, or in the middle of a TLS handshake, are no requests.
     #[test]
     fn connections_without_a_request_are_not_waited_for() {
