@@ -136,7 +136,7 @@ struct Said {
 }
 
 fn all(history: &History) -> Answer<'_> {
-    let answer = history.answer(&HistoryRequest::default());
+    let answer = history.answer(&HistoryRequest::default(), None);
     assert!(!answer.more, "one answer has all");
     answer
 }
@@ -154,7 +154,7 @@ fn kept(history: &History) -> BTreeMap<u64, String> {
 
 fn has_gap(history: &History, n: u64) -> bool {
     let since = Some(Position { boot: boot(history), n });
-    history.answer(&HistoryRequest { since, last: None }).gap
+    history.answer(&HistoryRequest { since, ..HistoryRequest::default() }, None).gap
 }
 
 impl Said {
