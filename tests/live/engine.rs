@@ -142,7 +142,9 @@ fn all_below_the_path_is_engine_io_but_files() {
             // Files that are not there.
             ("/socket.io/socket.io.msgpack.min.js", false),
             ("/socket.io/client.min.js.map", false),
-            ("/socket.io/x/y.js", false),
+            ("/socket.io/x/y.js", true),
+            ("/socket.io/socket.io.msgpack.min.js", false),
+            ("/socket.io/x/socket.io.js", false),
         ] {
             let at = |query: &str| format!("{base}{path}?EIO=4&{query}");
             let open = server.ask(&get(&at("transport=polling")));
