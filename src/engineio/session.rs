@@ -48,7 +48,6 @@ use crate::base::limits::Limit;
 use crate::base::queue::Queue;
 use crate::base::slab::ConnId;
 use crate::base::timers::Deadline;
-use crate::config::Config;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::queue::Pool;
+use crate::config::Config;
 
 impl Session {
     /// Panics if an invariant is broken; returns the number of queued packets.
