@@ -94,6 +94,8 @@ pub struct Cluster {
     invalid: u64,
     /// Limits the log lines about invalid and refused publications.
     warnings: RateLimitedLog,
+    /// Limits the log lines about publications that are too long for the queue.
+    drops: RateLimitedLog,
 }
 
 impl Cluster {
@@ -119,6 +121,7 @@ impl Cluster {
             dropped: 0,
             invalid: 0,
             warnings: RateLimitedLog::default(),
+            drops: RateLimitedLog::default(),
         }
     }
 
@@ -316,6 +319,15 @@ impl Cluster {
         if !link.is_up() || is_full {
             link.unconfirmed.extend(number);
             let excess = link.unconfirmed.len() > self.config.history_messages;
+            if number.is_none() && link.is_up() {
+                let line = format_args!(
+                    "redis: a publication of {} bytes on {channel:?} is dropped: together with the {} bytes that Redis has \
+                     not taken yet, it is too long for the queue; see --max-queue",
+                    content.len(),
+                    link.unanswered_bytes
+                );
+                self.drops.warn(now, line);
+            }
             if number.is_none() || excess && link.unconfirmed.pop_first().is_some() {
                 self.dropped += 1;
             }

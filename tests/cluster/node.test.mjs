@@ -105,6 +105,27 @@ test('dates, undefined and binary data of adapters 7 and 8 arrive as at a Node s
   assert.equal(await metric(salon, 'redis_invalid_total'), 0);
 });
 
+test('an answer or a publication that is too long for the queue is dropped, and the log says so', options, async (t) => {
+  const redis = await startRedis(t);
+  const [salon] = await startServers(t, redis, 1, ['--max-queue', '524288', '--soft-queue', '400000', '--recovery-bytes', '200000']);
+  const peer = await startPeer(t, redis);
+  const chatters = Array.from({ length: 3 }, () => new Chatter(t, salon.url, { transports: ['websocket'] }));
+  await Promise.all(chatters.map((chatter) => chatter.connected()));
+  const rooms = Array.from({ length: 900 }, (_, i) => `${i} ${'r'.repeat(200)}`);
+  const line = (number, channel, length) =>
+    salon.logs(new RegExp(`redis: a publication of ${length} bytes on "${channel}" is dropped: .*see --max-queue \\(${number} suppressed\\)`));
+  assert.equal((await quickly(peer.io.fetchSockets(), 'fetchSockets')).length, 3);
+  peer.io.socketsJoin(rooms);
+  await assert.rejects(peer.io.fetchSockets(), /timeout/);
+  await line(0, 'socket\\.io-response#/#', '[5-9]\\d{5}');
+  assert.equal(await metric(salon, 'redis_dropped_total'), 1);
+  // The names of the rooms, once, are short enough.
+  assert.equal((await quickly(peer.io.of('/').adapter.allRooms(), 'allRooms')).size, rooms.length + 3);
+  peer.io.socketsLeave(rooms);
+  assert.equal((await quickly(peer.io.fetchSockets(), 'fetchSockets')).length, 3);
+  assert.equal(await metric(salon, 'redis_up'), 1);
+});
+
 test('what the Node side asks all servers is answered', options, async (t) => {
   const { salon, peer, ada, bob } = await startBoth(t);
   const { io } = peer;

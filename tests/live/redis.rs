@@ -116,3 +116,31 @@ fn redis_is_read_above_the_limit_of_held_bytes() {
     let answer = iter::repeat_with(|| command(&mut reader)).find(|words| words[1] == "socket.io-response#/#");
     assert!(answer.is_some_and(|words| words[2].contains(r#""requestId":"long""#)));
 }
+
+/// Publications that do not fit behind those that Redis has not taken are dropped, and the log says so, with both lengths.
+#[test]
+fn bulk_what_is_too_long_for_the_queue_is_logged() {
+    let redis = listen();
+    let queue = ["--max-queue=524288", "--soft-queue=500000", "--recovery-bytes=200000", "--event-burst=1000"];
+    let mut server = start(&redis, &queue);
+    let [mut publishes, _subscribes] = accept(&redis);
+    server.log_line("redis: connected");
+    let mut speaker = Speaker::enter(&server);
+    let text = "x".repeat(LENGTH);
+    (0..COUNT).for_each(|_| drop(speaker.say(&text)));
+    let line = server.log_line("redis: a publication of ");
+    let lengths: Vec<usize> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+    assert!(line.contains(" bytes on \"socket.io#/#\" is dropped: ") && line.contains("see --max-queue"), "{line}");
+    assert!((LENGTH..LENGTH + 500).contains(&lengths[0]), "{line}");
+    assert!((524_288 - LENGTH - 3_000..524_288).contains(&lengths[1]), "{line}");
+    // The link is as it was: once Redis reads and answers, there is room again.
+    publishes.read_exact(&mut vec![0; 400_000]).expect("the server writes");
+    publishes.write_all(&b":0\r\n".repeat(25)).expect("the server reads");
+    let marker = "y".repeat(1_000);
+    wait_for("a publication is sent again", || {
+        speaker.say(&marker);
+        let mut bytes = [0; 100_000];
+        let count = publishes.read(&mut bytes).expect("the server writes");
+        bytes[..count].windows(marker.len()).any(|window| window == marker.as_bytes()).then_some(())
+    });
+}
