@@ -128,10 +128,10 @@
 //! socketio/recovery  world        recovery/raw.test.mjs
 //! chat/mod           world        live/chat.rs live/history.rs
 //! chat/history       world        pure/history.rs live/history.rs
-//! socketio/remote    -            pure/cluster_wire.rs cluster/hostile.test.mjs cluster/node.test.mjs
+//! socketio/remote    -            pure/cluster_wire.rs pure/cluster_limits.rs cluster/hostile.test.mjs cluster/node.test.mjs
 //! cluster/resp       resp         pure/cluster_link.rs cluster/outage.test.mjs
 //! cluster/wire       messagepack  pure/cluster_wire.rs cluster/hostile.test.mjs
-//! cluster/mod        -            cluster/hostile.test.mjs history/cluster.test.mjs
+//! cluster/mod        -            pure/cluster_limits.rs cluster/hostile.test.mjs history/cluster.test.mjs
 //! cluster/presence   -            cluster/hostile.test.mjs
 //! ```
 

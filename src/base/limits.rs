@@ -38,8 +38,8 @@ table! {
     ConnectTime = ("connect_time", "connect-timeout", "session closed: it joined no namespace in time");
     Packet =
         ("packet", "log debug", "session closed: packet malformed, nested too deep, or with too many attachments");
-    Acks = ("acks", "max-acks", "event not sent: the socket has too many acks outstanding");
-    Rooms = ("rooms", "max-rooms", "room not joined: the socket is in too many");
+    Acks = ("acks", "max-acks", "event not sent: the socket, or all together, have too many acks outstanding");
+    Rooms = ("rooms", "max-rooms", "room not joined: the socket, or all together, are in too many");
     Events = ("events", "event-rate", "event refused: event rate exceeded");
     Flood = ("flood", "event-rate", "session closed: event rate far exceeded");
     Queue = ("queue", "max-queue", "client evicted: it does not read what is queued for it");

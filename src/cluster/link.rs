@@ -208,7 +208,7 @@ impl Link {
         if self.state == LinkState::Greeting {
             if let RedisReply::Error(text) = &reply {
                 let refused = ["NOAUTH", "WRONGPASS", "NOPERM", "ERR"].iter().any(|code| text.starts_with(code));
-                return Err(LinkFailure { why: format!("Redis refuses the connection: {text}"), refused });
+                return Err(LinkFailure { why: format!("Redis refuses the connection: {text:?}"), refused });
             }
             if self.unanswered.is_empty() {
                 self.state = LinkState::Up;

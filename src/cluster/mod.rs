@@ -27,7 +27,7 @@ use crate::base::logger::RateLimitedLog;
 use crate::base::metrics::{COUNTER, GAUGE, Metrics};
 use crate::config::{Config, RedisUrl};
 use crate::socketio::packet::Invalid;
-use crate::socketio::remote::Request;
+use crate::socketio::remote::{MAX_NAME, Request};
 use crate::socketio::{App, Io, Publication};
 use link::{Link, LinkFailure, LinkStep, Role};
 use presence::{Presence, PresenceNote};
@@ -38,8 +38,11 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::time::Instant;
 
-/// Bytes by which a backfill publication may exceed `max_payload`: an answer has up to 256 KiB, or one longer message.
+/// Bytes by which a publication may exceed `max_payload`: it may have many rooms, or be an answer of backfill, which has up
+/// to 256 KiB or one longer message.
 const MAX_PART: usize = 512 * 1024;
+/// Maximum bytes of a channel that are logged.
+const MAX_CHANNEL: usize = 600;
 /// Maximum bytes of the boot with which the sender of a backfill question or answer names itself.
 const MAX_BOOT: usize = 64;
 /// A publication is dropped if it would raise the bytes of all unanswered ones above `max_queue` less this margin. A queued
@@ -197,14 +200,14 @@ impl Cluster {
                 self.received += 1;
                 if let Err(Invalid(why)) = self.receive_publication(channel, content, io, app) {
                     self.invalid += 1;
-                    let channel = String::from_utf8_lossy(channel);
+                    let channel = String::from_utf8_lossy(&channel[..channel.len().min(MAX_CHANNEL)]);
                     self.warnings.warn(now, format_args!("redis: invalid publication on {channel:?} ignored: {why}"));
                 }
             }
             // The command has failed, but not the link: Redis may be out of memory or a read-only replica.
             RedisReply::Error(text) => {
                 self.dropped += 1;
-                self.warnings.warn(now, format_args!("redis: {:?} refuses a publication: {text}", self.url));
+                self.warnings.warn(now, format_args!("redis: {:?} refuses a publication: {text:?}", self.url));
             }
             RedisReply::Success => {
                 let link = &self.links[Role::Publish as usize];
@@ -224,6 +227,9 @@ impl Cluster {
     fn receive_publication(
         &mut self, channel: &[u8], content: &[u8], io: &mut Io, app: &mut impl App,
     ) -> Result<(), Invalid> {
+        if content.len() > self.config.max_payload + MAX_PART {
+            return Err(Invalid("longer than --max-payload and 512 KiB"));
+        }
         let name = channel.strip_prefix(self.config.redis_prefix.as_bytes()).and_then(|name| str::from_utf8(name).ok());
         match name.ok_or(Invalid("an unknown channel"))? {
             "-users#/#" => self.receive_presence(content, io, app),
@@ -244,9 +250,6 @@ impl Cluster {
     }
 
     fn receive_broadcast(&mut self, content: &[u8], io: &mut Io, app: &mut impl App) -> Result<(), Invalid> {
-        if content.len() > self.config.max_payload {
-            return Err(Invalid("more than --max-payload"));
-        }
         let (uid, broadcast) = wire::decode(content, &self.config)?;
         if uid != self.uid {
             let answer = io.handle_broadcast(&broadcast, app);
@@ -257,8 +260,13 @@ impl Cluster {
 
     fn receive_request(&mut self, namespace: &str, content: &[u8], io: &mut Io) -> Result<(), Invalid> {
         let namespace = self.namespaces.iter().find(|name| **name == namespace).ok_or(Invalid("unknown namespace"))?;
-        let request: Request = serde_json::from_slice(content).map_err(|_| Invalid("not a request"))?;
-        if request.uid != self.uid {
+        let request: Request =
+            serde_json::from_slice(content).map_err(|_| Invalid("not a request, or beyond its limits"))?;
+        let names = [&request.uid, &request.request_id, &request.sid, &request.room];
+        if names.into_iter().flatten().any(|name| name.len() > MAX_NAME) {
+            return Err(Invalid("a request with an id or a name that is too long"));
+        }
+        if request.uid.as_ref() != Some(&self.uid) {
             let answer = io.handle_request(namespace, &request);
             self.answer(namespace, answer, io.engine.now);
         }

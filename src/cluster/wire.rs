@@ -18,20 +18,17 @@
 //! decode it, and MessagePack crates pass it to serde as bytes, like binary data. Sources: the adapter's messages as
 //! observed between two Node servers; the MessagePack specification.
 
+use crate::base::held;
 use crate::config::Config;
 use crate::socketio::Publication;
 use crate::socketio::packet::{self, Invalid};
-use crate::socketio::remote::RequestKind;
+use crate::socketio::remote::{MAX_NAME, MAX_ROOMS, RequestKind};
 use bytes::Bytes;
 use rmpv::decode::read_value_ref_with_max_depth;
 use rmpv::{Value, ValueRef};
 use std::iter::Peekable;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Maximum number of entries in `rooms`, and in `except`, of one publication.
-const MAX_ROOMS: usize = 20_000;
-/// Maximum bytes of the name of a room or namespace, of a uid and of a request id.
-const MAX_NAME: usize = 256;
 /// 2^53: every integer up to this one is exact in JavaScript.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 /// The latest and (negative) the earliest time of a `Date`, in milliseconds since 1970.
@@ -125,7 +122,7 @@ pub fn decode(bytes: &[u8], config: &Config) -> Result<(String, Publication), In
         namespace: name(field(packet, "nsp")?)?,
         rooms: names(field(opts, "rooms")?)?,
         except: field(opts, "except").map_or(Ok(Vec::new()), names)?,
-        asker: asker.map(Into::into),
+        asker: asker.map(|id| held::share(id).try_into().expect("it was a string before")),
         owner: field(opts, "flags").and_then(|flags| name(field(flags, "owner")?)).ok().map(Into::into),
         ..Publication::default()
     };

@@ -199,9 +199,9 @@ options! {
     max_attachments: usize = "10", size;
     /// nesting depth of JSON, at most 128, because the stack is finite
     max_depth: usize = "64", number(4..=128);
-    /// events per socket that the client has yet to acknowledge
+    /// events per socket that the client has yet to acknowledge; those of all sockets may take a quarter of --max-held
     max_acks: usize = "100", size;
-    /// rooms per socket
+    /// rooms per socket; those of all sockets may take a quarter of --max-held
     max_rooms: usize = "1000", size;
     /// events per second and session in the long run (rate of the token bucket): far above what a person sends
     event_rate: usize = "200", number(1..=1_000_000);

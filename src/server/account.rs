@@ -34,7 +34,7 @@ impl<A: App> Server<A> {
             ("buffers", held::shared()),
             ("entries", entries * ENTRY),
             ("input", self.net.held),
-            ("recovery", self.io.kept_overhead()),
+            ("tables", self.io.tables().iter().sum()),
         ]
     }
 

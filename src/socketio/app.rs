@@ -37,6 +37,7 @@ use crate::base::metrics::Metrics;
 use crate::base::slab::{SessionId, SocketKey};
 use crate::engineio::packet::Data;
 use crate::engineio::{self, Engine};
+use crate::ws::Text;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -198,7 +199,7 @@ pub struct Publication {
     /// Rooms whose sockets do not get the broadcast. A room that is named after a socket's id contains only that socket.
     pub except: Vec<String>,
     /// The id that the broadcasting server gave its request for acks; `None` in a broadcast that asks for none.
-    pub asker: Option<Box<str>>,
+    pub asker: Option<Text>,
     /// For a broadcast, the JSON array `[name, args...]`. For an ack, the JSON of its first argument only.
     pub json: String,
     pub attachments: Vec<Bytes>,

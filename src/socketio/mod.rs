@@ -80,7 +80,7 @@ pub struct Socket {
 struct PendingAck {
     deadline: Deadline,
     /// The id of the request with which another server asked for the ack; `None` if the application here asked for it.
-    asker: Option<Box<str>>,
+    asker: Option<Text>,
 }
 
 /// A binary packet whose attachments have not all arrived.
@@ -109,8 +109,13 @@ struct SessionState {
     full_at: Instant,
 }
 
-/// The members of each room, by the index of the namespace and the name of the room. Empty rooms are removed.
-type Rooms = HashMap<(usize, Box<str>), BTreeSet<SocketKey>>;
+/// For each namespace, the members of its rooms by name. Empty rooms are removed.
+type Rooms = Vec<HashMap<Box<str>, BTreeSet<SocketKey>>>;
+
+/// Other servers can put sockets into rooms and ask for acks. Each of both may take this share of `max_held`: a quarter.
+const TABLE_SHARE: usize = 4;
+/// Estimated memory of an ack that a client owes, without the id of the request, in bytes.
+const ACK_BYTES: usize = 192;
 
 /// All sockets, and their rooms. Methods take the arguments of an event or ack as `args`, which must serialize as an array:
 /// `(one,)`, `(one, two)`, `[&raw]`.
@@ -121,6 +126,8 @@ pub struct Io {
     sockets: Slab<slab::Socket, Socket>,
     sessions: HashMap<SessionId, SessionState>,
     rooms: Rooms,
+    /// The memory that the rooms take, in bytes; an estimate.
+    room_bytes: usize,
     /// The timers of all suspended sockets.
     suspended: Timers<SocketKey>,
     /// The suspended sockets by the address of their clients, in the order in which they are removed if there are too many:
@@ -151,7 +158,8 @@ impl Io {
             namespaces,
             sockets: Slab::default(),
             sessions: HashMap::new(),
-            rooms: HashMap::new(),
+            rooms: vec![HashMap::new(); namespaces.len()],
+            room_bytes: 0,
             suspended: Timers::default(),
             held: Groups::default(),
             suspensions: 0,
@@ -171,9 +179,10 @@ impl Io {
         [self.sockets.len() - self.suspended.len(), self.suspended.len()]
     }
 
-    /// Returns what the packets kept for recovery cost besides their buffers, in bytes.
-    pub fn kept_overhead(&self) -> usize {
-        self.log.overhead()
+    /// Returns the memory of the tables that peers can grow, in bytes: packets kept for recovery without their buffers, rooms,
+    /// and acks that clients owe.
+    pub fn tables(&self) -> [usize; 3] {
+        [self.log.overhead, self.room_bytes, self.acks.len() * ACK_BYTES]
     }
 
     /// Returns all sessions, and the bytes that each holds: in its queue, and in a packet that waits for attachments.
@@ -347,7 +356,7 @@ impl Io {
             state.sockets.retain(|own| *own != key);
         }
         for room in socket.rooms {
-            self.remove_member(key, (socket.namespace, room));
+            self.remove_member(key, socket.namespace, &room);
         }
         while let Some((&ack, _)) = self.acks.range((key, 0)..=(key, u64::MAX)).next()
             && let Some(mut pending) = self.acks.remove(&ack)

@@ -9,6 +9,7 @@
 //! Source: docs of Socket.IO, "Connection state recovery"; the protocol specification does not have it.
 
 use super::{Deferred, DisconnectReason, Io, Socket, To};
+use crate::base::held::ENTRY;
 use crate::base::id::Id;
 use crate::base::slab::{SessionId, SocketKey};
 use crate::base::timers::Deadline;
@@ -52,13 +53,27 @@ pub fn with_offset(event: &Encoded, offset: u64) -> Encoded {
 /// The recipients of a kept packet.
 pub enum Target {
     One(SocketKey),
-    Many { namespace: usize, rooms: Box<[Box<str>]>, except: Box<[SocketKey]> },
+    /// `rooms` and `except` are sorted.
+    Many {
+        namespace: usize,
+        rooms: Box<[Box<str>]>,
+        except: Box<[SocketKey]>,
+    },
 }
 
 impl Target {
     pub fn many(to: &To) -> Target {
-        let rooms = to.rooms.iter().map(|room| Box::from(*room)).collect();
-        Target::Many { namespace: to.namespace, rooms, except: to.except.into() }
+        let (mut rooms, mut except): (Box<[Box<str>]>, Box<[_]>) =
+            (to.rooms.iter().map(|room| Box::from(*room)).collect(), to.except.into());
+        rooms.sort_unstable();
+        except.sort_unstable();
+        Target::Many { namespace: to.namespace, rooms, except }
+    }
+
+    /// Returns the estimated memory of the lists, in bytes.
+    fn bytes(&self) -> usize {
+        let Target::Many { rooms, except, .. } = self else { return 0 };
+        rooms.iter().map(|room| ENTRY + room.len()).sum::<usize>() + size_of_val(&**except)
     }
 
     fn includes(&self, key: SocketKey, socket: &Socket) -> bool {
@@ -66,8 +81,8 @@ impl Target {
             Target::One(one) => *one == key,
             Target::Many { namespace, rooms, except } => {
                 *namespace == socket.namespace
-                    && !except.contains(&key)
-                    && (rooms.is_empty() || rooms.iter().any(|room| socket.rooms.contains(room)))
+                    && except.binary_search(&key).is_err()
+                    && (rooms.is_empty() || socket.rooms.iter().any(|own| rooms.binary_search(own).is_ok()))
             }
         }
     }
@@ -76,6 +91,8 @@ impl Target {
 struct Entry {
     at: Instant,
     bytes: usize,
+    /// The part of `bytes` that is not in the buffers of `messages`.
+    overhead: usize,
     target: Target,
     /// The messages of the packet: the event with its offset, then its attachments.
     messages: Vec<Encoded>,
@@ -86,6 +103,8 @@ struct Entry {
 pub struct Log {
     entries: VecDeque<Entry>,
     bytes: usize,
+    /// What the kept packets cost besides their buffers, in bytes.
+    pub overhead: usize,
     /// The offset of the last packet that was kept; 0 before the first one.
     pub last: u64,
 }
@@ -93,9 +112,11 @@ pub struct Log {
 impl Log {
     /// Appends a packet, which gets the next offset. Drops the oldest packets while the log exceeds its limits.
     pub fn keep(&mut self, target: Target, messages: Vec<Encoded>, now: Instant, config: &Config) {
-        let bytes = OVERHEAD + messages.iter().map(|message| message.data().len()).sum::<usize>();
-        self.entries.push_back(Entry { at: now, bytes, target, messages });
+        let overhead = OVERHEAD + target.bytes();
+        let bytes = overhead + messages.iter().map(|message| message.data().len()).sum::<usize>();
+        self.entries.push_back(Entry { at: now, bytes, overhead, target, messages });
         self.bytes += bytes;
+        self.overhead += overhead;
         self.last += 1;
         while let Some(oldest) = self.entries.front()
             && (self.entries.len() > config.recovery_packets
@@ -103,6 +124,7 @@ impl Log {
                 || oldest.at + config.recovery_time < now)
         {
             self.bytes -= oldest.bytes;
+            self.overhead -= oldest.overhead;
             self.entries.pop_front();
         }
     }
@@ -114,11 +136,6 @@ impl Log {
         let first = self.entries.len().checked_sub(missed)?;
         let missed = self.entries.range(first..).filter(move |entry| entry.target.includes(key, socket));
         Some(missed.flat_map(|entry| &entry.messages))
-    }
-
-    /// Returns what the kept packets cost besides their buffers, in bytes.
-    pub fn overhead(&self) -> usize {
-        self.entries.len() * OVERHEAD
     }
 
     /// Drops all packets but keeps the last offset. Called when no socket that could be recovered is left.

@@ -9,11 +9,17 @@ use super::rooms::members;
 use super::{App, Event, Io, Publication, Socket, To};
 use crate::base::slab::SocketKey;
 use crate::engineio::CloseReason;
-use serde::Deserialize;
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
-use std::slice;
+use std::collections::BTreeSet;
 use std::time::Duration;
+use std::{fmt, slice};
 
+/// Maximum number of names in one list of a publication: its rooms, for example.
+pub const MAX_ROOMS: usize = 20_000;
+/// Maximum bytes of the name of a room or namespace, of a uid and of a request id.
+pub const MAX_NAME: usize = 256;
 /// Maximum time for clients to ack a broadcast of another server. Later acks are ignored.
 const ACK_TIME: Duration = Duration::from_secs(5);
 
@@ -58,7 +64,7 @@ impl From<u8> for RequestKind {
 #[serde(default, rename_all = "camelCase")]
 pub struct Request {
     /// Identifies the server that sent the request.
-    pub uid: String,
+    pub uid: Option<String>,
     /// The id that the answer must carry; `None` if the sender does not wait for an answer.
     pub request_id: Option<String>,
     #[serde(rename = "type")]
@@ -66,6 +72,7 @@ pub struct Request {
     /// The sockets that the request applies to.
     pub opts: Selection,
     /// The rooms to join or leave; for [`RequestKind::Sockets`], the rooms whose sockets are asked for.
+    #[serde(deserialize_with = "names")]
     pub rooms: Vec<String>,
     /// Older servers send these two instead of `opts` and `rooms`: the id of one socket, and the name of one room.
     pub sid: Option<String>,
@@ -78,8 +85,34 @@ pub struct Request {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Selection {
+    #[serde(deserialize_with = "names")]
     pub rooms: Vec<String>,
+    #[serde(deserialize_with = "names")]
     pub except: Vec<String>,
+}
+
+/// Deserializes a list of names. Stops at the first name beyond the limits: the list may have hundreds of thousands.
+fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Names;
+    impl<'de> Visitor<'de> for Names {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            f.write_str("a list of names")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
+            let mut names = Vec::new();
+            while let Some(name) = list.next_element::<String>()? {
+                if names.len() == MAX_ROOMS || name.len() > MAX_NAME {
+                    return Err(A::Error::custom("too many names, or one that is too long"));
+                }
+                names.push(name);
+            }
+            Ok(names)
+        }
+    }
+    deserializer.deserialize_seq(Names)
 }
 
 impl Io {
@@ -90,8 +123,7 @@ impl Io {
             Some(sid) => self.select(namespace, slice::from_ref(sid), &[]),
             None => self.select(namespace, &request.opts.rooms, &request.opts.except),
         };
-        let rooms = request.room.as_ref().map_or(&request.rooms[..], slice::from_ref);
-        let places = sockets.iter().flat_map(|socket| rooms.iter().map(|room| (*socket, room)));
+        let rooms: BTreeSet<&str> = request.room.iter().chain(&request.rooms).map(String::as_str).collect();
         let mut answer = json!({});
         match request.kind {
             RequestKind::Sockets => {
@@ -99,8 +131,13 @@ impl Io {
                 answer["sockets"] = sockets.iter().filter_map(|key| Some(self.socket(*key)?.id.to_string())).collect();
             }
             RequestKind::AllRooms => answer["rooms"] = json!(self.all_rooms(namespace)),
-            RequestKind::RemoteJoin => places.for_each(|(socket, room)| self.join(socket, room)),
-            RequestKind::RemoteLeave => places.for_each(|(socket, room)| self.leave_room(socket, room)),
+            // The first room that a socket cannot join ends its joins: all others would be refused too.
+            RequestKind::RemoteJoin => {
+                sockets.iter().for_each(|socket| _ = rooms.iter().all(|room| self.join(*socket, room)));
+            }
+            RequestKind::RemoteLeave => {
+                sockets.iter().for_each(|socket| self.leave_rooms(*socket, |room| rooms.contains(room)));
+            }
             RequestKind::RemoteDisconnect => {
                 sockets.iter().for_each(|socket| self.disconnect_socket(*socket, request.close))
             }
@@ -125,8 +162,8 @@ impl Io {
     }
 
     fn all_rooms(&self, namespace: &str) -> Vec<&str> {
-        let rooms = self.rooms.keys().filter(|(index, _)| self.namespaces[*index] == namespace);
-        rooms.map(|(_, room)| &**room).collect()
+        let index = self.namespaces.iter().position(|name| *name == namespace);
+        index.map_or(Vec::new(), |index| self.rooms[index].keys().map(|room| &**room).collect())
     }
 
     /// Disconnects a socket. If `close`, also disconnects its session's sockets in other namespaces and closes the session.
@@ -151,7 +188,7 @@ impl Io {
                 }
             }
             let kind = RequestKind::BroadcastClientCount as u8;
-            return Some(json!({"type": kind, "requestId": asker, "clientCount": sockets.len()}));
+            return Some(json!({"type": kind, "requestId": &**asker, "clientCount": sockets.len()}));
         }
         let (index, rooms, except) = self.find(namespace, rooms, except)?;
         if index == 0
@@ -175,13 +212,18 @@ impl Io {
         members.filter(|(_, socket)| socket.session.is_some()).map(|(key, _)| key).collect()
     }
 
-    /// Converts names to the fields of [`To`]: the index of the namespace, the rooms, and the sockets in any room of
-    /// `except`. Returns `None` if there is no such namespace.
+    /// Converts names to the fields of [`To`]: the index of the namespace, the rooms that have members, and the sockets in
+    /// any room of `except`. Returns `None` if there is no such namespace, or no member of any of the rooms.
     fn find<'a>(
         &self, namespace: &str, rooms: &'a [String], except: &[String],
     ) -> Option<(usize, Vec<&'a str>, Vec<SocketKey>)> {
         let namespace = self.namespaces.iter().position(|name| *name == namespace)?;
-        let except = except.iter().filter_map(|room| self.rooms.get(&(namespace, room.as_str().into())));
-        Some((namespace, rooms.iter().map(String::as_str).collect(), except.flatten().copied().collect()))
+        let table = &self.rooms[namespace];
+        // Sets, because a name may be repeated, and a socket may be in many of the rooms.
+        let known: BTreeSet<_> = rooms.iter().map(String::as_str).filter(|room| table.contains_key(*room)).collect();
+        let except: BTreeSet<_> = except.iter().map(String::as_str).collect();
+        let except: BTreeSet<_> = except.iter().filter_map(|room| table.get(*room)).flatten().copied().collect();
+        let found = (namespace, known.into_iter().collect(), except.into_iter().collect());
+        Some(found).filter(|(_, known, _): &(_, Vec<_>, _)| rooms.is_empty() || !known.is_empty())
     }
 }

@@ -5,11 +5,12 @@
 use super::packet::{self, Kind};
 use super::recovery::{self, Target};
 use super::rooms::members;
-use super::{Io, PendingAck, Publication, To};
+use super::{ACK_BYTES, Io, PendingAck, Publication, TABLE_SHARE, To};
 use crate::base::limits::Limit;
 use crate::base::slab::{SessionId, SocketKey};
 use crate::base::timers::Deadline;
 use crate::engineio::packet::Encoded;
+use crate::ws::Text;
 use bytes::Bytes;
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ impl Io {
 
     /// Sends an event that asks for an ack within `timeout`, and returns its number, with which
     /// [`App::acknowledged`](super::App::acknowledged) will be called. Sends nothing and returns `None` if the socket is
-    /// gone or owes `max_acks` acks already.
+    /// gone, or if it, or all sockets together, owe too many acks already.
     pub fn emit_with_ack(
         &mut self, socket: SocketKey, name: &str, args: &impl Serialize, timeout: Duration,
     ) -> Option<u64> {
@@ -122,10 +123,12 @@ impl Io {
     }
 
     /// Registers an ack that is due at `at`. `asker` is the id of the request with which another server asks for the ack, if
-    /// one does. Returns the ack id, or `None` if the socket is gone or owes `max_acks` acks already.
-    pub(super) fn expect_ack(&mut self, key: SocketKey, asker: Option<Box<str>>, at: Instant) -> Option<u64> {
+    /// one does. Returns the ack id, or `None` if the socket is gone or owes `max_acks` acks already, or if the acks that all
+    /// sockets owe take a quarter of `max_held`.
+    pub(super) fn expect_ack(&mut self, key: SocketKey, asker: Option<Text>, at: Instant) -> Option<u64> {
         let socket = self.sockets.get_mut(key)?;
-        if self.acks.range((key, 0)..=(key, u64::MAX)).count() >= self.config.max_acks {
+        let is_full = self.acks.len() * ACK_BYTES > self.config.max_held / TABLE_SHARE;
+        if is_full || self.acks.range((key, 0)..=(key, u64::MAX)).count() >= self.config.max_acks {
             socket.session.into_iter().for_each(|session| self.engine.hit(Limit::Acks, session));
             return None;
         }

@@ -1,5 +1,6 @@
 // What comes on the channels is not trusted: it is dropped and counted, and no client hears anything of it.
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';
 import { Chatter } from '../lib/chatter.mjs';
@@ -167,6 +168,58 @@ test('extensions that nobody knows are null', options, async (t) => {
     assert.deepEqual(await ada.event('odd', 2 * i + 2), { a: null, b: 1 });
   }
   assert.equal(await metric(server, 'redis_invalid_total'), 0);
+});
+
+/** Processor time of a server so far, in ms. */
+const processor = async ({ child }) => Number((await readFile(`/proc/${child.pid}/schedstat`, 'utf8')).split(' ')[0]) / 1e6;
+
+test('what is too long is refused at the door, at once', { ...options, skip: process.platform !== 'linux' }, async (t) => {
+  const redis = await startRedis(t);
+  const [server] = await startServers(t, redis, 1);
+  const ada = await new Chatter(t, server.url).connected();
+  const client = await redis.client();
+  const million = Array.from({ length: 1_000_000 }, (_, i) => `${i}`);
+  const long = 'x'.repeat(8_000_000);
+  const orders = [2, 3].map((type) => ({ uid: 'other!', type, opts: { rooms: [], except: [] }, rooms: million }));
+  const people = Array(300_000).fill({ user: 'u', username: 'n' });
+  const contents = [
+    ...orders.map((order) => [REQUESTS, JSON.stringify(order)]),
+    [REQUESTS, JSON.stringify({ ...orders[0], rooms: [long] })],
+    [USERS, JSON.stringify({ node: 'x', boot: 'y', users: 300_000, people })],
+    [ALL, encode(broadcast({ data: ['evil', long] }))],
+  ];
+  const resident = await metric(server, 'resident_bytes');
+  const begin = await processor(server);
+  for (const [i, [channel, content]] of contents.entries()) {
+    await client.publish(channel, content);
+    await counts(server, 'redis_invalid_total', i + 1, channel);
+  }
+  // Nearly all of it is for receiving them, and for /metrics.
+  const spent = (await processor(server)) - begin;
+  t.diagnostic(`${spent} ms, ${(await metric(server, 'resident_bytes')) - resident} bytes`);
+  assert.ok(spent < 1_000, `${spent} ms`);
+  await server.logs(/redis: invalid publication on "socket.io-request#\/#" ignored: longer than --max-payload and 512 KiB/);
+  await client.publish(ALL, encode(broadcast({ data: ['fine', 1] })));
+  assert.equal(await ada.event('fine'), 1);
+  assert.equal(await metric(server, 'redis_up'), 1);
+});
+
+test('what others write does not forge a line of the log', options, async (t) => {
+  const redis = await startRedis(t);
+  const [server] = await startServers(t, redis, 1, ['--presence-beat', '1s']);
+  const client = await redis.client();
+  const forged = 'x\n2026-01-01T00:00:00Z WARN  forged\u2028\u001b[31m" quoted';
+  // A channel, the name of a node that falls silent, and one that is called like this one.
+  await client.publish(`socket.io#/#${forged}#`, 'nonsense');
+  await server.logs(/invalid publication on "socket.io#\/#x\\n2026/);
+  await client.publish(USERS, JSON.stringify({ node: forged, boot: 'y', users: 1, beat: 100 }));
+  await server.logs(/has been silent/);
+  await client.publish(USERS, JSON.stringify({ node: 'n1', boot: forged, users: 1, beat: 100 }));
+  await server.logs(/another node is named/);
+  for (const line of server.log().trimEnd().split('\n')) {
+    assert.match(line, /^\d{4}-\d\d-\d\dT[\d:]+Z (INFO |WARN )/);
+    assert.doesNotMatch(line, /\u2028|\u001b/);
+  }
 });
 
 test('a crowd of nodes is bounded', options, async (t) => {

@@ -492,7 +492,7 @@ mod linux {
             link.write_all(format!("-{text}\r\n").as_bytes()).expect("the server reads");
             let line = server.log_line("refuses the connection: ");
             assert!(line.contains(shown) && line.len() < 4096, "{} bytes: {line}", line.len());
-            assert_eq!(shown.len() < 3800, line.ends_with(r"é b; this node serves its clients alone"), "{line}");
+            assert_eq!(shown.len() < 3800, line.ends_with(r#"é b"; this node serves its clients alone"#), "{line}");
         }
     }
 

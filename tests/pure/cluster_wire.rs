@@ -227,3 +227,19 @@ fn requests() {
     assert_eq!((opts.rooms, opts.except, rooms), (vec!["a".into()], vec!["b".into()], vec!["r1".into()]));
     assert_eq!((request_id.as_deref(), close), (Some("x"), false));
 }
+
+/// Text and attachments are each limited as in packets of clients, however much longer a publication may be.
+#[test]
+fn text_and_attachments_are_each_limited() {
+    let config = Config { max_payload: 1000, ..Config::default() };
+    let fits = |value: &[u8]| decode(&seen(&[b"\x92\xa1e", value].concat()), &config).is_ok();
+    let (text, files) = (
+        |length: usize| [&[0xda, (length >> 8) as u8, length as u8], &vec![b'x'; length][..]].concat(),
+        |length: usize| {
+            [&[0x92, 0xc4, 200], &[0; 200][..], &[0xc5, (length >> 8) as u8, length as u8], &vec![0; length]].concat()
+        },
+    );
+    // The packet is `2["e","..."]`.
+    assert!(fits(&text(1000 - 9)) && !fits(&text(1000 - 8)));
+    assert!(fits(&files(800)) && !fits(&files(801)));
+}

@@ -2,6 +2,7 @@
 mod app;
 mod assets;
 mod budget;
+mod cluster_limits;
 mod cluster_link;
 mod cluster_wire;
 mod config;

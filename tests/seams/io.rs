@@ -28,13 +28,16 @@ impl Io {
         assert_eq!(attached + suspensions, self.sockets.len(), "a socket has no session");
         let recoverable = self.sockets.iter().filter(|(_, socket)| socket.secret.is_some()).count();
         assert_eq!(recoverable, self.recoverable);
-        let members = self.rooms.iter().flat_map(|((namespace, room), members)| {
+        let rooms = self.rooms.iter().enumerate();
+        let rooms =
+            rooms.flat_map(|(namespace, rooms)| rooms.iter().map(move |(room, members)| (namespace, room, members)));
+        let members = rooms.flat_map(|(namespace, room, members)| {
             assert!(!members.is_empty(), "an empty room");
             members.iter().map(move |key| (key, namespace, room))
         });
         for (key, namespace, room) in members {
             let socket = self.sockets.get(*key).expect("every member of a room is a socket");
-            assert!(socket.namespace == *namespace && socket.rooms.contains(room));
+            assert!(socket.namespace == namespace && socket.rooms.contains(room));
         }
         let timed = self.sessions.values().filter(|state| state.deadline.is_some()).count();
         assert_eq!(self.timers.len(), timed, "a timer has no session");
@@ -44,6 +47,7 @@ impl Io {
 
     /// Panics if anything is left of clients that have gone.
     pub fn check_empty(&self) {
-        assert!(self.sessions.is_empty() && self.sockets.is_empty() && self.rooms.is_empty());
+        assert!(self.sessions.is_empty() && self.sockets.is_empty());
+        assert!(self.rooms.iter().all(HashMap::is_empty) && self.room_bytes == 0);
     }
 }

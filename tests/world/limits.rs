@@ -27,7 +27,7 @@ impl App for Counter {
         self.0 += 1;
         let text = event.args.first().and_then(|raw| packet::string(raw)).unwrap_or_default();
         match event.name {
-            "join" => cx.join(socket, &text),
+            "join" => drop(cx.join(socket, &text)),
             "tell" => drop(cx.broadcast(&To { rooms: &[&text], ..To::default() }, "told", &(&text,), &[])),
             "ask" => {
                 cx.emit_with_ack(socket, "asked", &[0; 0], Duration::from_secs(1));
