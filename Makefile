@@ -60,13 +60,13 @@ $(GROUPS:%/=suite-%): suite-%:
 # It is built once, from what git has of that commit, with our copy of the client for the page.
 BEFORE = be3326b5fcaa5877f742c9bd6192808e036f1176
 BEFORE_DIR = target/before/$(BEFORE)
-export SALON_BEFORE = $(BEFORE_DIR)/target/debug/salon
-mixed: need-test system tests/node_modules/.package-lock.json $(SALON_BEFORE)
+export BEFORE_PROGRAM = $(BEFORE_DIR)/target/debug/salon
+mixed: need-test system tests/node_modules/.package-lock.json $(BEFORE_PROGRAM)
 	cargo build --locked --bin salon
 	$(STEP) 'node --test tests/mixed/' '^# (tests|pass|fail) |^# skipped [1-9]' \
 		node --test --test-reporter=tap tests/mixed/*.test.mjs
 
-$(SALON_BEFORE): | need-build static/node_modules/.package-lock.json
+$(BEFORE_PROGRAM): | need-build static/node_modules/.package-lock.json
 	@git cat-file -e '$(BEFORE)^{commit}' 2>/dev/null || { \
 		echo 'missing: commit $(BEFORE); in a shallow clone, git fetch --unshallow' >&2; exit 1; }
 	@rm -rf $(BEFORE_DIR) && mkdir -p $(BEFORE_DIR) && git archive $(BEFORE) | tar -x -C $(BEFORE_DIR) && \
@@ -81,7 +81,7 @@ TIMES = 20
 SEED = $(shell date +%s)
 THREADS = 8
 stress: need-test system static/node_modules/.package-lock.json tests/node_modules/.package-lock.json $(PYTHON) $(RUST_CLIENT)
-stress: $(if $(filter tests/mixed%,$(GROUP)),$(SALON_BEFORE))
+stress: $(if $(filter tests/mixed%,$(GROUP)),$(BEFORE_PROGRAM))
 	cargo build --locked --bins --example conformance
 	@tests/stress $(GROUP) $(TIMES) $(SEED) $(THREADS)
 

@@ -327,7 +327,9 @@ impl Cluster {
         if !link.is_up() || is_full {
             link.unconfirmed.extend(number);
             let excess = link.unconfirmed.len() > self.config.history_messages;
-            if number.is_none() && link.is_up() {
+            let lost = number.is_none() || excess && link.unconfirmed.pop_first().is_some();
+            self.dropped += u64::from(lost);
+            if lost && link.is_up() {
                 let line = format_args!(
                     "redis: a publication of {} bytes on {channel:?} is dropped: together with the {} bytes that Redis has \
                      not taken yet, it is too long for the queue; see --max-queue",
@@ -335,9 +337,6 @@ impl Cluster {
                     link.unanswered_bytes
                 );
                 self.drops.warn(now, line);
-            }
-            if number.is_none() || excess && link.unconfirmed.pop_first().is_some() {
-                self.dropped += 1;
             }
             return;
         }

@@ -1,4 +1,4 @@
-// The program of an earlier commit (SALON_BEFORE, which `make mixed` builds) and today's, side by side.
+// The program of an earlier commit (BEFORE_PROGRAM, which `make mixed` builds) and today's, side by side.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
@@ -6,9 +6,9 @@ import path from 'node:path';
 import { Chatter } from './chatter.mjs';
 import { start } from './server.mjs';
 
-if (!process.env.SALON_BEFORE) throw new Error('SALON_BEFORE does not name the earlier program: `make mixed` does');
+if (!process.env.BEFORE_PROGRAM) throw new Error('BEFORE_PROGRAM does not name the earlier program: `make mixed` does');
 
-const PROGRAMS = { before: process.env.SALON_BEFORE, now: undefined };
+const PROGRAMS = { before: process.env.BEFORE_PROGRAM, now: undefined };
 
 /** Starts one of the two programs; `options` are those of `start`. */
 export const startOne = (t, kind, options) => start(t, { ...options, bin: PROGRAMS[kind] });

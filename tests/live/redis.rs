@@ -117,12 +117,13 @@ fn redis_is_read_above_the_limit_of_held_bytes() {
     assert!(answer.is_some_and(|words| words[2].contains(r#""requestId":"long""#)));
 }
 
-/// Publications that do not fit behind those that Redis has not taken are dropped, and the log says so, with both lengths.
+/// Publications that do not fit behind those that Redis has not taken are dropped, unless the history keeps them; the log says
+/// so, with both lengths.
 #[test]
 fn bulk_what_is_too_long_for_the_queue_is_logged() {
     let redis = listen();
     let queue = ["--max-queue=524288", "--soft-queue=500000", "--recovery-bytes=200000", "--event-burst=1000"];
-    let mut server = start(&redis, &queue);
+    let mut server = start(&redis, &[&queue[..], &["--history-messages=0"]].concat());
     let [mut publishes, _subscribes] = accept(&redis);
     server.log_line("redis: connected");
     let mut speaker = Speaker::enter(&server);
