@@ -274,9 +274,6 @@ impl Cluster {
     }
 
     fn receive_from_peer(&mut self, content: &[u8], io: &mut Io, app: &mut impl App) -> Result<(), Invalid> {
-        if content.len() > self.config.max_payload + MAX_PART {
-            return Err(Invalid("a part of backfill that is too long"));
-        }
         let PeerMessage { from, question, answer } =
             serde_json::from_slice(content).map_err(|_| Invalid("not a question for backfill or an answer"))?;
         if from.len() > MAX_BOOT {
