@@ -20,7 +20,7 @@ COUNTS = cargo run --release --locked --quiet --example counts $(SEAMS:%=--confi
 # Programs of the system administrator count too: nginx and haproxy live there.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test mixed stress windows test-windows package test-package cluster counts bench bench-peers pictures soak fuzz fuzz-corpus audit clean
+.PHONY: build run test mixed checker stress windows test-windows package test-package cluster counts bench bench-peers pictures soak fuzz fuzz-corpus audit clean
 .PHONY: system system-package system-wine need-build need-test
 build: need-build static/node_modules/.package-lock.json
 	cargo build --release --locked
@@ -73,6 +73,14 @@ $(BEFORE_PROGRAM): | need-build static/node_modules/.package-lock.json
 		cp -r static/node_modules $(BEFORE_DIR)/static
 	$(STEP) 'cargo build of $(BEFORE)' - \
 		cargo build --locked --bin salon --manifest-path $(BEFORE_DIR)/Cargo.toml --target-dir $(BEFORE_DIR)/target
+
+# Looks for what the cluster loses, doubles or miscounts: SEEDS runs from SEED on (default: the clock), MINUTES each, with
+# random faults that follow from the seed. make test has a short form (tests/cluster/checker.test.mjs).
+checker: export SEEDS ?= 1
+checker: export MINUTES ?= 5
+checker: need-test system tests/node_modules/.package-lock.json
+	cargo build --locked --bin salon
+	@SEED=$(SEED) node tests/cluster/checker/main.mjs
 
 # Looks for tests that fail now and then: GROUP (a directory of Node tests, or `live`, Rust's live tests) so many times, in
 # random order and on a busy machine, until one fails. `SALON_TEST_KERNEL=7 make stress GROUP=live` and the like go too.

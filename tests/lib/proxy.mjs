@@ -52,7 +52,7 @@ export function passUpgrade(inner, socket, refused = () => false) {
  * Resets a connection. Node (20 at least) cannot reset one whose end it is telling the kernel in this very turn: it would keep
  * the descriptor, and when the process is to end, spin for ever.
  */
-function abort(socket) {
+export function abort(socket) {
   if (socket.writableEnded && !socket.writableFinished) socket.destroy();
   else socket.resetAndDestroy();
 }
