@@ -21,8 +21,9 @@
 //! Unlike the example, the chat refuses a name or text that is not a string, shows nothing or is too long, and a message
 //! from a socket without a name. Others are then sent nothing, and the ack is `{error}`.
 //!
-//! In a cluster, a node asks others for messages that it may have missed (see `cluster/presence`). Those said since it has
-//! started are sent to its clients, all are kept. At the start, answers to `history` wait for them, for two seconds at most.
+//! In a cluster, a node asks others for messages that it may have missed (see `cluster/presence`). At the start, answers to
+//! `history` wait for them, for two seconds at most. Messages said before the start that arrive in this time are only kept;
+//! all others are sent to the clients of the node, too, or those that have caught up already would miss them.
 
 mod elsewhere;
 pub mod history;
@@ -273,7 +274,9 @@ impl ClusterApp for Chat {
             last = message.n;
             let (Some(id), Some(time)) = (&message.id, message.time) else { continue };
             if self.is_acceptable(&message) && !self.history.is_same(message.owner(), id, time, &mut matched) {
-                let to = (time >= self.started).then_some(&HERE);
+                // Once answers to `history` are given, clients learn of it from nothing else.
+                let is_shown = time >= self.started || self.backfill_until.is_none();
+                let to = is_shown.then_some(&HERE);
                 accept_message(&mut self.history, cx, message, to);
             }
         }

@@ -5,6 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { Chatter, within } from '../lib/chatter.mjs';
+import { wire } from '../lib/proxy.mjs';
 import { startPeer, startRedis } from '../lib/redis.mjs';
 import { start } from '../lib/server.mjs';
 
@@ -122,6 +123,29 @@ test('a server that was away learns what it has missed before it answers, and wr
   await redis.kill();
   const alone = await start(t, { args: file });
   assert.deepEqual((await history(t, alone)).map(({ id }) => id), ['1', '2']);
+});
+
+test('what was said before a start is told once the node that has it is back', options, async (t) => {
+  const redis = await startRedis(t);
+  const broken = await wire(t, redis.port);
+  const a = await node(t, { url: broken.url.replace('http', 'redis') });
+  const ada = new Chatter(t, a.url);
+  await ada.login('Ada');
+  const spy = await redis.client();
+  const published = new Promise((resolve) => spy.pSubscribe('socket.io#/#*', (content) => content.includes('one') && resolve()));
+  await ada.ask('new message', 'one', { id: '1' });
+  await within(published, 'the publication');
+  // Redis's answer is here as well, so that it is not published again.
+  for (const _ of numbers(3)) await ada.ask('users');
+  broken.cut();
+  await a.logs(/redis: lost/);
+  const b = await node(t, redis);
+  const bob = await new Chatter(t, b.url).connected();
+  assert.deepEqual((await bob.ask('history')).messages, []);
+  broken.heal();
+  // Otherwise Bob, who has caught up, would never hear of it.
+  await bob.hears(() => bob.from('Ada').length === 1, 'one');
+  assert.deepEqual(bob.from('Ada'), ['one']);
 });
 
 test('servers for Node are heard and not disturbed', options, async (t) => {
