@@ -1,7 +1,7 @@
 // The lines of the room: messages in the order of their numbers, days and notes between them. Whatever other people
 // wrote reaches the page as text only, so markup stays text.
-import { label, look, shown, tag } from './people.js';
-import { clock, say } from './texts.js';
+import { label, look, shown, tag } from './names.js';
+import { $, element, say } from './texts.js';
 
 const LINES = 1000; // kept on the page; the oldest go first
 const PAUSE = 5 * 60_000; // ms of silence after which the author's name is shown again
@@ -11,7 +11,6 @@ const UNHEARD = 1000; // ms until what was added in silence is surely no news to
 // Up to what may end a sentence, and without any invisible character.
 const LINK = /https?:\/\/[^\s<>"\p{C}]*[^\s<>"\p{C}.,;:!?')\]}]/giu;
 
-const $ = (id) => document.getElementById(id);
 const [log, lines, news] = ['log', 'lines', 'news'].map($);
 const known = new Map(); // id of a message -> its line
 let newest = 0; // the highest number of a message
@@ -20,13 +19,6 @@ let end; // its scroll position when the log was last laid out
 let unread = 0; // messages below what the reader sees
 let missed = 0; // messages since the page was last visible
 let listening; // timer after which additions are read aloud again
-
-export function element(name, className, content = '') {
-  const made = document.createElement(name);
-  made.className = className;
-  made.textContent = content;
-  return made;
-}
 
 // ---- where a line stands, and what it shows
 

@@ -1,39 +1,84 @@
-// Who is here, and names as they are shown: anybody may take any name, so two can have the same, or one that looks so.
+// Who is here, who types, who comes and goes.
+import { about, ANSWER, socket } from './connection.js';
+import * as log from './log.js';
+import { me } from './me.js';
+import * as names from './names.js';
+import { $, element, say } from './texts.js';
 
-const here = new Map(); // public tag of a user -> name
-const twins = new Set(); // looks of names that two users have had at one time; they stay told apart from then on
+const FORGET = 6000; // ms after which a typist of whom nothing was heard is forgotten
 
-/** A name without controls and without marks that turn the text around it. */
-export const shown = (name) =>
-  String(name).replace(/[\p{Cc}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]+/gu, ' ').trim() || '?';
+let unlisted = 0; // how many are here whom the server has not named
+const typists = new Map(); // public tag, or name -> {label, timer}
 
-/** What is left of a name to tell it by: equal for names that look alike. */
-export const look = (name) => String(name).normalize('NFKC').replace(/[\p{C}\p{Z}\p{DI}]+/gu, '').toLowerCase();
-
-/** The tag that tells this user from others of that name; empty where there are none. */
-export const tag = (user, name) => (user && twins.has(look(name)) ? ` #${user}` : '');
-
-/** A name within a sentence; isolated, so that one from right to left leaves the rest where it is. */
-export const label = (user, name) => `\u2068${shown(name)}\u2069${tag(user, name)}`;
-
-/** Notes who is here. Returns whether there are new twins. */
-export function arrive(user, name) {
-  const known = twins.size;
-  const same = look(name);
-  for (const [other, otherName] of here) {
-    if (other !== user && look(otherName) === same) twins.add(same);
-  }
-  here.set(user, name);
-  return twins.size > known;
+export function count(users) {
+  say($('count'), 'people', users);
 }
 
-export const depart = (user) => here.delete(user);
+/** Asks who is here. */
+export function ask() {
+  socket.timeout(ANSWER).emit('users', (_, answer) => {
+    if (!answer?.users) return;
+    unlisted = answer.more;
+    if (names.reset(answer.users)) log.showTags();
+    show();
+    if (me.joined) about(answer.server);
+  });
+}
 
-/** All who are here, as far as known: `[user, name]` each. */
-export const everybody = () => [...here];
+function show() {
+  if (!$('people').open) return;
+  const lines = names.everybody().map(([user, name]) => {
+    const line = element('li', '', names.label(user, name));
+    if (me.tags.has(user)) say(line, 'you', line.textContent);
+    return line;
+  });
+  if (unlisted) say((lines[lines.length] = element('li', '')), 'others', unlisted);
+  $('names').replaceChildren(...lines);
+}
 
-/** Starts anew with this list of `{username, user}`. Returns whether there are new twins. */
-export function reset(users) {
-  here.clear();
-  return users.filter(({ user, username }) => arrive(user, username)).length > 0;
+$('people').addEventListener('toggle', (event) => event.target.open && ask());
+$('people').addEventListener('keydown', (event) => {
+  if (event.key !== 'Escape') return;
+  event.currentTarget.open = false;
+  $('count').focus();
+});
+document.addEventListener('click', ({ target }) => $('people').contains(target) || ($('people').open = false));
+
+socket.on('user count', ({ numUsers }) => count(numUsers));
+
+socket.on('user joined', ({ username, user, numUsers }) => {
+  if ($('room').hidden) return;
+  count(numUsers);
+  if (names.arrive(user ?? username, username)) log.showTags();
+  show();
+  log.presence(user, username, 'came');
+});
+
+socket.on('user left', ({ username, user, numUsers }) => {
+  if ($('room').hidden) return;
+  count(numUsers);
+  forget(user ?? username);
+  log.presence(user, username, 'went');
+  names.depart(user ?? username);
+  show();
+});
+
+socket.on('typing', ({ username, user }) => {
+  const typist = user ?? username;
+  clearTimeout(typists.get(typist)?.timer);
+  typists.set(typist, { label: names.label(user, username), timer: setTimeout(forget, FORGET, typist) });
+  showTyping();
+});
+
+socket.on('stop typing', ({ username, user }) => forget(user ?? username));
+socket.on('new message', ({ username, user }) => forget(user ?? username));
+socket.on('disconnect', () => [...typists.keys()].forEach(forget));
+
+function forget(typist) {
+  clearTimeout(typists.get(typist)?.timer);
+  if (typists.delete(typist)) showTyping();
+}
+
+function showTyping() {
+  say($('typing'), 'typists', [...typists.values()].map(({ label }) => label));
 }

@@ -1,0 +1,64 @@
+// The connection: one socket, what the banner says of it, and how the page leaves and comes back.
+import { me } from './me.js';
+import { $, say } from './texts.js';
+
+export const ANSWER = 10_000; // ms to wait for an answer of the server
+const QUIET = 2500; // ms for which a connection may be missing before the banner says so: one attempt of the client
+const BACK = 4000; // ms for which it says that all is well again
+
+// Relative to the page, so that it also works below a sub-path.
+const path = new URL('socket.io/', document.baseURI).pathname;
+export const socket = io({ path, autoConnect: false }); // first all parts of the page listen
+
+let server; // name of the server that we are connected to
+let bannerTimer;
+
+export function banner(key, ...args) {
+  clearTimeout(bannerTimer);
+  say($('status'), key, ...args);
+  $('again').hidden = key !== 'ended';
+}
+
+/** Says what the connection is made of. */
+export function about(name = server) {
+  server = name;
+  say($('about'), 'about', socket.io.engine.transport.name, location.host, server);
+}
+
+socket.on('connect', () => {
+  const { text: told } = $('status').dataset;
+  banner(told && told !== 'connecting' ? 'back' : '');
+  bannerTimer = setTimeout(banner, BACK, '');
+  about();
+  socket.io.engine.once('upgrade', () => about());
+});
+
+socket.on('disconnect', (reason) => {
+  me.joined = false;
+  say($('about'), '');
+  clearTimeout(bannerTimer);
+  if (reason === 'io server disconnect') banner('ended');
+  else if (socket.active) bannerTimer = setTimeout(banner, QUIET, 'offline', Date.now());
+});
+
+/** Connects for the first time. */
+export function begin() {
+  bannerTimer = setTimeout(banner, QUIET, 'connecting');
+  socket.connect();
+}
+
+$('again').addEventListener('click', () => {
+  banner('connecting');
+  socket.connect();
+});
+
+// The others hear of it at once. What polling would send now is cancelled with the page, a beacon is not.
+addEventListener('pagehide', () => {
+  const { id, transport } = socket.io.engine;
+  if (socket.connected && transport.name === 'polling') {
+    navigator.sendBeacon(`${path}?EIO=4&transport=polling&sid=${id}`, '41');
+  }
+  socket.disconnect();
+});
+// From the back-forward cache.
+addEventListener('pageshow', (event) => event.persisted && socket.connect());
