@@ -128,6 +128,7 @@
 //! socketio/recovery  world        recovery/raw.test.mjs
 //! chat/mod           world        live/chat.rs live/history.rs
 //! chat/history       world        pure/history.rs live/history.rs
+//! chat/users         world        live/chat.rs cluster/together.test.mjs
 //! socketio/remote    -            pure/cluster_wire.rs pure/cluster_limits.rs cluster/hostile.test.mjs cluster/node.test.mjs
 //! cluster/resp       resp         pure/cluster_link.rs cluster/outage.test.mjs
 //! cluster/wire       messagepack  pure/cluster_wire.rs cluster/hostile.test.mjs

@@ -69,36 +69,41 @@ pub struct Position {
 }
 
 /// A message as it is sent to clients and other servers and written to the file.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub struct Message<'a> {
-    #[serde(borrow)]
     pub username: &'a RawValue,
-    #[serde(borrow)]
     pub message: &'a RawValue,
     /// The public tag of the sender. Messages of Node servers have neither this field nor the fields below.
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<Cow<'a, str>>,
     pub n: Option<u64>,
-    #[serde(borrow)]
     pub id: Option<Cow<'a, str>>,
     pub time: Option<u64>,
     /// The owner, if it is not `user`: see [`History::known`]. For other nodes and the file only, never for clients.
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<Cow<'a, str>>,
     /// Fields that this version does not know, of Node servers or newer versions. They are kept with the message.
-    #[serde(flatten, skip_deserializing)]
+    #[serde(flatten)]
     pub further: BTreeMap<String, &'a RawValue>,
 }
 
 impl<'a> Message<'a> {
-    /// Parses a message of another server. Returns `None` if a known field has another type.
+    /// Parses a message of another server. Returns `None` if it has no name or text, or if a known field has another type.
     pub fn parse(json: &'a str) -> Option<Message<'a>> {
-        let mut message: Message = serde_json::from_str(json).ok()?;
-        message.further = serde_json::from_str(json).ok()?;
-        message
-            .further
-            .retain(|name, _| !["username", "message", "user", "n", "id", "time", "owner"].contains(&name.as_str()));
-        Some(message)
+        // Not by `flatten`, which cannot read a `RawValue`.
+        let mut further: BTreeMap<String, &RawValue> = serde_json::from_str(json).ok()?;
+        let (username, message) = (further.remove("username")?, further.remove("message")?);
+        let mut take = |name| further.remove(name).map_or("null", RawValue::get);
+        Some(Message {
+            username,
+            message,
+            user: serde_json::from_str(take("user")).ok()?,
+            n: serde_json::from_str(take("n")).ok()?,
+            id: serde_json::from_str(take("id")).ok()?,
+            time: serde_json::from_str(take("time")).ok()?,
+            owner: serde_json::from_str(take("owner")).ok()?,
+            further,
+        })
     }
 
     /// Returns the name of the sender, or `None` if a field of the message is invalid.

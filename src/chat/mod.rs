@@ -77,6 +77,10 @@ impl User {
     fn tag(&self) -> &str {
         &self.owner[..TAG]
     }
+
+    fn person(&self) -> Person {
+        Person { username: packet::string(&self.name).unwrap_or_default().into(), user: self.tag().into() }
+    }
 }
 
 #[derive(Default)]
@@ -84,9 +88,8 @@ pub struct Chat {
     config: Config,
     /// The users of this node, by socket; each is kept until its socket is removed.
     users: HashMap<SocketKey, User>,
-    /// The number of `users` whose `here` is `true`, and how many of them have each tag.
+    /// The number of `users` whose `here` is `true`.
     here: usize,
-    tags: HashMap<String, usize>,
     /// How often `here` has changed.
     changes: u64,
     elsewhere: Elsewhere,
@@ -155,7 +158,7 @@ impl Chat {
 
     fn answer_users(&self, cx: &mut Io, socket: SocketKey, event: &Event) {
         let mut users = self.people();
-        users.extend(self.elsewhere.people().take(MAX_PEOPLE - users.len()).cloned());
+        users.extend(self.elsewhere.people().take(MAX_PEOPLE - users.len()));
         let more = self.num_users().saturating_sub(users.len());
         let answer = json!({"users": users, "more": more, "server": self.config.instance});
         cx.ack(socket, event.ack, &(answer,), &[]);
@@ -178,6 +181,8 @@ impl App for Chat {
     }
 
     fn expire(&mut self, cx: &mut Io) {
+        // A clock that is set back would make the start last, or messages look older than it.
+        self.started = self.started.min(cx.time);
         self.history.expire(cx.engine.now);
         if self.backfill_until.is_some_and(|until| until <= cx.engine.now) {
             self.end_backfill(cx);
@@ -230,7 +235,7 @@ impl App for Chat {
 
     fn forgotten(&mut self, socket: SocketKey) {
         if let Some(user) = self.users.remove(&socket).filter(|user| user.here) {
-            self.count_out(user.tag());
+            self.count_out(user.person());
         }
     }
 }
@@ -242,19 +247,10 @@ impl ClusterApp for Chat {
 
     fn people(&self) -> Vec<Person> {
         let here = self.users.values().filter(|user| user.here).take(MAX_PEOPLE);
-        let person = |user: &User| Some((packet::string(&user.name)?.into_owned(), user.tag().to_owned()));
-        here.filter_map(person).map(|(username, user)| Person { username, user }).collect()
+        here.map(User::person).collect()
     }
 
     fn elsewhere(&mut self, cx: &mut Io, node: &str, users: usize, people: Vec<Person>) {
-        let (mut users, mut people) = (users, people);
-        // Who has come here from a node that does not know it yet, or has two connections, is counted once.
-        people.retain(|person| {
-            !self.tags.contains_key(&person.user) || {
-                users = users.saturating_sub(1);
-                false
-            }
-        });
         self.elsewhere.report(node, users, people, cx.engine.now + self.compare_time());
     }
 
@@ -303,11 +299,11 @@ impl ClusterApp for Chat {
         true
     }
 
-    fn publish_again(&self, cx: &mut Io, number: u64) {
-        if let Some((json, owner)) = self.history.message(number) {
-            let json = format!("[\"new message\",{}]", String::from_utf8_lossy(json));
-            cx.publish(&To { owner, number: Some(number), ..To::default() }, &json, &[]);
-        }
+    fn publish_again(&self, cx: &mut Io, number: u64) -> bool {
+        let Some((json, owner)) = self.history.message(number) else { return false };
+        let json = format!("[\"new message\",{}]", String::from_utf8_lossy(json));
+        cx.publish(&To { owner, number: Some(number), ..To::default() }, &json, &[]);
+        true
     }
 }
 

@@ -2,12 +2,13 @@
 
 use super::{BACKFILL_TIME, Chat, HERE, User, journal, options, others, text_of};
 use crate::base::slab::SocketKey;
-use crate::socketio::{Event, Io, Person, packet};
+use crate::socketio::{Event, Io, Person, To, packet};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use sha1::{Digest, Sha1};
 use std::borrow::Cow;
+use std::mem;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -62,38 +63,32 @@ impl Chat {
     pub(super) fn arrive(&mut self, cx: &mut Io, socket: SocketKey) {
         let Some(user) = self.users.get_mut(&socket).filter(|user| !user.here) else { return };
         user.here = true;
-        let tag = user.tag().to_owned();
-        let is_known = self.elsewhere.take(&tag) || self.tags.contains_key(&tag);
-        *self.tags.entry(tag).or_default() += 1;
+        let is_known = self.elsewhere.enter(user.tag().to_owned());
         self.here += 1;
         self.changes += 1;
         self.send_login(cx, socket);
-        self.announce(cx, socket, if is_known { "user count" } else { "user joined" }, Some(self.num_users()));
+        match is_known {
+            true => self.tell_count(cx, &others(&[socket])),
+            false => self.announce(cx, socket, "user joined", Some(self.num_users())),
+        }
     }
 
     /// Counts the user of `socket` as gone, and tells others: of a user who has another socket, only the number.
     pub(super) fn leave(&mut self, cx: &mut Io, socket: SocketKey) {
         let Some(user) = self.users.get_mut(&socket).filter(|user| user.here) else { return };
         user.here = false;
-        let (tag, name) = (user.tag().to_owned(), packet::string(&user.name).unwrap_or_default().into_owned());
-        self.count_out(&tag);
-        let moved = self.elsewhere.people().any(|person| person.user == tag);
-        let stays = moved || self.tags.contains_key(&tag);
-        if moved {
-            self.elsewhere.hear(true, Person { username: name, user: tag });
+        let person = user.person();
+        match self.count_out(person) {
+            true => self.tell_count(cx, &others(&[socket])),
+            false => self.announce(cx, socket, "user left", Some(self.num_users())),
         }
-        self.announce(cx, socket, if stays { "user count" } else { "user left" }, Some(self.num_users()));
     }
 
-    pub(super) fn count_out(&mut self, tag: &str) {
+    /// Counts a user as gone. Returns whether the user has another socket, here or on another node.
+    pub(super) fn count_out(&mut self, person: Person) -> bool {
         self.here -= 1;
         self.changes += 1;
-        if let Some(sockets) = self.tags.get_mut(tag) {
-            *sockets -= 1;
-            if *sockets == 0 {
-                self.tags.remove(tag);
-            }
-        }
+        self.elsewhere.exit(person)
     }
 
     pub(super) fn send_login(&self, cx: &mut Io, socket: SocketKey) {
@@ -121,17 +116,26 @@ impl Chat {
         }
     }
 
-    /// Tells clients here what other nodes report and they have not heard. At the start they have heard
-    /// nothing, and need not: they ask who is here when they come.
+    /// Sends `numUsers` alone. A name in `user count` would be taken for that of somebody who has left.
+    fn tell_count(&mut self, cx: &mut Io, to: &To) {
+        self.elsewhere.told = self.num_users();
+        cx.broadcast(
+            to,
+            "user count",
+            &(UserNote { num_users: Some(self.elsewhere.told), ..UserNote::default() },),
+            &[],
+        );
+    }
+
+    /// Tells clients here what other nodes report and they have not heard. Soon after the start, the first reports only say
+    /// who was here before: clients ask for that themselves, with `users`.
     pub(super) fn compare(&mut self, cx: &mut Io) {
         let changes = self.elsewhere.compare(self.config.leave_grace, cx.engine.now);
+        let is_first = !mem::replace(&mut self.elsewhere.is_compared, true) && self.is_starting(cx);
         let num_users = Some(self.num_users());
-        for (event, people) in ["user joined", "user left"].into_iter().zip(changes) {
+        for (event, people) in ["user joined", "user left"].into_iter().zip(changes).skip(usize::from(is_first)) {
             for Person { username, user } in people {
-                if let Ok(username) = to_raw_value(&username)
-                    && !self.is_starting(cx)
-                    && !self.tags.contains_key(&user)
-                {
+                if let Ok(username) = to_raw_value(&username) {
                     let note = UserNote { username: Some(&username), num_users, user: Some(user.into()) };
                     cx.broadcast(&HERE, event, &(note,), &[]);
                     self.elsewhere.told = self.num_users();
@@ -139,26 +143,25 @@ impl Chat {
             }
         }
         if self.elsewhere.told != self.num_users() {
-            self.elsewhere.told = self.num_users();
-            cx.broadcast(&HERE, "user count", &(UserNote { num_users, ..UserNote::default() },), &[]);
+            self.tell_count(cx, &HERE);
         }
     }
 
-    /// Notes that clients here hear of a user of another server. Returns whether they need not: who has left another node and
-    /// is here is not gone.
+    /// Notes what another server says of a user. Returns whether clients here need not hear it.
     pub(super) fn hear(&mut self, cx: &Io, event: &Event) -> bool {
         let Some(note) = event.args.first().and_then(|raw| serde_json::from_str::<UserNote>(raw.get()).ok()) else {
             return false;
         };
-        self.elsewhere.told = note.num_users.unwrap_or(self.elsewhere.told);
         self.elsewhere.due.get_or_insert(cx.engine.now + self.compare_time());
-        let (Some(user), Some(username)) = (note.user, note.username.and_then(packet::string)) else { return false };
-        let joined = event.name == "user joined";
-        let is_here = self.tags.contains_key(&*user);
-        if !is_here {
-            self.elsewhere.hear(joined, Person { username: username.into(), user: user.into() });
+        if let (Some(user), Some(username)) = (note.user, note.username.and_then(packet::string))
+            && !self
+                .elsewhere
+                .hear(event.name == "user joined", Person { username: username.into(), user: user.into() })
+        {
+            return true;
         }
-        is_here
+        self.elsewhere.told = note.num_users.unwrap_or(self.elsewhere.told);
+        false
     }
 
     pub(super) fn compare_time(&self) -> Duration {

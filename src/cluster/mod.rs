@@ -156,11 +156,11 @@ impl Cluster {
     }
 
     /// Has the application publish again what is not confirmed, oldest first. Called when there is room, and at each note of
-    /// ours: after an outage, and in case Redis refuses publications no longer.
+    /// ours: after an outage, and in case Redis refuses publications no longer. What is no longer kept is dropped.
     fn publish_again(&mut self, io: &mut Io, app: &impl App) {
         let unconfirmed = &mut self.links[Role::Publish as usize].unconfirmed;
         let numbers = (0..AT_ONCE).map_while(|_| unconfirmed.pop_first());
-        numbers.for_each(|number| app.publish_again(io, number));
+        self.dropped += numbers.filter(|number| !app.publish_again(io, *number)).count() as u64;
     }
 
     /// Handles the failure of a link, and returns its next step. Logs the first failure of an outage, and after that only a

@@ -128,7 +128,10 @@ pub trait ClusterApp {
     }
 
     /// Called when other servers may have missed the broadcast with this [`To::number`], to call [`Io::publish`] again.
-    fn publish_again(&self, _cx: &mut Io, _number: u64) {}
+    /// Returns whether the application still keeps it.
+    fn publish_again(&self, _cx: &mut Io, _number: u64) -> bool {
+        false
+    }
 
     /// Called when another node asks what it has missed: `{}` for everything, or `{"age"}` for what has arrived here within
     /// this many milliseconds. Returns the answer, if any.

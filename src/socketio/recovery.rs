@@ -63,8 +63,8 @@ pub enum Target {
 
 impl Target {
     pub fn many(to: &To) -> Target {
-        let (mut rooms, mut except): (Box<[Box<str>]>, Box<[_]>) =
-            (to.rooms.iter().map(|room| Box::from(*room)).collect(), to.except.into());
+        let mut rooms: Box<[Box<str>]> = to.rooms.iter().map(|room| Box::from(*room)).collect();
+        let mut except: Box<[SocketKey]> = to.except.into();
         rooms.sort_unstable();
         except.sort_unstable();
         Target::Many { namespace: to.namespace, rooms, except }

@@ -221,9 +221,11 @@ impl Io {
         let table = &self.rooms[namespace];
         // Sets, because a name may be repeated, and a socket may be in many of the rooms.
         let known: BTreeSet<_> = rooms.iter().map(String::as_str).filter(|room| table.contains_key(*room)).collect();
+        if known.is_empty() && !rooms.is_empty() {
+            return None;
+        }
         let except: BTreeSet<_> = except.iter().map(String::as_str).collect();
         let except: BTreeSet<_> = except.iter().filter_map(|room| table.get(*room)).flatten().copied().collect();
-        let found = (namespace, known.into_iter().collect(), except.into_iter().collect());
-        Some(found).filter(|(_, known, _): &(_, Vec<_>, _)| rooms.is_empty() || !known.is_empty())
+        Some((namespace, known.into_iter().collect(), except.into_iter().collect()))
     }
 }
