@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
+import { Emitter } from '@socket.io/redis-emitter';
 import { Chatter } from '../lib/chatter.mjs';
 import { wire } from '../lib/proxy.mjs';
 import { startRedis, startServers } from '../lib/redis.mjs';
@@ -186,4 +187,34 @@ test('people come and go at the same moment on three servers: all count the same
   const lists = await Promise.all(witnesses.map(listed));
   assert.deepEqual(lists[0].map(({ username }) => username), crowd.filter((_, i) => i % 2 === 0).map(([, name]) => name));
   for (const list of lists) assert.deepEqual(list, lists[0]);
+});
+
+test('what other servers say of a user who is known, or is still at one of them, is not heard again', options, async (t) => {
+  const redis = await startRedis(t);
+  const [server] = await startServers(t, redis, 1, QUICK);
+  const witness = await new Chatter(t, server.url).connected();
+  const publisher = await redis.client();
+  const emitter = new Emitter(publisher);
+  const bob = { username: 'Bob', user: 'abcdef' };
+  const note = (node, ...people) =>
+    publisher.publish('socket.io-users#/#', JSON.stringify({ node, boot: node, users: people.length, people, beat: 60_000, hello: false, bye: false }));
+  // The first report says who was here before; the next one, however soon after the start, says who has come.
+  await note('n8');
+  await note('n9', { username: 'Ada', user: 'aaaaaa' });
+  await witness.event('user count');
+  await note('n8', bob);
+  await note('n9', { username: 'Ada', user: 'aaaaaa' }, bob);
+  await told(witness, 'user joined', 'Bob', 2);
+  emitter.emit('user joined', { ...bob, numUsers: 2 });
+  emitter.emit('user left', { ...bob, numUsers: 1 });
+  emitter.emit('user left', { username: 'Ada', user: 'aaaaaa', numUsers: 1 });
+  await told(witness, 'user left', 'Ada', 1);
+  await note('n9', bob);
+  await note('n8');
+  await counts(server, 'users_elsewhere', 1);
+  emitter.emit('user left', { ...bob, numUsers: 0 });
+  await told(witness, 'user left', 'Bob', 0);
+  // Since he is still reported, he may be back soon.
+  const users = witness.heard.filter(([event]) => ['user joined', 'user left'].includes(event));
+  assert.deepEqual(users.slice(0, 3).map(([event, data]) => [event, data.username]), [['user joined', 'Bob'], ['user left', 'Ada'], ['user left', 'Bob']]);
 });
