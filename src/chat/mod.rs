@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `add user` (name, `{key}`) | first time only: `login` to the sender, `user joined` to all others |
 //! | `new message` (text, `{id}`) | `new message` to all others, unless the same owner has said it with that id |
-//! | `typing`, `stop typing` | the same to all others |
+//! | `typing`, `stop typing` | the same to all others, not kept for recovery |
 //! | (a user disconnects) | `user left` to all others |
 //! | `history` (request), `users` | the ack to the sender: kept messages, or users |
 //!
@@ -28,6 +28,7 @@
 mod elsewhere;
 pub mod history;
 pub mod journal;
+mod typing;
 mod users;
 
 use crate::base::metrics::{COUNTER, GAUGE, Metrics};
@@ -45,6 +46,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::mem;
 use std::time::{Duration, Instant};
+use typing::Typists;
 
 /// Maximum time that a server waits after its start for the messages of other nodes (backfill).
 const BACKFILL_TIME: Duration = Duration::from_secs(2);
@@ -52,7 +54,7 @@ const BACKFILL_TIME: Duration = Duration::from_secs(2);
 const MAX_WAITING: usize = 1_000;
 
 /// The recipients of a broadcast: all sockets of this server, and none of other servers.
-const HERE: To = To { namespace: 0, rooms: &[], except: &[], local: true, owner: None, number: None };
+const HERE: To = To { namespace: 0, rooms: &[], except: &[], local: true, transient: false, owner: None, number: None };
 
 /// The second argument of `new message` and of `add user`, which clients of the example do not send.
 #[derive(Default, Deserialize)]
@@ -93,6 +95,7 @@ pub struct Chat {
     /// How often `here` has changed.
     changes: u64,
     elsewhere: Elsewhere,
+    typists: Typists,
     /// The time of the start, in milliseconds since 1970.
     started: u64,
     history: History,
@@ -197,7 +200,7 @@ impl App for Chat {
             "add user" => self.add_user(cx, socket, event),
             "new message" => self.new_message(cx, socket, event),
             "history" => self.answer_history(cx, socket, event),
-            "typing" | "stop typing" => return self.announce(cx, socket, event.name, None),
+            "typing" | "stop typing" => return self.tell_typing(cx, socket, event.name),
             "users" => return self.answer_users(cx, socket, event),
             // An event with another name is ignored, as in any Socket.IO server without a listener for it.
             _ => return,
@@ -216,6 +219,7 @@ impl App for Chat {
     }
 
     fn recovered(&mut self, cx: &mut Io, socket: SocketKey) {
+        self.typists.recover(cx, socket, self.config.recovery_time);
         self.arrive(cx, socket);
     }
 
@@ -288,7 +292,15 @@ impl ClusterApp for Chat {
         if let "user joined" | "user left" | "user count" = event.name {
             return self.hear(cx, event);
         }
-        let ("new message", [raw], []) = (event.name, event.args, event.attachments) else { return false };
+        let [raw] = event.args else { return false };
+        // Clients take a string at the end of an event for its offset, so one that has such an end is kept.
+        if let "typing" | "stop typing" = event.name
+            && raw.get().starts_with('{')
+        {
+            self.typists.tell(cx, &HERE, event.name, &(raw,), self.config.recovery_time);
+            return true;
+        }
+        let ("new message", []) = (event.name, event.attachments) else { return false };
         let message = Message::parse(raw.get()).filter(|message| self.is_acceptable(message));
         let Some(mut message) = message else { return false };
         message.owner = owner.filter(|owner| journal::is_id(owner)).map(Cow::Borrowed);

@@ -69,7 +69,7 @@ impl Chat {
         self.send_login(cx, socket);
         match is_known {
             true => self.tell_count(cx, &others(&[socket])),
-            false => self.announce(cx, socket, "user joined", Some(self.num_users())),
+            false => self.announce(cx, socket, "user joined"),
         }
     }
 
@@ -80,7 +80,7 @@ impl Chat {
         let person = user.person();
         match self.count_out(person) {
             true => self.tell_count(cx, &others(&[socket])),
-            false => self.announce(cx, socket, "user left", Some(self.num_users())),
+            false => self.announce(cx, socket, "user left"),
         }
     }
 
@@ -107,12 +107,21 @@ impl Chat {
         self.here + self.elsewhere.users()
     }
 
-    /// Sends an event about the user of `socket`, if it has one, to all other sockets.
-    pub(super) fn announce(&mut self, cx: &mut Io, socket: SocketKey, event: &str, num_users: Option<usize>) {
+    /// Sends an event about the user of `socket` to all other sockets.
+    fn announce(&mut self, cx: &mut Io, socket: SocketKey, event: &str) {
         if let Some(user) = self.users.get(&socket) {
+            self.elsewhere.told = self.num_users();
+            let num_users = Some(self.elsewhere.told);
             let note = UserNote { username: Some(&user.name), num_users, user: Some(user.tag().into()) };
             cx.broadcast(&others(&[socket]), event, &(note,), &[]);
-            self.elsewhere.told = num_users.unwrap_or(self.elsewhere.told);
+        }
+    }
+
+    /// Sends `typing` or `stop typing` of the user of `socket`, if it has one, to all other sockets.
+    pub(super) fn tell_typing(&mut self, cx: &mut Io, socket: SocketKey, event: &str) {
+        if let Some(user) = self.users.get(&socket) {
+            let note = UserNote { username: Some(&user.name), num_users: None, user: Some(user.tag().into()) };
+            self.typists.tell(cx, &others(&[socket]), event, &(note,), self.config.recovery_time);
         }
     }
 

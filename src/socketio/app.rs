@@ -188,6 +188,8 @@ pub struct To<'a> {
     pub except: &'a [SocketKey],
     /// Whether only sockets of this server get the broadcast.
     pub local: bool,
+    /// Whether the broadcast is not kept for recovery.
+    pub transient: bool,
     /// A text that other servers of this kind get with the broadcast, and clients do not.
     pub owner: Option<&'a str>,
     /// The number under which the application keeps the broadcast, so that it can be published again.

@@ -22,6 +22,15 @@ impl Io {
         });
     }
 
+    /// Sends an event that is not kept for recovery.
+    pub fn emit_transient(&mut self, socket: SocketKey, name: &str, args: &impl Serialize) {
+        let Some(socket) = self.sockets.get(socket) else { return };
+        let messages = packet::encode(Kind::Event, self.namespaces[socket.namespace], None, &[], |out| {
+            packet::write_event(out, name, args);
+        });
+        socket.session.into_iter().for_each(|session| self.engine.send(session, &messages[0]));
+    }
+
     /// Sends an event that asks for an ack within `timeout`, and returns its number, with which
     /// [`App::acknowledged`](super::App::acknowledged) will be called. Sends nothing and returns `None` if the socket is
     /// gone, or if it, or all sockets together, owe too many acks already.
@@ -79,9 +88,12 @@ impl Io {
 
     /// Sends an encoded event to all sockets that `to` names. Returns its packet, with an offset if it is kept for recovery.
     pub(super) fn fan_out(&mut self, to: &To, mut messages: Vec<Encoded>) -> Bytes {
-        let recoverable = (self.recoverable > 0).then(|| recovery::with_offset(&messages[0], self.log.last + 1));
+        let is_kept = self.recoverable > 0 && !to.transient;
+        let recoverable = is_kept.then(|| recovery::with_offset(&messages[0], self.log.last + 1));
         for (_, socket) in members(&self.sockets, &self.rooms, to) {
-            socket.latest.set(self.log.last + 1);
+            if is_kept {
+                socket.latest.set(self.log.last + 1);
+            }
             if let Some(session) = socket.session {
                 let own = recoverable.as_ref().filter(|_| socket.secret.is_some());
                 self.engine.send(session, own.unwrap_or(&messages[0]));

@@ -97,7 +97,7 @@ class Client {
     Object.assign(this, { socket, rooms: new Set(), happened: [], wake() {} }, about);
     const happens = (...event) => this.happened.push(event) && this.wake();
     // salon's events end with an offset for the recovery of connections, which the adapter for Node does not have.
-    socket.onAny((...event) => happens(...(socket._pid ? event.slice(0, -1) : event)));
+    socket.onAny((...event) => happens(...(socket._pid && typeof event.at(-1) === 'string' ? event.slice(0, -1) : event)));
     socket.on('disconnect', (reason) => happens('disconnect', reason));
     t.after(() => socket.io.engine.close());
   }

@@ -35,8 +35,8 @@ export class Chatter {
     this.wakers = new Set();
     this.socket = io(url + namespace, { forceNew: true, reconnectionDelay: 100, reconnectionDelayMax: 100, ...options });
     this.socket.onAny((...event) => {
-      // With recovery every event ends with its offset, which is for the client alone.
-      this.whole.push(this.socket._pid ? event.slice(0, -1) : event);
+      // With recovery every event that is kept ends with its offset, which is for the client alone.
+      this.whole.push(this.socket._pid && typeof event.at(-1) === 'string' ? event.slice(0, -1) : event);
       this.heard.push(classic(this.whole.at(-1)));
       this.wakers.forEach((wake) => wake());
     });
