@@ -113,10 +113,9 @@ impl Elsewhere {
         unnamed + self.reported.len() - self.both
     }
 
-    /// Returns users whom nodes report and who are not here.
+    /// Returns users of other nodes whom clients here know: what they hear from now on adds to these.
     pub fn people(&self) -> impl Iterator<Item = Person> {
-        let elsewhere = self.reported.iter().filter(|(tag, _)| !self.here.contains_key(*tag));
-        elsewhere.map(|(tag, reported)| Person { username: reported.username.clone(), user: tag.clone() })
+        self.heard.iter().map(|(tag, heard)| Person { username: heard.username.clone(), user: tag.clone() })
     }
 
     fn know(&mut self, username: String, tag: String) {
@@ -139,13 +138,20 @@ impl Elsewhere {
         true
     }
 
-    /// Compares reports with what clients have heard. Returns who has come, and who has been missing for `grace`; users of
-    /// whom a node does not report the names are not missing. Both then count as heard.
-    pub fn compare(&mut self, grace: Duration, now: Instant) -> [Vec<Person>; 2] {
-        let unheard = self.people().filter(|person| !self.heard.contains_key(&person.user));
-        let come: Vec<Person> = unheard.take(MAX_HEARD - self.heard.len()).collect();
-        come.iter().for_each(|Person { username, user }| self.know(username.clone(), user.clone()));
+    /// Returns users whom nodes report and clients here have not heard of. They then count as heard.
+    pub fn take_unheard(&mut self) -> Vec<Person> {
+        let is_unheard = |tag: &String| !self.here.contains_key(tag) && !self.heard.contains_key(tag);
+        let unheard = self.reported.iter().filter(|(tag, _)| is_unheard(tag)).take(MAX_HEARD - self.heard.len());
+        let person =
+            |(tag, reported): (&String, &Reported)| Person { username: reported.username.clone(), user: tag.clone() };
+        let unheard: Vec<Person> = unheard.map(person).collect();
+        unheard.iter().for_each(|Person { username, user }| self.know(username.clone(), user.clone()));
+        unheard
+    }
 
+    /// Returns users whom clients here know and no node has reported for `grace`; users of whom a node does not report the
+    /// names are not missing. They then count as gone.
+    pub fn take_missing(&mut self, grace: Duration, now: Instant) -> Vec<Person> {
         let is_complete = self.nodes.values().all(|report| report.users == report.named);
         let (mut gone, mut next) = (Vec::new(), None::<Instant>);
         self.heard.retain(|user, heard| {
@@ -162,6 +168,6 @@ impl Elsewhere {
             false
         });
         self.due = next;
-        [come, gone]
+        gone
     }
 }

@@ -101,8 +101,8 @@ pub struct Chat {
     history: History,
     /// The time until which `history` requests wait for the backfill; `None` if it has ended, or if there is none.
     backfill_until: Option<Instant>,
-    /// The `history` requests that wait for the end of the backfill, each with its socket and ack id.
-    waiting: Vec<(SocketKey, u64, HistoryRequest)>,
+    /// The requests that wait for the end of the backfill, each with its socket and ack id: `history`, or else `users`.
+    waiting: Vec<(SocketKey, u64, Option<HistoryRequest>)>,
     /// The number of events refused since the start.
     pub refused: u64,
 }
@@ -134,20 +134,34 @@ impl Chat {
         }
         let request = event.args.first().map(|raw| serde_json::from_str(raw.get()));
         let request = request.transpose().map_err(|_| "neither {last} nor {since: {boot, n}}")?.unwrap_or_default();
-        match event.ack {
-            Some(number) if self.backfill_until.is_some() && self.waiting.len() < MAX_WAITING => {
-                self.waiting.push((socket, number, request));
-            }
-            _ => cx.ack(socket, event.ack, &(self.history.answer(&request, None),), &[]),
-        }
+        self.answer(cx, socket, event.ack, Some(request));
         Ok(())
+    }
+
+    /// Answers a request for the history or else for users; during the backfill, at its end.
+    fn answer(&mut self, cx: &mut Io, socket: SocketKey, ack: Option<u64>, history: Option<HistoryRequest>) {
+        match (ack, history) {
+            (Some(number), history) if self.backfill_until.is_some() && self.waiting.len() < MAX_WAITING => {
+                self.waiting.push((socket, number, history));
+            }
+            (_, Some(request)) => cx.ack(socket, ack, &(self.history.answer(&request, None),), &[]),
+            (_, None) => {
+                let mut users = self.people();
+                users.extend(self.elsewhere.people().take(MAX_PEOPLE - users.len()));
+                let more = self.num_users().saturating_sub(users.len());
+                let answer = json!({"users": users, "more": more, "server": self.config.instance});
+                cx.ack(socket, ack, &(answer,), &[]);
+            }
+        }
     }
 
     /// Ends the backfill and answers waiting requests. Called when a node has sent its last answer, or at `backfill_until`.
     fn end_backfill(&mut self, cx: &mut Io) {
-        self.backfill_until = None;
-        for (socket, number, request) in mem::take(&mut self.waiting) {
-            cx.ack(socket, Some(number), &(self.history.answer(&request, None),), &[]);
+        if self.backfill_until.take().is_some() && !mem::replace(&mut self.elsewhere.is_compared, true) {
+            self.elsewhere.take_unheard();
+        }
+        for (socket, number, history) in mem::take(&mut self.waiting) {
+            self.answer(cx, socket, Some(number), history);
         }
     }
 
@@ -157,14 +171,6 @@ impl Chat {
         further <= self.config.max_text
             && message.sender().is_some_and(|name| name.chars().count() <= self.config.max_name)
             && packet::string(message.message).is_some_and(|text| text.len() <= self.config.max_text)
-    }
-
-    fn answer_users(&self, cx: &mut Io, socket: SocketKey, event: &Event) {
-        let mut users = self.people();
-        users.extend(self.elsewhere.people().take(MAX_PEOPLE - users.len()));
-        let more = self.num_users().saturating_sub(users.len());
-        let answer = json!({"users": users, "more": more, "server": self.config.instance});
-        cx.ack(socket, event.ack, &(answer,), &[]);
     }
 }
 
@@ -201,7 +207,7 @@ impl App for Chat {
             "new message" => self.new_message(cx, socket, event),
             "history" => self.answer_history(cx, socket, event),
             "typing" | "stop typing" => return self.tell_typing(cx, socket, event.name),
-            "users" => return self.answer_users(cx, socket, event),
+            "users" => return self.answer(cx, socket, event.ack, None),
             // An event with another name is ignored, as in any Socket.IO server without a listener for it.
             _ => return,
         };

@@ -136,13 +136,14 @@ impl Chat {
         );
     }
 
-    /// Tells clients here what other nodes report and they have not heard. Soon after the start, the first reports only say
-    /// who was here before: clients ask for that themselves, with `users`.
+    /// Tells clients here what other nodes report and they have not heard. During the backfill, the first reports only say
+    /// who was here before: clients ask for that themselves, with `users`, and are answered at its end.
     pub(super) fn compare(&mut self, cx: &mut Io) {
-        let changes = self.elsewhere.compare(self.config.leave_grace, cx.engine.now);
-        let is_first = !mem::replace(&mut self.elsewhere.is_compared, true) && self.is_starting(cx);
+        let come = self.elsewhere.take_unheard();
+        let gone = self.elsewhere.take_missing(self.config.leave_grace, cx.engine.now);
         let num_users = Some(self.num_users());
-        for (event, people) in ["user joined", "user left"].into_iter().zip(changes).skip(usize::from(is_first)) {
+        let is_first = !mem::replace(&mut self.elsewhere.is_compared, true) && self.backfill_until.is_some();
+        for (event, people) in [("user joined", come), ("user left", gone)].into_iter().skip(usize::from(is_first)) {
             for Person { username, user } in people {
                 if let Ok(username) = to_raw_value(&username) {
                     let note = UserNote { username: Some(&username), num_users, user: Some(user.into()) };

@@ -1,5 +1,6 @@
 // Users move, servers and links fail, and all servers of a cluster still agree on who is here, and lose no message.
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -217,4 +218,25 @@ test('what other servers say of a user who is known, or is still at one of them,
   // Since he is still reported, he may be back soon.
   const users = witness.heard.filter(([event]) => ['user joined', 'user left'].includes(event));
   assert.deepEqual(users.slice(0, 3).map(([event, data]) => [event, data.username]), [['user joined', 'Bob'], ['user left', 'Ada'], ['user left', 'Bob']]);
+});
+
+test('whom clients still know is listed, so that newcomers know as much as they', options, async (t) => {
+  const redis = await startRedis(t);
+  const [server] = await startServers(t, redis, 1, ['--presence-beat', '200ms', '--leave-grace', '1h']);
+  const witness = await new Chatter(t, server.url).connected();
+  const publisher = await redis.client();
+  const bob = { username: 'Bob', user: createHash('sha1').update(key('bob')).digest('base64url').slice(0, 6) };
+  const note = (...people) =>
+    publisher.publish('socket.io-users#/#', JSON.stringify({ node: 'n9', boot: 'n9', users: people.length, people, beat: 60_000, hello: false, bye: false }));
+  await note(bob);
+  await witness.hears((heard) => heard.at(-1)?.[1].numUsers === 1, 'the number 1');
+  // His server has lost him, and perhaps he only moves.
+  await note();
+  await witness.hears((heard) => heard.at(-1)?.[1].numUsers === 0, 'the number 0');
+  assert.deepEqual(await listed(witness), [bob]);
+  const moved = new Chatter(t, server.url);
+  await moved.login('Bob', { key: key('bob') });
+  await witness.hears((heard) => heard.at(-1)?.[1].numUsers === 1, 'the number 1 again');
+  assert.deepEqual(about(witness, 'user joined'), []);
+  assert.deepEqual(await listed(witness), [bob]);
 });

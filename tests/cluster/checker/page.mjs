@@ -14,7 +14,7 @@ export class Page extends Client {
   #unsent = new Map(); // id -> message
   /** Text -> ids under which it is shown. */
   shown = new Map();
-  /** The time of the first login of this page: what was said before need not be shown. */
+  /** The time of the first answer to `history`: a newcomer need not have what was said before. */
   since;
   /** Tags of the people who are here, as the page lists them. */
   people = new Set();
@@ -63,7 +63,6 @@ export class Page extends Client {
 
   #ready() {
     this.joined = true;
-    this.since ??= Date.now();
     this.#askPeople();
     this.#catchUp();
     for (const message of this.#unsent.values()) this.#transmit(message);
@@ -77,6 +76,7 @@ export class Page extends Client {
     this.#ask('history', this.#position ? { since: this.#position } : { last: LAST }, (answer) => {
       const { boot, n, messages, more } = answer;
       for (const { id, message } of messages) this.#show(id, message);
+      this.since ??= Date.now();
       this.#position = { boot, n: more ? messages.at(-1).n : n };
       if (more) this.#catchUp();
       else this.#catchingUp = false;

@@ -66,19 +66,28 @@ function faults(numbers, clients, files, length) {
   const mean = numbers.pick([400, 1000, 2500]);
   const weights = Object.fromEntries(Object.entries(WEIGHTS).map(([kind, weight]) => [kind, numbers.chance(0.3) ? 0 : weight]));
   if (Object.values(weights).every((weight) => weight === 0)) weights.link = 1;
+  const victim = numbers.pick(SALONS);
   const until = {}; // what is broken, and until when: one fault at a time for each thing
   const actions = [];
   for (let at = numbers.gap(mean); at < length; at += numbers.gap(mean)) {
     const fault = pick(numbers, numbers.weighted(weights), clients);
     const end = Math.min(length, at + fault.time);
-    const away = SALONS.filter((name) => until[name] > at);
-    // Without files, a message that only the salons have that are away at once would be lost.
-    if (until[fault.thing] > at || (!files && fault.salon && away.length)) continue;
+    const isBroken = (thing) => until[thing] > at;
+    if (isBroken(fault.thing) || (fault.salon && !files && !mayForget(numbers, fault.salon, victim, isBroken))) continue;
     until[fault.thing] = end + 1;
     actions.push({ at, ...fault.begin });
     if (fault.end) actions.push({ at: end, ...fault.end });
   }
   return actions;
+}
+
+/**
+ * Whether a salon without a file may end: what nobody else has yet is lost then. So only one does in each round, and mostly
+ * when Redis and its link are whole.
+ */
+function mayForget(numbers, salon, victim, isBroken) {
+  const isAlone = isBroken('redis') || isBroken(`link ${salon}`);
+  return salon === victim && (!isAlone || numbers.chance(0.25));
 }
 
 /** A fault of this kind: what it breaks, for how long, how it begins and how it ends. */
