@@ -223,9 +223,14 @@ impl<A: App> Server<A> {
 
 /// Whether a path is that of Engine.IO: as in the reference, all below it that is not a file of the client.
 fn is_engine_path(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or_default();
-    let is_file = name.ends_with(".map") || name.starts_with("socket.io.") && name.ends_with(".js");
-    path.strip_prefix(ENGINE_PATH).is_some_and(|rest| !is_file && (rest.is_empty() || rest.starts_with('/')))
+    match path.strip_prefix(ENGINE_PATH) {
+        Some("" | "/") => true,
+        Some(rest) if rest.starts_with('/') => {
+            let name = rest.rsplit('/').next().unwrap_or_default();
+            !(name.ends_with(".map") || name.starts_with("socket.io.") && name.ends_with(".js"))
+        }
+        _ => false,
+    }
 }
 
 /// Returns the response to the CORS preflight (Fetch standard) of a page with a listed origin.
