@@ -281,7 +281,13 @@ impl Cluster {
         }
         let (question, answer) = match (question, answer) {
             (Some(question), None) => (None, app.answer_peer(io, question)),
-            (None, Some(answer)) if self.presence.takes_answer(from) => (app.learn_from_peer(io, answer), None),
+            (None, Some(answer)) if self.presence.takes_answer(from, io.engine.now) => {
+                let question = app.learn_from_peer(io, answer);
+                if question.is_none() {
+                    self.presence.answered(from);
+                }
+                (question, None)
+            }
             _ => return Err(Invalid("backfill without a question")),
         };
         self.send_to_peer(from, question.as_deref(), answer.as_deref(), io.engine.now);

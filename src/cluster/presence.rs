@@ -5,8 +5,9 @@
 //! to a hello. A node that misses 3 beats is removed, unless our own link may be the cause.
 //!
 //! Notes also tell whom to ask for messages that this node has missed (catch-up): a node that is new, for what it has of the
-//! time since its last start was heard, and after a failure of our own link every node. The second question, a beat later,
-//! is for what had not yet reached the other node at the time of the first.
+//! time since its last start was heard, and after a failure of our own link every node. Without an answer, for example
+//! because the node is not back yet either, the question is repeated at each beat until the node would be silent. One more
+//! question, after the answer, is for what had not yet reached the other node at the time of the first.
 
 use crate::socketio::packet::Invalid;
 use crate::socketio::{MAX_PEOPLE, Person};
@@ -32,8 +33,8 @@ const MISSED_BEATS: u32 = 3;
 const MIN_BEAT: Duration = Duration::from_millis(100);
 const MAX_BEAT: Duration = Duration::from_secs(600);
 /// A question for missed messages goes back so much further than the last proof of life: messages are sent before they
-/// arrive, and Redis may have stalled without a failure.
-const MARGIN: Duration = Duration::from_secs(10);
+/// arrive, and Redis may stall for 25 s without a failure of the link (see `link`).
+const MARGIN: Duration = Duration::from_secs(30);
 
 /// The presence of one node, as the node publishes it.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -70,8 +71,16 @@ struct Question {
     at: Instant,
     /// The time since which messages may be missing; `None` for all.
     since: Option<Instant>,
-    /// Whether another question follows a beat later.
-    first: bool,
+    /// The time at which the same question was sent before; `None` if this is the first one.
+    asked: Option<Instant>,
+    /// The number of questions that follow, a beat later each.
+    further: u32,
+}
+
+impl Question {
+    fn first(at: Instant, since: Option<Instant>) -> Question {
+        Question { at, since, asked: None, further: MISSED_BEATS }
+    }
 }
 
 /// The presence of other nodes, and the state of our own notes.
@@ -103,7 +112,7 @@ impl Presence {
             if node.answers.is_some() && missed_since.is_some() {
                 let earlier = node.question.as_ref().map(|question| question.since);
                 let since = earlier.map_or(missed_since, |earlier| earlier.min(missed_since));
-                node.question = Some(Question { at: now, since, first: true });
+                node.question = Some(Question::first(now, since));
             }
         }
     }
@@ -135,17 +144,30 @@ impl Presence {
     pub fn question(&mut self, now: Instant) -> Option<(String, Option<Duration>)> {
         let again = now + Duration::from_millis(self.own.beat);
         let node = self.nodes.values_mut().find(|node| node.question.as_ref().is_some_and(|next| next.at <= now))?;
-        let Question { since, first, .. } = node.question.take()?;
+        let Question { since, further, .. } = node.question.take()?;
         node.answers = Some(MAX_ANSWERS);
-        node.question = first.then_some(Question { at: again, since: Some(now), first: false });
+        let next = Question { at: again, since, asked: Some(now), further: further.saturating_sub(1) };
+        node.question = (further > 0).then_some(next);
         Some((node.boot.clone(), since.map(|since| now - since + MARGIN)))
     }
 
-    /// Whether an answer of the node with this boot is accepted, and counts it.
-    pub fn takes_answer(&mut self, boot: &str) -> bool {
-        let answers = self.nodes.values_mut().find(|node| node.boot == boot).and_then(|node| node.answers.as_mut());
-        let left = answers.filter(|left| **left > 0);
-        left.map(|left| *left -= 1).is_some()
+    /// Whether an answer of the node with this boot is accepted, and counts it. The question is not repeated meanwhile.
+    pub fn takes_answer(&mut self, boot: &str, now: Instant) -> bool {
+        let Some(node) = self.nodes.values_mut().find(|node| node.boot == boot) else { return false };
+        let Some(left) = node.answers.as_mut().filter(|left| **left > 0) else { return false };
+        *left -= 1;
+        if let Some(next) = &mut node.question {
+            next.at = next.at.max(now + Duration::from_millis(self.own.beat));
+        }
+        true
+    }
+
+    /// Notes that the node with this boot has sent its last answer: what follows is one question, for what is newer.
+    pub fn answered(&mut self, boot: &str) {
+        let next = self.nodes.values_mut().find(|node| node.boot == boot).and_then(|node| node.question.as_mut());
+        if let Some((next, asked)) = next.and_then(|next| next.asked.map(|asked| (next, asked))) {
+            (next.since, next.further) = (Some(asked), 0);
+        }
     }
 
     /// Returns the note to publish now, in JSON, and records it as sent; `None` if none is due and `users` has not changed.
@@ -202,8 +224,11 @@ impl Presence {
             Some(known) if known.boot == note.boot => Node { heard: now, silent_at, beat, ..known },
             earlier => {
                 let asked = self.nodes.values().filter(|node| node.answers.is_some()).count() < MAX_ASKED;
-                let since = earlier.map(|earlier| earlier.heard);
-                let question = asked.then_some(Question { at: now, since, first: true });
+                // What the earlier start was still to be asked has to come from this one.
+                let since = earlier.map(|Node { heard, question, .. }| {
+                    question.map_or(Some(heard), |question| question.since.min(Some(heard)))
+                });
+                let question = asked.then(|| Question::first(now, since.flatten()));
                 Node { boot: note.boot.clone(), heard: now, silent_at, beat, answers: asked.then_some(0), question }
             }
         };

@@ -53,6 +53,20 @@ test('a note with more fields', options, async (t) => {
   await calm();
 });
 
+test('a question is repeated until it is answered, also to the next start of a server', options, async (t) => {
+  const { say, asked, calm } = await setUp(t, ['--presence-beat', '200ms']);
+  await say.note({ boot: 'the boot before' });
+  await say.note({});
+  const { from, ask } = await asked();
+  assert.deepEqual([ask, (await asked()).ask], [{}, {}]);
+  await say.peer(from, { tell: { boot: 'b', n: 0, messages: [], gap: false, more: false } });
+  // What is new since the last question, and half a minute more; another question for all may have been under way.
+  let last = await asked();
+  while (last.ask.age === undefined) last = await asked();
+  assert.ok(last.ask.age >= 30_000 && last.ask.age < 60_000, JSON.stringify(last));
+  await calm();
+});
+
 test('a question and an answer with more fields', options, async (t) => {
   const { server, say, asked, calm } = await setUp(t);
   await say.note({});
