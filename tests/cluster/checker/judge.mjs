@@ -74,7 +74,7 @@ export function burst({ said, clients, histories }) {
     const wanted = senders.get(sender).map(({ text }) => text);
     if (mine.join() !== wanted.join()) faults.push(`order: ${where} has [${mine}] of a burst, not [${wanted}]`);
   };
-  for (const sender of senders.keys()) {
+  for (const { name: sender } of clients) {
     for (const { name, live } of clients) if (name !== sender) compare(name, sender, live.map(({ text }) => text));
     for (const [salon, kept] of Object.entries(histories)) compare(salon, sender, kept.map(({ message }) => message));
   }

@@ -11,7 +11,7 @@ import { cast, round } from './plan.mjs';
 import { random } from './random.mjs';
 
 const RETURN = 60_000; // ms within which all clients and links are back: both try again after up to 12 s
-const SLACK = 5_000; // ms beyond the limits of the promises, for a busy machine
+const SLACK = 8_000; // ms beyond the limits of the promises, for a busy machine
 const BURST = 5; // messages of each client at the end of a round
 const MOST = 0.9; // share of the acknowledged messages that must be checked
 
@@ -131,12 +131,14 @@ class Run {
     await this.#comesTrue('the promises', judge.LIMIT + GRACE + SLACK, () => this.#faults());
     this.settled = Math.max(this.settled, Date.now() - start);
     if (this.violations.length) return;
+    const epochs = new Map(this.clients.map((client) => [client, client.epoch]));
     const said = [];
     for (let i = 0; i < BURST; i += 1) for (const client of this.clients) said.push(this.#say(client));
-    const burst = { said, clients: this.clients };
     await this.#comesTrue('the burst', BEAT + SLACK, async () => {
       const faults = await this.#faults();
-      return [...faults, ...judge.burst({ ...burst, histories: this.histories })];
+      // On a machine that is too busy a ping may time out; who is new then has not heard all of it.
+      const clients = this.clients.filter((client) => client.epoch === epochs.get(client));
+      return [...faults, ...judge.burst({ said, clients, histories: this.histories })];
     });
     this.note('checked');
   }
