@@ -55,6 +55,7 @@
 //! chat/journal          the history file: append, sync, rewrite, lock
 //! chat/history          the last messages, found by number and by id (duplicates)
 //! chat/typing           who types; `stop typing` for clients that are recovered
+//! chat/older            pages of the history for clients that scroll up
 //! chat/elsewhere        users of other nodes: what the nodes report, and what clients have heard
 //! chat/mod              the chat: messages, typing, requests for history; catch-up with other nodes
 //! chat/users            users: names, keys, tags, numUsers; who has joined and left

@@ -13,22 +13,33 @@ const CLIENT: &str = "static/node_modules/socket.io-client";
 const FILES: &[(&str, &str)] = &[
     ("/", "static/index.html"),
     ("/style.css", "static/style.css"),
-    ("/composer.js", "static/composer.js"),
-    ("/connection.js", "static/connection.js"),
-    ("/log.js", "static/log.js"),
     ("/main.js", "static/main.js"),
-    ("/me.js", "static/me.js"),
-    ("/menu.js", "static/menu.js"),
-    ("/messages.js", "static/messages.js"),
-    ("/names.js", "static/names.js"),
-    ("/people.js", "static/people.js"),
-    ("/texts.js", "static/texts.js"),
+    ("/texts/de.js", "static/texts/de.js"),
     ("/texts/en.js", "static/texts/en.js"),
+    ("/texts/es.js", "static/texts/es.js"),
     ("/texts/fr.js", "static/texts/fr.js"),
     ("/icon.svg", "static/icon.svg"),
     ("/socket.io/socket.io.min.js", "static/node_modules/socket.io-client/dist/socket.io.min.js"),
     ("/socket.io/socket.io.js", "static/node_modules/socket.io-client/dist/socket.io.js"),
     ("/socket.io/socket.io.esm.min.js", "static/node_modules/socket.io-client/dist/socket.io.esm.min.js"),
+];
+
+/// What `static/main.js` imports: each module before those that import it. They are sent in one file with it: a quarter
+/// smaller, and one request instead of fourteen.
+const MODULES: &[&str] = &[
+    "texts",
+    "me",
+    "later",
+    "connection",
+    "names",
+    "markup",
+    "log",
+    "menu",
+    "reading",
+    "messages",
+    "composer",
+    "people",
+    "mentions",
 ];
 
 /// The packages whose code is in the client's bundle; their licences must be distributed with it.
@@ -56,7 +67,10 @@ fn main() {
         let text = read(file.as_ref());
         table += &match file.strip_prefix("static/").filter(|name| !name.starts_with("node_modules/")) {
             Some(name) => {
-                let (file, text) = (out.join(name.replace('/', "_")), lean(&String::from_utf8_lossy(&text)));
+                let modules = if name == "main.js" { MODULES } else { &[] };
+                let text =
+                    modules.iter().map(|module| joined(module)).collect::<String>() + &String::from_utf8_lossy(&text);
+                let (file, text) = (out.join(name.replace('/', "_")), lean(&imported(&text)));
                 fs::write(&file, &text).expect("OUT_DIR is writable");
                 row(&out, url, &file, text.as_bytes())
             }
@@ -80,6 +94,34 @@ fn read(file: &Path) -> Vec<u8> {
         println!("cargo::error={}: {error}; `make build` fetches what is not in the repository", file.display());
         std::process::exit(0) // cargo fails the build with the line above and without a backtrace
     })
+}
+
+/// Returns a module as an expression: a function that runs at once and returns what the module exports.
+fn joined(module: &str) -> String {
+    let text = String::from_utf8_lossy(&read(format!("static/{module}.js").as_ref())).into_owned();
+    let name = |line: &str| {
+        line.split(|c: char| !(c.is_alphanumeric() || "$_".contains(c))).next().unwrap_or_default().to_owned()
+    };
+    let exported = |line: &str| {
+        let line = line.strip_prefix("export ")?;
+        let kinds = ["async function ", "function ", "const "];
+        Some(name(kinds.iter().find_map(|kind| line.strip_prefix(kind)).expect("a function or a constant is exported")))
+    };
+    let names: Vec<_> = text.lines().filter_map(exported).collect();
+    let text = text.replace("\nexport ", "\n");
+    format!("const {module}_ = await (async () => {{\n{text}\nreturn {{ {} }};\n}})();\n", names.join(", "))
+}
+
+/// Replaces the `import` lines of a text by what they mean among joined modules.
+fn imported(text: &str) -> String {
+    let line = |line: &str| match line.strip_prefix("import ").and_then(|rest| rest.rsplit_once(" from './")) {
+        Some((names, file)) => {
+            format!("const {} = {}_;\n", names.trim_start_matches("* as "), file.trim_end_matches(".js';"))
+        }
+        None if line.starts_with("import './") => String::new(),
+        None => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
 }
 
 /// Returns a file's text without indentation, empty lines and comments: it is a quarter smaller. A real minifier would be

@@ -1,81 +1,164 @@
-// The lines of the room: messages in the order of their numbers, days and notes between them. Whatever other people
-// wrote reaches the page as text only, so markup stays text.
-import { label, look, shown, tag } from './names.js';
+// The lines of the room: messages in the order in which they were said, days and notes between them.
+import { now } from './connection.js';
+import { fold, paragraph } from './markup.js';
+import { label, look, signature } from './names.js';
 import { $, element, say } from './texts.js';
 
-const LINES = 1000; // kept on the page; the oldest go first
-const PAUSE = 5 * 60_000; // ms of silence after which the author's name is shown again
-const HUES = 12; // as many as style.css has
+const PAUSE = 5 * 60_000; // ms of silence after which the author is shown again
 const UNHEARD = 1000; // ms until what was added in silence is surely no news to a screen reader
+const CROWD = 500; // people in one line of arrivals and departures
 
-// Up to what may end a sentence, and without any invisible character.
-const LINK = /https?:\/\/[^\s<>"\p{C}]*[^\s<>"\p{C}.,;:!?')\]}]/giu;
-
-const [log, lines, news] = ['log', 'lines', 'news'].map($);
+const [log, lines] = ['log', 'lines'].map($);
 const known = new Map(); // id of a message -> its line
-let newest = 0; // the highest number of a message
-let following = true; // the reader is at the end
-let end; // its scroll position when the log was last laid out
-let unread = 0; // messages below what the reader sees
-let missed = 0; // messages since the page was last visible
+let most = Infinity; // lines kept on the page
 let listening; // timer after which additions are read aloud again
 
-// ---- where a line stands, and what it shows
+// A line is an element with these fields: `at`, the time by which it is placed; `time`, the one that it shows; `day`, the
+// heading before it; of messages also `key`, their id, `n`, `user`, `username` and `message`.
 
-/** Puts the line behind those of lower numbers; those without a number yet stay last. */
-function place(line) {
-  const before = lastUpTo(line.n);
-  const changed = [line, line.nextElementSibling];
-  if (!before) lines.prepend(line);
-  else if (before !== line) before.after(line);
-  changed.push(line.nextElementSibling);
-  for (const one of changed) if (one) dress(one);
-  if (lines.childElementCount <= LINES) return;
-  const [oldest, second] = lines.children;
-  known.delete(oldest.id_);
-  oldest.remove();
-  dress(second);
+// ---- where a line stands
+
+/** The line before or after this one; days are none. */
+export function next(line, way = 'nextElementSibling') {
+  const other = line[way];
+  return other?.at === undefined ? other?.[way] : other;
 }
+export const previous = (line) => next(line, 'previousElementSibling');
+const last = () => lines.lastElementChild;
+const first = () => (lines.firstElementChild?.at === undefined ? lines.children[1] : lines.firstElementChild);
 
-function lastUpTo(n) {
-  let line = lines.lastElementChild;
-  while (line && line.n > n) line = line.previousElementSibling;
-  return line;
+/** Whether a line, or the place of a message that is not on the page, is behind another: of one time, by number, or id. */
+export const isAfter = (one, other) =>
+  one.at > other.at ||
+  (one.at === other.at && one.at < Infinity && (one.n && other.n ? one.n > other.n : one.key > other.key));
+
+/** Puts the line where it belongs by its time; those without one yet stay last. */
+function place(line) {
+  let before = last();
+  while (before && (before === line || before.at === undefined || isAfter(before, line))) {
+    before = before.previousElementSibling;
+  }
+  if (line.parentNode && before === previous(line)) return dress(line);
+  const followed = line.parentNode && next(line);
+  line.day?.remove();
+  if (before) before.after(line);
+  else lines.prepend(line);
+  for (const changed of new Set([line, next(line), followed])) if (changed) dress(changed);
+  trim();
 }
 
 /** Shows the day where it changes, and the author where another begins. */
 function dress(line) {
-  const before = line.previousElementSibling;
-  const newDay = !before || new Date(before.time).toDateString() !== new Date(line.time).toDateString();
-  line.querySelector('.day')?.remove();
-  if (newDay) {
-    const day = element('p', 'day');
-    const time = day.appendChild(element('time', ''));
-    time.dateTime = new Date(line.time - new Date(line.time).getTimezoneOffset() * 60_000).toISOString().slice(0, 10);
+  const before = previous(line);
+  const date = new Date(line.time);
+  const newDay = !before || new Date(before.time).toDateString() !== date.toDateString();
+  if (!newDay) {
+    line.day?.remove();
+    line.day = undefined;
+  } else if (line.day?.time !== line.time) {
+    line.day?.remove();
+    const time = element('time', '');
+    time.dateTime = new Date(line.time - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 10);
     say(time, 'day', line.time);
-    line.prepend(day);
+    line.day = element('li', 'day', time);
+    line.day.time = line.time;
   }
-  const same = before?.message && line.message && before.user === line.user && before.username === line.username;
+  if (line.day && line.day !== line.previousElementSibling) line.before(line.day);
+  const same = before?.message !== undefined && before.user === line.user && before.username === line.username;
   line.classList.toggle('follows', Boolean(same && !newDay && line.time - before.time < PAUSE));
 }
 
-/** The same colour for the same name on every page, and another for a second user of it. */
-function hue(user, name) {
-  const text = look(name) + tag(user, name);
-  let hash = 7;
-  for (let i = 0; i < text.length; i++) hash = (hash * 31 + text.charCodeAt(i)) >>> 0;
-  return `hue${hash % HUES}`;
+/** From here on at most so many lines are kept; the oldest go. */
+export function keep(count) {
+  most = count;
+  trim();
 }
 
-/** There are users of one name: their messages get their tags. */
-export function showTags() {
-  for (const line of lines.querySelectorAll('.message')) signature(line);
+function trim() {
+  const excess = lines.childElementCount - most;
+  if (excess <= 0) return;
+  for (const line of [...lines.children].slice(0, excess)) {
+    known.delete(line.key);
+    line.remove();
+  }
+  dress(first());
 }
 
-function signature(line) {
-  const author = line.querySelector('b');
-  author.className = hue(line.user, line.username);
-  author.replaceChildren(element('bdi', '', shown(line.username)), element('small', '', tag(line.user, line.username)));
+// ---- messages
+
+/** The line of a message that is known already. */
+export const find = (id) => known.get(id);
+
+/** The oldest message on the page; all newer ones that the server has are there too. */
+export function oldest() {
+  for (let line = first(); line; line = next(line)) if (line.key && line.at < Infinity) return line;
+}
+
+// Adds a message: `{id, time, user, username, message}`, or one without a time, which is not sent yet. `own`: of this page's
+// user; `live`: said at this moment, so it goes to the end even if a clock is slow.
+export function add(message, own, live) {
+  const line = element('li', own ? 'message mine' : 'message');
+  const { id, n, time, user, username } = message;
+  Object.assign(line, { key: id, n, at: time ?? Infinity, user, username, message: String(message.message) });
+  if (live && time) line.at = behind(time, n);
+  const head = element('p', 'head', '', ' ', element('time', ''));
+  if (user) head.title = `#${user}`;
+  line.append(head, paragraph(line.message));
+  fold(line, line.message);
+  sign(line);
+  stamp(line, time ?? now());
+  if (id) known.set(id, line);
+  place(line);
+  return line;
+}
+
+/** The last line that has a time, of those whose number is not higher. */
+function end(n) {
+  let line = last();
+  while (line && (!(line.at < Infinity) || line.n > n)) line = line.previousElementSibling;
+  return line;
+}
+
+/** The time by which a message is placed that belongs there: its own, unless what is there has a later one. */
+function behind(time, n) {
+  const line = end(n);
+  return line?.at > time ? line.at + 0.001 : time;
+}
+
+/** The message has a time now, or none of its own, and its place goes by it. */
+export function settle(line, time, live, n) {
+  line.n = n;
+  line.at = live ? behind(time ?? 0, n) : time;
+  stamp(line, time ?? line.time);
+  place(line);
+}
+
+/** The numbers are those of another history. */
+export function restart() {
+  for (const line of lines.children) line.n = undefined;
+}
+
+/** The message waits to be sent again. */
+export function wait(line) {
+  line.at = Infinity;
+  place(line);
+}
+
+export function remove(line) {
+  const after = next(line);
+  known.delete(line.key);
+  line.day?.remove();
+  line.remove();
+  if (after) dress(after);
+}
+
+function sign(line) {
+  line.firstChild.replaceChild(signature(line.user, line.username), line.firstChild.firstChild);
+}
+
+/** Several users have names of this look: their messages get their tags. */
+export function showTags(same) {
+  for (const line of lines.querySelectorAll('.message')) if (same === look(line.username)) sign(line);
 }
 
 function stamp(line, time) {
@@ -85,74 +168,18 @@ function stamp(line, time) {
   say(shown, 'clock', time);
 }
 
-/** The text with its links; line breaks are kept by the style sheet. */
-function paragraph(content) {
-  const made = element('p', 'text');
-  made.dir = 'auto';
-  let end = 0;
-  for (const { 0: found, index } of content.matchAll(LINK)) {
-    const link = element('a', '', found);
-    link.href = found;
-    if (!link.host) continue; // no URL after all
-    link.rel = 'noopener noreferrer nofollow';
-    link.target = '_blank';
-    made.append(content.slice(end, index), link);
-    end = index + found.length;
-  }
-  made.append(content.slice(end));
-  return made;
-}
+lines.addEventListener('pointerover', ({ target }) => {
+  const line = target.closest('.message');
+  if (line) line.title = line.querySelector('time').title;
+});
 
-// ---- messages
-
-/** The line of a message that is known already. */
-export const find = (id) => known.get(id);
-
-// Adds a message: `{id, n, time, user, username, message}`, `n` being Infinity while it has no number. `own`: of this
-// page's user; `fresh`: said at this moment.
-export function add(message, own, fresh) {
-  const line = element('li', own ? 'message mine' : 'message');
-  const { id, n = newest, time = Date.now(), user, username } = message;
-  Object.assign(line, { id_: id, n, user, username, message: String(message.message) });
-  const head = line.appendChild(element('p', 'head'));
-  head.append(element('b', ''), ' ', element('time', ''));
-  if (user) head.firstElementChild.title = `#${user}`;
-  line.append(paragraph(line.message));
-  signature(line);
-  stamp(line, time);
-  if (id) known.set(id, line);
-  if (n < Infinity) newest = Math.max(newest, n);
-  place(line);
-  if (own && fresh) following = true;
-  else if (!following) say(news, 'news', ++unread);
-  news.hidden = following || !unread;
-  if (!own && document.hidden) title(missed + 1);
-  return line;
-}
-
-/** The message has a number now, or none of its own, and its place goes by it. */
-export function number(line, n = newest, time = line.time) {
-  line.n = n;
-  if (n < Infinity) newest = Math.max(newest, n);
-  stamp(line, time);
-  place(line);
-}
-
-/** The oldest numbers are those of another history; what is shown stays before all that comes. */
-export function restart() {
-  newest = 0;
-  for (const line of lines.children) {
-    if (line.n !== Infinity) line.n = 0;
-  }
-}
-
-/** `key` of the text below the message (none: it has arrived), and what a button beside it does. */
+/** `key` of the text below the message (none: it has arrived), and what a button there does. Returns whether it had another. */
 export function state(line, key, args = [], retry) {
-  line.querySelector('.state')?.remove();
-  if (!key) return;
-  const made = line.appendChild(element('p', 'state'));
-  made.classList.toggle('bad', key !== 'sending');
-  say(made.appendChild(element('span', '')), key, ...args);
+  const old = line.querySelector('.state');
+  old?.remove();
+  if (!key) return old;
+  const made = line.appendChild(element('p', key === 'sending' ? 'state' : 'state bad', element('span', '')));
+  say(made.firstChild, key, ...args);
   if (!retry) return;
   const button = made.appendChild(element('button', ''));
   say(button, 'retry');
@@ -161,62 +188,35 @@ export function state(line, key, args = [], retry) {
 
 // ---- notes
 
-/** A note behind message number `n`, by default the newest. */
-export function note(key, args = [], n = newest) {
-  const line = element('li', 'note');
-  Object.assign(line, { n, time: Date.now() });
-  say(line.appendChild(element('span', '')), key, ...args);
+/** A note behind all lines, or before the messages of the time `at`. */
+export function note(key, args = [], at) {
+  const line = element('li', 'note', element('span', ''));
+  const before = end();
+  Object.assign(line, { at: at ?? (before ? before.at + 0.001 : now()), n: at ? undefined : before?.n, time: at ?? now(), key: '' });
+  say(line.firstChild, key, ...args);
   place(line);
   return line;
 }
 
 /** Somebody `came` or `went`: one line for all of whom nothing else was between. */
 export function presence(user, name, what) {
-  const last = lastUpTo(newest);
-  const line = last?.moves ? last : note('presence', [[]]);
-  line.moves ??= new Map();
-  const key = user ?? name;
-  const first = line.moves.get(key)?.first ?? what;
-  line.moves.set(key, { name: label(user, name), first, last: what });
+  let line = end();
+  if (!(line?.moves?.size < CROWD)) {
+    line = note('presence', [[]]);
+    line.moves = new Map();
+  }
+  const first = line.moves.get(user ?? name)?.first ?? what;
+  line.moves.set(user ?? name, { name: label(user, name), first, last: what });
   const groups = { came: [], went: [], passed: [], returned: [] };
   for (const { name, first, last } of line.moves.values()) {
     groups[first === last ? first : last === 'went' ? 'passed' : 'returned'].push(name);
   }
-  say(line.lastElementChild, 'presence', Object.entries(groups).filter(([, names]) => names.length));
+  say(line.firstChild, 'presence', Object.entries(groups).filter(([, names]) => names.length));
 }
-
-// ---- reading
 
 /** What is added now is not read aloud: it is old. */
 export function hush() {
   clearTimeout(listening);
-  log.setAttribute('aria-live', 'off');
-  listening = setTimeout(() => log.setAttribute('aria-live', 'polite'), UNHEARD);
+  log.ariaLive = 'off';
+  listening = setTimeout(() => (log.ariaLive = 'polite'), UNHEARD);
 }
-
-function title(count) {
-  missed = count;
-  document.title = count ? `(${count}) salon` : 'salon';
-}
-
-// Whatever grows or shrinks, a line or the window when a phone shows its keyboard: who was at the end stays there.
-const sizes = new ResizeObserver(() => {
-  end = log.scrollHeight - log.clientHeight;
-  if (following) log.scrollTop = end;
-});
-sizes.observe(log);
-sizes.observe(lines);
-
-log.addEventListener('scroll', () => {
-  // What has come since is not the reader's doing; when less is to be scrolled the browser moves.
-  following = Math.min(end, log.scrollHeight - log.clientHeight) - log.scrollTop < 40;
-  if (following) unread = 0;
-  news.hidden = !unread;
-});
-
-news.addEventListener('click', () => {
-  log.scrollTop = end;
-  log.focus({ preventScroll: true }); // the button goes
-});
-
-document.addEventListener('visibilitychange', () => document.hidden || title(0));

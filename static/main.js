@@ -1,8 +1,9 @@
 // The chat page: how one gets into the room. Each other part has a file of its own. Events and fields beyond those of
 // Socket.IO's public chat example are in README, chapter "Write a client".
 import './composer.js';
-import { ANSWER, begin, socket } from './connection.js';
+import { ask, begin, socket } from './connection.js';
 import { me, remember } from './me.js';
+import './mentions.js';
 import './menu.js';
 import * as messages from './messages.js';
 import * as people from './people.js';
@@ -22,21 +23,21 @@ $('join').addEventListener('submit', (event) => {
   if (me.name && socket.connected) login();
 });
 
-function login() {
+async function login() {
   const button = $('join').querySelector('button');
   button.disabled = true; // or a second name could be shown than the one the server took
-  socket.timeout(ANSWER).emit('add user', me.name, { key: me.key }, (_, answer) => {
-    button.disabled = false;
-    if (!answer?.error) return; // it acknowledges refusals only
-    me.name = '';
-    say($('trouble'), 'unfit', answer.error);
-  });
+  const answer = await ask('add user', me.name, { key: me.key });
+  button.disabled = false;
+  if (!answer?.error) return; // it acknowledges refusals only
+  me.name = '';
+  say($('trouble'), 'unfit', answer.error);
 }
 
 // After a short break the server still knows us, and sends what we have missed. Otherwise we give the name again.
 socket.on('connect', () => {
   if (socket.recovered && !room.hidden) ready();
   else if (me.name) login();
+  else people.refresh();
 });
 
 socket.on('login', ({ numUsers, user }) => {
@@ -53,11 +54,11 @@ function ready() {
   if (!returning) {
     remember('name', me.name);
     $('entrance').hidden = true;
-    for (const id of ['room', 'people', 'leave']) $(id).hidden = false;
+    for (const id of ['room', 'people', 'count', 'leave']) $(id).hidden = false;
     $('notify').hidden = !window.Notification || !isSecureContext;
     if (asked) $('text').focus(); // where the form stood that was sent
   }
-  people.ask();
+  people.refresh();
   messages.catchUp(returning && !socket.recovered);
   messages.sendAgain();
 }
@@ -67,5 +68,10 @@ window.visualViewport?.addEventListener('resize', ({ target }) => {
   document.documentElement.style.setProperty('--height', `${Math.round(target.height * target.scale)}px`);
   scrollTo(0, 0);
 });
+
+// A quieter mark for what has the focus while the pointer is used.
+const by = (keys) => () => document.documentElement.classList.toggle('keys', keys);
+addEventListener('pointerdown', by(false));
+addEventListener('keydown', ({ key }) => key === 'Tab' && by(true)());
 
 begin();

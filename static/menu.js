@@ -1,23 +1,34 @@
-// Notifications, the language, and the way out.
+// The menu: notifications, the language, and the way out.
 import { banner } from './connection.js';
 import { remember } from './me.js';
 import { shown, tag } from './names.js';
-import { $, otherLanguage, speak } from './texts.js';
+import { $, element, LANGUAGES, speak } from './texts.js';
 
-const notify = $('notify');
-let notifying = false; // only for who has asked for it, in this tab
+const [menu, notify, language] = ['menu', 'notify', 'language'].map($);
+let notifying; // only for who has asked for it, in this tab
 
-async function speakOne(...languages) {
-  await speak(...languages);
-  $('language').lang = otherLanguage();
+for (const [code, name] of Object.entries(LANGUAGES)) {
+  language.append(Object.assign(element('option', '', name), { value: code, lang: code }));
 }
-await speakOne(remember('language'), ...navigator.languages);
-$('language').addEventListener('click', () => speakOne(remember('language', otherLanguage())));
+language.value = await speak(remember('language'));
+language.addEventListener('change', () => speak(remember('language', language.value)));
+
+menu.addEventListener('keydown', (event) => {
+  if (event.key !== 'Escape') return;
+  menu.open = false;
+  menu.firstElementChild.focus();
+});
+document.addEventListener('click', ({ target }) => menu.contains(target) || (menu.open = false));
+
+function set(wanted) {
+  notifying = remember('notify', wanted);
+  notify.ariaPressed = Boolean(wanted);
+}
+set(Boolean(remember('notify')) && window.Notification?.permission === 'granted');
 
 notify.addEventListener('click', async () => {
   const permission = notifying ? 'unwanted' : await Notification.requestPermission();
-  notifying = permission === 'granted';
-  notify.setAttribute('aria-pressed', notifying);
+  set(permission === 'granted');
   if (permission === 'denied') banner('blocked');
 });
 
@@ -26,17 +37,17 @@ export function announce({ username, user, message }) {
   if (!notifying) return;
   try {
     const options = { body: message.slice(0, 200), icon: 'icon.svg', tag: 'salon' };
-    const note = new Notification(shown(username) + tag(user, username), options);
+    const note = new Notification(`${shown(username)} ${tag(user, username)}`.trim(), options);
     note.onclick = () => {
       window.focus();
       note.close();
     };
   } catch {
-    notifying = false; // Android wants a service worker for it
+    set(false); // Android wants a service worker for it
   }
 }
 
 $('leave').addEventListener('click', () => {
-  remember('name', null);
+  for (const key of ['name', 'draft']) remember(key, null);
   location.reload();
 });

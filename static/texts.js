@@ -1,25 +1,27 @@
 // How texts get onto the page, in the language that it speaks. The texts themselves are in `texts/`, one file for each language.
 
-const LANGUAGES = ['en', 'fr'];
+export const LANGUAGES = { de: 'Deutsch', en: 'English', es: 'Español', fr: 'Français' };
+// Private characters around the tag of a user: names have none, so they cannot imitate one.
+export const TAG = '\uE000';
+export const TAG_END = '\uE001';
 
-let language;
-let texts; // of this language
-let clockFormat, dayFormat, listFormat;
+let texts; // of the language spoken
+let clockFormat, dayFormat, momentFormat, listFormat;
 
 export const $ = (id) => document.getElementById(id);
 
-export function element(name, className, content = '') {
+export function element(name, className, ...content) {
   const made = document.createElement(name);
   made.className = className;
-  made.textContent = content;
+  made.append(...content);
   return made;
 }
 
 /** Time of day, for people. */
-export const clock = (time) => clockFormat.format(time);
+const clock = (time) => clockFormat.format(time);
 
 /** `Ada, Bob and 3 others`: at most four parts. */
-export function list(names) {
+function list(names) {
   const shown = names.length > 4 ? [...names.slice(0, 3), text('others', names.length - 3)] : names;
   return listFormat.format(shown);
 }
@@ -30,37 +32,45 @@ const common = {
   day: (time) => dayFormat.format(time),
   // What became of whom, in one line. `groups`: `[key, names]` each.
   presence: (groups) => groups.map(([key, names]) => text(key, names)).join(' · '),
-  typists: (names) =>
-    names.length ? text('typing', names.length > 3 ? text('several') : list(names), names.length > 1) : '',
+  typists: (names) => (names.length > 3 ? text('several') : list(names)),
 };
 
 /** Returns the text of this key; some have arguments. */
-export function text(key, ...args) {
+function text(key, ...args) {
   const found = texts[key] ?? common[key];
   return typeof found === 'function' ? found(...args) : found;
 }
 
-/** Gives the element a text that changes with the language. */
+/** The reason that the server gives, in the language of the page if it is one that a page can cause. */
+const reason = (said) => texts.reasons[said] ?? said;
+
+/** Gives the element a text that changes with the language; a field has it as its label and placeholder. */
 export function say(element, key, ...args) {
   element.dataset.text = key;
   element.args = args;
-  if (element.placeholder === undefined) element.textContent = key && text(key, ...args);
-  else element.placeholder = text(key);
+  const said = key && text(key, ...args);
+  if (element.placeholder !== undefined) element.ariaLabel = element.placeholder = said;
+  else if (said.includes(TAG)) element.replaceChildren(...withTags(said));
+  else element.textContent = said;
+  if (key === 'clock') element.title = momentFormat.format(args[0]);
 }
 
-/** From here on the page speaks this language, or the first of these that it knows. */
-export async function speak(...wanted) {
-  const tag = [...wanted, 'en'].map((tag) => tag?.slice(0, 2)).find((tag) => LANGUAGES.includes(tag));
-  texts = (await import(`./texts/${tag}.js`)).default;
-  language = tag;
+const withTags = (said) => said.split(/[\uE000\uE001]/).map((part, i) => (i % 2 ? element('small', 'tag', part) : part));
+
+/** From here on the page speaks the chosen language, or the first of the browser's that it knows. */
+export async function speak(chosen) {
+  const language = [chosen, ...navigator.languages].map((tag) => tag?.slice(0, 2)).find((tag) => tag in LANGUAGES) ?? 'en';
+  texts = (await import(`./texts/${language}.js`)).default({ clock, list, reason });
   const root = document.documentElement;
   root.lang = language;
-  const place = navigator.languages.find((tag) => tag.startsWith(language)) ?? language; // 14:30 or 2:30 PM
-  clockFormat = new Intl.DateTimeFormat(place, { timeStyle: 'short' });
+  // Times and dates are the browser's own, 14:30 or 2:30 PM, unless another language has been chosen.
+  const own = navigator.language;
+  const other = chosen && !own.startsWith(language);
+  const place = other ? `${language}-${new Intl.Locale(own).maximize().region}` : own;
+  clockFormat = new Intl.DateTimeFormat(own, { timeStyle: 'short' });
   dayFormat = new Intl.DateTimeFormat(place, { dateStyle: 'full' });
-  listFormat = new Intl.ListFormat(place);
+  momentFormat = new Intl.DateTimeFormat(place, { dateStyle: 'full', timeStyle: 'short' });
+  listFormat = new Intl.ListFormat(place.startsWith(language) ? place : language);
   for (const element of root.querySelectorAll('[data-text]')) say(element, element.dataset.text, ...(element.args ?? []));
+  return language;
 }
-
-/** The other language: the one that a button offers. */
-export const otherLanguage = () => (language === 'en' ? 'fr' : 'en');

@@ -27,11 +27,11 @@ use std::time::Instant;
 const OVERHEAD: usize = 256;
 /// A minute in milliseconds.
 const MINUTE: u64 = 60_000;
-const KEPT: &str = "kept messages are JSON";
+pub(super) const KEPT: &str = "kept messages are JSON";
 /// Bytes of the tag of a user, with which its owner begins.
 pub(super) const TAG: usize = 6;
 /// Maximum bytes of messages in one answer, far below the default of `max_queue`. A message that is longer is sent alone.
-const MAX_ANSWER: usize = 256 * 1024;
+pub(super) const MAX_ANSWER: usize = 256 * 1024;
 /// At a start with a file the history goes on after the next multiple but two of this number. No number is given out twice:
 /// messages that did not get into the file may have had those up to the next multiple but one. The numbers between the two
 /// are for the backfill, and are skipped in a cluster even without a file.
@@ -50,12 +50,15 @@ pub struct Stamp {
     pub time: u64,
 }
 
-/// A request for kept messages: those after `since` if it is set, else the newest `last` ones if it is set, else all. In a
-/// request of another node, `age` is the maximum time since their arrival here, in milliseconds.
+/// A request for kept messages: those after `since` if it is set, else the newest `last` ones, of those said earlier than
+/// `before`, if these are set, else all. In a request of another node, `age` is the maximum time since their arrival here, in
+/// milliseconds.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HistoryRequest {
     pub since: Option<Position>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Moment>,
     pub last: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age: Option<u64>,
@@ -66,6 +69,13 @@ pub struct HistoryRequest {
 pub struct Position {
     pub boot: String,
     pub n: u64,
+}
+
+/// The place of a message in the order in which messages were said.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    pub time: u64,
+    pub id: String,
 }
 
 /// A message as it is sent to clients and other servers and written to the file.
@@ -132,7 +142,7 @@ pub struct Answer<'a> {
     pub messages: Vec<Cow<'a, RawValue>>,
     /// Whether messages may be missing between the requested position and the first of `messages`.
     pub gap: bool,
-    /// Whether the history has messages that are newer than the last of `messages`.
+    /// Whether the history has messages that are newer than the last of `messages`; of a request with `before`, older ones.
     pub more: bool,
 }
 
@@ -164,7 +174,7 @@ pub struct History {
     limits: [usize; 2],
     pub(super) messages: VecDeque<Entry>,
     /// The times and numbers of `messages`.
-    by_time: BTreeSet<(u64, u64)>,
+    pub(super) by_time: BTreeSet<(u64, u64)>,
     /// The bytes of `messages` as `history_bytes` counts them.
     pub(super) bytes: usize,
     /// The stamp of each known message; of the newest one if several have the same owner and id, which a file that is loaded
@@ -402,6 +412,10 @@ impl History {
             gap: request.since.is_some() && known.is_none_or(|since| since.n < self.dropped || self.is_lost(since.n)),
             more: false,
         };
+        if let (None, Some(before)) = (&request.since, &request.before) {
+            self.answer_before(before, request.last.unwrap_or(usize::MAX), &mut answer);
+            return answer;
+        }
         let mut room = MAX_ANSWER;
         for message in self.messages.range(first..) {
             let size = message.json.len();

@@ -28,6 +28,7 @@
 mod elsewhere;
 pub mod history;
 pub mod journal;
+pub mod older;
 mod typing;
 mod users;
 

@@ -2,6 +2,7 @@
 
 use super::{BACKFILL_TIME, Chat, HERE, User, journal, options, others, text_of};
 use crate::base::slab::SocketKey;
+use crate::config::Config;
 use crate::socketio::{Event, Io, Person, To, packet};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,19 @@ struct UserNote<'a> {
     num_users: Option<usize>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     user: Option<Cow<'a, str>>,
+}
+
+/// The argument of `login`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Login<'a> {
+    #[serde(flatten)]
+    user: UserNote<'a>,
+    /// The time of the server, in milliseconds since 1970.
+    time: u64,
+    /// The limits of texts and of packets, in bytes.
+    max_text: usize,
+    max_payload: usize,
 }
 
 impl Chat {
@@ -93,8 +107,9 @@ impl Chat {
 
     pub(super) fn send_login(&self, cx: &mut Io, socket: SocketKey) {
         if let Some(user) = self.users.get(&socket) {
-            let note = UserNote { username: None, num_users: Some(self.num_users()), user: Some(user.tag().into()) };
-            cx.emit(socket, "login", &(note,), &[]);
+            let user = UserNote { username: None, num_users: Some(self.num_users()), user: Some(user.tag().into()) };
+            let Config { max_text, max_payload, .. } = self.config;
+            cx.emit(socket, "login", &(Login { user, time: cx.time, max_text, max_payload },), &[]);
         }
     }
 

@@ -1,40 +1,48 @@
-// French.
-import { clock, list } from '../texts.js';
+// French. Its double punctuation has a no-break space before it.
 
-const TRANSPORTS = { polling: 'polling', websocket: 'WebSocket' };
-const REASONS = { 'too long': 'trop long' }; // what the server says that a page can cause
-
-export default {
-  question: 'Comment vous appelez-vous ?',
+export default ({ clock, list, reason }) => ({
+  welcome: 'Un petit salon de discussion. Choisissez un nom et parlez avec ceux qui sont là.',
+  present: (count) => (count ? `${count} ${count === 1 ? 'personne est là' : 'personnes sont là'}.` : 'Il n’y a personne pour l’instant.'),
+  question: 'Comment vous appelez-vous\u202f?',
   join: 'Entrer dans le salon',
   nameless: 'Veuillez saisir un nom.',
-  unfit: (reason) => `Refusé : ${REASONS[reason] ?? reason}.`,
+  unfit: (said) => `Refusé\u00a0: ${reason(said)}.`,
+  reasons: { 'too long': 'trop long', empty: 'vide', 'too many events': 'trop de messages à la fois' },
   messages: 'Messages',
+  empty: (count) => `Rien n’a encore été dit. ${count > 1 ? `${count} personnes sont là\u00a0: dites bonjour\u202f!` : 'Vous êtes ici en premier.'}`,
   message: 'Message',
   send: 'Envoyer',
+  left: (bytes) => `${bytes} octets restants`,
+  tooLong: (limit) => `Trop long\u00a0: un message a au plus ${limit} octets.`,
+  files: 'Ni fichiers ni images ne peuvent être envoyés ici, seulement du texte.',
   people: (count) => (count < 2 ? `${count} personne` : `${count} personnes`),
-  you: (name) => `${name} (vous)`,
+  search: 'Chercher quelqu’un',
+  you: 'vous',
   others: (count) => (count < 2 ? `${count} autre` : `${count} autres`),
   several: 'Plusieurs personnes',
-  typing: (subject, many) => `${subject} ${many ? 'écrivent' : 'écrit'}…`,
+  typing: (many) => ` ${many ? 'écrivent' : 'écrit'}…`,
   came: (names) => `${list(names)} ${names.length > 1 ? 'ont' : 'a'} rejoint le salon`,
   went: (names) => `${list(names)} ${names.length > 1 ? 'ont' : 'a'} quitté le salon`,
   passed: (names) => `${list(names)} ${names.length > 1 ? 'n’ont' : 'n’a'} fait que passer`,
   returned: (names) => `${list(names)} ${names.length > 1 ? 'sont' : 'est'} de retour`,
   sending: 'Envoi…',
   failed: 'Pas envoyé.',
-  refused: (reason) => `Pas envoyé : ${REASONS[reason] ?? reason}.`,
+  refused: (said) => `Pas envoyé\u00a0: ${reason(said)}.`,
   retry: 'Réessayer',
+  more: 'Tout afficher',
+  less: 'Réduire',
   news: (count) => (count < 2 ? `${count} nouveau message` : `${count} nouveaux messages`),
+  since: 'Nouveau depuis votre absence',
   gap: 'Il manque peut-être quelque chose ici.',
   connecting: 'Connexion…',
   offline: (since) => `Hors ligne depuis ${clock(since)}. Nouvelle tentative…`,
   back: 'Connexion rétablie.',
   ended: 'Le serveur a mis fin à la connexion.',
   again: 'Se reconnecter',
-  about: (transport, host, server) => `Connecté à ${host}${server ? ` (${server})` : ''} par ${TRANSPORTS[transport]}.`,
+  about: (transport, host, server) => `Connecté à ${host}${server ? ` (${server})` : ''} par ${transport.replace('webs', 'WebS')}.`,
+  menu: 'Menu',
   notify: 'Notifications',
   blocked: 'Votre navigateur bloque les notifications de ce site.',
+  language: 'Langue',
   leave: 'Quitter',
-  other: 'English',
-};
+});

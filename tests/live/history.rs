@@ -167,6 +167,35 @@ fn history_from_any_position() {
 }
 
 #[test]
+fn what_was_said_before_comes_in_pages() {
+    let server = Server::start(&["--history-messages", "6"]);
+    let (mut ada, _) = join(&server, "ada");
+    (0..7).for_each(|i| drop(ask(&mut ada, json!(["new message", i.to_string(), {"id": format!("m{i}")}]))));
+    let all = ask(&mut ada, json!(["history"]))["messages"].as_array().expect("messages").clone();
+    let page = |ada: &mut WebSocket, before: Value, last: usize| {
+        let answer = ask(ada, json!(["history", {"before": before, "last": last}]));
+        let texts: Vec<_> = texts(&answer).into_iter().map(|(_, text)| text).collect();
+        (texts.join(""), answer["more"].as_bool().expect("more"))
+    };
+    let at = |i: usize| json!({"time": all[i]["time"], "id": all[i]["id"]});
+    // The six kept messages are "1" to "6".
+    assert_eq!(page(&mut ada, at(5), 2), ("45".to_owned(), true));
+    assert_eq!(page(&mut ada, at(3), 2), ("23".to_owned(), true));
+    assert_eq!(page(&mut ada, at(1), 2), ("1".to_owned(), false));
+    assert_eq!(page(&mut ada, at(2), 2), ("12".to_owned(), false));
+    assert_eq!(page(&mut ada, at(0), 2), (String::new(), false));
+    assert_eq!(page(&mut ada, json!({"time": 0, "id": ""}), 2), (String::new(), false));
+    // Without that message, all of its time are earlier.
+    for (id, expected) in [("m5", "34"), ("other", "45")] {
+        assert_eq!(page(&mut ada, json!({"time": all[4]["time"], "id": id}), 2), (expected.to_owned(), true), "{id}");
+    }
+    assert_eq!(page(&mut ada, json!({"time": u64::MAX, "id": "x"}), 6), ("123456".to_owned(), false));
+    for wanted in [json!({"before": 5}), json!({"before": {"time": 5}}), json!({"before": {"time": -1, "id": "x"}})] {
+        assert_eq!(ask(&mut ada, json!(["history", wanted]))["error"], "neither {last} nor {since: {boot, n}}");
+    }
+}
+
+#[test]
 fn a_long_history_comes_in_parts() {
     let server = Server::start(&["--history-bytes", "2MiB"]);
     let (mut ada, _) = join(&server, "ada");
