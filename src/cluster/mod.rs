@@ -284,7 +284,7 @@ impl Cluster {
             (None, Some(answer)) if self.presence.takes_answer(from, io.engine.now) => {
                 let question = app.learn_from_peer(io, answer);
                 if question.is_none() {
-                    self.presence.answered(from);
+                    self.presence.answered(from, io.engine.now);
                 }
                 (question, None)
             }

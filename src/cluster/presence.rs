@@ -6,8 +6,8 @@
 //!
 //! Notes also tell whom to ask for messages that this node has missed (catch-up): a node that is new, for what it has of the
 //! time since its last start was heard, and after a failure of our own link every node. Without an answer, for example
-//! because the node is not back yet either, the question is repeated at each beat until the node would be silent. One more
-//! question, after the answer, is for what had not yet reached the other node at the time of the first.
+//! because the node is not back yet either, the question is repeated, after one beat, two, four and so on: a node without
+//! history never answers. One more, after the answer, is for what had not yet reached the other node at the first time.
 
 use crate::socketio::packet::Invalid;
 use crate::socketio::{MAX_PEOPLE, Person};
@@ -27,6 +27,8 @@ const MAX_USERS: usize = 1_000_000;
 const MAX_ID: usize = 64;
 /// Maximum bytes of the name of a user.
 const MAX_NAME: usize = 1_024;
+/// Maximum number of beats after which a question is repeated.
+const MAX_WAIT: u32 = 1_024;
 /// Number of beats without a note after which a node is removed.
 const MISSED_BEATS: u32 = 3;
 /// Limits of the beat that another node reports. A beat outside of them is set to the nearer limit.
@@ -73,13 +75,13 @@ struct Question {
     since: Option<Instant>,
     /// The time at which the same question was sent before; `None` if this is the first one.
     asked: Option<Instant>,
-    /// The number of questions that follow, a beat later each.
-    further: u32,
+    /// The number of beats after which it is repeated; 0 if this is the one after the answer.
+    beats: u32,
 }
 
 impl Question {
     fn first(at: Instant, since: Option<Instant>) -> Question {
-        Question { at, since, asked: None, further: MISSED_BEATS }
+        Question { at, since, asked: None, beats: 1 }
     }
 }
 
@@ -104,14 +106,14 @@ impl Presence {
     }
 
     /// Makes the next note a hello, and due at once. Called when Redis has become reachable. `missed_since`: the last proof
-    /// that our subscriptions worked; all nodes are asked for messages since then.
+    /// that our subscriptions worked; all nodes are asked for messages since then. Questions may have been lost as well.
     pub fn greet(&mut self, missed_since: Option<Instant>, now: Instant) {
         (self.note_due, self.own.hello) = (true, true);
         for node in self.nodes.values_mut() {
             node.silent_at = now + node.beat * MISSED_BEATS;
-            if node.answers.is_some() && missed_since.is_some() {
-                let earlier = node.question.as_ref().map(|question| question.since);
-                let since = earlier.map_or(missed_since, |earlier| earlier.min(missed_since));
+            let unanswered = node.question.as_ref().map(|question| question.since);
+            let since = unanswered.into_iter().chain(missed_since.map(Some)).min();
+            if let Some(since) = since.filter(|_| node.answers.is_some()) {
                 node.question = Some(Question::first(now, since));
             }
         }
@@ -142,12 +144,12 @@ impl Presence {
 
     /// Returns the boot of a node that is to be asked now for missed messages, and their maximum age; `None` for all.
     pub fn question(&mut self, now: Instant) -> Option<(String, Option<Duration>)> {
-        let again = now + Duration::from_millis(self.own.beat);
+        let beat = Duration::from_millis(self.own.beat);
         let node = self.nodes.values_mut().find(|node| node.question.as_ref().is_some_and(|next| next.at <= now))?;
-        let Question { since, further, .. } = node.question.take()?;
+        let Question { since, beats, .. } = node.question.take()?;
         node.answers = Some(MAX_ANSWERS);
-        let next = Question { at: again, since, asked: Some(now), further: further.saturating_sub(1) };
-        node.question = (further > 0).then_some(next);
+        let next = Question { at: now + beat * beats, since, asked: Some(now), beats: (2 * beats).min(MAX_WAIT) };
+        node.question = (beats > 0).then_some(next);
         Some((node.boot.clone(), since.map(|since| now - since + MARGIN)))
     }
 
@@ -162,11 +164,12 @@ impl Presence {
         true
     }
 
-    /// Notes that the node with this boot has sent its last answer: what follows is one question, for what is newer.
-    pub fn answered(&mut self, boot: &str) {
+    /// Notes that the node with this boot has sent its last answer: one question follows, for what is newer.
+    pub fn answered(&mut self, boot: &str, now: Instant) {
         let next = self.nodes.values_mut().find(|node| node.boot == boot).and_then(|node| node.question.as_mut());
-        if let Some((next, asked)) = next.and_then(|next| next.asked.map(|asked| (next, asked))) {
-            (next.since, next.further) = (Some(asked), 0);
+        if let Some(next) = next.filter(|next| next.asked.is_some()) {
+            let at = now + Duration::from_millis(self.own.beat);
+            *next = Question { at, since: next.asked, asked: None, beats: 0 };
         }
     }
 

@@ -6,7 +6,7 @@ import { report } from './checker/report.mjs';
 import { run } from './checker/run.mjs';
 
 describe('a round of the checker', { concurrency: true }, () => {
-  for (const seed of [52, 171]) {
+  for (const seed of [52, 12]) {
     test(`seed ${seed}, ${cast(seed).files ? 'with' : 'without'} files`, { timeout: 180_000 }, async (t) => {
       const result = await run(t, seed, () => true);
       assert.deepEqual(result.violations, [], report(result));

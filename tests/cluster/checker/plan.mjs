@@ -29,7 +29,7 @@ const CLIENTS = [
 ];
 
 /** How likely each kind of fault is; a round has its own mixture. */
-const WEIGHTS = { link: 8, client: 6, roam: 4, leave: 2, reload: 2, kill: 4, drain: 2, 'redis kill': 2, 'redis stop': 2 };
+const WEIGHTS = { link: 14, client: 6, roam: 4, leave: 2, reload: 2, kill: 4, drain: 2, 'redis kill': 2, 'redis stop': 2 };
 
 /** Who takes part in the run of this seed. Every third run has no history files. */
 export function cast(seed) {
@@ -92,7 +92,7 @@ function mayForget(numbers, salon, victim, isBroken) {
 
 /** A fault of this kind: what it breaks, for how long, how it begins and how it ends. */
 function pick(numbers, kind, clients) {
-  const state = numbers.pick(['cut', 'cut', 'stall', 'lost']);
+  const state = numbers.pick(['cut', 'stall', 'lost']);
   const time = numbers.chance(0.1) ? numbers.between(8_000, 14_000) : numbers.between(100, 4_000);
   const salon = numbers.pick(SALONS);
   switch (kind) {
