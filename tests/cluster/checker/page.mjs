@@ -1,9 +1,9 @@
-// A client that follows static/main.js: it keeps its key, resends with the same id what was not acknowledged, wherever it
+// A client that follows static/main.js and static/messages.js: it keeps its key, resends with the same id what was not acknowledged, wherever it
 // is connected then, catches up by `history` and knows messages by their ids.
 import { Client } from './client.mjs';
 
-const ANSWER = 10_000; // ms, as in main.js
-const LAST = 100;
+const ANSWER = 10_000; // ms
+const LAST = { before: { time: 1e15, id: '' }, last: 100 };
 
 export class Page extends Client {
   kind = 'page';
@@ -73,8 +73,9 @@ export class Page extends Client {
   }
 
   #catchUp() {
-    this.#ask('history', this.#position ? { since: this.#position } : { last: LAST }, (answer) => {
-      const { boot, n, messages, more } = answer;
+    this.#ask('history', this.#position ? { since: this.#position } : LAST, (answer) => {
+      const { boot, n, messages } = answer;
+      const more = answer.more && this.#position;
       for (const { id, message } of messages) this.#show(id, message);
       this.since ??= Date.now();
       this.#position = { boot, n: more ? messages.at(-1).n : n };
