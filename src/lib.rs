@@ -16,7 +16,7 @@
 //! base/queue            many queues of bytes in one vector
 //! base/timers           timers, sorted by deadline
 //! base/id               session ids and other ids that cannot be guessed
-//! base/text             invisible characters
+//! base/text             invisible characters; comparison of secrets
 //! base/logger           log lines on standard error; rate limit of repeated lines
 //! base/table            macro for enums with constants per variant
 //! base/metrics          the text format of Prometheus
@@ -49,6 +49,7 @@
 //! socketio/recovery     connection state recovery; the grace after a broken connection (--leave-grace)
 //! socketio/mod          namespaces and sockets, from CONNECT to their end; acks that clients owe
 //! socketio/rooms        rooms and their members
+//! socketio/door         the password of --password, and how often an address may guess it
 //! socketio/send         events, acks and broadcasts to clients
 //! socketio/receive      packets of clients
 //! socketio/remote       requests of other servers: fetchSockets and others

@@ -38,6 +38,9 @@ table! {
     ConnectTime = ("connect_time", "connect-timeout", "session closed: it joined no namespace in time");
     Packet =
         ("packet", "log debug", "session closed: packet malformed, nested too deep, or with too many attachments");
+    Passwords = ("passwords", "password", "CONNECT refused: a wrong password, or one after too many wrong ones");
+    Forwarded =
+        ("forwarded", "trust-proxy", "X-Forwarded-For from a near proxy: its clients count as one that guesses passwords");
     Acks = ("acks", "max-acks", "event not sent: the socket, or all together, have too many acks outstanding");
     Rooms = ("rooms", "max-rooms", "room not joined: the socket, or all together, are in too many");
     Events = ("events", "event-rate", "event refused: event rate exceeded");

@@ -50,6 +50,10 @@ impl Config {
             (silent_behind_proxy, "--ping-interval plus --ping-timeout is above 55 s: proxies cut silence at 60 s"),
             (only_local_clients, "--max-per-address has no effect on local clients; behind a proxy, use --trust-proxy"),
             (no_listed_proxy, "--trust-proxy has no address of this machine, but --host admits no others"),
+            (
+                self.password.is_some() && !self.knows_proxy,
+                "--password without --trust-proxy: say yes or no, or all clients behind a proxy count as one that guesses",
+            ),
             (self.origins == Origins::Any, "--origins *: any web page can connect and act for the user who opens it"),
             (lists("null"), "--origins null: any web page can connect from a sandboxed frame"),
             (lists("file://"), "--origins file://: any file that the user opens can connect"),

@@ -12,7 +12,7 @@ mod values;
 
 use lexopt::Arg::{Long, Short};
 use log::LevelFilter;
-pub use redis_url::RedisUrl;
+pub use redis_url::{RedisUrl, is_public};
 use std::ffi::{OsStr, OsString};
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::LazyLock, time::Duration};
 pub use trust_proxy::TrustProxy;
@@ -53,12 +53,14 @@ macro_rules! options {
             $($(#[doc = $help])* pub $field: $type,)*
             /// Whether IIS has set the port, by an environment variable. Then `host` and `trust_proxy` have other defaults.
             pub iis: bool,
+            /// Whether `trust_proxy` is set, by the operator or the platform.
+            pub knows_proxy: bool,
         }
 
         impl Default for Config {
             fn default() -> Self {
                 let valid = "a default is a valid value";
-                Config { $($field: parse!([$($mark)?] $parse, OsStr::new($default)).expect(valid),)* iis: false }
+                Config { $($field: parse!([$($mark)?] $parse, OsStr::new($default)).expect(valid),)* iis: false, knows_proxy: false }
             }
         }
 
@@ -127,6 +129,8 @@ options! {
     history_messages: usize = "200", number(0..=GIGABYTE);
     /// bytes of those messages
     history_bytes: usize = "512KiB", size;
+    /// password that clients must present to connect: `auth: {password}`, or ?password= for Socket.IO 1.x and 2.x
+    password secret: Option<String> = "none", optional(password);
     /// bearer token that may read /metrics; without one, only programs on this machine may
     metrics_token secret: Option<String> = "none", optional(token);
     /// Redis through which several servers share the chat: redis://user:password@host:port/db, or rediss:// for TLS
@@ -275,6 +279,7 @@ impl Config {
             self.iis |= ["HTTP_PLATFORM_PORT", "ASPNETCORE_PORT"].contains(&&*source);
             // An option that is not set keeps the default of `self`. The conformance app has other defaults than the table.
             let is_set = source != "default";
+            self.knows_proxy |= is_set && option.flag == "trust-proxy";
             if is_set && let Err(expected) = (option.set)(&mut self, value) {
                 let shown = if option.secret { "the value".to_owned() } else { format!("{value:?}") };
                 errors.push(format!("{source}: {shown} is not {expected}"));

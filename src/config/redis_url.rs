@@ -43,10 +43,17 @@ impl RedisUrl {
     /// URL. Names are not resolved.
     pub fn is_public(&self) -> bool {
         match self.host.parse() {
-            Ok(IpAddr::V4(address)) => !address.is_loopback() && !address.is_private() && !address.is_link_local(),
-            Ok(IpAddr::V6(address)) => !address.is_loopback() && !address.is_unique_local(),
+            Ok(address) => is_public(address),
             Err(_) => self.host.contains('.') && ![".internal", ".local"].iter().any(|end| self.host.ends_with(end)),
         }
+    }
+}
+
+/// Whether an address is one of the internet.
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => !address.is_loopback() && !address.is_private() && !address.is_link_local(),
+        IpAddr::V6(address) => !address.is_loopback() && !address.is_unique_local(),
     }
 }
 

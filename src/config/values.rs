@@ -118,6 +118,11 @@ pub(super) fn word(text: &str) -> Result<String, String> {
     if valid { Ok(text.into()) } else { Err("at most 64 letters, digits and . _ : -".into()) }
 }
 
+pub(super) fn password(text: &str) -> Result<String, String> {
+    let valid = (1..=256).contains(&text.len()) && !text.contains(char::is_control);
+    if valid { Ok(text.into()) } else { Err("a password of 1 to 256 bytes without control characters".into()) }
+}
+
 pub(super) fn token(text: &str) -> Result<String, String> {
     let valid = text.len() >= 8 && text.bytes().all(|byte| byte.is_ascii_graphic());
     if valid { Ok(text.into()) } else { Err("a token of at least 8 visible ASCII characters".into()) }

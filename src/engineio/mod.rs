@@ -194,14 +194,15 @@ impl Engine {
         if limit.is_some() || self.draining {
             return Err(unavailable());
         }
-        let Handshake { websocket, jsonp, version, framing, long_payloads, recovers } = handshake;
+        let Handshake { websocket, jsonp, version, framing, long_payloads, recovers, password } = handshake;
         let accepted = websocket.then(|| ws::accept(head)).transpose()?;
         if websocket && !self.budget.open(None, self.now) {
             return Err(unavailable());
         }
         let sid = self.ids.fresh();
+        let is_jsonp = jsonp.is_some();
         let client =
-            ClientInfo { sid, version, framing, jsonp: jsonp.is_some(), long_payloads, plain, recovers, address };
+            ClientInfo { sid, version, framing, jsonp: is_jsonp, long_payloads, plain, recovers, password, address };
         let offered = self.config.transports.websocket && !websocket && self.budget.is_free(self.now);
         let open = held::share(format!(
             "0{{\"sid\":\"{sid}\",\"upgrades\":[{}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",

@@ -5,6 +5,7 @@ use super::v3::{self, Framing};
 use crate::base::id::Id;
 use crate::base::slab::{ConnId, SessionId};
 use crate::base::table::table;
+use crate::base::text::is_same_secret;
 use crate::config::{Config, Recovery};
 use crate::http::{self, Method, RequestHead, Response};
 use crate::ws;
@@ -70,6 +71,8 @@ pub struct ClientInfo {
     pub plain: bool,
     /// The client uses connection state recovery.
     pub recovers: bool,
+    /// Whether the query of the handshake has the right password (see `socketio/door`); `None` if it has none.
+    pub password: Option<bool>,
     /// The address of the TCP peer, or the one that a trusted proxy has forwarded.
     pub address: IpAddr,
 }
@@ -101,6 +104,7 @@ pub(super) struct Handshake {
     pub framing: Framing,
     pub long_payloads: bool,
     pub recovers: bool,
+    pub password: Option<bool>,
 }
 
 /// Interprets a request head; `sids` has the session of each sid. The order of the checks decides which error a client sees.
@@ -156,7 +160,11 @@ pub(super) fn read(head: &RequestHead, config: &Config, sids: &HashMap<Id, Sessi
         (Recovery::Always, _) | (_, Some("1")) => true,
         (Recovery::Auto, _) => long_payloads || agent.starts_with(b"node-XMLHttpRequest"),
     };
-    Ok(Request::Handshake(Handshake { websocket, jsonp, version, framing, long_payloads, recovers }))
+    let password = config.password.as_deref().and_then(|password| {
+        let [presented] = http::parameters(head.query, ["password"]);
+        Some(is_same_secret(presented?.as_bytes(), password))
+    });
+    Ok(Request::Handshake(Handshake { websocket, jsonp, version, framing, long_payloads, recovers, password }))
 }
 
 /// Whether the timestamp of a request, the parameter `t`, is from socket.io-client 1.0 to 1.3: milliseconds, a dash and a

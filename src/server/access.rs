@@ -4,11 +4,12 @@
 //! sends in their place. Anybody can send them, so `--trust-proxy` says which proxies are trusted. Each proxy adds an entry
 //! at the end of a list. The entry of the outermost trusted proxy counts; those before it may be forged.
 
-use crate::config::{Config, Origins, TrustProxy};
+use crate::base::text::is_same_secret;
+use crate::config::{Config, Origins, TrustProxy, is_public};
 use crate::http::origin;
 use crate::http::{self, Method, RequestHead, Response};
+use std::iter;
 use std::net::{IpAddr, SocketAddr};
-use std::{hint, iter};
 
 /// Checks whether the page that sends a request may connect. `is_engine`: the request is for Engine.IO. Returns CORS header
 /// lines for the response (none for our own page); `Err` describes the refused page. Most requests without Origin are
@@ -80,6 +81,11 @@ pub fn client_address(config: &Config, head: &RequestHead, peer: IpAddr) -> IpAd
     forwarded(config, head, peer, "X-Forwarded-For").and_then(parse_address).unwrap_or(peer)
 }
 
+/// Whether a request comes through a proxy nearby of which `--trust-proxy` says neither that it is trusted nor that it is not.
+pub fn has_unknown_proxy(config: &Config, head: &RequestHead, peer: IpAddr) -> bool {
+    !config.knows_proxy && !is_public(peer) && head.header("X-Forwarded-For").is_some()
+}
+
 /// Parses an entry of X-Forwarded-For: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`.
 /// [`origin::split_port`] is not used, because it would take the last group of an IPv6 address without brackets for a port.
 fn parse_address(entry: &[u8]) -> Option<IpAddr> {
@@ -110,10 +116,7 @@ pub fn may_read_metrics(config: &Config, head: &RequestHead, peer: IpAddr) -> bo
     let Some(token) = &config.metrics_token else { return peer.is_loopback() && !config.iis && is_direct(head) };
     let credentials = head.header("Authorization").unwrap_or_default();
     let (scheme, presented) = credentials.split_at_checked("Bearer ".len()).unwrap_or_default();
-    let presented = presented.trim_ascii_start();
-    // All bytes are compared, so that the time does not show how many are right.
-    let differ = presented.iter().zip(token.as_bytes()).fold(0, |all, (a, b)| hint::black_box(all | (a ^ b)));
-    scheme.eq_ignore_ascii_case(b"Bearer ") && presented.len() == token.len() && differ == 0
+    scheme.eq_ignore_ascii_case(b"Bearer ") && is_same_secret(presented.trim_ascii_start(), token)
 }
 
 /// Returns the response on the port of `--redirect-http`: a redirect to the same host on the port with TLS, or 400.

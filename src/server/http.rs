@@ -163,6 +163,9 @@ impl<A: App> Server<A> {
         let is_plain = self.app.plain_path() == Some(path);
         if is_plain || is_engine_path(path) {
             let client = access::client_address(&self.config, head, self.peer(id));
+            if self.config.password.is_some() && access::has_unknown_proxy(&self.config, head, client) {
+                self.hit(Limit::Forwarded, id);
+            }
             let busy = self.is_over_limit();
             return self.io.engine.handle_request(id, head, is_plain, client, busy);
         }

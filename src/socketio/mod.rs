@@ -16,6 +16,7 @@
 //! Source: docs/socket.io-protocol/ of the Socket.IO monorepo, v5-current.md, v4.md, v3.md.
 
 mod app;
+mod door;
 pub mod packet;
 mod rate;
 mod receive;
@@ -144,6 +145,7 @@ pub struct Io {
     acks: BTreeMap<(SocketKey, u64), PendingAck>,
     ack_timers: Timers<(SocketKey, u64)>,
     deferred: VecDeque<Deferred>,
+    guesses: door::Guesses,
     /// Broadcasts and acks that are to be published to other servers; always empty without a cluster.
     pub publications: VecDeque<Publication>,
     /// The time at which the turn began, by the system clock, in milliseconds since 1970.
@@ -169,6 +171,7 @@ impl Io {
             acks: BTreeMap::new(),
             ack_timers: Timers::default(),
             deferred: VecDeque::new(),
+            guesses: door::Guesses::default(),
             publications: VecDeque::new(),
             time: 0,
         }
@@ -241,7 +244,7 @@ impl Io {
                 let state = SessionState { sockets: SmallVec::new(), joined: 0, pending: None, deadline, full_at: now };
                 self.sessions.insert(id, state);
                 if self.engine.is_old(id) {
-                    self.connect(id, 0, None, app);
+                    self.connect(id, 0, None, "", app);
                 }
             }
             SessionEvent::Message(id, data) if plain(id) => app.plain_message(&mut self.engine, id, data),
@@ -274,10 +277,16 @@ impl Io {
         }
     }
 
-    /// Connects a client to a namespace: the client gets its old socket back, or a new one if the application admits it.
-    fn connect(&mut self, session: SessionId, namespace: usize, auth: Option<&RawValue>, app: &mut impl App) {
+    /// Connects a client to a namespace, if it has the password: the client gets its old socket back, or a new one if the
+    /// application admits it.
+    fn connect(
+        &mut self, session: SessionId, namespace: usize, auth: Option<&RawValue>, query: &str, app: &mut impl App,
+    ) {
         let Some(engineio::ClientInfo { sid, recovers, .. }) = self.engine.client(session) else { return };
         let name = self.namespaces[namespace];
+        if !self.opens_door(session, auth, query) {
+            return self.refuse(session, name, "password");
+        }
         let credentials = recovery::credentials(auth).filter(|(key, secret, _)| {
             let owns = |socket: &Socket| socket.secret == Some(*secret) && socket.namespace == namespace;
             recovers && self.sockets.get(*key).is_some_and(owns)

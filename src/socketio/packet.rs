@@ -49,8 +49,9 @@ const KINDS: [Kind; 7] =
 #[derive(Debug)]
 pub struct Packet<'a> {
     pub kind: Kind,
-    /// The namespace, without the query that clients of Socket.IO 1.x and 2.x may append.
     pub namespace: &'a str,
+    /// The query that clients of Socket.IO 1.x and 2.x may append to the namespace; usually empty.
+    pub query: &'a str,
     /// The ack id, if the packet has one.
     pub id: Option<u64>,
     /// The number of binary messages that follow.
@@ -79,10 +80,10 @@ pub fn decode<'a>(text: &'a str, config: &Config) -> Result<Packet<'a>, Invalid>
         let number = number.parse().ok().filter(|number| *number <= config.max_attachments);
         attachments = number.ok_or(Invalid("the number of attachments is invalid or too large"))?;
     }
-    let mut namespace = "/";
+    let (mut namespace, mut query) = ("/", "");
     if rest.starts_with('/') {
         (namespace, rest) = rest.split_once(',').unwrap_or((rest, ""));
-        namespace = namespace.split_once('?').map_or(namespace, |(name, _)| name);
+        (namespace, query) = namespace.split_once('?').unwrap_or((namespace, ""));
     }
     let (number, data) = split_digits(rest);
     let id = match number.parse() {
@@ -115,7 +116,7 @@ pub fn decode<'a>(text: &'a str, config: &Config) -> Result<Packet<'a>, Invalid>
     if !fits {
         return Err(Invalid("data that this type of packet does not have"));
     }
-    Ok(Packet { kind, namespace, id, attachments, data, name, args })
+    Ok(Packet { kind, namespace, query, id, attachments, data, name, args })
 }
 
 fn split_digits(text: &str) -> (&str, &str) {

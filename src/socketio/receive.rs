@@ -39,7 +39,9 @@ impl Io {
         match packet.kind {
             Kind::Connect => match (namespace, socket) {
                 (None, _) => self.refuse(id, packet.namespace, "Invalid namespace"),
-                (Some(namespace), None) => self.connect(id, namespace, packet.args.first().copied(), app),
+                (Some(namespace), None) => {
+                    self.connect(id, namespace, packet.args.first().copied(), packet.query, app);
+                }
                 // Old clients (`EIO=2`, `EIO=3`) get this socket without a CONNECT, so one that they send is ignored.
                 (Some(0), Some(_)) if self.engine.is_old(id) => {}
                 (Some(_), Some(_)) => return Err(Invalid("a second CONNECT to a namespace")),

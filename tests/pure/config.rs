@@ -55,7 +55,8 @@ fn flags_and_variables() {
         assert_eq!(by_flag, format!("{:?}", load(&[&format!("{flag}={value}")], &[]).unwrap()));
         assert_eq!(by_flag, format!("{:?}", load(&[], &[(variable(option), value)]).unwrap()), "{}", option.env);
         let both = load(&[&flag, option.default], &[(variable(option), value)]).unwrap();
-        assert_eq!(format!("{both:?}"), default, "{flag} does not win");
+        let said = default.replace("knows_proxy: false", &format!("knows_proxy: {}", option.flag == "trust-proxy"));
+        assert_eq!(format!("{both:?}"), said, "{flag} does not win");
         // Deployment templates set variables to nothing.
         assert_eq!(format!("{:?}", load(&[], &[(variable(option), "")]).unwrap()), default);
     }
@@ -134,7 +135,7 @@ fn every_option_refuses_nonsense() {
         for value in ["?", "-1", "1x", "\u{661}"] {
             // A file may have any name, and Azure sets -1 if there is no limit.
             match (&*option.flag, value) {
-                ("redis-ca" | "history" | "tls-cert" | "tls-key", _) | ("instance" | "redis-prefix", "-1" | "1x") => {
+                ("redis-ca" | "history" | "tls-cert" | "tls-key" | "password", _) | ("instance" | "redis-prefix", "-1" | "1x") => {
                     continue;
                 }
                 ("max-websockets", "-1") => continue,
@@ -286,6 +287,11 @@ fn checks() {
     };
     let (warnings, settings) = check(&["--redis", "redis://:secret@10.0.0.1", "--drain=1s"], &[("SALON_LOG", "warn")]);
     assert_eq!(warnings, Vec::<String>::new());
+    for (args, warns) in [(&["--password", "p"][..], 1), (&["--password", "p", "--trust-proxy", "no"], 0)] {
+        let (warnings, settings) = check(args, &[]);
+        assert_eq!(warnings.iter().filter(|line| line.starts_with("--password without --trust-proxy")).count(), warns);
+        assert!(settings.iter().any(|line| line.starts_with("password ") && line.contains("(a secret)")));
+    }
     assert_eq!(settings.len(), OPTIONS.len());
     let (warnings, _) = check(&["--recovery-bytes=9", "--soft-queue=512KiB", "--max-queue=512KiB"], &[]);
     assert_eq!(warnings, Vec::<String>::new());

@@ -36,9 +36,9 @@ fn quoted(cell: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn at_most_400_lines() {
+fn at_most_450_lines() {
     let lines = README.lines().count();
-    assert!(lines <= 400, "README has {lines} lines");
+    assert!(lines <= 450, "README has {lines} lines");
 }
 
 #[test]

@@ -22,7 +22,7 @@ struct Packet<'a> {
 
 /// Decodes, and checks that name and arguments are the parts of the JSON.
 fn decode(text: &str) -> Result<Packet<'_>, Invalid> {
-    let packet::Packet { kind, namespace, id, attachments, data, name, args } = packet::decode(text, &CONFIG)?;
+    let packet::Packet { kind, namespace, id, attachments, data, name, args, .. } = packet::decode(text, &CONFIG)?;
     let args: Vec<&str> = args.iter().map(|arg| arg.get()).collect();
     let elements: Vec<&str> = packet::elements(data).unwrap_or_default().iter().map(|raw| raw.get()).collect();
     match kind {
@@ -93,6 +93,9 @@ fn older_protocols() {
     assert_eq!(decode("1/admin"), packet(Kind::Disconnect, "/admin", None, ""));
     assert_eq!(decode("0/admin?token=1234&uid=abcd"), packet(Kind::Connect, "/admin", None, ""));
     assert_eq!(decode("0/admin?token=1234,"), packet(Kind::Connect, "/admin", None, ""));
+    for (text, query) in [("0/admin?token=1234&uid=a?b,", "token=1234&uid=a?b"), ("0/admin", ""), ("0", "")] {
+        assert_eq!(packet::decode(text, &CONFIG).expect("a packet").query, query);
+    }
     assert_eq!(decode("4/admin,\"Not authorized\""), packet(Kind::ConnectError, "/admin", None, "\"Not authorized\""));
     assert_eq!(decode("0/é,"), packet(Kind::Connect, "/é", None, ""));
     assert_eq!(decode("2/a-1,2[\"x,y\"]"), packet(Kind::Event, "/a-1", Some(2), "[\"x,y\"]"));

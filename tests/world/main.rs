@@ -25,6 +25,7 @@ mod wire;
 mod account;
 mod client;
 mod closing;
+mod door;
 mod drain;
 mod heartbeat;
 mod hours;
