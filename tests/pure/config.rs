@@ -135,7 +135,8 @@ fn every_option_refuses_nonsense() {
         for value in ["?", "-1", "1x", "\u{661}"] {
             // A file may have any name, and Azure sets -1 if there is no limit.
             match (&*option.flag, value) {
-                ("redis-ca" | "history" | "tls-cert" | "tls-key" | "password", _) | ("instance" | "redis-prefix", "-1" | "1x") => {
+                ("redis-ca" | "history" | "tls-cert" | "tls-key" | "password", _)
+                | ("instance" | "redis-prefix", "-1" | "1x") => {
                     continue;
                 }
                 ("max-websockets", "-1") => continue,
