@@ -22,7 +22,7 @@
 //! from a socket without a name. Others are then sent nothing, and the ack is `{error}`.
 //!
 //! In a cluster, a node asks others for messages that it may have missed (see `cluster/presence`). At the start, answers to
-//! `history` wait for them, for two seconds at most. Messages said before the start that arrive in this time are only kept;
+//! `history` and `users` wait for them, for two seconds at most. Messages said before the start that arrive then are only kept;
 //! all others are sent to the clients of the node, too, or those that have caught up already would miss them.
 
 mod elsewhere;
@@ -51,7 +51,7 @@ use typing::Typists;
 
 /// Maximum time that a server waits after its start for the messages of other nodes (backfill).
 const BACKFILL_TIME: Duration = Duration::from_secs(2);
-/// Maximum number of `history` requests that wait for the backfill; further ones are answered at once, without its messages.
+/// Maximum number of requests that wait for the backfill; further ones are answered at once, without its messages.
 const MAX_WAITING: usize = 1_000;
 
 /// The recipients of a broadcast: all sockets of this server, and none of other servers.
@@ -100,7 +100,7 @@ pub struct Chat {
     /// The time of the start, in milliseconds since 1970.
     started: u64,
     history: History,
-    /// The time until which `history` requests wait for the backfill; `None` if it has ended, or if there is none.
+    /// The time until which `history` and `users` wait for the backfill; `None` if it has ended, or if there is none.
     backfill_until: Option<Instant>,
     /// The requests that wait for the end of the backfill, each with its socket and ack id: `history`, or else `users`.
     waiting: Vec<(SocketKey, u64, Option<HistoryRequest>)>,
