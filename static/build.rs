@@ -62,7 +62,7 @@ fn main() {
         return;
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let mut table = String::from("pub static ASSETS: &[Asset] = &[\n");
+    let mut table = format!("pub static ASSETS: [Asset; {}] = [\n", FILES.len() + 1);
     for &(url, file) in FILES {
         let text = read(file.as_ref());
         table += &match file.strip_prefix("static/").filter(|name| !name.starts_with("node_modules/")) {
@@ -168,5 +168,6 @@ fn row(out: &Path, url: &str, file: &Path, plain: &[u8]) -> String {
 fn copy(file: &Path, bytes: &[u8]) -> String {
     let mut hash = DefaultHasher::new(); // its keys are fixed, so the same bytes get the same tag
     hash.write(bytes);
-    format!("Copy {{ etag: \"\\\"{:016x}\\\"\", bytes: include_bytes!({file:?}) }}", hash.finish())
+    let bytes = format!("Bytes::from_static(include_bytes!({file:?}))");
+    format!("Copy {{ etag: Cow::Borrowed(\"\\\"{:016x}\\\"\"), bytes: {bytes} }}", hash.finish())
 }

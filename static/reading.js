@@ -3,6 +3,7 @@ import * as log from './log.js';
 import { remember } from './me.js';
 import { $, say } from './texts.js';
 
+const TITLE = document.title; // that of --title
 const LINES = 1000; // kept on the page while the reader is at the end
 const MOST = 3000; // while they read above
 const NEAR = 40; // pixels from the end that are the end
@@ -74,7 +75,7 @@ function mark(line) {
 function title(count, mentions) {
   [missed, called] = [count, mentions];
   const counts = mentions ? `(${count}, @${mentions}) ` : count ? `(${count}) ` : '';
-  document.title = `${counts}salon`;
+  document.title = counts + TITLE;
 }
 
 /** Whatever grows or shrinks, a line or the window when a phone shows its keyboard: what the reader sees stays. */

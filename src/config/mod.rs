@@ -107,6 +107,10 @@ options! {
     trust_proxy: TrustProxy = "no", TrustProxy::parse;
     /// origins whose pages may connect: same (as this server), a list of others, or * for all (without cookies)
     origins: Origins = "same", origins;
+    /// name of the chat on the page, at most 64 characters
+    title: String = "salon", title;
+    /// origins whose pages may embed the page in a frame: same (as this server), a list of others besides, or * for all
+    frame_ancestors: String = "same", frame_ancestors;
     /// transports that clients may use (polling, websocket)
     transports: Transports = "polling,websocket", transports;
     /// concurrent WebSockets that the platform allows; further clients stay on polling. Azure sets the second variable

@@ -118,6 +118,25 @@ pub(super) fn word(text: &str) -> Result<String, String> {
     if valid { Ok(text.into()) } else { Err("at most 64 letters, digits and . _ : -".into()) }
 }
 
+pub(super) fn title(text: &str) -> Result<String, String> {
+    let valid = (1..=64).contains(&text.chars().count()) && !text.contains(char::is_control);
+    if valid { Ok(text.into()) } else { Err("a title of 1 to 64 characters".into()) }
+}
+
+/// Returns the value of the directive `frame-ancestors` of the Content-Security-Policy.
+pub(super) fn frame_ancestors(text: &str) -> Result<String, String> {
+    match origins(text)? {
+        Origins::Same => Ok("'self'".into()),
+        Origins::Any => Ok("*".into()),
+        Origins::Listed(list)
+            if list.iter().all(|origin| !origin.contains([';', ',', '\'']) && origin.starts_with("http")) =>
+        {
+            Ok(format!("'self' {}", list.join(" ")))
+        }
+        Origins::Listed(_) => Err("a list of http:// and https:// origins, same or *".into()),
+    }
+}
+
 pub(super) fn password(text: &str) -> Result<String, String> {
     let valid = (1..=256).contains(&text.len()) && !text.contains(char::is_control);
     if valid { Ok(text.into()) } else { Err("a password of 1 to 256 bytes without control characters".into()) }

@@ -159,6 +159,21 @@ impl<A: App> Server<A> {
         Refusal::Forbidden.response(ws::is_upgrade(head))
     }
 
+    fn answer_with_asset(&self, path: &str, head: &RequestHead) -> Response {
+        let allow = |status| Response::new(status).header("Allow", "GET, HEAD, OPTIONS");
+        let page = self.page.as_ref().filter(|_| path == "/");
+        match (page.or_else(|| assets::find(path)), head.method) {
+            (_, Method::Other) => Response::new(501).close(),
+            (None, Method::Options) if path == "*" => allow(204),
+            (None, _) => Response::text(404, "not found"),
+            (Some(asset), Method::Get | Method::Head) => {
+                asset.answer(head.header("If-None-Match"), head.accepts_gzip(), &self.config.frame_ancestors)
+            }
+            (Some(_), Method::Options) => allow(204),
+            (Some(_), _) => allow(405),
+        }
+    }
+
     fn route_request(&mut self, id: ConnId, head: &RequestHead, path: &str) -> Result<Next, Response> {
         let is_plain = self.app.plain_path() == Some(path);
         if is_plain || is_engine_path(path) {
@@ -172,7 +187,7 @@ impl<A: App> Server<A> {
         let is_state =
             path == "/healthz" || path == "/metrics" && access::may_read_metrics(&self.config, head, self.peer(id));
         Ok(Next::Answer(match head.method {
-            _ if !is_state => answer_with_asset(path, head),
+            _ if !is_state => self.answer_with_asset(path, head),
             Method::Get | Method::Head if path == "/healthz" => self.answer_health(),
             Method::Get | Method::Head => Response::new(200).body(metrics::CONTENT_TYPE, self.metrics()),
             _ => Response::new(405).header("Allow", "GET, HEAD"),
@@ -244,16 +259,4 @@ fn answer_preflight(head: &RequestHead) -> Response {
         .header("Access-Control-Allow-Methods", "GET, POST")
         .header("Access-Control-Allow-Headers", &headers.join(", "))
         .header("Access-Control-Max-Age", "600")
-}
-
-fn answer_with_asset(path: &str, head: &RequestHead) -> Response {
-    let allow = |status| Response::new(status).header("Allow", "GET, HEAD, OPTIONS");
-    match (assets::find(path), head.method) {
-        (_, Method::Other) => Response::new(501).close(),
-        (None, Method::Options) if path == "*" => allow(204),
-        (None, _) => Response::text(404, "not found"),
-        (Some(asset), Method::Get | Method::Head) => asset.answer(head.header("If-None-Match"), head.accepts_gzip()),
-        (Some(_), Method::Options) => allow(204),
-        (Some(_), _) => allow(405),
-    }
 }

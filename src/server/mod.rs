@@ -44,6 +44,7 @@ use crate::base::logger::RateLimitedLog;
 use crate::base::slab::ConnId;
 use crate::config::Config;
 use crate::engineio::{Engine, EngineOutput};
+use crate::http::assets::{self, Asset};
 use crate::net::tls::Identity;
 use crate::net::{Connection, EndCause, Net, Wake};
 use crate::socketio::{App, Io};
@@ -75,6 +76,8 @@ pub struct Server<A: App> {
     /// The time of the present turn.
     now: Instant,
     start: Instant,
+    /// The page with the title of `--title`; `None` if that is the title of the embedded one.
+    page: Option<Asset>,
     /// The number of turns in which something was ready, and of turns that only a timer started.
     turns: [u64; 2],
     /// The longest delay of a timer since the start.
@@ -107,6 +110,7 @@ impl<A: App> Server<A> {
             app,
             now,
             start: now,
+            page: (config.title != assets::TITLE).then(|| assets::page(&config.title)),
             turns: [0, 0],
             lag: Duration::ZERO,
             stopping: None,

@@ -71,6 +71,29 @@ fn a_compressed_page_is_the_same_page() {
 }
 
 #[test]
+fn the_page_has_the_title_and_the_frame_that_are_set() {
+    let server = Server::start(&["--title", "<b> & \"Ada's\"", "--frame-ancestors", "https://a.example"]);
+    let page = server.ask(&get("/"));
+    let text = String::from_utf8(page.body.to_vec()).expect("UTF-8");
+    let title = "&lt;b&gt; &amp; &quot;Ada&#39;s&quot;";
+    for element in ["title", "h1"] {
+        assert!(text.contains(&format!("<{element}>{title}</{element}>")), "{text}");
+    }
+    let policy = page.header("Content-Security-Policy").expect("a policy");
+    assert!(policy.ends_with("; frame-ancestors 'self' https://a.example"), "{policy}");
+    assert!(page.header("X-Frame-Options").is_none());
+    // Compressed, it is the same page, with a tag of its own; and another page than that of another title.
+    let packed = server.ask(&request("GET", "/", "Accept-Encoding: gzip\r\n", ""));
+    let mut unpacked = String::new();
+    GzDecoder::new(&packed.body[..]).read_to_string(&mut unpacked).expect("gzip");
+    assert_eq!(unpacked, text);
+    let tags = [&page, &packed, &Server::start(&[]).ask(&get("/"))].map(|page| page.header("ETag").map(str::to_owned));
+    assert!(tags[0] != tags[1] && tags[0] != tags[2] && tags[1] != tags[2], "{tags:?}");
+    let fresh = format!("If-None-Match: {}\r\n", tags[0].as_deref().expect("a tag"));
+    assert_eq!(server.ask(&request("GET", "/", &fresh, "")).status, 304);
+}
+
+#[test]
 fn requests_that_end_in_a_status_of_their_own() {
     let server = Server::start(&["--max-headers", "20", "--max-head", "4096"]);
     let huge = request("GET", "/", &format!("Cookie: {}\r\n", "x".repeat(5000)), "");

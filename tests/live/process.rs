@@ -56,7 +56,7 @@ fn a_bad_value_is_named_with_its_option() {
     for option in OPTIONS.iter() {
         let flag = format!("--{}", option.flag);
         // Any file would do, and so would any password.
-        if !["redis-ca", "history", "tls-cert", "tls-key", "password"].contains(&&*option.flag) {
+        if !["redis-ca", "history", "tls-cert", "tls-key", "password", "title"].contains(&&*option.flag) {
             // Secrets are not shown, not even bad ones.
             let shown = if ["redis", "metrics-token"].contains(&&*option.flag) { "the value" } else { "?!" };
             check_refused(salon().args([&*flag, "?!"]), &[&flag, shown]);

@@ -31,10 +31,10 @@ fn types_and_page() {
 #[test]
 fn compressed_copies_are_the_same_file() {
     use std::io::Read;
-    for asset in ASSETS {
+    for asset in &ASSETS {
         let Some(gzip) = &asset.gzip else { continue };
         let mut plain = Vec::new();
-        flate2::read::GzDecoder::new(gzip.bytes).read_to_end(&mut plain).expect(asset.path);
+        flate2::read::GzDecoder::new(&gzip.bytes[..]).read_to_end(&mut plain).expect(asset.path);
         assert_eq!(plain, asset.plain.bytes, "{}", asset.path);
         assert!(gzip.bytes.len() < plain.len());
         assert_eq!(gzip.bytes[4..8], [0; 4], "a time stamp would make builds differ");
@@ -45,7 +45,7 @@ fn compressed_copies_are_the_same_file() {
 
 #[test]
 fn entity_tags_are_strong_and_differ_per_encoding() {
-    let mut tags: Vec<&str> = ASSETS.iter().flat_map(|asset| [asset.copy(true).etag, asset.plain.etag]).collect();
+    let mut tags: Vec<&str> = ASSETS.iter().flat_map(|asset| [&*asset.copy(true).etag, &*asset.plain.etag]).collect();
     assert!(tags.iter().all(|tag| tag.len() == 18 && tag.starts_with('"') && tag.ends_with('"')));
     let packed = ASSETS.iter().filter(|asset| asset.gzip.is_some()).count();
     tags.sort();
@@ -55,7 +55,7 @@ fn entity_tags_are_strong_and_differ_per_encoding() {
 
 #[test]
 fn the_client_goes_with_its_licences() {
-    let text = std::str::from_utf8(find("/socket.io/LICENSE").expect("there").plain.bytes).expect("UTF-8");
+    let text = std::str::from_utf8(&find("/socket.io/LICENSE").expect("there").plain.bytes).expect("UTF-8");
     assert!(text.contains("Permission is hereby granted") && text.contains("engine.io-parser"));
 }
 
@@ -93,18 +93,18 @@ fn answers() {
             "ETag: {}\r\nCache-Control: no-cache\r\nVary: Accept-Encoding\r\nX-Content-Type-Options: nosniff\r\n\
              Referrer-Policy: same-origin\r\n{}",
             copy.etag,
-            if asset.page { format!("Content-Security-Policy: {POLICY}\r\n") } else { String::new() },
+            if asset.page { format!("Content-Security-Policy: {POLICY}'self'\r\n") } else { String::new() },
         );
         let encoding = if gzip { "Content-Encoding: gzip\r\n" } else { "" };
         let (kind, length) = (asset.content_type, copy.bytes.len());
         let full =
             format!("HTTP/1.1 200 OK\r\n{common}{encoding}Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
         for if_none_match in [None, Some(&b"\"another\""[..]), Some(asset.copy(!gzip).etag.as_bytes())] {
-            let (head, body) = asset.answer(if_none_match, gzip).encode("", false, true, false);
+            let (head, body) = asset.answer(if_none_match, gzip, "'self'").encode("", false, true, false);
             assert_eq!(str::from_utf8(&head), Ok(&full[..]));
             assert_eq!(body, copy.bytes);
         }
-        let (head, body) = asset.answer(Some(copy.etag.as_bytes()), gzip).encode("", false, true, false);
+        let (head, body) = asset.answer(Some(copy.etag.as_bytes()), gzip, "'self'").encode("", false, true, false);
         assert_eq!(str::from_utf8(&head), Ok(&format!("HTTP/1.1 304 Not Modified\r\n{common}\r\n")[..]));
         assert_eq!(body, "");
     }
@@ -113,7 +113,7 @@ fn answers() {
 /// Every file fits into the smallest outbox that an operator may choose, twice: a second request may be there already.
 #[test]
 fn files_fit_into_an_outbox() {
-    for asset in ASSETS {
+    for asset in &ASSETS {
         assert!(2 * (asset.plain.bytes.len() + 1024) < MIN_QUEUE, "{}", asset.path);
     }
 }

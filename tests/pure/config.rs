@@ -22,6 +22,7 @@ const GOOD: &[(&str, &str)] = &[
     ("port", "0"),
     ("host", "127.0.0.1"),
     ("origins", "https://a.example"),
+    ("frame-ancestors", "https://a.example"),
     ("transports", "polling"),
     ("old-clients", "no"),
     ("recovery", "off"),
@@ -73,6 +74,12 @@ fn bad_values() {
         ("host", "a.example"),
         ("host", "300.1.1.1"),
         ("origins", "a.example"),
+        ("frame-ancestors", "a.example"),
+        ("frame-ancestors", "null"),
+        ("frame-ancestors", "file://"),
+        ("frame-ancestors", "https://a.example; script-src"),
+        ("frame-ancestors", "https://a.example;script-src"),
+        ("title", "a\u{7}b"),
         ("origins", "https://a.example/"),
         ("origins", "https://*.example"),
         ("origins", "https://a.example,,null"),
@@ -135,7 +142,7 @@ fn every_option_refuses_nonsense() {
         for value in ["?", "-1", "1x", "\u{661}"] {
             // A file may have any name, and Azure sets -1 if there is no limit.
             match (&*option.flag, value) {
-                ("redis-ca" | "history" | "tls-cert" | "tls-key" | "password", _)
+                ("redis-ca" | "history" | "tls-cert" | "tls-key" | "password" | "title", _)
                 | ("instance" | "redis-prefix", "-1" | "1x") => {
                     continue;
                 }
@@ -577,6 +584,15 @@ fn good_values() {
     assert_eq!(get("host", "::").host, Some("::".parse().unwrap()));
     assert_eq!(get("origins", "*").origins, Origins::Any);
     assert_eq!(get("origins", "same").origins, Origins::Same);
+    for (list, value) in [
+        ("same", "'self'"),
+        ("*", "*"),
+        ("https://A.example, http://b.example:81", "'self' https://a.example http://b.example:81"),
+    ] {
+        assert_eq!(get("frame-ancestors", list).frame_ancestors, value);
+    }
+    assert!(load(&["--title", &"é".repeat(64)], &[]).is_ok());
+    assert!(load(&["--title", &"é".repeat(65)], &[]).is_err());
     let listed = ["https://a.example:8443", "null", "http://[::1]"].map(str::to_owned).to_vec();
     assert_eq!(get("origins", "HTTPS://A.example:8443, null,http://[::1]").origins, Origins::Listed(listed));
     assert_eq!(get("transports", " websocket ").transports, Transports { polling: false, websocket: true });

@@ -22,7 +22,7 @@ fn length() -> usize {
 
 /// How the answer with `FILE` ends.
 fn ending() -> &'static [u8] {
-    let bytes = assets::find(FILE).expect(FILE).plain.bytes;
+    let bytes = &assets::find(FILE).expect(FILE).plain.bytes;
     &bytes[bytes.len() - 40..]
 }
 
