@@ -56,7 +56,7 @@ field.addEventListener('keydown', (event) => {
   if (event.key !== 'Enter' || event.defaultPrevented || event.isComposing || event.keyCode === 229) return;
   if (event.shiftKey || (touch.matches && !event.ctrlKey && !event.metaKey)) return;
   event.preventDefault();
-  submit();
+  field.form.requestSubmit();
 });
 
 field.addEventListener('input', () => {

@@ -11,6 +11,7 @@ const CROWD = 500; // people in one line of arrivals and departures
 const [log, lines] = ['log', 'lines'].map($);
 const known = new Map(); // id of a message -> its line
 let most = Infinity; // lines kept on the page
+let spare = 0; // lines that go besides those above it
 let listening; // timer after which additions are read aloud again
 
 // A line is an element with these fields: `at`, the time by which it is placed; `time`, the one that it shows; `day`, the
@@ -68,16 +69,16 @@ function dress(line) {
   line.classList.toggle('follows', Boolean(same && !newDay && line.time - before.time < PAUSE));
 }
 
-/** From here on at most so many lines are kept; the oldest go. */
-export function keep(count) {
-  most = count;
+/** From here on at most so many lines are kept; the oldest go, `extra` more than must. */
+export function keep(count, extra) {
+  [most, spare] = [count, extra];
   trim();
 }
 
 function trim() {
   const excess = lines.childElementCount - most;
   if (excess <= 0) return;
-  for (const line of [...lines.children].slice(0, excess)) {
+  for (const line of [...lines.children].slice(0, excess + spare)) {
     known.delete(line.key);
     line.remove();
   }

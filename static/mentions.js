@@ -48,6 +48,7 @@ function take(option) {
 
 field.addEventListener('input', suggest);
 field.addEventListener('blur', close);
+$('send').addEventListener('submit', close);
 field.addEventListener('keydown', (event) => {
   if (box.hidden || event.isComposing || event.shiftKey) return;
   if (event.key === 'ArrowDown') mark(chosen + 1);

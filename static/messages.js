@@ -15,7 +15,8 @@ const ENVELOPE = 150; // bytes of a packet besides the text
 
 let position; // {boot, n}: up to here we have every message
 let catchingUp = true; // this connection has not brought those after it yet
-let older = false; // whether the server has messages before the first, and is not being asked for them
+let older = false; // whether the server has messages before the first
+let asking; // the promise of those
 let reached; // {time, id} of the first of those that came without a gap: what comes late may be older
 const unsent = new Map(); // id -> message of ours that the server has not acknowledged, in the order they were written
 const limits = {}; // {text, packet}: bytes that the server takes, if it has told
@@ -64,19 +65,20 @@ export async function catchUp(returning) {
 }
 
 /** Asks for what was said before all that is on the page. Returns whether there was something. */
-async function askOlder() {
+const askOlder = () => (asking ??= loadOlder().finally(() => (asking = undefined)));
+
+async function loadOlder() {
   if (!older || !me.joined) return false;
-  older = false;
   const first = log.oldest(); // above it the oldest lines may have gone
   const before = first?.time > reached.time ? { time: first.time, id: first.key } : { time: reached.time, id: reached.id };
-  const { messages = [], more = true } = (await ask('history', { before, last: OLDER })) ?? {};
+  const { messages = [], more } = (await ask('history', { before, last: OLDER })) ?? { more: true };
   log.hush();
   for (const message of messages) receive(message, false, true);
   older = more;
   reached = messages[0] ?? reached;
   return messages.length > 0;
 }
-$('log').addEventListener('top', askOlder);
+$('log').addEventListener('top', () => catchingUp || askOlder());
 
 /** Everything up to this number has come, because it comes in order. */
 function advance(n) {

@@ -6,6 +6,7 @@ import { $, say } from './texts.js';
 const TITLE = document.title; // that of --title
 const LINES = 1000; // kept on the page while the reader is at the end
 const MOST = 3000; // while they read above
+const SPARE = 200; // go at once then: with one for one the height would not change, and `settle` not hear of it
 const NEAR = 40; // pixels from the end that are the end
 const TOP = 400; // pixels from the top at which older messages are wanted
 
@@ -19,7 +20,7 @@ let returning = true; // the reader was away and has not seen the log since
 let divider; // the line above what is new since then
 let unread = 0; // messages below what the reader sees
 let [missed, called] = [0, 0]; // messages since the page was last visible, and those of them that mention us
-log.keep(LINES);
+log.keep(LINES, 0);
 
 const top = (line) => line.getBoundingClientRect().top - view.getBoundingClientRect().top;
 const others = (line) => line.message !== undefined && !line.classList.contains('mine');
@@ -31,7 +32,7 @@ function scroll(position) {
 
 function follow(yes) {
   following = yes;
-  log.keep(yes ? LINES : MOST);
+  log.keep(yes ? LINES : MOST, yes ? 0 : SPARE);
   if (yes) unread = 0;
   if (yes && !document.hidden) see();
   news.hidden = !unread;
