@@ -3,7 +3,16 @@
 import { BEAT } from './nodes.mjs';
 
 const counted = (list) => list.reduce((counts, item) => counts.set(item, (counts.get(item) ?? 0) + 1), new Map());
-const group = (list, keyOf) => list.reduce((groups, item) => groups.set(keyOf(item), [...(groups.get(keyOf(item)) ?? []), item]), new Map());
+
+function group(list, keyOf) {
+  const groups = new Map();
+  for (const item of list) {
+    const key = keyOf(item);
+    if (!groups.has(key)) groups.set(key, []);
+    groups.get(key).push(item);
+  }
+  return groups;
+}
 
 /** Nothing acknowledged is lost, and nothing doubled. `histories`: salon -> what it keeps. */
 export function messages({ ledger, clients, histories, files }) {
@@ -74,7 +83,7 @@ export function burst({ said, clients, histories }) {
     const wanted = senders.get(sender).map(({ text }) => text);
     if (mine.join() !== wanted.join()) faults.push(`order: ${where} has [${mine}] of a burst, not [${wanted}]`);
   };
-  for (const { name: sender } of clients) {
+  for (const { name: sender } of clients.filter(({ name }) => senders.has(name))) {
     for (const { name, live } of clients) if (name !== sender) compare(name, sender, live.map(({ text }) => text));
     for (const [salon, kept] of Object.entries(histories)) compare(salon, sender, kept.map(({ message }) => message));
   }

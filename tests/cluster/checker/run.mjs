@@ -29,6 +29,7 @@ export async function run(t, seed, isOver) {
 class Run {
   #t;
   #pending = new Set(); // actions under way
+  #redis = Promise.resolve();
   ledger = new Ledger();
   violations = [];
   rounds = 0;
@@ -91,10 +92,10 @@ class Run {
       case 'reload': return client.reload();
       case 'break link': return node.break(role, state);
       case 'heal link': return node.heal();
-      case 'redis kill': return this.redis.kill();
-      case 'redis start': return this.redis.restart();
-      case 'redis stop': return this.redis.signal('SIGSTOP');
-      case 'redis continue': return this.redis.signal('SIGCONT');
+      case 'redis kill': return this.#afterRedis(() => this.redis.kill());
+      case 'redis start': return this.#afterRedis(() => this.redis.restart());
+      case 'redis stop': return this.#afterRedis(() => this.redis.signal('SIGSTOP'));
+      case 'redis continue': return this.#afterRedis(() => this.redis.signal('SIGCONT'));
       case 'kill': return (node.ending = this.#end(node, () => node.kill()));
       case 'drain': return (node.ending = this.#end(node, () => node.drain()));
       case 'start':
@@ -102,6 +103,12 @@ class Run {
         return node.start();
       default: throw new Error(`unknown action ${what}`);
     }
+  }
+
+  /** One change of Redis after the other: it may not be killed before it has started. */
+  #afterRedis(change) {
+    this.#redis = this.#redis.then(change);
+    return this.#redis;
   }
 
   #say(client) {
@@ -133,7 +140,7 @@ class Run {
     if (this.violations.length) return;
     const epochs = new Map(this.clients.map((client) => [client, client.epoch]));
     const said = [];
-    for (let i = 0; i < BURST; i += 1) for (const client of this.clients) said.push(this.#say(client));
+    for (let i = 0; i < BURST; i += 1) for (const client of this.clients.filter(({ joined }) => joined)) said.push(this.#say(client));
     await this.#comesTrue('the burst', BEAT + SLACK, async () => {
       const faults = await this.#faults();
       // On a machine that is too busy a ping may time out; who is new then has not heard all of it.
