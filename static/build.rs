@@ -31,6 +31,7 @@ const MODULES: &[&str] = &[
     "me",
     "later",
     "connection",
+    "door",
     "names",
     "markup",
     "log",

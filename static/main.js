@@ -2,6 +2,7 @@
 // Socket.IO's public chat example are in README, chapter "Write a client".
 import './composer.js';
 import { ask, begin, socket } from './connection.js';
+import { knock } from './door.js';
 import { me, remember } from './me.js';
 import './mentions.js';
 import './menu.js';
@@ -20,7 +21,7 @@ $('join').addEventListener('submit', (event) => {
   event.preventDefault();
   me.name = $('name').value.trim();
   say($('trouble'), me.name ? '' : 'nameless');
-  if (me.name && socket.connected) login();
+  if (me.name && !knock() && socket.connected) login();
 });
 
 async function login() {

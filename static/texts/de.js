@@ -6,6 +6,8 @@ export default ({ clock, list, reason }) => ({
   question: 'Wie heißen Sie?',
   join: 'Chat betreten',
   nameless: 'Bitte einen Namen eingeben.',
+  password: 'Passwort',
+  wrong: 'Das ist nicht das Passwort.',
   unfit: (said) => `Nicht angenommen: ${reason(said)}.`,
   reasons: { 'too long': 'zu lang', empty: 'leer', 'too many events': 'zu viele Nachrichten auf einmal' },
   messages: 'Nachrichten',

@@ -6,6 +6,8 @@ export default ({ clock, list, reason }) => ({
   question: 'What is your name?',
   join: 'Join the chat',
   nameless: 'Please enter a name.',
+  password: 'Password',
+  wrong: 'That is not the password.',
   unfit: (said) => `Not taken: ${reason(said)}.`,
   reasons: {},
   messages: 'Messages',

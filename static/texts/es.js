@@ -6,6 +6,8 @@ export default ({ clock, list, reason }) => ({
   question: '¿Cómo se llama?',
   join: 'Entrar en el chat',
   nameless: 'Escriba un nombre.',
+  password: 'Contraseña',
+  wrong: 'Esa no es la contraseña.',
   unfit: (said) => `No aceptado: ${reason(said)}.`,
   reasons: { 'too long': 'demasiado largo', empty: 'vacío', 'too many events': 'demasiados mensajes a la vez' },
   messages: 'Mensajes',

@@ -6,6 +6,8 @@ export default ({ clock, list, reason }) => ({
   question: 'Comment vous appelez-vous\u202f?',
   join: 'Entrer dans le salon',
   nameless: 'Veuillez saisir un nom.',
+  password: 'Mot de passe',
+  wrong: 'Ce n’est pas le mot de passe.',
   unfit: (said) => `Refusé\u00a0: ${reason(said)}.`,
   reasons: { 'too long': 'trop long', empty: 'vide', 'too many events': 'trop de messages à la fois' },
   messages: 'Messages',
