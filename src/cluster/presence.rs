@@ -224,7 +224,12 @@ impl Presence {
         let silent_at = now + beat * MISSED_BEATS;
         let known = self.nodes.remove(&note.node);
         let node = match known {
-            Some(known) if known.boot == note.boot => Node { heard: now, silent_at, beat, ..known },
+            Some(known) if known.boot == note.boot => {
+                // A hello says that its link is back: it may not have heard what it was asked before.
+                let again =
+                    |question: Question| if note.hello { Question::first(now, question.since) } else { question };
+                Node { heard: now, silent_at, beat, question: known.question.map(again), ..known }
+            }
             earlier => {
                 let asked = self.nodes.values().filter(|node| node.answers.is_some()).count() < MAX_ASKED;
                 // What the earlier start was still to be asked has to come from this one.

@@ -67,6 +67,15 @@ test('a question is repeated until it is answered, also to the next start of a s
   await calm();
 });
 
+test('a question is repeated at once to a server whose link is back', options, async (t) => {
+  const { say, asked, calm } = await setUp(t, ['--presence-beat', '1h']);
+  await say.note({});
+  assert.deepEqual((await asked()).ask, {});
+  await say.note({ hello: true });
+  assert.deepEqual((await asked()).ask, {});
+  await calm();
+});
+
 test('a question and an answer with more fields', options, async (t) => {
   const { server, say, asked, calm } = await setUp(t);
   await say.note({});
