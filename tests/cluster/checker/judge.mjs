@@ -1,6 +1,6 @@
 // What must be true once all links are back: the promises of the cluster, as lists of what breaks them. An empty list is
 // what a run waits for.
-import { BEAT } from './nodes.mjs';
+import { BEAT, GRACE, HEARTBEAT } from './nodes.mjs';
 
 const counted = (list) => list.reduce((counts, item) => counts.set(item, (counts.get(item) ?? 0) + 1), new Map());
 
@@ -134,5 +134,8 @@ export function evidence(faults, { ledger, histories, start }) {
   });
 }
 
-/** Beats within which counts are right: one after a change or a returned link, four and the grace after a node has died. */
-export const LIMIT = 5 * BEAT;
+/**
+ * Within so many ms all is right: a beat after a change or a returned link, four and the grace after a node has died; but a
+ * client that polls and goes to another salon without a word is noticed by its heartbeat only.
+ */
+export const LIMIT = 5 * BEAT + GRACE + HEARTBEAT;

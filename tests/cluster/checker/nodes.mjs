@@ -11,6 +11,8 @@ import { SALONS } from './plan.mjs';
 
 export const BEAT = 1_000;
 export const GRACE = 1_000;
+/** Within so many ms a server notices that a client is gone that did not say so: the interval and the time-out of pings. */
+export const HEARTBEAT = 9_000;
 /** Limits far above what a run says, and short times, so that a round takes seconds. */
 const ARGS = ['--presence-beat', `${BEAT}ms`, '--leave-grace', `${GRACE}ms`, '--ping-interval', '3s', '--ping-timeout', '6s',
   '--drain', '1s', '--history-messages', '100000', '--history-bytes', '64MiB'];

@@ -5,13 +5,13 @@ import { setTimeout as pass } from 'node:timers/promises';
 import { Classic } from './classic.mjs';
 import * as judge from './judge.mjs';
 import { Ledger } from './ledger.mjs';
-import { BEAT, GRACE, startNodes } from './nodes.mjs';
+import { BEAT, startNodes } from './nodes.mjs';
 import { Page } from './page.mjs';
 import { cast, round } from './plan.mjs';
 import { random } from './random.mjs';
 
 const RETURN = 60_000; // ms within which all clients and links are back: both try again after up to 12 s
-const SLACK = 8_000; // ms beyond the limits of the promises, for a busy machine
+const SLACK = 5_000; // ms beyond the limits of the promises, for a busy machine
 const BURST = 5; // messages of each client at the end of a round
 const MOST = 0.9; // share of the acknowledged messages that must be checked
 
@@ -23,7 +23,7 @@ export async function run(t, seed, isOver) {
   const { acked, excepted, checked } = begun.ledger.figures();
   if (checked < MOST * acked) begun.violations.push(`checked: only ${checked} of ${acked} acknowledged messages`);
   const result = { seed, rounds: begun.rounds, acked, checked, excepted, files: begun.cast.files, settled: begun.settled, violations: begun.violations };
-  return begun.violations.length || begun.settled > judge.LIMIT + GRACE ? { ...result, record: begun.save() } : result;
+  return begun.violations.length || begun.settled > judge.LIMIT ? { ...result, record: begun.save() } : result;
 }
 
 class Run {
@@ -135,7 +135,7 @@ class Run {
     await this.#comesTrue('all clients are back', RETURN, () =>
       this.clients.filter(({ joined, unsent }) => !joined || unsent).map(({ name, unsent }) => `${name} (${unsent} unsent)`));
     const start = Date.now();
-    await this.#comesTrue('the promises', judge.LIMIT + GRACE + SLACK, () => this.#faults());
+    await this.#comesTrue('the promises', judge.LIMIT + SLACK, () => this.#faults());
     this.settled = Math.max(this.settled, Date.now() - start);
     if (this.violations.length) return;
     const epochs = new Map(this.clients.map((client) => [client, client.epoch]));
