@@ -71,7 +71,9 @@ fn main() {
                 let modules = if name == "main.js" { MODULES } else { &[] };
                 let text =
                     modules.iter().map(|module| joined(module)).collect::<String>() + &String::from_utf8_lossy(&text);
-                let (file, text) = (out.join(name.replace('/', "_")), lean(&imported(&text)));
+                let text = lean(&imported(&text));
+                let text = if name.ends_with(".css") { tight(&text) } else { text };
+                let file = out.join(name.replace('/', "_"));
                 fs::write(&file, &text).expect("OUT_DIR is writable");
                 row(&out, url, &file, text.as_bytes())
             }
@@ -131,6 +133,12 @@ fn lean(text: &str) -> String {
     let comment = |line: &str| line.starts_with("//") || (line.starts_with("/*") && line.ends_with("*/"));
     let lines = text.lines().map(|line| line.split(" // ").next().unwrap_or_default().trim());
     lines.filter(|line| !line.is_empty() && !comment(line)).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// Returns a style sheet without the spaces between its tokens that mean nothing; none of its strings has such a pair.
+fn tight(text: &str) -> String {
+    let spaces = [(": ", ":"), ("; ", ";"), (", ", ","), (" {", "{"), ("{ ", "{"), (" }", "}"), (";}", "}")];
+    spaces.iter().fold(text.to_owned(), |text, (loose, tight)| text.replace(loose, tight))
 }
 
 /// Reads the licence file of a package; the name of this file differs between packages.
