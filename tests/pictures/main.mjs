@@ -5,7 +5,6 @@ import { join, launch, notes, open, say, settled, shows } from '../lib/browser.m
 import { Chatter } from '../lib/chatter.mjs';
 import { start } from '../lib/server.mjs';
 
-const PORT = 3000; // the page shows it
 const OWN = 'Ada'; // whose page it is
 const TALK = [
   ['18:02', 'Grace', 'Good evening! Is the workshop still on for Saturday?'],
@@ -30,7 +29,7 @@ async function scene(act) {
 
 /** The end of the conversation, on a server of its own, as a page of this size shows it. */
 async function take(t, browser, file, viewport, colorScheme) {
-  const server = await start(t, { port: PORT, bin: 'target/release/salon', args: ['--instance', 'salon-1'] });
+  const server = await start(t, { bin: 'target/release/salon', args: ['--instance', 'salon-1'] });
   const page = await open(t, browser, 'about:blank', { viewport, colorScheme, deviceScaleFactor: 1.5, transports: 'WebSocket only' });
   let now;
   const setTime = (clock) => page.clock.setFixedTime((now = Date.parse(`2026-11-30T${clock}:00+01:00`)));

@@ -22,7 +22,7 @@ test('the page and the client are in the program', options, async (t) => {
     return answer.text();
   };
   assert.match(await load('/'), /<title>salon<\/title>[^]*src="main.js"/);
-  assert.match(await load('/connection.js'), /\bio\(/);
+  assert.match(await load('/main.js'), /\bio\(/);
   const client = new URL('../../static/node_modules/socket.io-client/dist/socket.io.min.js', import.meta.url);
   assert.equal(await load('/socket.io/socket.io.min.js'), readFileSync(client, 'utf8'));
   assert.equal((await fetch(`${url}/healthz`)).status, 200);
