@@ -11,6 +11,7 @@ import * as people from './people.js';
 import { $, say } from './texts.js';
 
 const room = $('room');
+let named = false; // the server has taken our name, on this connection or on the one that this one has recovered
 
 $('name').value = me.name;
 const asked = !me.name; // else the tab was reloaded: no need to ask
@@ -34,15 +35,18 @@ async function login() {
   say($('trouble'), 'unfit', answer.error);
 }
 
-// After a short break the server still knows us, and sends what we have missed. Otherwise we give the name again.
+// After a short break the server still knows us, and sends what we have missed. Otherwise we give the name again: also if the
+// connection broke before the server had it.
 socket.on('connect', () => {
-  if (socket.recovered && !room.hidden) ready();
+  named &&= socket.recovered;
+  if (named && !room.hidden) ready();
   else if (me.name) login();
   else people.refresh();
 });
 
 socket.on('login', ({ numUsers, user }) => {
   people.count(numUsers);
+  named = true;
   if (me.joined) return; // recovered so late that the others had been told that we left
   if (user) remember('tags', [...me.tags.add(user)]);
   ready();

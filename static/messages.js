@@ -15,6 +15,7 @@ const ENVELOPE = 150; // bytes of a packet besides the text
 
 let position; // {boot, n}: up to here we have every message
 let catchingUp = true; // this connection has not brought those after it yet
+let asked = 0; // how often we have asked for those
 let older = false; // whether the server has messages before the first
 let asking; // the promise of those
 let reached; // {time, id} of the first of those that came without a gap: what comes late may be older
@@ -39,9 +40,11 @@ socket.on('login', ({ maxText, maxPayload, time }) => {
 /** Asks for all after our position. `returning`: without an answer we may have missed something. */
 export async function catchUp(returning) {
   log.hush();
+  const mine = (asked += 1);
   const answer = await ask('history', position ? { since: position } : LAST);
-  if (!me.joined) return; // we ask again when we are
-  if (!answer?.boot) {
+  if (!me.joined || mine !== asked) return; // we ask again when we are, or have done so
+  if (!answer) return catchUp(returning); // late
+  if (!answer.boot) {
     catchingUp = false;
     if (returning) log.note('gap');
     return showEmpty(); // this server keeps nothing

@@ -143,6 +143,60 @@ test('a message whose answer is lost is sent again, and known by its id', option
   await hears(bob, 'then');
   for (const page of [ada, bob]) assert.deepEqual(await messages(page), [['Ada', 'once'], ['Ada', 'then']]);
 });
+
+test('what was missed is asked for again if no answer comes', options, async (t) => {
+  const server = await start(t);
+  const bob = new Chatter(t, server.url);
+  await bob.login('Bob');
+  await bob.ask('new message', 'before');
+  const ada = await open(t, browser, 'about:blank', { clock: true, transports: 'WebSocket only' });
+  let swallow;
+  const swallowed = new Promise((resolve) => (swallow = resolve));
+  let asked = 0;
+  await ada.routeWebSocket(/transport=websocket/, (ours) => {
+    const real = ours.connectToServer();
+    ours.onMessage((text) => (String(text).includes('["history"') && (asked += 1) === 1 ? swallow() : real.send(text)));
+  });
+  await ada.goto(server.url);
+  await join(ada, 'Ada');
+  await swallowed;
+  await bob.ask('new message', 'meanwhile');
+  await hears(ada, 'meanwhile');
+  await ada.clock.fastForward(10_500);
+  await hears(ada, 'before');
+  assert.deepEqual((await messages(ada)).map(([, text]) => text), ['before', 'meanwhile']);
+});
+
+test('the name is given again if the connection broke before the server had it', options, async (t) => {
+  const first = await start(t);
+  const ada = await open(t, browser, 'about:blank', { transports: 'WebSocket only' });
+  let swallow;
+  const swallowed = new Promise((resolve) => (swallow = resolve));
+  let logins = 0;
+  let socket;
+  await ada.routeWebSocket(/transport=websocket/, (ours) => {
+    socket = ours;
+    const real = ours.connectToServer();
+    ours.onMessage((text) => (String(text).includes('["add user"') && (logins += 1) === 2 ? swallow() : real.send(text)));
+  });
+  await ada.goto(first.url);
+  await join(ada, 'Ada');
+  await first.kill('SIGKILL');
+  const second = await start(t, { port: first.port });
+  const bob = new Chatter(t, second.url);
+  await bob.login('Bob');
+  await swallowed;
+  // An event with its offset, without which nothing could be recovered.
+  await bob.ask('new message', 'hello');
+  await hears(ada, 'hello');
+  await socket.close({ code: 4000 });
+  assert.equal((await bob.event('user joined')).username, 'Ada');
+  await say(ada, 'here');
+  await bob.hears(() => bob.from('Ada').length === 1, 'here');
+  await settled(ada);
+  assert.equal(logins, 3);
+});
+
 const instance = (server) => /instance ([\w-]+)/.exec(server.log())[1];
 
 test('offline, killed and back: 200 messages of 4 pages, none lost or doubled', { timeout: 120_000 }, async (t) => {
