@@ -125,10 +125,13 @@ impl Elsewhere {
     }
 
     /// Notes that a node says that a user has `joined` or left. Returns whether clients here are to hear it: not of a user
-    /// whom they know, who has come to one more node, nor of one who is still on another.
+    /// whom they know, who has come to one more node, nor of one who is still on another. Nor do they hear, before the first
+    /// comparison, that a user whom they do not know has left: if a node reports the user, they would not hear of the return.
     pub fn hear(&mut self, joined: bool, Person { username, user }: Person) -> bool {
         let is_elsewhere = self.reported.get(&user).is_some_and(|reported| reported.nodes > 1);
-        if self.here.contains_key(&user) || joined && self.heard.contains_key(&user) || !joined && is_elsewhere {
+        let is_known = self.heard.contains_key(&user);
+        let is_too_early = !self.is_compared && !is_known;
+        if self.here.contains_key(&user) || if joined { is_known } else { is_elsewhere || is_too_early } {
             return false;
         }
         match joined {

@@ -220,6 +220,26 @@ test('what other servers say of a user who is known, or is still at one of them,
   assert.deepEqual(users.slice(0, 3).map(([event, data]) => [event, data.username]), [['user joined', 'Bob'], ['user left', 'Ada'], ['user left', 'Bob']]);
 });
 
+test('a server that starts hears that a user has left, and from a report that the user is here', options, async (t) => {
+  const redis = await startRedis(t);
+  const [server] = await startServers(t, redis, 1, QUICK);
+  const witness = await new Chatter(t, server.url).connected();
+  const publisher = await redis.client();
+  const [bob, cid] = [{ username: 'Bob', user: 'abcdef' }, { username: 'Cid', user: 'cccccc' }];
+  const note = (...people) =>
+    publisher.publish('socket.io-users#/#', JSON.stringify({ node: 'n9', boot: 'n9', users: people.length, people, beat: 60_000, hello: false, bye: false }));
+  // He has moved to n9, and where he was says so late.
+  const reported = note(bob);
+  new Emitter(publisher).emit('user left', { ...bob, numUsers: 0 });
+  await reported;
+  await witness.event('user count');
+  await note(bob, cid);
+  await told(witness, 'user joined', 'Cid', 2);
+  const last = witness.heard.findLast(([event, { username }]) => username === 'Bob' && event !== 'user count');
+  assert.notEqual(last?.[0], 'user left');
+  assert.deepEqual((await listed(witness)).map(({ username }) => username), ['Bob', 'Cid']);
+});
+
 test('whom clients still know is listed, so that newcomers know as much as they', options, async (t) => {
   const redis = await startRedis(t);
   const [server] = await startServers(t, redis, 1, ['--presence-beat', '200ms', '--leave-grace', '1h']);
