@@ -20,7 +20,7 @@ COUNTS = cargo run --release --locked --quiet --example counts $(SEAMS:%=--confi
 # Programs of the system administrator count too: nginx and haproxy live there.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test mixed checker stress windows test-windows package test-package cluster counts bench bench-peers pictures soak fuzz fuzz-corpus audit clean
+.PHONY: build run test mixed checker stress windows test-windows package test-package cluster counts bench bench-peers speed pictures soak fuzz fuzz-corpus audit clean
 .PHONY: system system-package system-wine need-build need-test
 build: need-build static/node_modules/.package-lock.json
 	cargo build --release --locked
@@ -171,6 +171,12 @@ bench-peers: build tests/node_modules/.package-lock.json tests/out/python-peers/
 	target/release/examples/bench run --out tests/out/bench-peers.md --tries 3 \
 		--server node='node tests/lib/reference.mjs' --server socketioxide=target/peers/release/peer \
 		--server python='$(PEERS) tests/bench/peers/chat.py' --note "$(PEER_VERSIONS)"
+
+# The page under load, in Chromium: what its script costs the main thread, and what it keeps. On a quiet machine.
+speed: need-test system tests/node_modules/.package-lock.json
+	cargo build --locked --bin salon
+	$(STEP) 'node --test tests/browser/speed.mjs' '^# (tests|pass|fail|round) ' \
+		node --test --test-reporter=tap tests/browser/speed.mjs
 
 # README's screenshots, in Chromium. The server has port 3000 meanwhile.
 pictures: build need-test system tests/node_modules/.package-lock.json
