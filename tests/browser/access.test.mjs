@@ -179,6 +179,7 @@ test('all by keyboard', options, async (t) => {
     for (const key of keys) await ada.keyboard.press(key);
   };
   const focus = () => ada.evaluate(() => document.activeElement.id || document.activeElement.textContent);
+  await connected(ada); // its script has run
   assert.equal(await focus(), 'name');
   await ada.keyboard.type('Ada');
   await press('Enter');

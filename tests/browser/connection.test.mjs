@@ -230,6 +230,8 @@ for (const transports of ['polling only', 'polling, then WebSocket']) {
     await bob.event('new message', 2);
     await ada.until(`!document.querySelector('.state')`);
     const missed = Array.from({ length: 20 }, (_, i) => `missed ${i}`);
+    // They are put into the log a few at a time.
+    await ada.until(`document.querySelectorAll('#lines .text').length >= 22`);
     const texts = await ada.evaluate(`[...document.querySelectorAll('#lines .text')].map((text) => text.textContent)`);
     assert.deepEqual(texts, ['before', ...missed, 'after']);
     // Nobody has looked at it all the while.
