@@ -55,8 +55,8 @@
 //! socketio/remote       requests of other servers: fetchSockets and others
 //! chat/journal          the history file: append, sync, rewrite, lock
 //! chat/history          the last messages, found by number and by id (duplicates)
+//! chat/answer           requests for kept messages, and the answers
 //! chat/typing           who types; `stop typing` for clients that are recovered
-//! chat/older            pages of the history for clients that scroll up
 //! chat/elsewhere        users of other nodes: what the nodes report, and what clients have heard
 //! chat/mod              the chat: messages, typing, requests for history; catch-up with other nodes
 //! chat/users            users: names, keys, tags, numUsers; who has joined and left
@@ -129,8 +129,10 @@
 //! engineio/jsonp     payload_v3   live/jsonp.rs
 //! socketio/packet    socketio     pure/socketio_packet.rs live/socketio.rs
 //! socketio/recovery  world        recovery/raw.test.mjs
+//! socketio/door      -            world/door.rs clients/door.test.mjs
 //! chat/mod           world        live/chat.rs live/history.rs
-//! chat/history       world        pure/history.rs live/history.rs
+//! chat/history       world        pure/history.rs
+//! chat/answer        world        pure/history.rs live/history.rs
 //! chat/users         world        live/chat.rs cluster/together.test.mjs
 //! socketio/remote    -            pure/cluster_wire.rs pure/cluster_limits.rs cluster/hostile.test.mjs cluster/node.test.mjs
 //! cluster/resp       resp         pure/cluster_link.rs cluster/outage.test.mjs

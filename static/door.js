@@ -1,4 +1,4 @@
-// The door: a server with a password refuses who does not know it. The tab keeps the password, and never puts it into a URL.
+// The door: a server with a password refuses clients that do not present it. The tab keeps it, and never puts it into a URL.
 import { banner, socket } from './connection.js';
 import { remember } from './me.js';
 import { $, say } from './texts.js';

@@ -128,10 +128,10 @@ impl Elsewhere {
     /// whom they know, who has come to one more node, nor of one who is still on another. Nor do they hear, before the first
     /// comparison, that a user whom they do not know has left: if a node reports the user, they would not hear of the return.
     pub fn hear(&mut self, joined: bool, Person { username, user }: Person) -> bool {
-        let is_elsewhere = self.reported.get(&user).is_some_and(|reported| reported.nodes > 1);
         let is_known = self.heard.contains_key(&user);
-        let is_too_early = !self.is_compared && !is_known;
-        if self.here.contains_key(&user) || if joined { is_known } else { is_elsewhere || is_too_early } {
+        let is_elsewhere = self.reported.get(&user).is_some_and(|reported| reported.nodes > 1);
+        let is_news = if joined { !is_known } else { !is_elsewhere && (is_known || self.is_compared) };
+        if !is_news || self.here.contains_key(&user) {
             return false;
         }
         match joined {

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::socketio::packet;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use sha1::{Digest, Sha1};
 use std::borrow::Cow;
@@ -27,11 +27,8 @@ use std::time::Instant;
 const OVERHEAD: usize = 256;
 /// A minute in milliseconds.
 const MINUTE: u64 = 60_000;
-pub(super) const KEPT: &str = "kept messages are JSON";
 /// Bytes of the tag of a user, with which its owner begins.
 pub(super) const TAG: usize = 6;
-/// Maximum bytes of messages in one answer, far below the default of `max_queue`. A message that is longer is sent alone.
-pub(super) const MAX_ANSWER: usize = 256 * 1024;
 /// At a start with a file the history goes on after the next multiple but two of this number. No number is given out twice:
 /// messages that did not get into the file may have had those up to the next multiple but one. The numbers between the two
 /// are for the backfill, and are skipped in a cluster even without a file.
@@ -48,34 +45,6 @@ pub struct Stamp {
     pub n: u64,
     /// Milliseconds since 1970, by the clock of the server that accepted the message first.
     pub time: u64,
-}
-
-/// A request for kept messages: those after `since` if it is set, else the newest `last` ones, of those said earlier than
-/// `before`, if these are set, else all. In a request of another node, `age` is the maximum time since their arrival here, in
-/// milliseconds.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct HistoryRequest {
-    pub since: Option<Position>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<Moment>,
-    pub last: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub age: Option<u64>,
-}
-
-/// A place in the history with the id `boot`: right after the message with the number `n`.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Position {
-    pub boot: String,
-    pub n: u64,
-}
-
-/// The place of a message in the order in which messages were said.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Moment {
-    pub time: u64,
-    pub id: String,
 }
 
 /// A message as it is sent to clients and other servers and written to the file.
@@ -131,35 +100,20 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The answer to a [`HistoryRequest`]: kept messages, oldest first.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Answer<'a> {
-    #[serde(borrow)]
-    pub boot: Cow<'a, str>,
-    /// The highest number that this history has given out or skipped.
-    pub n: u64,
-    #[serde(borrow)]
-    pub messages: Vec<Cow<'a, RawValue>>,
-    /// Whether messages may be missing between the requested position and the first of `messages`.
-    pub gap: bool,
-    /// Whether the history has messages that are newer than the last of `messages`; of a request with `before`, older ones.
-    pub more: bool,
-}
-
 pub(super) struct Entry {
-    n: u64,
+    pub(super) n: u64,
     /// The time at which the message has arrived here, by the system clock, in milliseconds since 1970.
-    arrived: u64,
+    pub(super) arrived: u64,
     /// The key of the message in `known`.
     key: u64,
     /// The message in JSON: a [`Message`] with at least `n`, `id` and `time`, and without `owner`.
-    json: Bytes,
-    owner: Option<Box<str>>,
+    pub(super) json: Bytes,
+    pub(super) owner: Option<Box<str>>,
 }
 
 impl Entry {
     /// Returns the message in JSON, with its owner.
-    fn line(&self) -> Cow<'_, [u8]> {
+    pub(super) fn line(&self) -> Cow<'_, [u8]> {
         let Some(owner) = &self.owner else { return (&self.json[..]).into() };
         let owner = serde_json::to_vec(owner).expect("a string is JSON and goes to memory");
         [&self.json[..self.json.len() - 1], b",\"owner\":", &owner, b"}"].concat().into()
@@ -169,7 +123,7 @@ impl Entry {
 /// The kept messages, the state of the numbers, and the file.
 #[derive(Default)]
 pub struct History {
-    boot: String,
+    pub(super) boot: String,
     /// Maximum number of kept messages, and maximum of their bytes.
     limits: [usize; 2],
     pub(super) messages: VecDeque<Entry>,
@@ -185,9 +139,9 @@ pub struct History {
     forgotten: VecDeque<(u64, u64)>,
     hasher: RandomState,
     /// The highest number that was given to a message, or skipped at the start: see [`SKIP`].
-    last: u64,
+    pub(super) last: u64,
     /// The highest number of a message that was dropped to keep the limits.
-    dropped: u64,
+    pub(super) dropped: u64,
     /// The numbers that were skipped at the start and have not been given to a message of the backfill. The last skipped
     /// number, which is the end of the range, is never given out.
     skipped: Range<u64>,
@@ -380,56 +334,19 @@ impl History {
 
     /// Whether `n` is the number of a message that did not get into the file: nothing with a number of the same start is kept
     /// after it, so others may have been lost as well. Multiples of `SKIP` are positions right after a start.
-    fn is_lost(&self, n: u64) -> bool {
+    pub(super) fn is_lost(&self, n: u64) -> bool {
         let place = self.messages.partition_point(|message| message.n < n);
         let next = self.messages.get(place).map_or(self.last, |message| message.n);
         n > self.dropped && !n.is_multiple_of(SKIP) && n / SKIP != next / SKIP
     }
 
-    /// Returns the kept message with this number in JSON, and its owner if that is not its tag.
-    pub fn message(&self, n: u64) -> Option<(&[u8], Option<&str>)> {
-        let place = self.messages.binary_search_by_key(&n, |message| message.n).ok()?;
-        Some((&self.messages[place].json, self.messages[place].owner.as_deref()))
+    pub(super) fn entry(&self, n: u64) -> Option<&Entry> {
+        self.messages.binary_search_by_key(&n, |message| message.n).ok().map(|place| &self.messages[place])
     }
 
-    /// Returns the answer to a request of another node, at the time `node_at` in milliseconds since 1970, or else of a client.
-    /// A position with another `boot` or above the last number is ignored and sets `gap`.
-    pub fn answer(&self, request: &HistoryRequest, node_at: Option<u64>) -> Answer<'_> {
-        let known = request.since.as_ref().filter(|since| since.boot == self.boot && since.n <= self.last);
-        let oldest = node_at.zip(request.age).map(|(at, age)| at.saturating_sub(age));
-        let first = match (known, request.last, oldest) {
-            (Some(since), ..) => self.messages.partition_point(|message| message.n <= since.n),
-            (None, Some(last), _) => self.messages.len().saturating_sub(last),
-            (None, None, Some(oldest)) => {
-                self.messages.iter().position(|message| message.arrived >= oldest).unwrap_or(self.messages.len())
-            }
-            (None, None, None) => 0,
-        };
-        let mut answer = Answer {
-            boot: self.boot.as_str().into(),
-            n: self.last,
-            messages: Vec::new(),
-            gap: request.since.is_some() && known.is_none_or(|since| since.n < self.dropped || self.is_lost(since.n)),
-            more: false,
-        };
-        if let (None, Some(before)) = (&request.since, &request.before) {
-            self.answer_before(before, request.last.unwrap_or(usize::MAX), &mut answer);
-            return answer;
-        }
-        let mut room = MAX_ANSWER;
-        for message in self.messages.range(first..) {
-            let size = message.json.len();
-            answer.more = size > room && !answer.messages.is_empty();
-            if answer.more {
-                break;
-            }
-            room = room.saturating_sub(size);
-            answer.messages.push(match (node_at, &message.owner) {
-                (Some(_), Some(_)) => Cow::Owned(serde_json::from_slice(&message.line()).expect(KEPT)),
-                _ => Cow::Borrowed(serde_json::from_slice(&message.json).expect(KEPT)),
-            });
-        }
-        answer
+    /// Returns the kept message with this number in JSON, and its owner if that is not its tag.
+    pub fn message(&self, n: u64) -> Option<(&[u8], Option<&str>)> {
+        self.entry(n).map(|entry| (&entry.json[..], entry.owner.as_deref()))
     }
 }
 

@@ -25,10 +25,10 @@
 //! `history` and `users` wait for them, for two seconds at most. Messages said before the start that arrive then are only kept;
 //! all others are sent to the clients of the node, too, or those that have caught up already would miss them.
 
+pub mod answer;
 mod elsewhere;
 pub mod history;
 pub mod journal;
-pub mod older;
 mod typing;
 mod users;
 
@@ -38,8 +38,9 @@ use crate::base::text::is_invisible;
 use crate::config::Config;
 use crate::engineio;
 use crate::socketio::{App, ClusterApp, DisconnectReason, Event, Io, MAX_PEOPLE, Person, To, packet};
+use answer::{Answer, HistoryRequest, Position};
 use elsewhere::Elsewhere;
-use history::{Answer, History, HistoryRequest, Message, Position, Stamp, TAG};
+use history::{History, Message, Stamp, TAG};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
@@ -157,6 +158,7 @@ impl Chat {
     }
 
     /// Ends the backfill and answers waiting requests. Called when a node has sent its last answer, or at `backfill_until`.
+    /// Users whom nodes have reported by now were here before: clients find them in the answer to `users`.
     fn end_backfill(&mut self, cx: &mut Io) {
         if self.backfill_until.take().is_some() && !mem::replace(&mut self.elsewhere.is_compared, true) {
             self.elsewhere.take_unheard();
@@ -299,7 +301,7 @@ impl ClusterApp for Chat {
         if let "user joined" | "user left" | "user count" = event.name {
             return self.hear(cx, event);
         }
-        let [raw] = event.args else { return false };
+        let ([raw], []) = (event.args, event.attachments) else { return false };
         // Clients take a string at the end of an event for its offset, so one that has such an end is kept.
         if let "typing" | "stop typing" = event.name
             && raw.get().starts_with('{')
@@ -307,8 +309,8 @@ impl ClusterApp for Chat {
             self.typists.tell(cx, &HERE, event.name, &(raw,), self.config.recovery_time);
             return true;
         }
-        let ("new message", []) = (event.name, event.attachments) else { return false };
-        let message = Message::parse(raw.get()).filter(|message| self.is_acceptable(message));
+        let message = Some(raw).filter(|_| event.name == "new message").and_then(|raw| Message::parse(raw.get()));
+        let message = message.filter(|message| self.is_acceptable(message));
         let Some(mut message) = message else { return false };
         message.owner = owner.filter(|owner| journal::is_id(owner)).map(Cow::Borrowed);
         if message.id.is_none() {

@@ -74,8 +74,8 @@ impl Asset {
     }
 
     /// Returns the response to a GET or HEAD. `if_none_match`: value of If-None-Match; `gzip`: the client accepts gzip;
-    /// `ancestors`: origins whose pages may embed a page.
-    pub fn answer(&self, if_none_match: Option<&[u8]>, gzip: bool, ancestors: &str) -> Response {
+    /// `policy`: the Content-Security-Policy of a page.
+    pub fn answer(&self, if_none_match: Option<&[u8]>, gzip: bool, policy: &str) -> Response {
         let copy = self.copy(gzip);
         let fresh = if_none_match.is_some_and(|list| matches(list, &copy.etag));
         // `no-cache` lets browsers keep a copy, but they must revalidate it each time (one 304 response). `same-origin`
@@ -87,8 +87,7 @@ impl Asset {
             .header("Vary", "Accept-Encoding")
             .header("X-Content-Type-Options", "nosniff")
             .header("Referrer-Policy", "same-origin");
-        let policy = self.page.then(|| [POLICY, ancestors].concat());
-        let response = policy.into_iter().fold(response, |it, policy| it.header("Content-Security-Policy", &policy));
+        let response = if self.page { response.header("Content-Security-Policy", policy) } else { response };
         if fresh {
             return response;
         }

@@ -167,7 +167,7 @@ impl<A: App> Server<A> {
             (None, Method::Options) if path == "*" => allow(204),
             (None, _) => Response::text(404, "not found"),
             (Some(asset), Method::Get | Method::Head) => {
-                asset.answer(head.header("If-None-Match"), head.accepts_gzip(), &self.config.frame_ancestors)
+                asset.answer(head.header("If-None-Match"), head.accepts_gzip(), &self.policy)
             }
             (Some(_), Method::Options) => allow(204),
             (Some(_), _) => allow(405),

@@ -78,6 +78,8 @@ pub struct Server<A: App> {
     start: Instant,
     /// The page with the title of `--title`; `None` if that is the title of the embedded one.
     page: Option<Asset>,
+    /// The Content-Security-Policy of the page.
+    policy: String,
     /// The number of turns in which something was ready, and of turns that only a timer started.
     turns: [u64; 2],
     /// The longest delay of a timer since the start.
@@ -110,6 +112,7 @@ impl<A: App> Server<A> {
             app,
             now,
             start: now,
+            policy: [assets::POLICY, &config.frame_ancestors].concat(),
             page: (config.title != assets::TITLE).then(|| assets::page(&config.title)),
             turns: [0, 0],
             lag: Duration::ZERO,

@@ -4,6 +4,7 @@
 //! it in the query of the handshake or of the namespace. A client that is connected stays when the password is changed.
 
 use super::Io;
+use crate::base::held::ENTRY;
 use crate::base::limits::{Limit, network};
 use crate::base::slab::SessionId;
 use crate::base::text::is_same_secret;
@@ -31,6 +32,11 @@ impl Guesses {
         self.0.get(&network(address)).filter(|(_, last)| *last + MINUTE > now).map_or(0, |(count, _)| *count)
     }
 
+    /// Returns the estimated memory of the table, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.0.len() * ENTRY
+    }
+
     /// Counts a wrong password.
     fn count(&mut self, address: IpAddr, now: Instant) {
         let count = self.of(address, now) + 1;
@@ -47,7 +53,7 @@ impl Io {
     /// Whether the client of `session` may connect: there is no password, or its CONNECT or the handshake has the right one.
     /// `query` is that of the namespace.
     pub(super) fn opens_door(&mut self, session: SessionId, auth: Option<&RawValue>, query: &str) -> bool {
-        let Some(password) = self.config.password.clone() else { return true };
+        let Some(password) = &self.config.password else { return true };
         let Some(client) = self.engine.client(session) else { return false };
         if self.guesses.of(client.address, self.engine.now) >= TRIES {
             self.engine.hit(Limit::Passwords, session);
@@ -56,7 +62,7 @@ impl Io {
         let [in_query] = http::parameters(query, ["password"]);
         let presented = auth.and_then(password_of).or(in_query);
         let is_right =
-            presented.map_or(client.password, |presented| Some(is_same_secret(presented.as_bytes(), &password)));
+            presented.map_or(client.password, |presented| Some(is_same_secret(presented.as_bytes(), password)));
         if is_right == Some(false) {
             self.guesses.count(client.address, self.engine.now);
             self.engine.hit(Limit::Passwords, session);

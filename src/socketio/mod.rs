@@ -183,9 +183,9 @@ impl Io {
     }
 
     /// Returns the memory of the tables that peers can grow, in bytes: packets kept for recovery without their buffers, rooms,
-    /// and acks that clients owe.
-    pub fn tables(&self) -> [usize; 3] {
-        [self.log.overhead, self.room_bytes, self.acks.len() * ACK_BYTES]
+    /// acks that clients owe, and addresses that have guessed the password.
+    pub fn tables(&self) -> [usize; 4] {
+        [self.log.overhead, self.room_bytes, self.acks.len() * ACK_BYTES, self.guesses.bytes()]
     }
 
     /// Returns all sessions, and the bytes that each holds: in its queue, and in a packet that waits for attachments.

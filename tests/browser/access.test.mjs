@@ -3,8 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, test } from 'node:test';
-import { connected, field, hears, hide, join, launch, menu, messages, notes, open, say, settled, shows } from '../lib/browser.mjs';
-import { Chatter } from '../lib/chatter.mjs';
+import { connected, field, guest, hears, hide, join, launch, menu, messages, notes, open, say, settled, shows } from '../lib/browser.mjs';
 import { start } from '../lib/server.mjs';
 
 const options = { timeout: 120_000 };
@@ -14,12 +13,6 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 const LEVELS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
 const DEVICES = { desktop: { width: 1100, height: 700 }, phone: { width: 320, height: 568 } };
 mkdirSync(OUT, { recursive: true });
-
-async function guest(t, server, name) {
-  const user = await new Chatter(t, server.url).connected();
-  await user.login(name);
-  return user;
-}
 
 /** Fails if axe finds something that is against level A or AA. */
 async function audit(page, what, forced) {

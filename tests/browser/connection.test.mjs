@@ -2,20 +2,13 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { connected, hears, join, launch, lines, menu, messages, notes, open, say, settled, shows, TRANSPORTS } from '../lib/browser.mjs';
-import { Chatter } from '../lib/chatter.mjs';
+import { connected, guest, hears, join, launch, lines, menu, messages, notes, open, say, settled, shows, TRANSPORTS } from '../lib/browser.mjs';
 import { freePort, start } from '../lib/server.mjs';
 
 const options = { timeout: 60_000 };
 // With the back-forward cache, which Playwright switches off.
 const browser = await launch({ after }, { ignoreDefaultArgs: ['--disable-back-forward-cache'] });
 const BUDGET = 18 * 1024; // bytes, compressed: rooms, moderation and all
-
-async function guest(t, server, name) {
-  const user = await new Chatter(t, server.url).connected();
-  await user.login(name);
-  return user;
-}
 
 test('the page is small', options, async (t) => {
   const server = await start(t);

@@ -2,18 +2,11 @@
 // formats of times, folded texts, and what moves.
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { field, hears, join, launch, menu, open, shows } from '../lib/browser.mjs';
-import { Chatter } from '../lib/chatter.mjs';
+import { field, guest, hears, join, launch, menu, open, shows } from '../lib/browser.mjs';
 import { start } from '../lib/server.mjs';
 
 const options = { timeout: 60_000 };
 const browser = await launch({ after });
-
-async function guest(t, server, name) {
-  const user = await new Chatter(t, server.url).connected();
-  await user.login(name);
-  return user;
-}
 
 for (const [width, height, font] of [[640, 310, 16], [320, 256, 16], [780, 340, 16], [360, 640, 32]]) {
   test(`the menu is reachable at ${width}x${height} with fonts of ${font} px`, options, async (t) => {

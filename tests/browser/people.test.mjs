@@ -1,19 +1,12 @@
 // Who is here, who types, who came and went: as pages show it.
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { connected, field, hears, join, launch, lines, messages, notes, open, say, settled, shows } from '../lib/browser.mjs';
-import { Chatter } from '../lib/chatter.mjs';
+import { connected, field, guest, hears, join, launch, lines, messages, notes, open, say, settled, shows } from '../lib/browser.mjs';
 import { startRedis } from '../lib/redis.mjs';
 import { start } from '../lib/server.mjs';
 
 const options = { timeout: 60_000 };
 const browser = await launch({ after });
-
-async function guest(t, server, name) {
-  const user = await new Chatter(t, server.url).connected();
-  await user.login(name);
-  return user;
-}
 
 /** From here on the page's time passes only when the test says so. It is connected in its last way: that takes time too. */
 async function pauseClock(page) {

@@ -1,19 +1,12 @@
 // The reader's place: nothing moves while they read, the new is marked, the old comes on scrolling up, a reload keeps it.
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { field, hears, hide, join, launch, lines, messages, open, say, settled } from '../lib/browser.mjs';
-import { Chatter } from '../lib/chatter.mjs';
+import { field, guest, hears, hide, join, launch, lines, messages, open, say, settled } from '../lib/browser.mjs';
 import { start } from '../lib/server.mjs';
 
 const options = { timeout: 120_000 };
 const browser = await launch({ after });
 const NEW = 'New since you were away';
-
-async function guest(t, server, name) {
-  const user = await new Chatter(t, server.url).connected();
-  await user.login(name);
-  return user;
-}
 
 /** Scrolls to this position, and waits until the page knows. */
 const scrollTo = (page, top) =>

@@ -1,19 +1,12 @@
 // What the log looks like to who reads it: times, days, links, long and hostile texts, what is new.
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { field, hears, hide, join, launch, lines, menu, messages, notes, open, say, settled, shows } from '../lib/browser.mjs';
-import { Chatter } from '../lib/chatter.mjs';
+import { field, guest, hears, hide, join, launch, lines, menu, messages, notes, open, say, settled, shows } from '../lib/browser.mjs';
 import { start } from '../lib/server.mjs';
 
 const options = { timeout: 60_000 };
 const browser = await launch({ after });
 const MARKUP = '<img src=x onerror="document.title=1"><b>&lt;bold&amp;</b><script>document.title=2</script>';
-
-async function guest(t, server, name) {
-  const user = await new Chatter(t, server.url).connected();
-  await user.login(name);
-  return user;
-}
 
 test('times, days, and authors once for what they say in one go', options, async (t) => {
   const server = await start(t);

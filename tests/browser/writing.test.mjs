@@ -1,19 +1,12 @@
 // Writing: keys, drafts, limits, and what becomes of a message that the server or the network does not take.
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { field, hears, join, launch, menu, messages, open, say, settled, shows } from '../lib/browser.mjs';
-import { Chatter } from '../lib/chatter.mjs';
+import { field, guest, hears, join, launch, menu, messages, open, say, settled, shows } from '../lib/browser.mjs';
 import { start } from '../lib/server.mjs';
 
 const options = { timeout: 60_000 };
 const browser = await launch({ after });
 const PHONE = { viewport: { width: 360, height: 640 }, hasTouch: true, isMobile: true };
-
-async function guest(t, server, name) {
-  const user = await new Chatter(t, server.url).connected();
-  await user.login(name);
-  return user;
-}
 
 test('a message above the limits is refused before it is sent, with the limit, and stays in the field', options, async (t) => {
   const server = await start(t, { args: ['--max-payload', '1000', '--max-text', '800'] });

@@ -4,6 +4,7 @@ import { X509Certificate, createHash } from 'node:crypto';
 import { accessSync, constants, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { chromium } from 'playwright-core';
+import { Chatter } from './chatter.mjs';
 
 const WAIT = 30_000; // ms until something that should be on a page is missed
 
@@ -126,6 +127,13 @@ export async function join(page, name) {
   await page.getByLabel('What is your name?').fill(name);
   await page.getByRole('button', { name: 'Join the chat' }).click();
   await field(page).waitFor();
+}
+
+/** A user of the chat beside the pages, with the official client, who is logged in. */
+export async function guest(t, server, name) {
+  const user = await new Chatter(t, server.url).connected();
+  await user.login(name);
+  return user;
 }
 
 export async function say(page, text) {

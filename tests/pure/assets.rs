@@ -1,6 +1,6 @@
 //! The embedded page: its files, their compressed copies, and conditional requests.
 use salon::config::MIN_QUEUE;
-use salon::http::assets::{ASSETS, POLICY, find, matches};
+use salon::http::assets::{ASSETS, find, matches};
 
 #[test]
 fn paths_are_compared_byte_by_byte() {
@@ -93,18 +93,18 @@ fn answers() {
             "ETag: {}\r\nCache-Control: no-cache\r\nVary: Accept-Encoding\r\nX-Content-Type-Options: nosniff\r\n\
              Referrer-Policy: same-origin\r\n{}",
             copy.etag,
-            if asset.page { format!("Content-Security-Policy: {POLICY}'self'\r\n") } else { String::new() },
+            if asset.page { "Content-Security-Policy: policy\r\n" } else { "" },
         );
         let encoding = if gzip { "Content-Encoding: gzip\r\n" } else { "" };
         let (kind, length) = (asset.content_type, copy.bytes.len());
         let full =
             format!("HTTP/1.1 200 OK\r\n{common}{encoding}Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
         for if_none_match in [None, Some(&b"\"another\""[..]), Some(asset.copy(!gzip).etag.as_bytes())] {
-            let (head, body) = asset.answer(if_none_match, gzip, "'self'").encode("", false, true, false);
+            let (head, body) = asset.answer(if_none_match, gzip, "policy").encode("", false, true, false);
             assert_eq!(str::from_utf8(&head), Ok(&full[..]));
             assert_eq!(body, copy.bytes);
         }
-        let (head, body) = asset.answer(Some(copy.etag.as_bytes()), gzip, "'self'").encode("", false, true, false);
+        let (head, body) = asset.answer(Some(copy.etag.as_bytes()), gzip, "policy").encode("", false, true, false);
         assert_eq!(str::from_utf8(&head), Ok(&format!("HTTP/1.1 304 Not Modified\r\n{common}\r\n")[..]));
         assert_eq!(body, "");
     }

@@ -296,7 +296,7 @@ fn rooms_are_counted_and_bounded() {
     // Sockets that are gone leave nothing.
     node.order(json!({"uid": "other!", "type": 4, "opts": {}, "close": true}));
     node.settle();
-    assert_eq!(node.io.tables(), [0; 3]);
+    assert_eq!(node.io.tables(), [0; 4]);
 }
 
 #[test]

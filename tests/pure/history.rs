@@ -1,7 +1,8 @@
 //! The file of the history: whatever the file contains, its valid lines are kept, and new messages are appended.
 
 use bytes::Bytes;
-use salon::chat::history::{History, HistoryRequest, Message, Stamp};
+use salon::chat::answer::HistoryRequest;
+use salon::chat::history::{History, Message, Stamp};
 use salon::config::Config;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
 //! What others do to the file of the history: it cannot be replaced or read, is a link, has a mode, disappears.
 
 use crate::history::{Place, boot, numbers, open, open_with, say, texts};
-use salon::chat::history::{History, HistoryRequest, Position};
+use salon::chat::answer::{HistoryRequest, Position};
+use salon::chat::history::History;
 use salon::chat::journal::disk::{self, Operation};
 use std::cell::Cell;
 use std::fs;

@@ -6,7 +6,8 @@
 //! while it starts.
 
 use crate::history::{Place, boot, open, say};
-use salon::chat::history::{Answer, History, HistoryRequest, Position};
+use salon::chat::answer::{Answer, HistoryRequest, Position};
+use salon::chat::history::History;
 use salon::chat::journal::disk::{self, Operation};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

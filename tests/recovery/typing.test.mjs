@@ -88,3 +88,14 @@ test('a client that has missed only typing has missed nothing, however much is f
   assert.equal(ada.socket.recovered, true);
   await ada.event('stop typing');
 });
+
+test('typing of a Node server with something binary in it is passed on whole', options, async (t) => {
+  const redis = await startRedis(t);
+  const peer = await startPeer(t, redis);
+  const server = await start(t, { args: ['--redis', redis.url] });
+  await server.logs(/redis: connected/);
+  const ada = await new Chatter(t, server.url).connected();
+  peer.io.emit('typing', { username: 'Nina', blob: Buffer.from([1, 2, 3]) });
+  const { blob } = await ada.event('typing');
+  assert.deepEqual([...blob], [1, 2, 3]);
+});
