@@ -21,6 +21,7 @@ let drawn = -PAUSE;
 export function count(users) {
   for (const id of ['count', 'here']) say($(id), 'people', users);
   say($('empty'), 'empty', users);
+  say($('about-room'), 'present', users);
 }
 
 /** Asks who is here. */
@@ -28,7 +29,7 @@ export async function refresh() {
   const answer = await ask('users');
   if (!answer?.users) return;
   unlisted = answer.more;
-  if (!me.joined) return say($('about-room'), 'present', answer.users.length + unlisted);
+  if (!me.joined) return count(answer.users.length + unlisted);
   here.clear();
   for (const { username, user } of answer.users) arrive(user ?? username, username);
   draw();
@@ -93,7 +94,7 @@ document.addEventListener('click', ({ target }) => panel.contains(target) || but
 socket.on('user count', ({ numUsers }) => count(numUsers));
 
 socket.on('user joined', ({ username, user, numUsers }) => {
-  if ($('room').hidden) return refresh();
+  if ($('room').hidden) return count(numUsers); // a list for each of a crowd would cost the server much
   later(() => {
     count(numUsers);
     arrive(user ?? username, username);
@@ -103,7 +104,7 @@ socket.on('user joined', ({ username, user, numUsers }) => {
 });
 
 socket.on('user left', ({ username, user, numUsers }) => {
-  if ($('room').hidden) return refresh();
+  if ($('room').hidden) return count(numUsers);
   later(() => {
     count(numUsers);
     forget(user ?? username);
