@@ -3,7 +3,7 @@
 # Debian packages the tests need; each is named like the program it brings (but libssl-dev, a library, and
 # python3-venv, a part of Python).
 # SYSTEM= skips the check. Those below are for the downloads and for running the Windows one.
-SYSTEM = chromium haproxy libssl-dev nginx openssl pkg-config python3 python3-venv redis-server valgrind
+SYSTEM = chromium firefox-esr haproxy libssl-dev nginx openssl pkg-config python3 python3-venv redis-server valgrind
 PACKAGE_SYSTEM = cargo-web gcc-mingw-w64-i686-win32 gcc-mingw-w64-x86-64-win32 musl-tools rust-web-src rustc-web zip
 WINE_SYSTEM = wine wine64
 # Virtual environments of Python, one for each file of requirements.

@@ -66,13 +66,15 @@ $('again').addEventListener('click', () => {
   socket.connect();
 });
 
-// The others hear of it at once. What polling would send now is cancelled with the page, a beacon is not.
-addEventListener('pagehide', () => {
+/** Says that we leave. What polling would send is cancelled with the page, a beacon is not. */
+export function part() {
   const { id, transport } = socket.io.engine;
   if (socket.connected && transport.name === 'polling') {
     navigator.sendBeacon(`${path}?EIO=4&transport=polling&sid=${id}`, '41');
   }
   socket.disconnect();
-});
+}
+// Firefox has closed WebSockets by then, without a word: the server waits for `leave_grace`.
+addEventListener('pagehide', part);
 // From the back-forward cache.
 addEventListener('pageshow', (event) => event.persisted && socket.connect());

@@ -3,8 +3,8 @@
 /** Keeps a value, if one is given, and returns the one that is kept: nothing where the browser forbids it. */
 export function remember(key, value) {
   try {
-    if (value !== undefined) sessionStorage[key] = JSON.stringify(value);
-    return JSON.parse(sessionStorage[key]);
+    if (value !== undefined) sessionStorage.setItem(key, JSON.stringify(value));
+    return JSON.parse(sessionStorage.getItem(key)); // in Firefox `sessionStorage.key` is the method of this name
   } catch {}
 }
 

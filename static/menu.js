@@ -1,5 +1,5 @@
 // The menu: notifications, the language, and the way out.
-import { banner } from './connection.js';
+import { banner, part } from './connection.js';
 import { remember } from './me.js';
 import { shown, tag } from './names.js';
 import { $, element, LANGUAGES, speak } from './texts.js';
@@ -49,5 +49,6 @@ export function announce({ username, user, message }) {
 
 $('leave').addEventListener('click', () => {
   for (const key of ['name', 'draft']) remember(key, null);
+  part();
   location.reload();
 });
