@@ -162,7 +162,7 @@ for (const transports of ['polling only', 'WebSocket only']) {
 
 /**
  * A page that Playwright knows nothing of, so that it does not keep it in the foreground, where nothing can be frozen.
- * `send` is for DevTools; `until` waits for an expression to become true in the page.
+ * `send` is for DevTools, `event` waits for one of theirs; `until` waits for an expression to become true in the page.
  */
 async function unattended(t, url, script) {
   const devtools = await browser.newBrowserCDPSession();
@@ -171,8 +171,11 @@ async function unattended(t, url, script) {
   const { targetId } = await devtools.send('Target.createTarget', { url: 'about:blank', browserContextId });
   const { sessionId } = await devtools.send('Target.attachToTarget', { targetId, flatten: false });
   const answers = [];
+  const events = {};
+  const event = (method) => new Promise((resolve) => (events[method] = resolve));
   devtools.on('Target.receivedMessageFromTarget', (event) => {
-    const { id, result, error } = JSON.parse(event.message);
+    const { id, method, result, error } = JSON.parse(event.message);
+    events[method]?.();
     answers[id]?.(error ? Promise.reject(new Error(error.message)) : result);
   });
   const send = async (method, params = {}) => {
@@ -194,7 +197,7 @@ async function unattended(t, url, script) {
   await send('Page.addScriptToEvaluateOnNewDocument', { source: `(${script})()` });
   await send('Page.navigate', { url });
   await until(`location.href.startsWith('${url}') && document.querySelector('#about')?.textContent`);
-  return { send, evaluate, until };
+  return { send, event, evaluate, until };
 }
 
 for (const transports of ['polling only', 'polling, then WebSocket']) {
@@ -231,6 +234,22 @@ for (const transports of ['polling only', 'polling, then WebSocket']) {
     assert.equal(await ada.evaluate('document.title'), '(20) salon');
   });
 }
+
+test('a draft outlives a crash of the page', options, async (t) => {
+  const server = await start(t);
+  const ada = await unattended(t, server.url, TRANSPORTS['WebSocket only']);
+  await ada.evaluate(`document.querySelector('#name').value = 'Ada', document.querySelector('#join').requestSubmit()`);
+  await ada.until(`document.activeElement.id === 'text'`);
+  await ada.send('Input.insertText', { text: 'half a thought' });
+  const crashed = ada.event('Inspector.targetCrashed');
+  ada.send('Page.crash').catch(() => {}); // the answer may be that it has crashed, or none
+  await crashed;
+  const loaded = ada.event('Page.loadEventFired');
+  await ada.send('Page.navigate', { url: server.url });
+  await loaded;
+  await ada.until(`!document.querySelector('#room').hidden`);
+  assert.equal(await ada.evaluate(`document.querySelector('#text').value`), 'half a thought');
+});
 
 test('a tab that is left by its button asks for a name again', options, async (t) => {
   const server = await start(t);
