@@ -72,7 +72,11 @@ fn main() {
                 let text =
                     modules.iter().map(|module| joined(module)).collect::<String>() + &String::from_utf8_lossy(&text);
                 let text = lean(&imported(&text));
-                let text = if name.ends_with(".css") { tight(&text) } else { text };
+                let text = match name {
+                    "main.js" => tight_script(&text),
+                    _ if name.ends_with(".css") => tight(&text),
+                    _ => text,
+                };
                 let file = out.join(name.replace('/', "_"));
                 fs::write(&file, &text).expect("OUT_DIR is writable");
                 row(&out, url, &file, text.as_bytes())
@@ -135,10 +139,44 @@ fn lean(text: &str) -> String {
     lines.filter(|line| !line.is_empty() && !comment(line)).flat_map(|line| [line, "\n"]).collect()
 }
 
-/// Returns a style sheet without the spaces between its tokens that mean nothing; none of its strings has such a pair.
+/// Returns a style sheet without what separates its tokens and means nothing; none of its strings has such a pair.
 fn tight(text: &str) -> String {
-    let spaces = [(": ", ":"), ("; ", ";"), (", ", ","), (" {", "{"), ("{ ", "{"), (" }", "}"), (";}", "}")];
+    let spaces =
+        [("\n", ""), (": ", ":"), ("; ", ";"), (", ", ","), (" {", "{"), ("{ ", "{"), (" }", "}"), (";}", "}")];
     spaces.iter().fold(text.to_owned(), |text, (loose, tight)| text.replace(loose, tight))
+}
+
+/// Returns a script without spaces that separate nothing, and without the ends of lines after a semicolon, comma or bracket.
+fn tight_script(text: &str) -> String {
+    let lines = text.lines().map(|line| tight_line(line).unwrap_or_else(|| line.to_owned()));
+    let end = |line: String| if line.ends_with([';', ',', '{', '(', '[']) { line } else { line + "\n" };
+    lines.map(end).collect()
+}
+
+/// Returns a line of a script without such spaces outside its strings, or `None` if a string does not end in it: then the
+/// quote is one of a regular expression. The text of a template within a template would lose spaces: only `texts` has some.
+fn tight_line(line: &str) -> Option<String> {
+    let (mut made, mut rest) = (String::new(), line);
+    while let Some(start) = rest.find(['\'', '`', '"']) {
+        let (code, string) = rest.split_at(start);
+        let end = 2 + string[1..].find(&string[..1])?;
+        made += &(tight_code(code) + &string[..end]);
+        rest = &string[end..];
+    }
+    Some(made + &tight_code(rest))
+}
+
+/// Returns code without spaces that do not stand between two words.
+fn tight_code(code: &str) -> String {
+    let is_word = |other: Option<char>| other.is_some_and(|other| other.is_alphanumeric() || "$_".contains(other));
+    let mut made = String::new();
+    let mut rest = code.chars().peekable();
+    while let Some(one) = rest.next() {
+        if one != ' ' || is_word(made.chars().last()) && is_word(rest.peek().copied()) {
+            made.push(one);
+        }
+    }
+    made
 }
 
 /// Reads the licence file of a package; the name of this file differs between packages.

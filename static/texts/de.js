@@ -14,7 +14,7 @@ export default ({ clock, list, reason }) => ({
   empty: (count) => `Noch hat niemand etwas gesagt. ${count > 1 ? `${count} Personen sind da: Sagen Sie Hallo!` : 'Sie sind als Erstes da.'}`,
   message: 'Nachricht',
   send: 'Senden',
-  left: (bytes) => `noch ${bytes} Bytes`,
+  left: (bytes) => (bytes < 0 ? `${-bytes} Bytes zu viel` : `noch ${bytes} Bytes`),
   tooLong: (limit) => `Zu lang: Eine Nachricht hat höchstens ${limit} Bytes.`,
   files: 'Dateien und Bilder lassen sich hier nicht senden, nur Text.',
   people: (count) => (count === 1 ? '1 Person' : `${count} Personen`),

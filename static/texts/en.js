@@ -14,7 +14,7 @@ export default ({ clock, list, reason }) => ({
   empty: (count) => `Nothing has been said yet. ${count > 1 ? `${count} people are here: say hello!` : 'You are the first one here.'}`,
   message: 'Message',
   send: 'Send',
-  left: (bytes) => `${bytes} bytes left`,
+  left: (bytes) => `${Math.abs(bytes)} bytes ${bytes < 0 ? 'too many' : 'left'}`,
   tooLong: (limit) => `Too long: a message has at most ${limit} bytes.`,
   files: 'Files and pictures cannot be sent here, only text.',
   people: (count) => (count === 1 ? '1 person' : `${count} people`),

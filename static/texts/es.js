@@ -14,7 +14,7 @@ export default ({ clock, list, reason }) => ({
   empty: (count) => `Aún no se ha dicho nada. ${count > 1 ? `Hay ${count} personas: ¡salude!` : 'De momento no hay nadie más.'}`,
   message: 'Mensaje',
   send: 'Enviar',
-  left: (bytes) => `quedan ${bytes} bytes`,
+  left: (bytes) => (bytes < 0 ? `sobran ${-bytes} bytes` : `quedan ${bytes} bytes`),
   tooLong: (limit) => `Demasiado largo: un mensaje tiene como máximo ${limit} bytes.`,
   files: 'Aquí no se pueden enviar archivos ni imágenes, solo texto.',
   people: (count) => (count === 1 ? '1 persona' : `${count} personas`),

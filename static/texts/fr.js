@@ -14,7 +14,7 @@ export default ({ clock, list, reason }) => ({
   empty: (count) => `Rien n’a encore été dit. ${count > 1 ? `${count} personnes sont là\u00a0: dites bonjour\u202f!` : 'Vous êtes ici en premier.'}`,
   message: 'Message',
   send: 'Envoyer',
-  left: (bytes) => `${bytes} octets restants`,
+  left: (bytes) => `${Math.abs(bytes)} octets ${bytes < 0 ? 'de trop' : 'restants'}`,
   tooLong: (limit) => `Trop long\u00a0: un message a au plus ${limit} octets.`,
   files: 'Ni fichiers ni images ne peuvent être envoyés ici, seulement du texte.',
   people: (count) => (count < 2 ? `${count} personne` : `${count} personnes`),

@@ -164,6 +164,115 @@ for (const [device, viewport, context] of ROWS) {
   });
 }
 
+/** The page as Chromium tells it to screen readers: a line for each role with its name, or text, in order. */
+async function tree(page) {
+  const devtools = await page.context().newCDPSession(page);
+  const { nodes } = await devtools.send('Accessibility.getFullAXTree');
+  const known = new Map(nodes.map((node) => [node.nodeId, node]));
+  const silent = ['generic', 'none', 'InlineTextBox', 'LabelText', 'LineBreak', 'time'];
+  const whole = ['button', 'DisclosureTriangle', 'heading', 'link', 'textbox']; // what is in them is their name or value
+  const walk = ({ role, name, ignored, childIds }, depth) => {
+    const shown = !ignored && !silent.includes(role.value);
+    const text = (role.value === 'StaticText' ? name.value : `${role.value} ${name?.value ?? ''}`).replaceAll(/[\u2068\u2069]/g, '').trim();
+    const inside = whole.includes(role.value) ? [] : childIds.flatMap((id) => walk(known.get(id), depth + shown));
+    return shown && text ? ['  '.repeat(depth) + text, ...inside] : inside;
+  };
+  return walk(nodes[0], 0).join('\n').replaceAll(/\d\d:\d\d/g, 'TIME').replaceAll(/\w+day,? \d+ \w+ \d{4}/g, 'DAY');
+}
+
+const ENTRANCE = `RootWebArea salon
+  banner
+    heading salon
+    group
+      DisclosureTriangle Menu
+  status
+  main
+    form
+      paragraph
+        A small chat room. Pick a name and talk with whoever is here.
+      paragraph
+        Nobody is here now.
+      What is your name?
+      textbox What is your name?
+      button Join the chat
+      status`;
+const ROOM = (count, people) => `RootWebArea salon
+  banner
+    heading salon${count}
+    group
+      DisclosureTriangle Menu
+  status
+  main
+    heading Messages
+    log Messages
+      list
+        listitem
+          DAY
+        listitem
+          Bob joined
+        listitem
+          paragraph
+            Bob
+            TIME
+          paragraph
+            see
+            link https://example.org/
+            code
+              code
+        listitem
+          paragraph
+            Ada
+            TIME
+          paragraph
+            hello
+    form
+      paragraph
+        Bob
+        is typing…
+      status
+      paragraph${people ? '' : '\n      listbox 2 people\n        option Bob\n          Bob'}
+      textbox Message
+      button Send${people}`;
+const PEOPLE = `
+  complementary 2 people
+    heading 2 people
+    list 2 people
+      listitem
+        Ada
+        you
+      listitem
+        Bob`;
+
+for (const [device, viewport] of Object.entries(DEVICES)) {
+  test(`the accessibility tree has its order, roles and names: ${device}`, options, async (t) => {
+    const server = await start(t);
+    const page = await open(t, browser, server.url, { viewport });
+    await connected(page, true);
+    await shows(page, '#about-room', 'Nobody is here now.');
+    assert.equal(await tree(page), ENTRANCE);
+    await join(page, 'Ada');
+    const bob = await guest(t, server, 'Bob');
+    await bob.ask('new message', 'see https://example.org/ `code`', { id: 'm' });
+    await hears(page, 'see https://example.org/ code');
+    await say(page, 'hello');
+    await settled(page);
+    bob.socket.emit('typing');
+    await shows(page, '#typing', 'Bob is typing…');
+    if (device === 'desktop') {
+      await page.locator('#names li').nth(1).waitFor();
+      assert.equal(await tree(page), ROOM('', PEOPLE));
+    } else {
+      await page.locator('#count').click();
+      await page.locator('#names li').nth(1).waitFor();
+      assert.equal(await tree(page), ROOM('\n    button 2 people', PEOPLE));
+      await page.keyboard.press('Escape');
+      await field(page).pressSequentially('@');
+      await page.locator('#mentions').waitFor();
+      assert.equal(await tree(page), ROOM('\n    button 2 people', ''));
+    }
+  });
+}
+
 test('all by keyboard', options, async (t) => {
   const server = await start(t, { args: ['--max-text', '100'] });
   const bob = await guest(t, server, 'Bob');

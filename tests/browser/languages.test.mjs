@@ -21,6 +21,13 @@ test('no text is empty, and one and many differ', () => {
   }
 });
 
+test('the counter says how many bytes are left, or too many', () => {
+  for (const [language, { left }] of Object.entries(languages)) {
+    assert.match(left(-3), /^[^-]*3/, language);
+    assert.notEqual(left(-3), left(3), language);
+  }
+});
+
 test('French has no-break spaces before its double punctuation', () => {
   for (const [key, text] of Object.entries(languages.fr)) {
     const said = [text, ...(typeof text === 'function' ? ['2', 'x'].map((argument) => text(argument, 'y')) : [])].filter((said) => typeof said === 'string');
