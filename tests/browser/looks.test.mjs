@@ -55,6 +55,19 @@ test('on a phone the log uses the whole width', options, async (t) => {
   assert.deepEqual(await ada.locator('#log').evaluate((log) => [log.getBoundingClientRect().left, log.offsetWidth]), [0, 360]);
 });
 
+test('the list of names for a mention stands on the field, off the edge of a phone', options, async (t) => {
+  const server = await start(t);
+  await guest(t, server, 'Wolfeschlegelsteinhausenbergerdorff the Younger of Hohenstein');
+  const ada = await open(t, browser, server.url, { name: 'Ada', viewport: { width: 320, height: 568 } });
+  await ada.locator('#about').filter({ hasText: '(' }).waitFor({ state: 'attached' }); // with the server's name came those of the users
+  await field(ada).pressSequentially('@');
+  await ada.locator('#mentions li').waitFor();
+  const [list, text] = [await ada.locator('#mentions').boundingBox(), await field(ada).boundingBox()];
+  assert.equal(list.x, text.x);
+  assert.ok(list.x >= 8 && list.x + list.width <= 312, `${list.x}, ${list.width}`);
+  assert.ok(list.y + list.height <= text.y && list.y + list.height > text.y - 8, `${list.y}, ${list.height}, ${text.y}`);
+});
+
 test('forced colours show edges', options, async (t) => {
   const server = await start(t);
   const bob = await guest(t, server, 'Bob');
