@@ -74,7 +74,7 @@ export function part() {
   }
   socket.disconnect();
 }
-// Firefox has closed WebSockets by then, without a word: the server waits for `leave_grace`.
+// Firefox has closed WebSockets by then: the connection is lost to the server, which waits for `leave_grace`.
 addEventListener('pagehide', part);
 // From the back-forward cache.
 addEventListener('pageshow', (event) => event.persisted && socket.connect());
